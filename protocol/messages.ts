@@ -1,0 +1,195 @@
+/**
+ * Every frame that travels inside the channel: its fields, its limits, and who may send it. docs/PROTOCOL.md §5 describes the same
+ * table in words. A request carries `id` and gets exactly one reply with that id, or one `error` with that id; a frame without `id`
+ * is a notice and gets none. Decoding is strict: unknown types, unknown fields and values out of range are errors that name the field.
+ */
+import { decodeSequence, encode, type Encodable, type Value } from '../base/cbor.ts';
+import {
+  bool,
+  bytes,
+  list,
+  literal,
+  oneOf,
+  optional,
+  record,
+  text,
+  uint,
+  bad,
+  type Decode,
+  type Decoded,
+} from '../base/decode.ts';
+import { ChatError, CODES, type Code } from '../base/errors.ts';
+import { MAX_SIGNATURE_BYTES } from '../base/signature.ts';
+
+/** A batch signs 1..1024 messages. */
+export const MAX_BATCH_MESSAGES = 1024;
+/** All parts of one message together; a record holds it with room for its evidence. */
+export const MAX_BODY_BYTES = 1_015_808;
+/** An encoded `msg_send`: what is left of the 1 MiB record is room for the receipt that a `msg_deliver` adds. */
+export const MAX_SEND_BYTES = 1_040_384;
+export const MAX_PARTS = 1024;
+/** Deliveries that one notice may acknowledge. */
+export const MAX_RECEIVED = 1024;
+
+const requestId = uint(2 ** 32 - 1, 1);
+const hash = bytes(32);
+const username = text(64, 1);
+const time = uint();
+const note = text(4096, 1);
+const algorithm = uint(3, 1);
+const signature = bytes(1, MAX_SIGNATURE_BYTES);
+const status = oneOf('delivered', 'expired');
+
+const parts = list(bytes(0, MAX_BODY_BYTES), MAX_PARTS, 1);
+const member = record({ username, devices: list(hash, 64) });
+const logIdentity = record({ statement: text(2048, 1), algorithm, signature });
+
+/** What a client may send. */
+export const requests = {
+  register: record({
+    type: literal('register'),
+    id: requestId,
+    username,
+    email: text(254, 3),
+    display_name: optional(text(128, 1)),
+    salt: bytes(16),
+    kdf: text(64, 1),
+    stored_key: bytes(32),
+    server_key: bytes(32),
+  }),
+  login: record({ type: literal('login'), id: requestId, account: text(254, 1), nonce: bytes(24) }),
+  login_proof: record({ type: literal('login_proof'), id: requestId, proof: bytes(32), checkpoint: optional(note) }),
+  resume: record({ type: literal('resume'), id: requestId, token: text(2048, 1), checkpoint: optional(note) }),
+  conversation_open: record({ type: literal('conversation_open'), id: requestId, peer: text(254, 1) }),
+  conversation_get: record({ type: literal('conversation_get'), id: requestId, conversation: hash }),
+  certificate_get: record({ type: literal('certificate_get'), id: requestId, fingerprint: hash }),
+  presence_watch: record({ type: literal('presence_watch'), id: requestId, username }),
+  msg_send: record({
+    type: literal('msg_send'),
+    id: requestId,
+    algorithm,
+    signature,
+    batch: bytes(172),
+    messages: list(record({ statement: bytes(248), parts }), MAX_BATCH_MESSAGES, 1),
+  }),
+  msg_received: record({ type: literal('msg_received'), cursors: list(uint(), MAX_RECEIVED, 1) }),
+  log_consistency: record({ type: literal('log_consistency'), id: requestId, from: uint(), to: uint() }),
+  ping: record({ type: literal('ping'), id: requestId }),
+  bye: record({ type: literal('bye') }),
+};
+
+/** One message of a delivered batch: whole, or only its two leaf hashes when it belongs to a conversation of others. */
+const delivered = record({ cursor: uint(), seq: uint(), statement: bytes(248), parts });
+const hidden = record({ statement_hash: hash, leaf_hash: hash });
+export type Delivered = Decoded<typeof delivered>;
+export type Hidden = Decoded<typeof hidden>;
+const deliveryItem: Decode<Delivered | Hidden> = (v, f) =>
+  v instanceof Map && v.has('leaf_hash') ? hidden(v, f) : delivered(v, f);
+
+const errorCode: Decode<Code> = (v, f) =>
+  typeof v === 'string' && Object.hasOwn(CODES, v) ? (v as Code) : bad(f, 'a known error code');
+
+/** What a server may send. */
+export const replies = {
+  ok: record({ type: literal('ok'), id: requestId }),
+  error: record({
+    type: literal('error'),
+    id: optional(requestId),
+    code: errorCode,
+    sub: optional(text(64)),
+    field: optional(text(128)),
+    retry_after_ms: optional(uint()),
+  }),
+  login_challenge: record({
+    type: literal('login_challenge'),
+    id: requestId,
+    nonce: bytes(24),
+    salt: bytes(16),
+    kdf: text(64, 1),
+  }),
+  login_ok: record({
+    type: literal('login_ok'),
+    id: requestId,
+    username,
+    email: text(254, 3),
+    server_signature: optional(bytes(32)),
+    token: text(2048, 1),
+    token_expires: time,
+    server_time: time,
+    log: logIdentity,
+  }),
+  conversation: record({
+    type: literal('conversation'),
+    id: requestId,
+    conversation: hash,
+    epoch: uint(),
+    members: list(member, 1024, 1),
+  }),
+  certificate: record({ type: literal('certificate'), id: requestId, chain: list(bytes(1, 65535), 10, 1) }),
+  presence: record({
+    type: literal('presence'),
+    id: optional(requestId),
+    username,
+    online: bool,
+    last_seen: optional(time),
+  }),
+  checkpoint: record({ type: literal('checkpoint'), note }),
+  msg_ack: record({
+    type: literal('msg_ack'),
+    id: requestId,
+    ack: bytes(37, 8192),
+    messages: list(record({ seq: uint(), queued: bool }), MAX_BATCH_MESSAGES, 1),
+  }),
+  msg_deliver: record({
+    type: literal('msg_deliver'),
+    algorithm,
+    signature,
+    batch: bytes(172),
+    ack: bytes(37, 8192),
+    items: list(deliveryItem, MAX_BATCH_MESSAGES, 1),
+  }),
+  msg_receipt: record({
+    type: literal('msg_receipt'),
+    cursor: uint(),
+    conversation: hash,
+    message: hash,
+    status,
+    by: username,
+    at: time,
+  }),
+  log_consistency: record({ type: literal('log_consistency'), id: requestId, hashes: list(hash, 128) }),
+  pong: record({ type: literal('pong'), id: requestId, server_time: time }),
+  bye: record({ type: literal('bye'), code: optional(errorCode) }),
+};
+
+export type RequestType = keyof typeof requests;
+export type ReplyType = keyof typeof replies;
+export type Request<T extends RequestType = RequestType> = { [K in T]: Decoded<(typeof requests)[K]> }[T];
+export type Reply<T extends ReplyType = ReplyType> = { [K in T]: Decoded<(typeof replies)[K]> }[T];
+export type ReceiptStatus = 'delivered' | 'expired';
+
+/** The requests of one record. @throws BAD_FRAME naming the field, UNKNOWN_TYPE; frames before the fault were yielded */
+export const decodeRequests = (plaintext: Uint8Array): Generator<Request> => decodeFrames<Request>(requests, plaintext);
+/** The replies and notices of one record. @throws BAD_FRAME naming the field, UNKNOWN_TYPE */
+export const decodeReplies = (plaintext: Uint8Array): Generator<Reply> => decodeFrames<Reply>(replies, plaintext);
+
+/** The `id` of a frame that failed to decode, so that its error can be addressed; undefined when there is none to be read. */
+export function requestIdOf(value: Value): number | undefined {
+  const id = value instanceof Map ? (value.get('id') as Value | undefined) : undefined;
+  return typeof id === 'number' && Number.isSafeInteger(id) && id > 0 && id < 2 ** 32 ? id : undefined;
+}
+
+export const encodeFrame = (frame: Request | Reply): Buffer => encode(frame as unknown as Encodable);
+
+function* decodeFrames<F>(table: Record<string, Decode<unknown>>, plaintext: Uint8Array): Generator<F> {
+  for (const value of decodeSequence(plaintext)) yield decodeFrame<F>(table, value);
+}
+
+function decodeFrame<F>(table: Record<string, Decode<unknown>>, value: Value): F {
+  if (!(value instanceof Map)) return bad('frame', 'a map');
+  const type = value.get('type') as Value | undefined;
+  if (typeof type !== 'string') return bad('frame.type', 'text');
+  if (!Object.hasOwn(table, type))
+    throw new ChatError('UNKNOWN_TYPE', 'no frame has this type', { field: 'frame.type' });
+  return (table[type] as Decode<F>)(value, type);
+}

@@ -1,0 +1,200 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import t from 'tap';
+import { decode, encode, type Encodable } from '../../base/cbor.ts';
+import { ChatError } from '../../base/errors.ts';
+import {
+  decodeReplies,
+  decodeRequests,
+  encodeFrame,
+  replies,
+  requestIdOf,
+  requests,
+  type Reply,
+  type Request,
+} from '../../protocol/messages.ts';
+
+const b = (n: number): Buffer => Buffer.alloc(n, 7);
+const sends: { [K in Request['type']]: Request<K> } = {
+  register: {
+    type: 'register',
+    id: 1,
+    username: 'alice',
+    email: 'a@example.org',
+    salt: b(16),
+    kdf: 'k',
+    stored_key: b(32),
+    server_key: b(32),
+  },
+  login: { type: 'login', id: 1, account: 'alice', nonce: b(24) },
+  login_proof: { type: 'login_proof', id: 1, proof: b(32), checkpoint: 'note' },
+  resume: { type: 'resume', id: 1, token: 'token' },
+  conversation_open: { type: 'conversation_open', id: 1, peer: 'bob' },
+  conversation_get: { type: 'conversation_get', id: 1, conversation: b(32) },
+  certificate_get: { type: 'certificate_get', id: 1, fingerprint: b(32) },
+  presence_watch: { type: 'presence_watch', id: 1, username: 'bob' },
+  msg_send: {
+    type: 'msg_send',
+    id: 1,
+    algorithm: 1,
+    signature: b(64),
+    batch: b(172),
+    messages: [{ statement: b(248), parts: [b(0), b(5)] }],
+  },
+  msg_received: { type: 'msg_received', cursors: [1, 2] },
+  log_consistency: { type: 'log_consistency', id: 1, from: 0, to: 5 },
+  ping: { type: 'ping', id: 1 },
+  bye: { type: 'bye' },
+};
+const answers: { [K in Reply['type']]: Reply<K> } = {
+  ok: { type: 'ok', id: 1 },
+  error: { type: 'error', id: 1, code: 'LOCKED', retry_after_ms: 5 },
+  login_challenge: { type: 'login_challenge', id: 1, nonce: b(24), salt: b(16), kdf: 'k' },
+  login_ok: {
+    type: 'login_ok',
+    id: 1,
+    username: 'alice',
+    email: 'a@example.org',
+    token: 't',
+    token_expires: 1,
+    server_time: 1,
+    log: { statement: 's', algorithm: 1, signature: b(64) },
+  },
+  conversation: {
+    type: 'conversation',
+    id: 1,
+    conversation: b(32),
+    epoch: 2,
+    members: [{ username: 'bob', devices: [b(32)] }],
+  },
+  certificate: { type: 'certificate', id: 1, chain: [b(10)] },
+  presence: { type: 'presence', username: 'bob', online: false, last_seen: 1 },
+  checkpoint: { type: 'checkpoint', note: 'n' },
+  msg_ack: { type: 'msg_ack', id: 1, ack: b(40), messages: [{ seq: 1, queued: true }] },
+  msg_deliver: {
+    type: 'msg_deliver',
+    algorithm: 1,
+    signature: b(64),
+    batch: b(172),
+    ack: b(40),
+    items: [
+      { cursor: 1, seq: 1, statement: b(248), parts: [b(1)] },
+      { statement_hash: b(32), leaf_hash: b(32) },
+    ],
+  },
+  msg_receipt: {
+    type: 'msg_receipt',
+    cursor: 1,
+    conversation: b(32),
+    message: b(32),
+    status: 'delivered',
+    by: 'bob',
+    at: 1,
+  },
+  log_consistency: { type: 'log_consistency', id: 1, hashes: [b(32)] },
+  pong: { type: 'pong', id: 1, server_time: 1 },
+  bye: { type: 'bye', code: 'SHUTTING_DOWN' },
+};
+const roles = [
+  { role: 'request', table: requests, samples: sends, read: decodeRequests },
+  { role: 'reply', table: replies, samples: answers, read: decodeReplies },
+];
+
+for (const { role, table, samples, read } of roles)
+  t.test(`every ${role}: round trip, and every field is needed, bounded and known`, async (t) => {
+    t.strictSame(Object.keys(samples), Object.keys(table), 'a sample of each');
+    for (const [type, frame] of Object.entries(samples)) {
+      const bytes = encodeFrame(frame);
+      t.same([...read(bytes)], [frame], `${type}: round trip`);
+      t.throws(() => [...read(encode({ ...frame, surplus: 1 } as Encodable))], {
+        code: 'BAD_FRAME',
+        field: `${type}.?`,
+      });
+      for (const field of Object.keys(frame).filter((name) => name !== 'type')) {
+        const field_ = `${type}.${field}`;
+        t.throws(
+          () => [...read(encode({ ...frame, [field]: -1 } as Encodable))],
+          { code: 'BAD_FRAME', field: field_ },
+          `${field_} = -1`,
+        );
+        t.throws(
+          () => [...read(encode({ ...frame, [field]: 'x'.repeat(70_000) } as Encodable))],
+          { code: 'BAD_FRAME', field: field_ },
+          `${field_} is long`,
+        );
+        const without = { ...frame, [field]: undefined } as Encodable;
+        const isOptional =
+          ['checkpoint', 'display_name', 'server_signature', 'last_seen', 'retry_after_ms'].includes(field) &&
+          type !== 'checkpoint';
+        const alsoOptional = (type === 'error' && field === 'id') || (type === 'bye' && field === 'code');
+        if (isOptional || alsoOptional) t.equal([...read(encode(without))].length, 1, `${field_} may be missing`);
+        else t.throws(() => [...read(encode(without))], { code: 'BAD_FRAME', field: field_ }, `${field_} is missing`);
+      }
+    }
+  });
+
+t.test('types are looked up by name and by direction', async (t) => {
+  for (const type of ['rekey', 'toString', '__proto__', 'constructor', '', 'MSG_SEND'])
+    t.throws(() => [...decodeRequests(encode({ type, id: 1 }))], { code: 'UNKNOWN_TYPE', field: 'frame.type' }, type);
+  t.throws(() => [...decodeRequests(encodeFrame(answers.ok))], { code: 'UNKNOWN_TYPE' }, 'a reply is no request');
+  t.throws(() => [...decodeReplies(encodeFrame(sends.login))], { code: 'UNKNOWN_TYPE' }, 'a request is no reply');
+  for (const value of [1, 'x', [], { id: 1 }, { type: 5 }])
+    t.throws(() => [...decodeRequests(encode(value))], { code: 'BAD_FRAME' });
+  t.throws(() => [...decodeReplies(encode({ ...answers.error, code: 'toString' }))], {
+    code: 'BAD_FRAME',
+    field: 'error.code',
+  });
+});
+
+t.test('the id of a frame that is refused can be read, or there is none', async (t) => {
+  t.equal(requestIdOf(decode(encode({ type: 'nonsense', id: 7 }))), 7);
+  for (const value of [1, { id: 0 }, { id: 'x' }, { id: 2 ** 32 }, {}])
+    t.equal(requestIdOf(decode(encode(value))), undefined);
+});
+
+t.test('frames of one record come in order; those before a fault were whole', async (t) => {
+  const record = Buffer.concat([encodeFrame(sends.ping), encodeFrame(sends.bye), Buffer.of(0xff)]);
+  const seen: string[] = [];
+  t.throws(
+    () => {
+      for (const frame of decodeRequests(record)) seen.push(frame.type);
+    },
+    { code: 'BAD_FRAME' },
+  );
+  t.strictSame(seen, ['ping', 'bye']);
+});
+
+t.test('any bytes give frames or a named error', async () => {
+  const runs = process.env['FUZZ'] ? { numRuns: 100_000 } : { numRuns: 1000, seed: 5 };
+  const all = Object.values(sends).map(encodeFrame);
+  const mutated = fc.tuple(fc.constantFrom(...all), fc.nat(), fc.nat(255)).map(([bytes, at, value]) => {
+    const copy = Buffer.from(bytes);
+    copy[at % copy.length] = value;
+    return copy;
+  });
+  fc.assert(
+    fc.property(fc.oneof(mutated, fc.uint8Array({ maxLength: 60 })), (bytes) => {
+      try {
+        for (const frame of decodeRequests(bytes)) encodeFrame(frame);
+      } catch (error) {
+        if (!(error instanceof ChatError) || !['BAD_FRAME', 'UNKNOWN_TYPE'].includes(error.code)) throw error;
+      }
+    }),
+    runs,
+  );
+});
+
+t.test('docs/PROTOCOL.md names every frame and every field', async (t) => {
+  const page = readFileSync(new URL('../../docs/PROTOCOL.md', import.meta.url), 'utf8');
+  for (const { samples } of roles)
+    for (const [type, frame] of Object.entries(samples)) {
+      const row = page
+        .split('\n')
+        .find(
+          (line) =>
+            line.startsWith(`| \`${type}\` |`) &&
+            Object.keys(frame).every((field) => field === 'type' || line.includes(field)),
+        );
+      t.ok(row, `${type} has a row with its fields`);
+    }
+});
