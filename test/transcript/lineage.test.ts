@@ -1,0 +1,221 @@
+import t from 'tap';
+import type { ConversationId, Fingerprint, Hash, SessionId } from '../../base/bytes.ts';
+import { decodeBatch, isAdmissible, judge, LineageMemory, type Batch } from '../../transcript/lineage.ts';
+import { leafHash, NO_HASH, rootOf } from '../../transcript/merkle.ts';
+import {
+  audienceOf,
+  encodeBs,
+  encodeMs,
+  type BatchStatement,
+  type MessageStatement,
+} from '../../transcript/statement.ts';
+import { bs, conversation, filled, fingerprint, ms, origin, refuses, session } from './sample.ts';
+
+const AUDIENCE = audienceOf(origin);
+const other = filled(0xc2) as Uint8Array as ConversationId;
+const later = filled(0xb2, 16) as Uint8Array as SessionId;
+const stranger = filled(0xee) as Uint8Array as Hash;
+
+/** A device that keeps its books as a client does. */
+class Device {
+  session: SessionId = session;
+  ctr = 0;
+  prevBatch: Hash = NO_HASH;
+  readonly #convCtr = new Map<ConversationId, number>();
+  readonly #last = new Map<ConversationId, Hash>();
+
+  /** One message for each conversation named; `message` and `batch` change what would be right. */
+  say(
+    rooms: readonly ConversationId[],
+    message: (right: MessageStatement, i: number) => Partial<MessageStatement> = () => ({}),
+    batch: (right: BatchStatement) => Partial<BatchStatement> = () => ({}),
+  ): Batch {
+    const firstCtr = this.ctr + 1;
+    const messages = rooms.map((room, i) => {
+      const convCtr = (this.#convCtr.get(room) ?? 0) + 1;
+      const prevConv = this.#last.get(room) ?? NO_HASH;
+      const right = ms({ session: this.session, sessionCtr: ++this.ctr, conversation: room, convCtr, prevConv });
+      const bytes = encodeMs({ ...right, ...message(right, i) });
+      this.#convCtr.set(room, convCtr);
+      this.#last.set(room, leafHash(bytes));
+      return bytes;
+    });
+    const right = bs(messages, { session: this.session, firstCtr, prevBatch: this.prevBatch });
+    const bytes = encodeBs({ ...right, ...batch(right) });
+    this.prevBatch = leafHash(bytes);
+    return decodeBatch(bytes, messages);
+  }
+
+  restart(keepsState: boolean): void {
+    this.session = later;
+    this.ctr = 0;
+    this.prevBatch = NO_HASH;
+    this.#convCtr.clear();
+    if (!keepsState) this.#last.clear();
+  }
+}
+
+/** A log that has admitted one batch of this device: two messages here, one there. */
+function begun() {
+  const device = new Device();
+  const state = new LineageMemory();
+  const admit = (batch: Batch) => {
+    const judgement = judge(batch, AUDIENCE, state);
+    state.apply(judgement.change);
+    return judgement.findings.map(({ code, position }) => `${code}@${position}`);
+  };
+  const first = device.say([conversation, other, conversation]);
+  return { device, state, admit, first, begin: admit(first) };
+}
+
+t.test('a faultless history', async (t) => {
+  const { device, state, admit, begin } = begun();
+  t.strictSame(begin, []);
+  t.strictSame(admit(device.say([conversation])), []);
+  t.strictSame(admit(device.say([other, other, conversation])), []);
+  t.match(state.session(fingerprint, session), { lastCtr: 7, lastBatch: device.prevBatch });
+  t.equal(state.convCtr(fingerprint, session, conversation), 4);
+  t.equal(state.convCtr(fingerprint, session, other), 3);
+  device.restart(true);
+  t.strictSame(admit(device.say([conversation, other])), [], 'a later session links to the one before');
+  t.equal(state.convCtr(fingerprint, later, conversation), 1);
+  t.equal(state.convCtr(fingerprint, session, conversation), 4, 'counters belong to their session');
+  t.strictSame(state.session(filled(0xa2) as Uint8Array as Fingerprint, session), undefined);
+});
+
+t.test('judging changes nothing until the change is applied', async (t) => {
+  const { device, state } = begun();
+  const next = device.say([conversation]);
+  const before = state.session(fingerprint, session);
+  t.strictSame(judge(next, AUDIENCE, state).findings, []);
+  t.strictSame(judge(next, AUDIENCE, state).findings, []);
+  t.strictSame(state.session(fingerprint, session), before);
+});
+
+type Change = [
+  message: (right: MessageStatement, i: number) => Partial<MessageStatement>,
+  batch?: (right: BatchStatement) => Partial<BatchStatement>,
+];
+const at = (position: number, change: (right: MessageStatement) => Partial<MessageStatement>): Change => [
+  (right, i) => (i + 1 === position ? change(right) : {}),
+];
+const only = (batch: (right: BatchStatement) => Partial<BatchStatement>): Change => [() => ({}), batch];
+
+t.test('every rule, broken alone in a batch of three', async (t) => {
+  const rows: [name: string, change: Change, findings: string[]][] = [
+    ['for another log', only(() => ({ audience: audienceOf('other.example/log/n1') })), ['E_AUDIENCE@0']],
+    ['a message fewer than signed', only(() => ({ count: 4 })), ['E_BATCH_SHORT@0']],
+    ['a message more than signed', only(() => ({ count: 2 })), ['E_BATCH_SHORT@0']],
+    ['another root', only(() => ({ batchRoot: stranger })), ['E_BATCH_ROOT@0']],
+    ['another batch before', only(() => ({ prevBatch: stranger })), ['E_BATCH_CHAIN@0']],
+    ['no batch before', only(() => ({ prevBatch: NO_HASH })), ['E_BATCH_CHAIN@0']],
+    [
+      'session counter jumps',
+      only((r) => ({ firstCtr: r.firstCtr + 5 })),
+      ['E_CTR_GAP@0', ...[1, 2, 3].map((i) => `E_CTR_REGRESS@${i}`)],
+    ],
+    ['session counter from the past', only((r) => ({ firstCtr: r.firstCtr - 1 })), ['E_CTR_REGRESS@0']],
+    ['counter jumps in the batch', at(2, (r) => ({ sessionCtr: r.sessionCtr + 1 })), ['E_CTR_GAP@2']],
+    ['counter repeats in the batch', at(2, (r) => ({ sessionCtr: r.sessionCtr - 1 })), ['E_CTR_REGRESS@2']],
+    ['another sender', at(3, () => ({ sender: filled(0xa2) as Uint8Array as Fingerprint })), ['E_LEAF@3']],
+    ['another session', at(3, () => ({ session: later })), ['E_LEAF@3']],
+    ['conversation counter jumps', at(2, (r) => ({ convCtr: r.convCtr + 1 })), ['E_CONV_GAP@2', 'E_CONV_GAP@3']],
+    ['conversation counter repeats', at(3, (r) => ({ convCtr: r.convCtr - 1 })), ['E_CONV_GAP@3']],
+    ['link broken within the batch', at(2, () => ({ prevConv: stranger })), ['E_CONV_LINK@2']],
+    ['link to an earlier batch broken', at(1, () => ({ prevConv: stranger })), ['E_CONV_LINK@1']],
+    ['link left out within a session', at(1, () => ({ prevConv: NO_HASH })), ['E_CONV_LINK@1']],
+  ];
+  for (const [name, [message, batch], findings] of rows) {
+    const { device, state } = begun();
+    const judgement = judge(device.say([conversation, conversation, conversation], message, batch), AUDIENCE, state);
+    t.strictSame(
+      judgement.findings.map(({ code, position }) => `${code}@${position}`),
+      findings,
+      name,
+    );
+    t.notOk(isAdmissible(judgement), `${name}: refused`);
+  }
+});
+
+t.test('one fault is not found again in later batches', async (t) => {
+  const { device, admit } = begun();
+  t.strictSame(admit(device.say([conversation], () => ({ prevConv: stranger }))), ['E_CONV_LINK@1']);
+  t.strictSame(admit(device.say([conversation])), []);
+  device.say([conversation]); // never reaches the log
+  t.strictSame(admit(device.say([conversation])), ['E_CTR_GAP@0', 'E_BATCH_CHAIN@0', 'E_CONV_GAP@1', 'E_CONV_LINK@1']);
+  t.strictSame(admit(device.say([conversation, other])), []);
+});
+
+t.test('a replayed batch is found once and teaches nothing', async (t) => {
+  const { device, state, admit, first } = begun();
+  admit(device.say([conversation]));
+  const before = state.session(fingerprint, session);
+  t.strictSame(admit(first), ['E_CTR_REGRESS@0']);
+  t.strictSame(state.session(fingerprint, session), before);
+  t.strictSame(admit(device.say([conversation, other])), []);
+});
+
+t.test('the first message of a session in a conversation', async (t) => {
+  const lost = begun();
+  lost.device.restart(false);
+  const restarted = lost.device.say([conversation]);
+  const judgement = judge(restarted, AUDIENCE, lost.state);
+  t.match(judgement.findings, [{ code: 'W_CONV_RESTART', position: 1 }]);
+  t.ok(isAdmissible(judgement), 'a device that lost its state may go on');
+
+  const kept = begun();
+  kept.device.restart(true);
+  t.strictSame(
+    kept.admit(kept.device.say([conversation], () => ({ prevConv: stranger }))),
+    ['E_CONV_LINK@1'],
+    'not the last one',
+  );
+  const skipped = begun();
+  skipped.device.restart(true);
+  t.strictSame(
+    skipped.admit(skipped.device.say([conversation], () => ({ convCtr: 2 }))),
+    ['E_CONV_GAP@1'],
+    'begins with 2',
+  );
+  const renewed = begun();
+  renewed.device.restart(true);
+  t.strictSame(
+    renewed.admit(renewed.device.say([conversation], undefined, () => ({ prevBatch: stranger }))),
+    ['E_BATCH_CHAIN@0'],
+    'a batch before the first',
+  );
+
+  const moved = judge(
+    new Device().say([conversation], () => ({ prevConv: stranger })),
+    AUDIENCE,
+    new LineageMemory(),
+  );
+  t.match(moved.findings, [{ code: 'W_CONV_ELSEWHERE', position: 1 }]);
+  t.ok(isAdmissible(moved));
+  const late = new Device();
+  late.say([conversation]);
+  t.strictSame(
+    begun()
+      .admit(late.say([conversation]))
+      .at(0),
+    'E_CTR_REGRESS@0',
+    'an old batch of the same session',
+  );
+  const unknown = judge(late.say([conversation]), AUDIENCE, new LineageMemory());
+  t.match(
+    unknown.findings.map((f) => f.code),
+    ['E_CTR_GAP', 'E_BATCH_CHAIN', 'E_CONV_GAP', 'W_CONV_ELSEWHERE'],
+    'the middle of a session',
+  );
+});
+
+t.test('batches whose statements are malformed are not judged', async (t) => {
+  const message = encodeMs(ms());
+  const batch = encodeBs(bs([message]));
+  t.match(decodeBatch(batch, [message]), { leaf: leafHash(batch), messages: [{ leaf: leafHash(message) }] });
+  t.strictSame(decodeBatch(batch, [message]).bs.batchRoot, Buffer.from(rootOf([leafHash(message)])));
+  const odd = Buffer.from(message);
+  odd[8] = 9;
+  refuses(t, () => decodeBatch(batch, [odd]), 'BAD_FRAME', 'ms.kind', 'a kind that does not exist');
+  refuses(t, () => decodeBatch(batch.subarray(1), [message]), 'BAD_FRAME', 'bs.length', 'no batch statement');
+});

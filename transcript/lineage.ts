@@ -1,0 +1,172 @@
+/**
+ * The rules that tie a sender's statements to each other: counters, links, batch chain. One rule set: the server admits a batch by it,
+ * and a verifier judges a log by it. Judging goes on after a finding, from what the batch says, so that one fault is not found again in every
+ * later batch.
+ *
+ * Rules that docs/TRANSCRIPT.md owes to this file: a session begins with counter 1 and prev_batch zero. The first message of a session
+ * in a conversation has conv_ctr 1 and links to the device's last message there, of whatever session; zeros instead say that the device
+ * has lost its state (W_CONV_RESTART, how a client goes on after such a loss). A link to a message of which this log knows nothing (another
+ * node's, or made under the certificate before a renewal) is W_CONV_ELSEWHERE; a link to another message than the last is E_CONV_LINK.
+ */
+import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { leafHash, NO_HASH, rootOf } from './merkle.ts';
+import { decodeBs, decodeMs, type BatchStatement, type MessageStatement } from './statement.ts';
+
+/** E_: the batch breaks a rule. W_: to be noticed, and not against a rule. */
+export type LineageCode =
+  | 'E_AUDIENCE'
+  | 'E_BATCH_SHORT'
+  | 'E_BATCH_ROOT'
+  | 'E_BATCH_CHAIN'
+  | 'E_LEAF'
+  | 'E_CTR_GAP'
+  | 'E_CTR_REGRESS'
+  | 'E_CONV_GAP'
+  | 'E_CONV_LINK'
+  | 'W_CONV_RESTART'
+  | 'W_CONV_ELSEWHERE';
+
+export interface LineageFinding {
+  readonly code: LineageCode;
+  /** Position in the batch, from 1; 0: the batch statement itself. */
+  readonly position: number;
+  readonly message: string;
+}
+
+/** A batch whose statements are well-formed. */
+export interface Batch {
+  readonly bs: BatchStatement;
+  /** leaf(BS), what the next batch of the session links to. */
+  readonly leaf: Hash;
+  readonly messages: readonly { readonly ms: MessageStatement; readonly leaf: Hash }[];
+}
+
+export interface SessionLineage {
+  readonly lastCtr: number;
+  /** leaf(BS) of the last batch. */
+  readonly lastBatch: Hash;
+}
+
+/** What is known before a batch; undefined: never seen. */
+export interface LineageState {
+  session(sender: Fingerprint, session: SessionId): SessionLineage | undefined;
+  /** The last conv_ctr of this session in this conversation. */
+  convCtr(sender: Fingerprint, session: SessionId, conversation: ConversationId): number | undefined;
+  /** leaf(MS) of the sender's last message in this conversation, over all sessions. */
+  lastLeaf(sender: Fingerprint, conversation: ConversationId): Hash | undefined;
+}
+
+/** What is known after a batch; for the owner of the state to take over as a whole. */
+export interface LineageChange extends SessionLineage {
+  readonly sender: Fingerprint;
+  readonly session: SessionId;
+  /** One item for each conversation of the batch. */
+  readonly conversations: readonly {
+    readonly conversation: ConversationId;
+    readonly convCtr: number;
+    readonly lastLeaf: Hash;
+  }[];
+}
+
+export interface Judgement {
+  /** In the order of the batch. */
+  readonly findings: readonly LineageFinding[];
+  readonly change: LineageChange;
+}
+
+/** @throws BAD_FRAME naming the field of the first statement that is malformed */
+export function decodeBatch(bs: Uint8Array, messages: readonly Uint8Array[]): Batch {
+  return {
+    bs: decodeBs(bs),
+    leaf: leafHash(bs),
+    messages: messages.map((ms) => ({ ms: decodeMs(ms), leaf: leafHash(ms) })),
+  };
+}
+
+/** @param audience audienceOf() the log that holds the batch, or is asked to */
+export function judge(batch: Batch, audience: Hash, state: LineageState): Judgement {
+  const { bs, messages } = batch;
+  const { sender, session } = bs;
+  const findings: LineageFinding[] = [];
+  const find = (code: LineageCode, position: number, message: string) => findings.push({ code, position, message });
+
+  if (!equal(bs.audience, audience)) find('E_AUDIENCE', 0, 'made for another log');
+  if (messages.length !== bs.count) find('E_BATCH_SHORT', 0, `${messages.length} messages, ${bs.count} signed`);
+  else if (!equal(bs.batchRoot, rootOf(messages.map((m) => m.leaf))))
+    find('E_BATCH_ROOT', 0, 'other messages than those signed');
+  const before = state.session(sender, session) ?? { lastCtr: 0, lastBatch: NO_HASH };
+  const fault = sequence(bs.firstCtr, before.lastCtr + 1);
+  if (fault !== null) find(fault, 0, `session counter ${bs.firstCtr}, want ${before.lastCtr + 1}`);
+  // A batch from the past, a replay: its messages fit nothing that is known now, and nothing is learnt from it.
+  if (fault === 'E_CTR_REGRESS') return { findings, change: { sender, session, ...before, conversations: [] } };
+  if (!equal(bs.prevBatch, before.lastBatch)) find('E_BATCH_CHAIN', 0, 'does not follow the last batch of its session');
+
+  const threads = new Map<string, LineageChange['conversations'][number]>();
+  messages.forEach(({ ms, leaf }, i) => {
+    const position = i + 1;
+    if (!equal(ms.sender, sender) || !equal(ms.session, session)) {
+      find('E_LEAF', position, 'another sender or session than the batch');
+      return; // its counters and links belong elsewhere
+    }
+    const fault = sequence(ms.sessionCtr, bs.firstCtr + i);
+    if (fault !== null) find(fault, position, `session counter ${ms.sessionCtr}, want ${bs.firstCtr + i}`);
+
+    const { conversation, convCtr, prevConv } = ms;
+    const key = hex(conversation);
+    const thread = threads.get(key);
+    const lastCtr = thread?.convCtr ?? state.convCtr(sender, session, conversation) ?? 0;
+    const lastLeaf = thread?.lastLeaf ?? state.lastLeaf(sender, conversation);
+    if (convCtr !== lastCtr + 1) find('E_CONV_GAP', position, `conversation counter ${convCtr}, want ${lastCtr + 1}`);
+    const link = linkFault(prevConv, lastLeaf, lastCtr > 0);
+    if (link !== null) find(link.code, position, link.message);
+    threads.set(key, { conversation, convCtr, lastLeaf: leaf });
+  });
+
+  const lastCtr = bs.firstCtr + bs.count - 1;
+  const conversations = [...threads.values()];
+  return { findings, change: { sender, session, lastCtr, lastBatch: batch.leaf, conversations } };
+}
+
+/** Whether nothing speaks against logging the batch. */
+export const isAdmissible = (judgement: Judgement): boolean =>
+  !judgement.findings.some((finding) => finding.code.startsWith('E_'));
+
+/** State in memory, for as many senders as fit. */
+export class LineageMemory implements LineageState {
+  readonly #sessions = new Map<string, SessionLineage>();
+  readonly #counters = new Map<string, number>();
+  readonly #leaves = new Map<string, Hash>();
+
+  session(sender: Fingerprint, session: SessionId): SessionLineage | undefined {
+    return this.#sessions.get(hex(sender) + hex(session));
+  }
+  convCtr(sender: Fingerprint, session: SessionId, conversation: ConversationId): number | undefined {
+    return this.#counters.get(hex(sender) + hex(session) + hex(conversation));
+  }
+  lastLeaf(sender: Fingerprint, conversation: ConversationId): Hash | undefined {
+    return this.#leaves.get(hex(sender) + hex(conversation));
+  }
+
+  apply({ sender, session, lastCtr, lastBatch, conversations }: LineageChange): void {
+    this.#sessions.set(hex(sender) + hex(session), { lastCtr, lastBatch });
+    for (const { conversation, convCtr, lastLeaf } of conversations) {
+      this.#counters.set(hex(sender) + hex(session) + hex(conversation), convCtr);
+      this.#leaves.set(hex(sender) + hex(conversation), lastLeaf);
+    }
+  }
+}
+
+function sequence(value: number, want: number): 'E_CTR_GAP' | 'E_CTR_REGRESS' | null {
+  if (value === want) return null;
+  return value > want ? 'E_CTR_GAP' : 'E_CTR_REGRESS';
+}
+
+function linkFault(prev: Hash, last: Hash | undefined, isContinued: boolean): Omit<LineageFinding, 'position'> | null {
+  if (last !== undefined && equal(prev, last)) return null;
+  if (equal(prev, NO_HASH)) {
+    if (isContinued) return { code: 'E_CONV_LINK', message: 'no link within a session' };
+    return last === undefined ? null : { code: 'W_CONV_RESTART', message: 'the device began this conversation anew' };
+  }
+  if (last !== undefined) return { code: 'E_CONV_LINK', message: 'does not link to the last message' };
+  return { code: 'W_CONV_ELSEWHERE', message: 'links to a message that is not in this log' };
+}
