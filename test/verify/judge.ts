@@ -1,0 +1,48 @@
+/**
+ * Whether a log directory gets the verdict that its row of the tamper matrix asks for. As a program, it judges rows that were written to
+ * a folder before: `judge.ts FOLDER`, exit 1 at the first that is judged otherwise. Makes nothing itself, so it is quick.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { deserialize } from 'node:v8';
+import { parseCertificate } from '../../x509/certificate.ts';
+import { parseCrl } from '../../x509/crl.ts';
+import { EXIT, Findings } from '../../verify/finding.ts';
+import { auditDirectory } from '../../verify/log-directory.ts';
+
+/** Plain data. */
+export interface Case {
+  readonly name: string;
+  readonly dir: string;
+  readonly known: readonly Uint8Array[];
+  /** DER */
+  readonly roots: readonly Uint8Array[];
+  readonly crls: readonly Uint8Array[];
+  readonly exit: number;
+  readonly code: string | undefined;
+  readonly where: string | undefined;
+  readonly isAlone: boolean;
+}
+
+/** What was wanted and what was found, if they differ. */
+export function fault({ dir, known, roots, crls, exit: wantedExit, code, where, isAlone }: Case) {
+  const findings = new Findings();
+  const notes = known.map((note, i) => ({ name: `known ${i + 1}`, note }));
+  auditDirectory(dir, { roots: roots.map(parseCertificate), crls: crls.map(parseCrl) }, notes, findings);
+  const exit = EXIT[findings.verdict(false)];
+  const wanted = code === undefined ? [] : [`${code} ${where}`];
+  const found = findings.kept.map((finding) => `${finding.code} ${finding.where}`);
+  const others = new Set(found.filter((place) => !wanted.includes(place) && !place.startsWith('W_NO_CRL ')));
+  const mayHaveOthers = code !== undefined && !isAlone;
+  const isRight =
+    exit === wantedExit && wanted.every((place) => found.includes(place)) && (mayHaveOthers || others.size === 0);
+  return isRight ? null : { wanted: [wantedExit, ...wanted], found: [exit, ...findings.kept] };
+}
+
+const [, program, folder] = process.argv;
+if (program === import.meta.filename && folder !== undefined) {
+  const cases = deserialize(readFileSync(join(folder, 'cases'))) as Case[];
+  const wrong = cases.find((one) => fault(one) !== null);
+  if (wrong) console.log(wrong.name);
+  process.exitCode = wrong ? 1 : 0;
+}

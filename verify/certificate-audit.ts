@@ -1,0 +1,139 @@
+/**
+ * The certificates of one log, judged as of the time of what they signed: what expired or was revoked later does not spoil earlier
+ * messages. Trust comes from the caller's CA certificates alone; a CERT leaf only says what else there is to build a path from.
+ */
+import { hex } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { crlsOf, type Crl } from '../x509/crl.ts';
+import { sameName } from '../x509/name.ts';
+import { validatePath, type Purpose } from '../x509/path.ts';
+import type { FindingCode, Findings } from './finding.ts';
+
+export interface Trust {
+  readonly roots: readonly Certificate[];
+  readonly crls: readonly Crl[];
+}
+
+export interface Judgement {
+  /** The same answer holds for times in [from, until). */
+  readonly from: number;
+  readonly until: number;
+  readonly fault: { readonly code: FindingCode; readonly message: string } | null;
+}
+
+/** For one leaf certificate, over all its CERT entries. */
+const MAX_INTERMEDIATES = 32;
+
+export class CertificateAudit {
+  readonly #trust: Trust;
+  readonly #findings: Findings;
+  /** Leaf certificate first. */
+  readonly #chains = new Map<string, readonly [Certificate, ...Certificate[]]>();
+  readonly #judged = new Map<string, Judgement>();
+  /** CAs on accepted paths, by fingerprint. */
+  readonly #issuers = new Map<string, Certificate>();
+
+  constructor(trust: Trust, findings: Findings) {
+    this.#trust = trust;
+    this.#findings = findings;
+  }
+
+  /**
+   * What a CERT leaf holds. A second chain of the same certificate adds intermediates. None of them can take trust away, and none can
+   * mend what was found before, so judgements that were made without them stand.
+   */
+  add(own: Certificate, intermediates: readonly Certificate[]): void {
+    const name = hex(own.fingerprint);
+    const known = this.#chains.get(name) ?? [own];
+    const more = intermediates.filter((c) => !known.some((k) => hex(k.fingerprint) === hex(c.fingerprint)));
+    if (more.length === 0 && this.#chains.has(name)) return;
+    this.#chains.set(name, [own, ...known.slice(1), ...more.slice(0, 1 + MAX_INTERMEDIATES - known.length)]);
+  }
+
+  /** @param name fingerprint in hexadecimal */
+  certificate(name: string): Certificate | undefined {
+    return this.#chains.get(name)?.[0];
+  }
+
+  /** Finds each fault of a certificate once. The certificate must be known. */
+  check(where: string, name: string, at: number, purpose: Purpose): Judgement {
+    const judgement = this.judge(where, name, at, purpose);
+    const { fault } = judgement;
+    if (fault) this.#findings.addOnce(`${purpose} ${name}`, fault.code, where, fault.message);
+    return judgement;
+  }
+
+  /** A revocation list under the name of a CA of this log that this CA did not make would be taken for protection. */
+  end(): void {
+    const cas = [...this.#issuers.values(), ...this.#trust.roots];
+    for (const [i, crl] of this.#trust.crls.entries()) {
+      const namesakes = cas.filter((ca) => sameName(ca.subject, crl.issuer));
+      if (namesakes.length > 0 && namesakes.every((ca) => crlsOf([crl], ca).length === 0))
+        this.#findings.add('E_CRL', `revocation list ${i + 1}`, `not made by the CA that it names, ${crl.issuer.text}`);
+    }
+  }
+
+  /** The answer alone. Finds nothing but lists that are missing. The certificate must be known. */
+  judge(where: string, name: string, at: number, purpose: Purpose): Judgement {
+    const key = `${purpose} ${name}`;
+    const known = this.#judged.get(key);
+    if (known && known.from <= at && at < known.until) return known;
+    const chain = this.#chains.get(name);
+    if (chain === undefined) throw new ChatError('INTERNAL', 'a certificate is judged that is not known');
+    const judgement = { ...this.#stretch(chain, at), fault: this.#fault(where, chain, at, purpose) };
+    this.#judged.set(key, judgement);
+    return judgement;
+  }
+
+  #fault(
+    where: string,
+    [leaf, ...intermediates]: readonly [Certificate, ...Certificate[]],
+    at: number,
+    purpose: Purpose,
+  ) {
+    const { roots, crls } = this.#trust;
+    try {
+      const [, ...issuers] = validatePath({
+        leaf,
+        intermediates,
+        roots,
+        crls,
+        at,
+        purpose,
+        revocation: 'at-signing',
+      });
+      for (const ca of issuers) {
+        this.#issuers.set(hex(ca.fingerprint), ca);
+        if (crlsOf(crls, ca).length > 0) continue;
+        const message = `no revocation list of ${ca.subject.text} was given`;
+        this.#findings.addOnce(hex(ca.fingerprint), 'W_NO_CRL', where, message);
+      }
+      return null;
+    } catch (error) {
+      const { code, sub, message } = ChatError.from(error);
+      if (code === 'INTERNAL') throw error;
+      return { code: CODES[sub ?? ''] ?? ('E_CERT_CHAIN' as const), message };
+    }
+  }
+
+  /** Until the next instant, and from the last one, at which a judgement can become another: an end of a validity, a revocation. */
+  #stretch(chain: readonly Certificate[], at: number): { from: number; until: number } {
+    const edges = [...chain, ...this.#trust.roots].flatMap((c) => [c.notBefore, c.notAfter + 1]);
+    for (const { serial } of chain)
+      for (const { revoked } of this.#trust.crls) edges.push(revoked.get(serial)?.at ?? Infinity);
+    return {
+      from: Math.max(...edges.filter((edge) => edge <= at), -Infinity),
+      until: Math.min(...edges.filter((edge) => edge > at), Infinity),
+    };
+  }
+}
+
+const CODES: Readonly<Record<string, FindingCode>> = {
+  expired: 'E_CERT_EXPIRED',
+  not_yet_valid: 'E_CERT_EXPIRED',
+  revoked: 'E_CERT_REVOKED',
+  wrong_eku: 'E_CERT_USAGE',
+  wrong_usage: 'E_CERT_USAGE',
+  weak_key: 'E_CERT_WEAK',
+};
