@@ -1,0 +1,302 @@
+/**
+ * A link once the handshake is over: records in and out, in order, with back-pressure both ways, and an end that is bounded in time.
+ * Made by link.ts alone.
+ */
+import type { TLSSocket } from 'node:tls';
+import type { Fingerprint } from '../base/bytes.ts';
+import { decodeSequence } from '../base/cbor.ts';
+import { ChatError, type Code } from '../base/errors.ts';
+import type { Secret } from '../base/secret.ts';
+import type { Opener, Sealer } from '../protocol/channel.ts';
+import type { Session } from '../protocol/handshake.ts';
+import type { Suite } from '../protocol/key-exchange.ts';
+import { MAX_PLAINTEXT_BYTES } from '../protocol/limits.ts';
+import { encodeFrame, requestIdOf, type Reply, type Request } from '../protocol/messages.ts';
+import type { RecordReader } from '../protocol/record.ts';
+import type { Closed, Link, LinkOptions } from './link.ts';
+import type { Chain } from './tls.ts';
+
+/** The frames of one record's plaintext, lazily. @throws BAD_FRAME, UNKNOWN_TYPE */
+export type DecodeFrames<In> = (plaintext: Uint8Array) => Generator<In>;
+
+/** What a closing connection may take to be read by its peer. */
+export const LINGER_MS = 2000;
+/** Frames are gathered into one record up to here: a larger record would only arrive later. A larger frame has a record of its own. */
+const GATHER_BYTES = 65_536;
+/** A peer that reads nothing while this much waits for it is cut. */
+const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
+
+/** @typeParam In frames of the peer @typeParam Out frames of this end */
+export class OpenLink<In extends Request | Reply, Out extends Request | Reply> implements Link<In, Out> {
+  readonly peerChain: Chain;
+  readonly ownFingerprint: Fingerprint;
+  readonly address: string;
+  readonly suite: Suite;
+  readonly confirmation: string;
+  readonly exporter: Secret;
+  readonly closed: Promise<Closed>;
+
+  readonly #role: Session['role'];
+  readonly #socket: TLSSocket;
+  readonly #sealer: Sealer;
+  readonly #opener: Opener;
+  readonly #decode: DecodeFrames<In>;
+
+  // Incoming, from the outside in: bytes, records of the first of them, frames of the first of those. All lazy, so that a pause holds.
+  readonly #reader: RecordReader;
+  readonly #chunks: Buffer[] = [];
+  #records: Generator<Buffer> | null;
+  #frames: Generator<In> | null = null;
+  #plaintext: Buffer = Buffer.alloc(0);
+  #framesDone = 0;
+  #onFrame: ((frame: In) => void) | null = null;
+  #isPaused = false;
+  #isPumping = false;
+  #heardAt = performance.now();
+
+  // Outgoing
+  #out: Buffer[] = [];
+  #outBytes = 0;
+  #isFlushDue = false;
+  #onDrain: () => void = () => {};
+
+  #reason: Closed | null = null;
+  #isEnding = false;
+
+  constructor(
+    socket: TLSSocket,
+    { role, suite, sealer, opener, exporter, confirmation }: Session,
+    reader: RecordReader,
+    records: Generator<Buffer> | null,
+    decode: DecodeFrames<In>,
+    peerChain: Chain,
+    ownFingerprint: Fingerprint,
+    address: string,
+    { idleMs }: LinkOptions,
+  ) {
+    this.#role = role;
+    this.#socket = socket;
+    this.#sealer = sealer;
+    this.#opener = opener;
+    this.#reader = reader;
+    this.#records = records;
+    this.#decode = decode;
+    this.peerChain = peerChain;
+    this.ownFingerprint = ownFingerprint;
+    this.address = address;
+    this.suite = suite;
+    this.confirmation = confirmation.toString('hex');
+    this.exporter = exporter;
+    const { promise, resolve } = Promise.withResolvers<Closed>();
+    this.closed = promise;
+    const idle = idleMs === undefined ? undefined : setInterval(() => this.#checkIdle(idleMs), Math.ceil(idleMs / 3));
+    socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    socket.on('end', () => this.#peerEnded());
+    socket.on('error', () => (this.#reason ??= { code: 'CONNECTION_LOST' }));
+    socket.on('close', () => {
+      clearInterval(idle);
+      this.#isEnding = true;
+      this.#out = [];
+      this.#outBytes = 0;
+      sealer.wipe();
+      opener.wipe();
+      resolve(this.#reason ?? { code: 'CONNECTION_LOST' });
+    });
+    this.#pump(); // nobody listens yet: this only pauses the socket
+  }
+
+  send(frame: Out): void {
+    if (this.#isEnding) return;
+    this.#push(frame);
+    if (this.queuedBytes > MAX_QUEUED_BYTES) this.#cut({ code: 'QUOTA' });
+  }
+
+  get queuedBytes(): number {
+    return this.#outBytes + this.#socket.writableLength;
+  }
+
+  onFrame(handler: (frame: In) => void): void {
+    this.#onFrame = handler;
+    queueMicrotask(() => this.#pump()); // not before the caller has finished its own line
+  }
+
+  onDrain(handler: () => void): void {
+    this.#onDrain = handler;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#heardAt = performance.now(); // it was us who did not listen
+    this.#pump();
+  }
+
+  close(code?: Code, sub?: string): void {
+    if (this.#isEnding) return;
+    this.#reason ??= { code: code ?? null, ...(sub === undefined ? {} : { sub }) };
+    this.#end(this.#farewell(code, sub));
+  }
+
+  // ---- incoming ------------------------------------------------------------------------------------------------------------------
+  #take(chunk: Buffer): void {
+    if (this.#isEnding) return;
+    this.#chunks.push(chunk);
+    this.#pump();
+  }
+
+  #pump(): void {
+    if (this.#isPumping) return;
+    this.#isPumping = true;
+    try {
+      while (!this.#isHeld && this.#advance());
+    } catch (error) {
+      this.#refuse(ChatError.from(error));
+    } finally {
+      this.#isPumping = false;
+    }
+    if (this.#isEnding) return;
+    if (this.#isHeld) this.#socket.pause();
+    else this.#socket.resume();
+  }
+
+  get #isHeld(): boolean {
+    return this.#isPaused || this.#isEnding || this.#onFrame === null;
+  }
+
+  /** One frame, record or chunk further. False when nothing is left. */
+  #advance(): boolean {
+    if (this.#frames !== null) {
+      const frame = this.#frames.next();
+      if (frame.done) this.#frames = null;
+      else {
+        this.#framesDone++;
+        this.#deliver(frame.value);
+      }
+      return true;
+    }
+    const record = this.#records?.next();
+    if (record !== undefined && !record.done) {
+      this.#plaintext = this.#opener.open(record.value);
+      this.#heardAt = performance.now(); // whole records only: a drip of bytes is silence
+      this.#framesDone = 0;
+      if (this.#plaintext.length > 0) this.#frames = this.#decode(this.#plaintext); // none: new keys
+      return true;
+    }
+    const chunk = this.#chunks.shift();
+    this.#records = chunk === undefined ? null : this.#reader.push(chunk);
+    return chunk !== undefined;
+  }
+
+  #deliver(frame: In): void {
+    if (frame.type === 'bye') this.#reason ??= { code: ('code' in frame ? frame.code : null) ?? null };
+    if (frame.type === 'error' && frame.id === undefined)
+      this.#reason ??= { code: frame.code, ...(frame.sub === undefined ? {} : { sub: frame.sub }) };
+    this.#onFrame?.(frame);
+    if (frame.type === 'bye') this.close();
+  }
+
+  /** The peer broke a rule, or its server refused us: the first error is the last thing that is heard of it. */
+  #refuse(error: ChatError): void {
+    if (this.#isEnding) return;
+    const { code, sub, field } = error;
+    this.#reason ??= { code, ...(sub === undefined ? {} : { sub }) };
+    if (this.#role === 'client') return this.#end({ type: 'bye' });
+    const id = this.#idOfFailed();
+    this.#end({
+      type: 'error',
+      ...(id === undefined ? {} : { id }),
+      code,
+      ...(sub === undefined ? {} : { sub }),
+      ...(field === undefined ? {} : { field }),
+    });
+  }
+
+  /** The id in the frame that did not decode, if that can be read. */
+  #idOfFailed(): number | undefined {
+    if (this.#frames === null) return undefined; // it was the record that failed
+    try {
+      let at = 0;
+      for (const value of decodeSequence(this.#plaintext)) if (at++ === this.#framesDone) return requestIdOf(value);
+    } catch {
+      // not CBOR: there is no id
+    }
+    return undefined;
+  }
+
+  #peerEnded(): void {
+    const isWhole = this.#reader.isBetweenRecords && this.#records === null && this.#chunks.length === 0;
+    this.#reason ??= { code: isWhole ? null : 'CONNECTION_LOST' };
+    if (!this.#isEnding) this.#end(null);
+  }
+
+  #checkIdle(idleMs: number): void {
+    if (!this.#isPaused && performance.now() - this.#heardAt > idleMs) this.#cut({ code: 'CONNECTION_LOST' });
+  }
+
+  // ---- outgoing ------------------------------------------------------------------------------------------------------------------
+  #push(frame: Request | Reply): void {
+    const bytes = encodeFrame(frame);
+    if (bytes.length > MAX_PLAINTEXT_BYTES)
+      throw new ChatError('TOO_LARGE', `frame of ${bytes.length} bytes`, { field: frame.type });
+    this.#out.push(bytes);
+    this.#outBytes += bytes.length;
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    setImmediate(() => this.#flush()); // after all that this turn of the event loop brings
+  }
+
+  /** Sealing and writing happen here alone, in one go: the order of counters is the order on the wire. */
+  #flush(): void {
+    this.#isFlushDue = false;
+    const frames = this.#out;
+    this.#out = [];
+    this.#outBytes = 0;
+    if (frames.length === 0 || !this.#socket.writable) return;
+    const now = performance.now();
+    this.#socket.cork();
+    for (let at = 0; at < frames.length;) {
+      const from = at;
+      let bytes = frames[at++]!.length;
+      while (at < frames.length && bytes + frames[at]!.length <= GATHER_BYTES) bytes += frames[at++]!.length;
+      const plaintext = at - from === 1 ? frames[from]! : Buffer.concat(frames.slice(from, at), bytes);
+      this.#socket.write(this.#sealer.seal(plaintext, now), this.#written);
+    }
+    this.#socket.uncork();
+  }
+
+  readonly #written = (): void => {
+    if (!this.#isEnding && this.queuedBytes === 0) this.#onDrain();
+  };
+
+  /** A stop for the whole server is no fault of the peer; everything else with a code is an error. A client has no errors to send. */
+  #farewell(code: Code | undefined, sub: string | undefined): Request | Reply {
+    if (this.#role === 'client' || code === undefined) return { type: 'bye' };
+    if (code === 'SHUTTING_DOWN') return { type: 'bye', code };
+    return { type: 'error', code, ...(sub === undefined ? {} : { sub }) };
+  }
+
+  /** What was sent before leaves first. */
+  #end(farewell: Request | Reply | null): void {
+    this.#isEnding = true;
+    this.#chunks.length = 0;
+    this.#records = null;
+    this.#frames = null;
+    if (farewell !== null) this.#push(farewell);
+    this.#flush();
+    const timer = setTimeout(() => this.#socket.destroy(), LINGER_MS);
+    this.#socket.once('close', () => clearTimeout(timer));
+    this.#socket.end();
+    this.#socket.resume(); // and what comes is thrown away
+  }
+
+  /** There is no use in last words. */
+  #cut(reason: Closed): void {
+    this.#reason ??= reason;
+    this.#isEnding = true;
+    this.#socket.destroy();
+  }
+}

@@ -1,0 +1,121 @@
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  readdirSync,
+  readFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { ensurePrivateDirectory, ensureSecretFile, FileWatch, readTrustFile } from '../../runtime/files.ts';
+
+const mode = (path: string) => statSync(path).mode & 0o777;
+
+t.test('a file that decides who is let in', (t) => {
+  const dir = t.testdir({
+    good: 'certificate',
+    big: 'x'.repeat(101),
+    open: 'x',
+    link: t.fixture('symlink', 'good'),
+    empty: '',
+  });
+  const at = (name: string) => join(dir, name);
+  t.equal(readTrustFile(at('good'), 'tls.ca', 100).toString(), 'certificate');
+  t.equal(readTrustFile(at('link'), 'tls.ca', 100).toString(), 'certificate', 'a link is only a way to it');
+  t.equal(readTrustFile(at('empty'), 'tls.ca', 100).length, 0);
+  t.equal(readTrustFile(at('big'), 'tls.ca', 101).length, 101, 'exactly the most');
+  t.throws(() => readTrustFile(at('big'), 'tls.ca', 100), { code: 'CONFIG_INVALID', field: 'tls.ca' });
+  t.throws(() => readTrustFile(at('none'), 'tls.ca', 100), {
+    code: 'CONFIG_INVALID',
+    field: 'tls.ca',
+    message: /ENOENT/,
+  });
+  t.throws(() => readTrustFile(dir, 'tls.ca', 100), { code: 'CONFIG_INVALID', message: /not a regular file/ });
+  chmodSync(at('open'), 0o646);
+  t.throws(() => readTrustFile(at('open'), 'tls.crl', 100), { code: 'UNSAFE_FILE', field: 'tls.crl' });
+  spawnSync('mkfifo', [at('fifo')]);
+  t.throws(() => readTrustFile(at('fifo'), 'tls.ca', 100), { code: 'CONFIG_INVALID' }, 'nobody waits for its writer');
+  t.end();
+});
+
+t.test('a secret is made once, for its owner alone', (t) => {
+  const dir = t.testdir();
+  const path = join(dir, 'key');
+  let made = 0;
+  const make = () => Buffer.from(`secret ${++made}`);
+  const old = process.umask(0);
+  const first = ensureSecretFile(path, 'state_dir', make);
+  process.umask(old);
+  t.equal(first.use(String), 'secret 1');
+  t.equal(mode(path), 0o600, 'whatever the umask');
+  t.equal(ensureSecretFile(path, 'state_dir', make).use(String), 'secret 1');
+  t.equal(made, 1);
+  t.same(readdirSync(dir), ['key'], 'nothing temporary is left');
+  const raced = join(dir, 'raced');
+  const late = ensureSecretFile(raced, 'state_dir', () => {
+    writeFileSync(raced, 'the other process', { mode: 0o600 });
+    return Buffer.from('mine');
+  });
+  t.equal(late.use(String), 'the other process', 'who was first wins');
+  t.equal(readFileSync(raced, 'utf8'), 'the other process');
+  chmodSync(path, 0o644);
+  t.throws(() => ensureSecretFile(path, 'state_dir', make), { code: 'UNSAFE_FILE', field: 'state_dir' });
+  t.throws(() => ensureSecretFile(join(dir, 'no', 'folder'), 'state_dir', make), {
+    code: 'CONFIG_INVALID',
+    field: 'state_dir',
+  });
+  symlinkSync(join(dir, 'nowhere'), join(dir, 'dangling'));
+  t.throws(() => ensureSecretFile(join(dir, 'dangling'), 'state_dir', make), {
+    code: 'CONFIG_INVALID',
+    field: 'state_dir',
+  });
+  t.end();
+});
+
+t.test('a private folder', (t) => {
+  const dir = t.testdir();
+  const path = join(dir, 'a', 'b');
+  ensurePrivateDirectory(path, 'state_dir');
+  t.equal(mode(path), 0o700);
+  ensurePrivateDirectory(path, 'state_dir');
+  chmodSync(path, 0o750);
+  t.throws(() => ensurePrivateDirectory(path, 'state_dir'), { code: 'UNSAFE_FILE', field: 'state_dir' });
+  writeFileSync(join(dir, 'file'), '');
+  t.throws(() => ensurePrivateDirectory(join(dir, 'file'), 'state_dir'), {
+    code: 'CONFIG_INVALID',
+    field: 'state_dir',
+  });
+  t.end();
+});
+
+t.test('changes of files are seen', async (t) => {
+  const dir = t.testdir({ one: 'a', two: 'b' });
+  const at = (name: string) => join(dir, name);
+  let changes = 0;
+  const watch = new FileWatch([at('one'), at('two'), at('three')], () => changes++, 1e9);
+  t.teardown(() => watch.close());
+  const steps: readonly [string, () => void][] = [
+    ['written', () => writeFileSync(at('one'), 'c')],
+    ['replaced', () => (writeFileSync(at('new'), 'd'), renameSync(at('new'), at('two')))],
+    ['touched', () => utimesSync(at('one'), 1, 1)],
+    ['made', () => writeFileSync(at('three'), '')],
+    ['closed to us', () => chmodSync(at('three'), 0)],
+    ['removed', () => rmSync(at('three'))],
+    ['a folder in its place', () => mkdirSync(at('three'))],
+  ];
+  await watch.poll();
+  t.equal(changes, 0);
+  for (const [name, change] of steps) {
+    changes = 0;
+    change();
+    await watch.poll();
+    await watch.poll();
+    t.equal(changes, 1, name);
+  }
+});
