@@ -1,0 +1,175 @@
+-- The first schema. MySQL 8.0 and MariaDB 10.11; may be repeated when it was cut short, for DDL is not transactional here.
+--
+-- `entry` names a log entry over all logs: number of the log * 2^40 + index in that log. Tables of the hot path are written in the
+-- order of the log and carry no foreign keys: their writers hold the parent rows already, and a check for each row would lock the
+-- parents of others and be the most expensive part of a commit.
+
+CREATE TABLE IF NOT EXISTS schema_migrations (
+  version INT UNSIGNED NOT NULL PRIMARY KEY,
+  name VARCHAR(64) NOT NULL,
+  applied_at BIGINT NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS users (
+  id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  email VARCHAR(255) NOT NULL,
+  username VARCHAR(255) NOT NULL,
+  display_name VARCHAR(255),
+  salt VARBINARY(16) NOT NULL,
+  pwd_hash CHAR(64) NOT NULL,
+  server_key VARBINARY(64) NOT NULL,
+  pwd_kdf VARCHAR(64) NOT NULL,
+  cert_identity VARCHAR(1024) NOT NULL,
+  status VARCHAR(16) NOT NULL DEFAULT 'active',
+  created_at BIGINT NOT NULL,
+  last_seen BIGINT,
+  device_epoch BIGINT NOT NULL DEFAULT 0,
+  UNIQUE KEY users_email (email),
+  UNIQUE KEY users_username (username),
+  CONSTRAINT users_status CHECK (status IN ('active', 'suspended'))
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS devices (
+  id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  user_id INT UNSIGNED NOT NULL,
+  fingerprint BINARY(32) NOT NULL,
+  serial_key VARBINARY(512) NOT NULL,
+  spki_hash BINARY(32) NOT NULL,
+  chain MEDIUMBLOB NOT NULL,
+  not_after BIGINT NOT NULL,
+  first_seen BIGINT NOT NULL,
+  revoked_at BIGINT,
+  UNIQUE KEY devices_fingerprint (fingerprint),
+  KEY devices_user (user_id),
+  KEY devices_serial (serial_key),
+  KEY devices_spki (spki_hash),
+  CONSTRAINT devices_user_id FOREIGN KEY (user_id) REFERENCES users (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- `subject` is the SHA-256 of the subject's name.
+CREATE TABLE IF NOT EXISTS login_failures (
+  subject BINARY(32) NOT NULL PRIMARY KEY,
+  failures INT UNSIGNED NOT NULL,
+  locked_until BIGINT NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS conversations (
+  id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  conversation BINARY(32) NOT NULL,
+  user_low INT UNSIGNED NOT NULL,
+  user_high INT UNSIGNED NOT NULL,
+  created_at BIGINT NOT NULL,
+  UNIQUE KEY conversations_conversation (conversation),
+  UNIQUE KEY conversations_user_low (user_low, user_high),
+  KEY conversations_user_high (user_high),
+  CONSTRAINT conversations_low FOREIGN KEY (user_low) REFERENCES users (id),
+  CONSTRAINT conversations_high FOREIGN KEY (user_high) REFERENCES users (id),
+  CONSTRAINT conversations_order CHECK (user_low < user_high)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- The newest `seq` of each conversation. Whoever adds a message holds this row.
+CREATE TABLE IF NOT EXISTS sequences (
+  conversation_id INT UNSIGNED NOT NULL PRIMARY KEY,
+  last_seq BIGINT NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS logs (
+  id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  origin VARBINARY(255) NOT NULL,
+  size BIGINT NOT NULL,
+  UNIQUE KEY logs_origin (origin)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- `window_end` is the size of the log after the window that holds the CERT leaf.
+CREATE TABLE IF NOT EXISTS log_certificates (
+  log_id INT UNSIGNED NOT NULL,
+  fingerprint BINARY(32) NOT NULL,
+  window_end BIGINT NOT NULL,
+  PRIMARY KEY (log_id, fingerprint)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS sessions (
+  id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  fingerprint BINARY(32) NOT NULL,
+  session BINARY(16) NOT NULL,
+  UNIQUE KEY sessions_session (session, fingerprint)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS batches (
+  entry BIGINT NOT NULL PRIMARY KEY,
+  session_id INT UNSIGNED NOT NULL,
+  first_ctr BIGINT NOT NULL,
+  message_count INT UNSIGNED NOT NULL,
+  server_time BIGINT NOT NULL,
+  batch_hash BINARY(32) NOT NULL,
+  sigb VARBINARY(4096) NOT NULL,
+  UNIQUE KEY batches_session_id (session_id, first_ctr)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- `waiting`: queue rows that still refer to the content. `reached`: 1 a device of the other user keeps it, 2 given up.
+-- `expires_at` and `targets` are null while the message is known from the log alone. `previous_hash`: the same device's message
+-- before it in the conversation. `targets`: u32 device, u48 cursor for each recipient.
+CREATE TABLE IF NOT EXISTS messages (
+  entry BIGINT NOT NULL PRIMARY KEY,
+  batch_entry BIGINT NOT NULL,
+  session_id INT UNSIGNED NOT NULL,
+  conversation_id INT UNSIGNED NOT NULL,
+  seq BIGINT NOT NULL,
+  conv_ctr BIGINT NOT NULL,
+  sender_user_id INT UNSIGNED NOT NULL,
+  sender_device_id INT UNSIGNED NOT NULL,
+  waiting INT NOT NULL,
+  reached TINYINT NOT NULL,
+  expires_at BIGINT,
+  statement_hash BINARY(32) NOT NULL,
+  previous_hash BINARY(32),
+  targets BLOB
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- `parts`: u32 count, count x u32 length, bytes.
+CREATE TABLE IF NOT EXISTS contents (
+  entry BIGINT NOT NULL PRIMARY KEY,
+  statement VARBINARY(512) NOT NULL,
+  parts MEDIUMBLOB NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS expiries (
+  expires_at BIGINT NOT NULL,
+  entry BIGINT NOT NULL,
+  PRIMARY KEY (expires_at, entry)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- One row for each device: its newest cursor, and what waits in `queue`. Whoever changes the queue holds this row, so that cursors
+-- become visible in their order.
+CREATE TABLE IF NOT EXISTS mailboxes (
+  device_id INT UNSIGNED NOT NULL PRIMARY KEY,
+  last_cursor BIGINT NOT NULL,
+  bytes BIGINT NOT NULL,
+  items BIGINT NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- `kind`: 0 message, 1 delivered, 2 expired.
+CREATE TABLE IF NOT EXISTS queue (
+  device_id INT UNSIGNED NOT NULL,
+  cursor_no BIGINT NOT NULL,
+  kind TINYINT NOT NULL,
+  entry BIGINT NOT NULL,
+  bytes BIGINT NOT NULL,
+  by_user_id INT UNSIGNED,
+  at_ms BIGINT,
+  PRIMARY KEY (device_id, cursor_no)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS lineage_counters (
+  session_id INT UNSIGNED NOT NULL,
+  conversation_id INT UNSIGNED NOT NULL,
+  conv_ctr BIGINT NOT NULL,
+  PRIMARY KEY (session_id, conversation_id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS lineage_heads (
+  conversation_id INT UNSIGNED NOT NULL,
+  fingerprint BINARY(32) NOT NULL,
+  statement_hash BINARY(32) NOT NULL,
+  PRIMARY KEY (conversation_id, fingerprint)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

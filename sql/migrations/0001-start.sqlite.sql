@@ -1,0 +1,160 @@
+-- The first schema.
+--
+-- `entry` names a log entry over all logs: number of the log * 2^40 + index in that log. Tables of the hot path are written in the
+-- order of the log and carry no foreign keys: their writers hold the parent rows already, and a check for each row would be the most
+-- expensive part of a commit.
+
+CREATE TABLE schema_migrations (
+  version INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  applied_at INTEGER NOT NULL
+);
+
+CREATE TABLE users (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  email VARCHAR(255) NOT NULL UNIQUE,
+  username VARCHAR(255) NOT NULL UNIQUE,
+  display_name VARCHAR(255),
+  salt VARBINARY(16) NOT NULL,
+  pwd_hash CHAR(64) NOT NULL,
+  server_key BLOB NOT NULL,
+  pwd_kdf VARCHAR(64) NOT NULL,
+  cert_identity VARCHAR(1024) NOT NULL,
+  status VARCHAR(16) NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'suspended')),
+  created_at INTEGER NOT NULL,
+  last_seen INTEGER,
+  device_epoch INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE devices (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL REFERENCES users (id),
+  fingerprint BLOB NOT NULL UNIQUE,
+  serial_key BLOB NOT NULL,
+  spki_hash BLOB NOT NULL,
+  chain BLOB NOT NULL,
+  not_after INTEGER NOT NULL,
+  first_seen INTEGER NOT NULL,
+  revoked_at INTEGER
+);
+CREATE INDEX devices_user ON devices (user_id);
+CREATE INDEX devices_serial ON devices (serial_key);
+CREATE INDEX devices_spki ON devices (spki_hash);
+
+CREATE TABLE login_failures (
+  subject BLOB PRIMARY KEY, -- SHA-256 of the subject's name
+  failures INTEGER NOT NULL,
+  locked_until INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE conversations (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  conversation BLOB NOT NULL UNIQUE,
+  user_low INTEGER NOT NULL REFERENCES users (id),
+  user_high INTEGER NOT NULL REFERENCES users (id),
+  created_at INTEGER NOT NULL,
+  UNIQUE (user_low, user_high),
+  CHECK (user_low < user_high)
+);
+CREATE INDEX conversations_user_high ON conversations (user_high);
+
+-- The newest `seq` of each conversation. Whoever adds a message holds this row.
+CREATE TABLE sequences (
+  conversation_id INTEGER PRIMARY KEY,
+  last_seq INTEGER NOT NULL
+);
+
+CREATE TABLE logs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  origin BLOB NOT NULL UNIQUE,
+  size INTEGER NOT NULL
+);
+
+CREATE TABLE log_certificates (
+  log_id INTEGER NOT NULL,
+  fingerprint BLOB NOT NULL,
+  window_end INTEGER NOT NULL, -- size of the log after the window that holds the CERT leaf
+  PRIMARY KEY (log_id, fingerprint)
+) WITHOUT ROWID;
+
+CREATE TABLE sessions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  fingerprint BLOB NOT NULL,
+  session BLOB NOT NULL,
+  UNIQUE (session, fingerprint)
+);
+
+CREATE TABLE batches (
+  entry INTEGER PRIMARY KEY,
+  session_id INTEGER NOT NULL,
+  first_ctr INTEGER NOT NULL,
+  message_count INTEGER NOT NULL,
+  server_time INTEGER NOT NULL,
+  batch_hash BLOB NOT NULL,
+  sigb BLOB NOT NULL,
+  UNIQUE (session_id, first_ctr)
+);
+
+CREATE TABLE messages (
+  entry INTEGER PRIMARY KEY,
+  batch_entry INTEGER NOT NULL,
+  session_id INTEGER NOT NULL,
+  conversation_id INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  conv_ctr INTEGER NOT NULL,
+  sender_user_id INTEGER NOT NULL,
+  sender_device_id INTEGER NOT NULL,
+  waiting INTEGER NOT NULL,  -- queue rows that still refer to the content
+  reached INTEGER NOT NULL,  -- 1: a device of the other user keeps it, 2: given up
+  expires_at INTEGER,        -- null: known from the log alone
+  statement_hash BLOB NOT NULL,
+  previous_hash BLOB,        -- the same device's message before it in the conversation
+  targets BLOB               -- u32 device, u48 cursor for each recipient; null: known from the log alone
+);
+
+CREATE TABLE contents (
+  entry INTEGER PRIMARY KEY,
+  statement BLOB NOT NULL,
+  parts BLOB NOT NULL        -- u32 count, count x u32 length, bytes
+);
+
+CREATE TABLE expiries (
+  expires_at INTEGER NOT NULL,
+  entry INTEGER NOT NULL,
+  PRIMARY KEY (expires_at, entry)
+) WITHOUT ROWID;
+
+-- One row for each device: its newest cursor, and what waits in `queue`. Whoever changes the queue holds this row, so that cursors
+-- become visible in their order.
+CREATE TABLE mailboxes (
+  device_id INTEGER PRIMARY KEY,
+  last_cursor INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  items INTEGER NOT NULL
+);
+
+CREATE TABLE queue (
+  device_id INTEGER NOT NULL,
+  cursor_no INTEGER NOT NULL,
+  kind INTEGER NOT NULL,     -- 0 message, 1 delivered, 2 expired
+  entry INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  by_user_id INTEGER,
+  at_ms INTEGER,
+  PRIMARY KEY (device_id, cursor_no)
+) WITHOUT ROWID;
+
+CREATE TABLE lineage_counters (
+  session_id INTEGER NOT NULL,
+  conversation_id INTEGER NOT NULL,
+  conv_ctr INTEGER NOT NULL,
+  PRIMARY KEY (session_id, conversation_id)
+) WITHOUT ROWID;
+
+CREATE TABLE lineage_heads (
+  conversation_id INTEGER NOT NULL,
+  fingerprint BLOB NOT NULL,
+  statement_hash BLOB NOT NULL,
+  PRIMARY KEY (conversation_id, fingerprint)
+) WITHOUT ROWID;
+

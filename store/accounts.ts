@@ -1,0 +1,230 @@
+/** Users, their devices, and the lockout of those who guess passwords. */
+import { utf8, type Fingerprint } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { sha256 } from '../base/hash.ts';
+import { Conflict, first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
+import { blob, integer, integerOrNull, text, textOrNull } from './row.ts';
+import type { Device, NewDevice, NewUser, User } from './store.ts';
+
+/** No lock lasts longer, however many failures there were: 24 h in ms. */
+export const MAX_LOCKOUT_MS = 86_400_000;
+
+const USERS: Target = {
+  table: 'users',
+  columns: [
+    'email',
+    'username',
+    'display_name',
+    'salt',
+    'pwd_hash',
+    'server_key',
+    'pwd_kdf',
+    'cert_identity',
+    'status',
+    'created_at',
+  ],
+  key: ['id'],
+  onConflict: 'fail',
+};
+
+export function* createUser(user: NewUser): Operation<User> {
+  const { email, username, displayName, salt, pwdHash, serverKey, pwdKdf, certIdentity, createdAt } = user;
+  const row = [email, username, displayName, salt, pwdHash, serverKey, pwdKdf, certIdentity, 'active', createdAt];
+  try {
+    yield* insert(USERS, [row]);
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    // Both may be taken, and which key refuses first is the engine's choice: the name is named.
+    const field = (yield* first('SELECT id FROM users WHERE username = ?', username)) ? 'username' : 'email';
+    throw new ChatError('USER_EXISTS', `this ${field} is taken`, { field });
+  }
+  const created = yield* first('SELECT * FROM users WHERE username = ?', username);
+  return userOf(created as Row);
+}
+
+export function* findUser(account: string): Operation<User | null> {
+  for (const sql of ['SELECT * FROM users WHERE username = ?', 'SELECT * FROM users WHERE email = ?']) {
+    const row = yield* first(sql, account);
+    // MySQL compares as if trailing spaces were not there.
+    if (row && (row['username'] === account || row['email'] === account)) return userOf(row);
+  }
+  return null;
+}
+
+export function* userById(id: number): Operation<User | null> {
+  const row = yield* first('SELECT * FROM users WHERE id = ?', id);
+  return row && userOf(row);
+}
+
+export function* listUsers(): Operation<User[]> {
+  return (yield* select('SELECT * FROM users ORDER BY id')).map(userOf);
+}
+
+export function* setLastSeen(userId: number, at: number): Operation<void> {
+  yield* run('UPDATE users SET last_seen = ? WHERE id = ?', at, userId);
+}
+
+const DEVICES: Target = {
+  table: 'devices',
+  columns: ['user_id', 'fingerprint', 'serial_key', 'spki_hash', 'chain', 'not_after', 'first_seen'],
+  key: ['id'],
+  onConflict: 'fail',
+};
+const MAILBOXES: Target = {
+  table: 'mailboxes',
+  columns: ['device_id', 'last_cursor', 'bytes', 'items'],
+  key: ['device_id'],
+  onConflict: 'fail',
+};
+
+export function* addDevice(
+  device: NewDevice,
+  now: number,
+  limit: number,
+): Operation<{ device: Device; isNew: boolean }> {
+  const { userId, fingerprint, serialKey, spkiHash, chain, notAfter } = device;
+  // The user's row is held from here on, so that the devices counted below are all there are.
+  if (!(yield* first('SELECT id FROM users WHERE id = ? FOR UPDATE', userId)))
+    throw new ChatError('NOT_FOUND', 'no user has this id', { field: 'userId' });
+  const known = yield* deviceOfUser(userId, fingerprint);
+  if (known) return { device: known, isNew: false };
+  const active = yield* first(
+    'SELECT COUNT(*) AS active FROM devices WHERE user_id = ? AND revoked_at IS NULL AND not_after >= ?',
+    userId,
+    now,
+  );
+  if (Number(active?.['active']) >= limit)
+    throw new ChatError('DEVICE_LIMIT', `a user may have ${limit} devices`, { field: 'device' });
+  try {
+    yield* insert(DEVICES, [[userId, fingerprint, utf8(serialKey), spkiHash, chain, notAfter, now]]);
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    // Another user was registered with it just now: users of one certificate do not hold each other's rows.
+    throw mismatch();
+  }
+  const added = (yield* deviceOfUser(userId, fingerprint)) as Device;
+  yield* insert(MAILBOXES, [[added.id, 0, 0, 0]]);
+  yield* run('UPDATE users SET device_epoch = device_epoch + 1 WHERE id = ?', userId);
+  return { device: added, isNew: true };
+}
+
+function* deviceOfUser(userId: number, fingerprint: Fingerprint): Operation<Device | null> {
+  const row = yield* first('SELECT * FROM devices WHERE fingerprint = ?', fingerprint);
+  if (row && row['user_id'] !== userId) throw mismatch();
+  return row && deviceOf(row);
+}
+
+const mismatch = (): ChatError =>
+  new ChatError('CERT_ACCOUNT_MISMATCH', 'the certificate belongs to another user', { field: 'fingerprint' });
+
+export function* deviceByFingerprint(fingerprint: Fingerprint): Operation<(Device & { username: string }) | null> {
+  const row = yield* first(
+    'SELECT d.*, u.username FROM devices d JOIN users u ON u.id = d.user_id WHERE d.fingerprint = ?',
+    fingerprint,
+  );
+  return row && { ...deviceOf(row), username: text(row, 'username') };
+}
+
+export function* revokeDevices(
+  by: { readonly serialKey: string } | { readonly spkiHash: Uint8Array },
+  at: number,
+): Operation<number[]> {
+  const [sql, key] =
+    'serialKey' in by
+      ? ['SELECT id, user_id, revoked_at FROM devices WHERE serial_key = ? ORDER BY id', utf8(by.serialKey)]
+      : ['SELECT id, user_id, revoked_at FROM devices WHERE spki_hash = ? ORDER BY id', by.spkiHash];
+  const users = [...new Set((yield* select(sql, key)).map((row) => integer(row, 'user_id')))];
+  // Users before devices, as addDevice() does; then read again what may have changed meanwhile.
+  yield* select('SELECT id FROM users WHERE id IN (?...) ORDER BY id FOR UPDATE', users);
+  const rows = yield* select(sql, key);
+  for (const row of rows) {
+    if (row['revoked_at'] !== null) continue;
+    yield* run('UPDATE devices SET revoked_at = ? WHERE id = ?', at, integer(row, 'id'));
+    yield* run('UPDATE users SET device_epoch = device_epoch + 1 WHERE id = ?', integer(row, 'user_id'));
+  }
+  return rows.map((row) => integer(row, 'id'));
+}
+
+const FAILURES: Target = {
+  table: 'login_failures',
+  columns: ['subject', 'failures', 'locked_until'],
+  key: ['subject'],
+  onConflict: 'keep',
+};
+
+/** Fixed length, and the table tells nobody who tried. Sorted: racing callers take the rows in one order. */
+const subjectKeys = (subjects: readonly string[]): Buffer[] =>
+  [...new Set(subjects)].map((subject) => sha256(utf8(subject))).sort(Buffer.compare);
+
+export function* countLoginFailure(
+  subjects: readonly string[],
+  now: number,
+  maxFailures: number,
+  lockoutMs: number,
+): Operation<number> {
+  const keys = subjectKeys(subjects);
+  const fresh = keys.map((key) => [key, 0, 0]);
+  yield* insert(FAILURES, fresh);
+  yield* run('UPDATE login_failures SET failures = failures + 1 WHERE subject IN (?...)', keys);
+  let longest = 0;
+  for (const row of yield* select(
+    'SELECT subject, failures, locked_until FROM login_failures WHERE subject IN (?...)',
+    keys,
+  )) {
+    const beyond = integer(row, 'failures') - maxFailures;
+    // Concurrent failures carry their own clocks: a lock never gets shorter.
+    let until = integer(row, 'locked_until');
+    if (beyond >= 0) until = Math.max(until, now + Math.min(lockoutMs * 2 ** beyond, MAX_LOCKOUT_MS));
+    if (until !== row['locked_until'])
+      yield* run('UPDATE login_failures SET locked_until = ? WHERE subject = ?', until, blob(row, 'subject'));
+    longest = Math.max(longest, until);
+  }
+  return longest > now ? longest : 0;
+}
+
+export function* lockedUntil(subjects: readonly string[], now: number): Operation<number> {
+  const row = yield* first(
+    'SELECT MAX(locked_until) AS latest FROM login_failures WHERE subject IN (?...)',
+    subjectKeys(subjects),
+  );
+  const until = row ? (integerOrNull(row, 'latest') ?? 0) : 0;
+  return until > now ? until : 0;
+}
+
+export function* clearLoginFailures(subjects: readonly string[]): Operation<void> {
+  yield* run('DELETE FROM login_failures WHERE subject IN (?...)', subjectKeys(subjects));
+}
+
+function userOf(row: Row): User {
+  const status = text(row, 'status');
+  return {
+    id: integer(row, 'id'),
+    email: text(row, 'email'),
+    username: text(row, 'username'),
+    displayName: textOrNull(row, 'display_name'),
+    salt: blob(row, 'salt'),
+    pwdHash: text(row, 'pwd_hash'),
+    serverKey: blob(row, 'server_key'),
+    pwdKdf: text(row, 'pwd_kdf'),
+    certIdentity: text(row, 'cert_identity'),
+    // Whatever else a later schema may know, it is not `active`.
+    status: status === 'active' ? 'active' : 'suspended',
+    createdAt: integer(row, 'created_at'),
+    lastSeen: integerOrNull(row, 'last_seen'),
+    deviceEpoch: integer(row, 'device_epoch'),
+  };
+}
+
+function deviceOf(row: Row): Device {
+  return {
+    id: integer(row, 'id'),
+    userId: integer(row, 'user_id'),
+    fingerprint: blob(row, 'fingerprint'),
+    serialKey: Buffer.from(blob(row, 'serial_key')).toString('utf8'),
+    spkiHash: blob(row, 'spki_hash'),
+    chain: blob(row, 'chain'),
+    notAfter: integer(row, 'not_after'),
+    firstSeen: integer(row, 'first_seen'),
+    revokedAt: integerOrNull(row, 'revoked_at'),
+  };
+}

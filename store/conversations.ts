@@ -1,0 +1,81 @@
+/** Direct conversations: two users, one row. */
+import { type ConversationId } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { Conflict, first, insert, select, type Operation, type Row, type Target } from './operation.ts';
+import { blob, integer, text } from './row.ts';
+import type { Conversation } from './store.ts';
+
+const CONVERSATIONS: Target = {
+  table: 'conversations',
+  columns: ['conversation', 'user_low', 'user_high', 'created_at'],
+  key: ['id'],
+  onConflict: 'fail',
+};
+const SEQUENCES: Target = {
+  table: 'sequences',
+  columns: ['conversation_id', 'last_seq'],
+  key: ['conversation_id'],
+  onConflict: 'fail',
+};
+const BY_PAIR = 'SELECT id, conversation, user_low, user_high FROM conversations WHERE user_low = ? AND user_high = ?';
+
+export function* openDirect(
+  userA: number,
+  userB: number,
+  candidate: ConversationId,
+  now: number,
+): Operation<Conversation> {
+  const low = Math.min(userA, userB);
+  const high = Math.max(userA, userB);
+  const known = yield* first(BY_PAIR, low, high);
+  if (known) return yield* withMembers(known, now);
+  const users = yield* select('SELECT id FROM users WHERE id IN (?...)', [low, high]);
+  if (users.length !== 2)
+    throw new ChatError('NO_SUCH_PEER', 'a direct conversation needs two users', { field: 'peer' });
+  try {
+    yield* insert(CONVERSATIONS, [[candidate, low, high, now]]);
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    const winner = yield* first(BY_PAIR, low, high);
+    if (winner) return yield* withMembers(winner, now);
+    throw new ChatError('INTERNAL', 'another conversation has the candidate as its id', { field: 'candidate' });
+  }
+  const created = (yield* first(BY_PAIR, low, high)) as Row;
+  yield* insert(SEQUENCES, [[integer(created, 'id'), 0]]);
+  return yield* withMembers(created, now);
+}
+
+export function* conversation(id: ConversationId, now: number): Operation<Conversation | null> {
+  const row = yield* first(
+    'SELECT id, conversation, user_low, user_high FROM conversations WHERE conversation = ?',
+    id,
+  );
+  return row && (yield* withMembers(row, now));
+}
+
+function* withMembers(row: Row, now: number): Operation<Conversation> {
+  // One statement, so that the epoch and the devices are those of one moment.
+  const rows = yield* select(
+    'SELECT u.id AS user_id, u.username, u.device_epoch, d.id AS device_id, d.fingerprint FROM users u ' +
+      'LEFT JOIN devices d ON d.user_id = u.id AND d.revoked_at IS NULL AND d.not_after >= ? ' +
+      'WHERE u.id IN (?...) ORDER BY u.id, d.id',
+    now,
+    [integer(row, 'user_low'), integer(row, 'user_high')],
+  );
+  const members = new Map<number, { userId: number; username: string; devices: ConversationDevice[] }>();
+  let epoch = 0;
+  for (const each of rows) {
+    const userId = integer(each, 'user_id');
+    let member = members.get(userId);
+    if (!member) {
+      member = { userId, username: text(each, 'username'), devices: [] };
+      members.set(userId, member);
+      epoch += integer(each, 'device_epoch');
+    }
+    if (each['device_id'] !== null)
+      member.devices.push({ id: integer(each, 'device_id'), fingerprint: blob(each, 'fingerprint') });
+  }
+  return { id: blob<ConversationId>(row, 'conversation'), epoch, members: [...members.values()] };
+}
+
+type ConversationDevice = Conversation['members'][number]['devices'][number];

@@ -1,0 +1,90 @@
+/** A URL and a password → a store, or its schema. `sqlite:PATH`, `mysql://user@host:port/name?tls=…`. */
+import { isIP } from 'node:net';
+import type { Secret } from '../base/secret.ts';
+import { ChatError } from '../base/errors.ts';
+import { migrateSchema, schemaStatus, type SchemaStatus, type SchemaTarget } from './migrate.ts';
+import { mysqlSchema, openMysql, type MysqlLocation } from './mysql.ts';
+import { sqliteSchema } from './sqlite-schema.ts';
+import { openSqlite } from './sqlite.ts';
+import type { Store } from './store.ts';
+
+/** @throws CONFIG_INVALID for the URL; STORE_SCHEMA, STORE_FAILED */
+export async function openStore(url: string, password: Secret | null): Promise<Store> {
+  const location = parse(url);
+  return location.kind === 'sqlite' ? openSqlite(location.path) : openMysql(location, password);
+}
+
+/** What `migrateStore` would do; creates nothing. @throws CONFIG_INVALID, STORE_SCHEMA/newer, STORE_FAILED */
+export const storeStatus = (url: string, password: Secret | null): Promise<SchemaStatus> =>
+  withSchema(url, password, schemaStatus);
+
+/** Makes the database or brings it to today's schema. @param now Unix ms @throws CONFIG_INVALID, STORE_SCHEMA/newer, STORE_FAILED */
+export const migrateStore = (url: string, password: Secret | null, now: number): Promise<SchemaStatus> =>
+  withSchema(url, password, (target) => migrateSchema(target, now));
+
+async function withSchema<T>(
+  url: string,
+  password: Secret | null,
+  work: (target: SchemaTarget) => Promise<T>,
+): Promise<T> {
+  const location = parse(url);
+  const target = location.kind === 'sqlite' ? sqliteSchema(location.path) : await mysqlSchema(location, password);
+  try {
+    return await work(target);
+  } finally {
+    await target.close();
+  }
+}
+
+type Location = { readonly kind: 'sqlite'; readonly path: string } | ({ readonly kind: 'mysql' } & MysqlLocation);
+
+function parse(url: string): Location {
+  if (url.startsWith('sqlite:')) {
+    const path = url.slice('sqlite:'.length);
+    // `:memory:` would forget everything that was acknowledged.
+    if (path === '' || path.startsWith(':') || path.startsWith('file:') || path.includes('\0'))
+      throw invalid('sqlite: wants the path of a file');
+    return { kind: 'sqlite', path };
+  }
+  if (!URL.canParse(url) || !url.startsWith('mysql://'))
+    throw invalid('want sqlite:PATH or mysql://user@host:port/name');
+  return mysqlLocation(new URL(url));
+}
+
+function mysqlLocation(url: URL): Location {
+  if (url.password !== '')
+    throw invalid('the password does not belong into the URL, which logs and process lists show');
+  const database = decode(url.pathname.slice(1));
+  if (url.hostname === '' || url.username === '' || database === '' || database.includes('/') || url.hash !== '')
+    throw invalid('want mysql://user@host:port/name');
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  for (const key of url.searchParams.keys())
+    if (key !== 'tls' && key !== 'ca') throw invalid('only tls and ca may follow the question mark');
+  const tls = url.searchParams.get('tls') ?? (LOOPBACK.test(host) ? 'off' : 'on');
+  if (tls !== 'on' && tls !== 'off') throw invalid('tls: want on or off');
+  const ca = url.searchParams.get('ca');
+  if (ca !== null && tls === 'off') throw invalid('ca goes with tls=on');
+  // The driver compares a certificate with names alone: for an address it would accept any server that calls itself localhost.
+  if (tls === 'on' && isIP(host) !== 0) throw invalid('tls=on wants the name that the certificate of the server has');
+  return {
+    kind: 'mysql',
+    host,
+    port: url.port === '' ? 3306 : Number(url.port),
+    user: decode(url.username),
+    database,
+    tls: tls === 'on' ? { caFile: ca } : null,
+  };
+}
+
+/** Where nobody can listen between the two: TLS is off unless asked for; anywhere else it is on unless refused. */
+const LOOPBACK = /^(localhost|127(\.\d+){3}|::1)$/;
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw invalid('a percent sign that escapes nothing');
+  }
+}
+
+const invalid = (message: string): ChatError => new ChatError('CONFIG_INVALID', message, { field: 'db.url' });

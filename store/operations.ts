@@ -1,0 +1,70 @@
+/** The methods of the contract, as operations, by name; and which of them only read. */
+import * as accounts from './accounts.ts';
+import * as conversations from './conversations.ts';
+import * as log from './log.ts';
+import type { Operation } from './operation.ts';
+import * as queue from './queue.ts';
+import type { Store } from './store.ts';
+import * as window from './window.ts';
+
+/** What a backend runs in a transaction; `ping` and `close` are its own. */
+export type Method = Exclude<keyof Store, 'kind' | 'ping' | 'close'>;
+export type Arguments<M extends Method> = Parameters<Store[M]>;
+export type Result<M extends Method> = Awaited<ReturnType<Store[M]>>;
+
+export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Operation<Result<M>> } = {
+  createUser: accounts.createUser,
+  findUser: accounts.findUser,
+  userById: accounts.userById,
+  listUsers: accounts.listUsers,
+  setLastSeen: accounts.setLastSeen,
+  addDevice: accounts.addDevice,
+  deviceByFingerprint: accounts.deviceByFingerprint,
+  revokeDevices: accounts.revokeDevices,
+  countLoginFailure: accounts.countLoginFailure,
+  lockedUntil: accounts.lockedUntil,
+  clearLoginFailures: accounts.clearLoginFailures,
+  openDirect: conversations.openDirect,
+  conversation: conversations.conversation,
+  logSize: log.logSize,
+  commitWindow: window.commitWindow,
+  rewind: log.rewind,
+  complete: window.complete,
+  findBatch: log.findBatch,
+  batchAt: log.batchAt,
+  sessionLineage: log.sessionLineage,
+  conversationLineage: log.conversationLineage,
+  isCertificateLogged: log.isCertificateLogged,
+  backlog: queue.backlog,
+  queueUsage: queue.queueUsage,
+  acknowledge: queue.acknowledge,
+  expire: queue.expire,
+};
+
+const READS: ReadonlySet<Method> = new Set<Method>([
+  'findUser',
+  'userById',
+  'listUsers',
+  'deviceByFingerprint',
+  'lockedUntil',
+  'conversation',
+  'logSize',
+  'findBatch',
+  'batchAt',
+  'sessionLineage',
+  'conversationLineage',
+  'isCertificateLogged',
+  'backlog',
+  'queueUsage',
+]);
+export const isRead = (method: Method): boolean => READS.has(method);
+
+export type Call = <M extends Method>(method: M, args: Arguments<M>) => Promise<Result<M>>;
+
+/** The contract's methods over one function that runs any of them. */
+export function methods(call: Call): Pick<Store, Method> {
+  const names = Object.keys(OPERATIONS) as Method[];
+  return Object.fromEntries(
+    names.map((name) => [name, (...args: Arguments<typeof name>) => call(name, args)]),
+  ) as unknown as Pick<Store, Method>;
+}

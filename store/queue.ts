@@ -1,0 +1,268 @@
+/** What waits for devices: reading it, keeping it, giving up on it. */
+import { view, type ConversationId, type Hash } from '../base/bytes.ts';
+import { decodeParts, decodeTargets, indexOf, type QueueTarget } from './entry.ts';
+import { KIND, Mailboxes, type Kind } from './mailbox.ts';
+import { first, run, select, selectAgain, type Operation, type Row } from './operation.ts';
+import { blob, blobOrNull, integer, text } from './row.ts';
+import type { QueuedReceipt, QueueItem } from './store.ts';
+
+export function* backlog(deviceId: number, after: number, maxItems: number, maxBytes: number): Operation<QueueItem[]> {
+  const last = yield* lastWithin(deviceId, after, maxItems, maxBytes);
+  const rows = yield* select(
+    'SELECT q.cursor_no, q.kind, q.entry, q.at_ms, m.batch_entry, m.seq, m.statement_hash, c.conversation, l.origin, ' +
+      'u.username, t.statement, t.parts FROM queue q JOIN messages m ON m.entry = q.entry ' +
+      'JOIN conversations c ON c.id = m.conversation_id JOIN logs l ON l.id = q.entry >> 40 ' +
+      'LEFT JOIN users u ON u.id = q.by_user_id LEFT JOIN contents t ON q.kind = 0 AND t.entry = q.entry ' +
+      'WHERE q.device_id = ? AND q.cursor_no > ? AND q.cursor_no <= ? ORDER BY q.cursor_no LIMIT ?',
+    deviceId,
+    after,
+    last,
+    maxItems,
+  );
+  return rows.map(itemOf);
+}
+
+/** The highest cursor to read up to, so that no more than `maxBytes` are read. Mostly the whole mailbox is smaller than that. */
+function* lastWithin(deviceId: number, after: number, maxItems: number, maxBytes: number): Operation<number> {
+  const box = yield* first('SELECT last_cursor, bytes FROM mailboxes WHERE device_id = ?', deviceId);
+  if (!box) return after;
+  if (integer(box, 'bytes') <= maxBytes) return integer(box, 'last_cursor');
+  const sizes = yield* select(
+    'SELECT cursor_no, bytes FROM queue WHERE device_id = ? AND cursor_no > ? ORDER BY cursor_no LIMIT ?',
+    deviceId,
+    after,
+    maxItems,
+  );
+  let last = after;
+  let total = 0;
+  for (const row of sizes) {
+    total += integer(row, 'bytes');
+    if (total > maxBytes && last !== after) break;
+    last = integer(row, 'cursor_no');
+  }
+  return last;
+}
+
+function itemOf(row: Row): QueueItem {
+  const cursor = integer(row, 'cursor_no');
+  const conversation = blob<ConversationId>(row, 'conversation');
+  if (row['kind'] !== KIND.message)
+    return {
+      kind: 'receipt',
+      cursor,
+      conversation,
+      message: blob<Hash>(row, 'statement_hash'),
+      status: row['kind'] === KIND.delivered ? 'delivered' : 'expired',
+      by: text(row, 'username'),
+      at: integer(row, 'at_ms'),
+    };
+  return {
+    kind: 'message',
+    cursor,
+    origin: view(blob(row, 'origin')).toString('utf8'),
+    batchFirstIndex: indexOf(integer(row, 'batch_entry')),
+    index: indexOf(integer(row, 'entry')),
+    conversation,
+    seq: integer(row, 'seq'),
+    statement: blob(row, 'statement'),
+    parts: decodeParts(blob(row, 'parts')),
+  };
+}
+
+export function* queueUsage(deviceId: number): Operation<{ bytes: number; rows: number }> {
+  const row = yield* first('SELECT bytes, items FROM mailboxes WHERE device_id = ?', deviceId);
+  return row ? { bytes: integer(row, 'bytes'), rows: integer(row, 'items') } : { bytes: 0, rows: 0 };
+}
+
+export function* acknowledge(
+  deviceId: number,
+  cursors: readonly number[],
+  by: { readonly userId: number; readonly username: string },
+  at: number,
+): Operation<QueuedReceipt[]> {
+  // First without holding anything, to learn whose mailboxes it takes.
+  const found = yield* select(WAITING, deviceId, cursors);
+  const isNews = (row: Row): boolean =>
+    row['kind'] === KIND.message && row['sender_user_id'] !== by.userId && row['reached'] === 0;
+  const devices = yield* activeDevices(
+    [...new Set(found.filter(isNews).map((row) => integer(row, 'sender_user_id')))],
+    at,
+  );
+  const mailboxes = yield* Mailboxes.hold([deviceId, ...[...devices.values()].flat()]);
+  const rows = yield* selectAgain(found, WAITING + ' FOR UPDATE', deviceId, cursors);
+  if (rows.length === 0) return [];
+
+  for (const row of rows) mailboxes.removed(deviceId, integer(row, 'bytes'));
+  yield* run(
+    'DELETE FROM queue WHERE device_id = ? AND cursor_no IN (?...)',
+    deviceId,
+    rows.map((row) => integer(row, 'cursor_no')),
+  );
+  const messages = rows.filter((row) => row['kind'] === KIND.message);
+  const news = messages.filter(isNews);
+  yield* run('UPDATE messages SET waiting = waiting - 1, reached = 1 WHERE entry IN (?...)', entriesOf(news));
+  yield* run(
+    'UPDATE messages SET waiting = waiting - 1 WHERE entry IN (?...)',
+    entriesOf(messages.filter((row) => !isNews(row))),
+  );
+  const finished = messages.filter((row) => row['waiting'] === 1);
+  yield* run('DELETE FROM contents WHERE entry IN (?...)', entriesOf(finished));
+  // Until somebody is reached, the sender is still to be told when the time is over.
+  yield* forgetExpiry(finished.filter((row) => row['reached'] !== 0 || isNews(row)));
+
+  const receipts = yield* queueReceipts(mailboxes, devices, news, {
+    kind: KIND.delivered,
+    status: 'delivered',
+    at,
+    recipient: () => by,
+  });
+  yield* mailboxes.write();
+  return receipts;
+}
+
+const WAITING =
+  'SELECT q.cursor_no, q.kind, q.entry, q.bytes, m.conversation_id, m.sender_user_id, m.waiting, m.reached, m.expires_at, ' +
+  'm.statement_hash FROM queue q JOIN messages m ON m.entry = q.entry WHERE q.device_id = ? AND q.cursor_no IN (?...) ' +
+  'ORDER BY q.cursor_no';
+
+const entriesOf = (rows: readonly Row[]): number[] => rows.map((row) => integer(row, 'entry'));
+
+const HELD_MESSAGES =
+  'SELECT entry, conversation_id, sender_user_id, waiting, reached, expires_at, statement_hash, targets FROM messages ' +
+  'WHERE entry IN (?...) ORDER BY entry FOR UPDATE';
+
+export function* expire(now: number, maxMessages: number): Operation<QueuedReceipt[]> {
+  const due = yield* select(
+    'SELECT e.entry, m.sender_user_id, m.targets FROM expiries e JOIN messages m ON m.entry = e.entry ' +
+      'WHERE e.expires_at <= ? ORDER BY e.expires_at, e.entry LIMIT ?',
+    now,
+    maxMessages,
+  );
+  const devices = yield* activeDevices([...new Set(due.map((row) => integer(row, 'sender_user_id')))], now);
+  const mailboxes = yield* Mailboxes.hold([
+    ...[...devices.values()].flat(),
+    ...due.flatMap(targetsOf).map((target) => target.deviceId),
+  ]);
+  const rows = yield* select(HELD_MESSAGES, entriesOf(due));
+  yield* removeFromQueues(mailboxes, rows);
+  const entries = entriesOf(rows);
+  yield* run('DELETE FROM contents WHERE entry IN (?...)', entries);
+  yield* run('UPDATE messages SET waiting = 0 WHERE entry IN (?...)', entries);
+  yield* forgetExpiry(rows);
+
+  const failed = rows.filter((row) => row['reached'] === 0);
+  // So that of two who expire at the same time only one tells the sender.
+  yield* run('UPDATE messages SET reached = 2 WHERE entry IN (?...)', entriesOf(failed));
+  const others = yield* otherMembers(failed);
+  const receipts = yield* queueReceipts(mailboxes, devices, failed, {
+    kind: KIND.expired,
+    status: 'expired',
+    at: now,
+    recipient: (row) => others.get(`${integer(row, 'conversation_id')} ${integer(row, 'sender_user_id')}`),
+  });
+  yield* mailboxes.write();
+  return receipts;
+}
+
+const targetsOf = (row: Row): QueueTarget[] => decodeTargets(blobOrNull(row, 'targets') ?? new Uint8Array());
+
+function* removeFromQueues(mailboxes: Mailboxes, messages: readonly Row[]): Operation<void> {
+  const cursors = new Map<number, number[]>();
+  for (const { deviceId, cursor } of messages.filter((row) => row['waiting'] !== 0).flatMap(targetsOf))
+    cursors.set(deviceId, [...(cursors.get(deviceId) ?? []), cursor]);
+  for (const [deviceId, wanted] of cursors) {
+    const rows = yield* select(
+      'SELECT cursor_no, bytes FROM queue WHERE device_id = ? AND cursor_no IN (?...)',
+      deviceId,
+      wanted,
+    );
+    for (const row of rows) mailboxes.removed(deviceId, integer(row, 'bytes'));
+    yield* run('DELETE FROM queue WHERE device_id = ? AND cursor_no IN (?...)', deviceId, wanted);
+  }
+}
+
+function* forgetExpiry(messages: readonly Row[]): Operation<void> {
+  const byTime = new Map<number, number[]>();
+  for (const row of messages) {
+    if (row['expires_at'] === null) continue;
+    const at = integer(row, 'expires_at');
+    const entries = byTime.get(at);
+    if (entries) entries.push(integer(row, 'entry'));
+    else byTime.set(at, [integer(row, 'entry')]);
+  }
+  for (const [at, entries] of byTime)
+    yield* run('DELETE FROM expiries WHERE expires_at = ? AND entry IN (?...)', at, entries);
+}
+
+/** Devices that are neither revoked nor expired, by user. */
+function* activeDevices(userIds: readonly number[], now: number): Operation<Map<number, number[]>> {
+  const rows = yield* select(
+    'SELECT id, user_id FROM devices WHERE user_id IN (?...) AND revoked_at IS NULL AND not_after >= ? ORDER BY id',
+    userIds,
+    now,
+  );
+  const devices = new Map<number, number[]>();
+  for (const row of rows) {
+    const userId = integer(row, 'user_id');
+    devices.set(userId, [...(devices.get(userId) ?? []), integer(row, 'id')]);
+  }
+  return devices;
+}
+
+interface Person {
+  readonly userId: number;
+  readonly username: string;
+}
+
+/** Whom a message of a direct conversation is for, by `conversation_id sender_user_id`. */
+function* otherMembers(messages: readonly Row[]): Operation<Map<string, Person>> {
+  const rows = yield* select(
+    'SELECT c.id, c.user_low, c.user_high, a.username AS low_name, b.username AS high_name FROM conversations c ' +
+      'JOIN users a ON a.id = c.user_low JOIN users b ON b.id = c.user_high WHERE c.id IN (?...)',
+    [...new Set(messages.map((row) => integer(row, 'conversation_id')))],
+  );
+  const others = new Map<string, Person>();
+  for (const row of rows) {
+    const low = { userId: integer(row, 'user_low'), username: text(row, 'low_name') };
+    const high = { userId: integer(row, 'user_high'), username: text(row, 'high_name') };
+    others.set(`${integer(row, 'id')} ${low.userId}`, high);
+    others.set(`${integer(row, 'id')} ${high.userId}`, low);
+  }
+  return others;
+}
+
+/** One receipt for each active device of each message's sender. */
+function* queueReceipts(
+  mailboxes: Mailboxes,
+  devices: ReadonlyMap<number, readonly number[]>,
+  messages: readonly Row[],
+  receipt: {
+    readonly kind: Kind;
+    readonly status: QueuedReceipt['status'];
+    readonly at: number;
+    readonly recipient: (message: Row) => Person | undefined;
+  },
+): Operation<QueuedReceipt[]> {
+  const { kind, status, at } = receipt;
+  const names = yield* select('SELECT id, conversation FROM conversations WHERE id IN (?...)', [
+    ...new Set(messages.map((row) => integer(row, 'conversation_id'))),
+  ]);
+  const conversations = new Map(names.map((row) => [integer(row, 'id'), blob<ConversationId>(row, 'conversation')]));
+  return messages.flatMap((row) => {
+    const person = receipt.recipient(row);
+    const conversation = conversations.get(integer(row, 'conversation_id'));
+    if (!person || !conversation) return [];
+    return (devices.get(integer(row, 'sender_user_id')) ?? []).map((deviceId) => {
+      const { cursor } = mailboxes.addReceipt(deviceId, kind, integer(row, 'entry'), person.userId, at);
+      return {
+        deviceId,
+        cursor,
+        conversation,
+        message: blob<Hash>(row, 'statement_hash'),
+        status,
+        by: person.username,
+        at,
+      };
+    });
+  });
+}

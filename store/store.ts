@@ -1,0 +1,277 @@
+/**
+ * The storage contract: accounts, devices, direct conversations, the queue of what is not yet delivered, and how far the log has been
+ * applied. Two backends (SQLite, MySQL) and one conformance suite, `test/conformance/store.ts`, which is this comment as tests.
+ *
+ * Durability: a promise that resolves means that the change survives a power cut. Atomicity: each method is one transaction, all or
+ * nothing. Concurrency: every method may race with every other, also from another process on the same database. Text is stored and
+ * compared byte for byte; callers canonicalise (on MySQL two names that differ in trailing spaces alone cannot both exist). Buffers handed in may be reused by the caller after the promise resolves.
+ * Failures: STORE_FAILED when the database did not answer or the outcome is unknown (then repeat: every write is idempotent or has a
+ * unique key that makes the repetition say so), DISK_FULL when there was no room (nothing was changed), STORE_SCHEMA when the schema is
+ * missing, older (migrate) or from the future (`sub` says which).
+ *
+ * A device is active while it is neither revoked nor past its notAfter.
+ */
+import type { ConversationId, Fingerprint, Hash, SessionId } from '../base/bytes.ts';
+
+export type UserStatus = 'active' | 'suspended';
+
+export interface NewUser {
+  readonly email: string;
+  readonly username: string;
+  readonly displayName: string | null;
+  /** 16 bytes */
+  readonly salt: Uint8Array;
+  /** hex of the SCRAM StoredKey, 64 characters */
+  readonly pwdHash: string;
+  /** SCRAM ServerKey, 32 bytes */
+  readonly serverKey: Uint8Array;
+  readonly pwdKdf: string;
+  /** which certificates may log in, as x509/identity.ts `certIdentity` makes it */
+  readonly certIdentity: string;
+  /** Unix ms */
+  readonly createdAt: number;
+}
+
+export interface User extends NewUser {
+  readonly id: number;
+  readonly status: UserStatus;
+  /** counts changes of this user's set of devices; the roster epoch of a conversation is the sum over its members */
+  readonly deviceEpoch: number;
+  readonly lastSeen: number | null;
+}
+
+export interface NewDevice {
+  readonly userId: number;
+  readonly fingerprint: Fingerprint;
+  /** issuer and serial, hashed: the same for every malleated copy of the certificate */
+  readonly serialKey: string;
+  /** SHA-256 of the SubjectPublicKeyInfo */
+  readonly spkiHash: Uint8Array;
+  /** DER certificates, leaf first, concatenated as u32 length ‖ DER */
+  readonly chain: Uint8Array;
+  readonly notAfter: number;
+}
+
+export interface Device extends NewDevice {
+  readonly id: number;
+  readonly firstSeen: number;
+  readonly revokedAt: number | null;
+}
+
+export interface Conversation {
+  readonly id: ConversationId;
+  /** sum of the members' deviceEpoch */
+  readonly epoch: number;
+  /** two users, by ascending id, each with the devices that are neither revoked nor expired at the time asked about */
+  readonly members: readonly {
+    readonly userId: number;
+    readonly username: string;
+    readonly devices: readonly { readonly id: number; readonly fingerprint: Fingerprint }[];
+  }[];
+}
+
+/** One signed batch as it stands in the log: SIGB at `firstIndex`, its messages right behind it. */
+export interface BatchRecord {
+  readonly firstIndex: number;
+  readonly fingerprint: Fingerprint;
+  readonly session: SessionId;
+  readonly firstCtr: number;
+  readonly count: number;
+  /** body of the SIGB leaf: algorithm, signature, batch statement */
+  readonly sigb: Uint8Array;
+  /** leaf(BS): equal for a repetition of the same batch, different for other bytes under the same counters */
+  readonly batchHash: Hash;
+  readonly serverTime: number;
+}
+
+export interface MessageRecord {
+  readonly index: number;
+  readonly conversation: ConversationId;
+  /** MS, 248 bytes */
+  readonly statement: Uint8Array;
+  /** leaf(MS), unique */
+  readonly statementHash: Hash;
+  readonly convCtr: number;
+  readonly senderUserId: number;
+  readonly senderDeviceId: number;
+  /** null: the message is known from the log alone (recovery); its content comes with the sender's repetition */
+  readonly content: {
+    readonly parts: readonly Uint8Array[];
+    /** devices that it is queued for, each once */
+    readonly recipients: readonly number[];
+    readonly expiresAt: number;
+  } | null;
+}
+
+/** What one commit window adds. Its conversations and recipients exist. */
+export interface WindowRecord {
+  readonly origin: string;
+  /** size of the log after this window */
+  readonly logSize: number;
+  readonly batches: readonly { readonly batch: BatchRecord; readonly messages: readonly MessageRecord[] }[];
+  /** CERT leaves of this window */
+  readonly certificates: readonly Fingerprint[];
+}
+
+/** Answer of commitWindow, message by message in order. */
+export interface StoredMessage {
+  /** gap-free from 1 in each conversation */
+  readonly seq: number;
+  /** one queue cursor for each recipient, in the order of `recipients` */
+  readonly cursors: readonly number[];
+}
+
+export interface StoredBatch extends BatchRecord {
+  readonly origin: string;
+  readonly messages: readonly {
+    readonly index: number;
+    readonly seq: number;
+    readonly statementHash: Hash;
+    /** false: only the log has it so far (see MessageRecord.content) */
+    readonly hasContent: boolean;
+  }[];
+}
+
+export type QueueItem =
+  | {
+      readonly kind: 'message';
+      readonly cursor: number;
+      readonly origin: string;
+      readonly batchFirstIndex: number;
+      readonly index: number;
+      readonly conversation: ConversationId;
+      readonly seq: number;
+      readonly statement: Uint8Array;
+      readonly parts: readonly Uint8Array[];
+    }
+  | ({ readonly kind: 'receipt'; readonly cursor: number } & ReceiptRecord);
+
+export interface ReceiptRecord {
+  readonly conversation: ConversationId;
+  readonly message: Hash;
+  readonly status: 'delivered' | 'expired';
+  readonly by: string;
+  readonly at: number;
+}
+
+/** A receipt that was just queued for a device of the sender. */
+export interface QueuedReceipt extends ReceiptRecord {
+  readonly deviceId: number;
+  readonly cursor: number;
+}
+
+/** The state that lineage rules need (transcript/lineage.ts). Zero hashes and counters for what was never seen. */
+export interface SessionLineage {
+  readonly lastCtr: number;
+  readonly lastBatchHash: Hash;
+}
+export interface ConversationLineage {
+  readonly convCtr: number;
+  /** leaf(MS) of this device's newest message in the conversation, over all its sessions */
+  readonly lastStatementHash: Hash;
+}
+
+export interface Store {
+  /** `sqlite` or `mysql`, for status and messages */
+  readonly kind: 'sqlite' | 'mysql';
+
+  /** @throws USER_EXISTS with field `username` or `email`; when two race, exactly one wins */
+  createUser(user: NewUser): Promise<User>;
+  /** By canonical username or e-mail. */
+  findUser(account: string): Promise<User | null>;
+  userById(id: number): Promise<User | null>;
+  listUsers(): Promise<User[]>;
+  setLastSeen(userId: number, at: number): Promise<void>;
+
+  /**
+   * Registers a certificate for a user, or finds it (then nothing changes). A new one raises the user's deviceEpoch.
+   * @throws DEVICE_LIMIT when the user has `limit` active devices at `now`
+   * @throws CERT_ACCOUNT_MISMATCH when the certificate belongs to another user
+   * @throws NOT_FOUND with field `userId`
+   */
+  addDevice(
+    device: NewDevice,
+    now: number,
+    limit: number,
+  ): Promise<{ readonly device: Device; readonly isNew: boolean }>;
+  deviceByFingerprint(fingerprint: Fingerprint): Promise<(Device & { readonly username: string }) | null>;
+  /** Marks devices revoked that match; raises the epochs; answers the ids of all that match. Repeating changes nothing, and answers the same. */
+  revokeDevices(by: { readonly serialKey: string } | { readonly spkiHash: Uint8Array }, at: number): Promise<number[]>;
+
+  /**
+   * The direct conversation of two different users; created with `candidate` as its id when there is none. Racing callers get the
+   * same one. @throws NO_SUCH_PEER unless both exist and are two
+   */
+  openDirect(userA: number, userB: number, candidate: ConversationId, now: number): Promise<Conversation>;
+  conversation(id: ConversationId, now: number): Promise<Conversation | null>;
+
+  /**
+   * Counts a failed login. `subjects` are opaque keys (account+certificate, certificate); each is counted by itself.
+   * A subject is locked from its `maxFailures`-th failure on: for lockoutMs, doubling with each further one, at most 24 h.
+   * Answers the time until which the longest lock lasts, 0 when none does.
+   */
+  countLoginFailure(subjects: readonly string[], now: number, maxFailures: number, lockoutMs: number): Promise<number>;
+  /** Until when any of the subjects is locked; 0 when none is. */
+  lockedUntil(subjects: readonly string[], now: number): Promise<number>;
+  clearLoginFailures(subjects: readonly string[]): Promise<void>;
+
+  /** How many log entries have been applied; 0 for a log never seen. */
+  logSize(origin: string): Promise<number>;
+  /**
+   * Applies one window: batches, messages (with seq), queue rows, lineage, certificates, log size. Messages without content get their
+   * seq and lineage and wait for `complete`. Windows of one origin come in order, one at a time.
+   * Applying a window again changes nothing and answers the same, also when its messages have been delivered since.
+   * @returns for each batch, for each message
+   * @throws LOG_CORRUPT when the database holds another message at an index of a window that it has already
+   * @throws COUNTER_REUSED when another batch has the session and first counter of one of these
+   * @throws NOT_FOUND with field `conversation` or `device`
+   */
+  commitWindow(window: WindowRecord): Promise<StoredMessage[][]>;
+  /**
+   * Removes everything at `size` and above: the log lost it in a power cut, so nobody was told of it. `size` is the end of a window.
+   * Numbers (seq, counters) go back to what they were; cursors are not given out again.
+   */
+  rewind(origin: string, size: number): Promise<void>;
+  /**
+   * Gives contents to messages known from the log alone; answers as commitWindow. Repeating changes nothing.
+   * @throws LOG_CORRUPT when the database has no such message at that index
+   * @throws NOT_FOUND with field `device`
+   */
+  complete(origin: string, messages: readonly MessageRecord[]): Promise<StoredMessage[]>;
+  findBatch(fingerprint: Fingerprint, session: SessionId, firstCtr: number): Promise<StoredBatch | null>;
+  batchAt(origin: string, firstIndex: number): Promise<StoredBatch | null>;
+  sessionLineage(fingerprint: Fingerprint, session: SessionId): Promise<SessionLineage>;
+  conversationLineage(
+    fingerprint: Fingerprint,
+    session: SessionId,
+    conversation: ConversationId,
+  ): Promise<ConversationLineage>;
+  /** Has this log a CERT leaf for the certificate? */
+  isCertificateLogged(origin: string, fingerprint: Fingerprint): Promise<boolean>;
+
+  /** What waits for a device, in order, from the first cursor above `after` (a reader that has seen n never misses a row below n); at most `maxItems`, and no more than `maxBytes` of parts unless the first alone is larger. */
+  backlog(deviceId: number, after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
+  /** Bytes of message parts queued for a device, and rows. */
+  queueUsage(deviceId: number): Promise<{ readonly bytes: number; readonly rows: number }>;
+  /**
+   * A device says that it keeps these. Its rows are deleted; for the first device of a user that does so for a message of somebody
+   * else, a `delivered` receipt is queued for each active device of the sender; a message that no row refers to any more loses its
+   * content. Unknown cursors are ignored (the acknowledgement was repeated). Content that reached only devices of its sender goes
+   * too, and the sender is still told when it expires.
+   */
+  acknowledge(
+    deviceId: number,
+    cursors: readonly number[],
+    by: { readonly userId: number; readonly username: string },
+    at: number,
+  ): Promise<QueuedReceipt[]>;
+  /**
+   * Deletes the `maxMessages` messages that have been expired for longest, and queues `expired` receipts in the name of the recipient for
+   * those that reached no device of the recipient's.
+   */
+  expire(now: number, maxMessages: number): Promise<QueuedReceipt[]>;
+
+  /** Cheap question to the database. @throws STORE_FAILED */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,347 @@
+/**
+ * Applying what the log has committed: commitWindow and complete. The order in which rows are held is the same everywhere (log,
+ * sequences, mailboxes, messages), so that writers wait and do not deadlock.
+ */
+import { equal, hex, utf8, type ConversationId } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { decodeTargets, encodeParts, encodeTargets, entryOf, partsBytes, type QueueTarget } from './entry.ts';
+import { Mailboxes } from './mailbox.ts';
+import {
+  Conflict,
+  first,
+  insert,
+  run,
+  select,
+  type Operation,
+  type Row,
+  type Scalar,
+  type Target,
+} from './operation.ts';
+import { blob, blobOrNull, integer } from './row.ts';
+import type { MessageRecord, StoredMessage, WindowRecord } from './store.ts';
+
+const LOGS: Target = { table: 'logs', columns: ['origin', 'size'], key: ['id'], onConflict: 'fail' };
+const CERTIFICATES: Target = {
+  table: 'log_certificates',
+  columns: ['log_id', 'fingerprint', 'window_end'],
+  key: ['log_id', 'fingerprint'],
+  onConflict: 'keep',
+};
+const SESSIONS: Target = {
+  table: 'sessions',
+  columns: ['fingerprint', 'session'],
+  key: ['fingerprint', 'session'],
+  onConflict: 'keep',
+};
+const BATCHES: Target = {
+  table: 'batches',
+  columns: ['entry', 'session_id', 'first_ctr', 'message_count', 'server_time', 'batch_hash', 'sigb'],
+  key: ['entry'],
+  onConflict: 'fail',
+};
+const MESSAGES: Target = {
+  table: 'messages',
+  columns: [
+    'entry',
+    'batch_entry',
+    'session_id',
+    'conversation_id',
+    'seq',
+    'conv_ctr',
+    'sender_user_id',
+    'sender_device_id',
+    'waiting',
+    'reached',
+    'expires_at',
+    'statement_hash',
+    'previous_hash',
+    'targets',
+  ],
+  key: ['entry'],
+  onConflict: 'fail',
+};
+const CONTENTS: Target = {
+  table: 'contents',
+  columns: ['entry', 'statement', 'parts'],
+  key: ['entry'],
+  onConflict: 'fail',
+};
+const EXPIRIES: Target = {
+  table: 'expiries',
+  columns: ['expires_at', 'entry'],
+  key: ['expires_at', 'entry'],
+  onConflict: 'keep',
+};
+const SEQUENCES: Target = {
+  table: 'sequences',
+  columns: ['conversation_id', 'last_seq'],
+  key: ['conversation_id'],
+  onConflict: ['last_seq'],
+};
+const COUNTERS: Target = {
+  table: 'lineage_counters',
+  columns: ['session_id', 'conversation_id', 'conv_ctr'],
+  key: ['session_id', 'conversation_id'],
+  onConflict: ['conv_ctr'],
+};
+const HEADS: Target = {
+  table: 'lineage_heads',
+  columns: ['conversation_id', 'fingerprint', 'statement_hash'],
+  key: ['conversation_id', 'fingerprint'],
+  onConflict: ['statement_hash'],
+};
+
+const LOG = 'SELECT id, size FROM logs WHERE origin = ? FOR UPDATE';
+
+export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]> {
+  const { origin, logSize, batches, certificates } = window;
+  const log = yield* holdLog(origin);
+  if (logSize <= log.size) return yield* storedAnswers(log.id, window);
+
+  const sessions = yield* sessionIds(batches.map(({ batch }) => batch));
+  const messages = batches.flatMap((batch) => batch.messages);
+  const conversations = yield* Conversations.hold(messages.map((message) => message.conversation));
+  const mailboxes = yield* Mailboxes.hold(messages.flatMap((message) => message.content?.recipients ?? []));
+
+  const rows: Rows = { messages: [], contents: [], expiries: [] };
+  const batchRows: Scalar[][] = [];
+  const counters = new Map<string, Scalar[]>();
+  const answers = batches.map(({ batch, messages }) => {
+    const batchEntry = entryOf(log.id, batch.firstIndex);
+    const sessionId = sessions.get(sessionKey(batch)) as number;
+    const { firstCtr, count, serverTime, batchHash, sigb, fingerprint } = batch;
+    batchRows.push([batchEntry, sessionId, firstCtr, count, serverTime, batchHash, sigb]);
+    return messages.map((message) => {
+      const entry = entryOf(log.id, message.index);
+      const place = conversations.append(message.conversation, fingerprint, message.statementHash);
+      const { targets, columns } = deliver(entry, message, mailboxes, rows);
+      counters.set(`${sessionId} ${place.id}`, [sessionId, place.id, message.convCtr]);
+      rows.messages.push([
+        entry,
+        batchEntry,
+        sessionId,
+        place.id,
+        place.seq,
+        message.convCtr,
+        message.senderUserId,
+        message.senderDeviceId,
+        columns.waiting,
+        0,
+        columns.expiresAt,
+        message.statementHash,
+        place.previous,
+        columns.targets,
+      ]);
+      return { seq: place.seq, cursors: targets.map((target) => target.cursor) };
+    });
+  });
+
+  try {
+    yield* insert(BATCHES, batchRows);
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    throw new ChatError('COUNTER_REUSED', 'a batch with these counters is in the log at another place', {
+      field: 'batch',
+    });
+  }
+  yield* insert(MESSAGES, rows.messages);
+  yield* insert(CONTENTS, rows.contents);
+  yield* insert(EXPIRIES, rows.expiries);
+  yield* mailboxes.write();
+  yield* conversations.write();
+  yield* insert(COUNTERS, [...counters.values()]);
+  yield* insert(
+    CERTIFICATES,
+    certificates.map((fingerprint) => [log.id, fingerprint, logSize]),
+  );
+  yield* run('UPDATE logs SET size = ? WHERE id = ?', logSize, log.id);
+  return answers;
+}
+
+export function* complete(origin: string, messages: readonly MessageRecord[]): Operation<StoredMessage[]> {
+  const log = yield* holdLog(origin);
+  const entries = messages.map((message) => entryOf(log.id, message.index));
+  const stored = yield* messageRows(entries);
+  const mailboxes = yield* Mailboxes.hold(
+    messages.flatMap((message, i) =>
+      stored.get(entries[i] as number)?.['targets'] === null ? (message.content?.recipients ?? []) : [],
+    ),
+  );
+  const rows: Rows = { messages: [], contents: [], expiries: [] };
+  const answers: StoredMessage[] = [];
+  for (const [i, message] of messages.entries()) {
+    const entry = entries[i] as number;
+    const row = sameMessage(stored.get(entry), message);
+    const known = blobOrNull(row, 'targets');
+    let targets: readonly QueueTarget[] = known ? decodeTargets(known) : [];
+    if (!known && message.content) {
+      const delivery = deliver(entry, message, mailboxes, rows);
+      targets = delivery.targets;
+      const { waiting, expiresAt, targets: bytes } = delivery.columns;
+      yield* run(
+        'UPDATE messages SET waiting = ?, expires_at = ?, targets = ? WHERE entry = ?',
+        waiting,
+        expiresAt,
+        bytes,
+        entry,
+      );
+    }
+    answers.push({ seq: integer(row, 'seq'), cursors: targets.map((target) => target.cursor) });
+  }
+  yield* insert(CONTENTS, rows.contents);
+  yield* insert(EXPIRIES, rows.expiries);
+  yield* mailboxes.write();
+  return answers;
+}
+
+interface Rows {
+  readonly messages: Scalar[][];
+  readonly contents: Scalar[][];
+  readonly expiries: Scalar[][];
+}
+
+/** Queues a message for its recipients; answers what the message's row says of that. */
+function deliver(entry: number, { statement, content }: MessageRecord, mailboxes: Mailboxes, rows: Rows) {
+  if (!content) return { targets: [], columns: { waiting: 0, expiresAt: null, targets: null } };
+  const { parts, recipients, expiresAt } = content;
+  const bytes = partsBytes(parts);
+  const targets = recipients.map((deviceId) => mailboxes.addMessage(deviceId, entry, bytes));
+  if (targets.length > 0) rows.contents.push([entry, statement, encodeParts(parts)]);
+  // Also without any recipient: its sender is told when the time is over.
+  rows.expiries.push([expiresAt, entry]);
+  return { targets, columns: { waiting: targets.length, expiresAt, targets: encodeTargets(targets) } };
+}
+
+/** The window is in the database already: the answers that it got. @throws LOG_CORRUPT when the database holds something else there */
+function* storedAnswers(logId: number, { batches }: WindowRecord): Operation<StoredMessage[][]> {
+  const stored = yield* messageRows(
+    batches.flatMap(({ messages }) => messages.map(({ index }) => entryOf(logId, index))),
+  );
+  return batches.map(({ messages }) =>
+    messages.map((message) => {
+      const row = sameMessage(stored.get(entryOf(logId, message.index)), message);
+      const targets = blobOrNull(row, 'targets');
+      return { seq: integer(row, 'seq'), cursors: targets ? decodeTargets(targets).map(({ cursor }) => cursor) : [] };
+    }),
+  );
+}
+
+function* messageRows(entries: readonly number[]): Operation<Map<number, Row>> {
+  const rows = yield* select(
+    'SELECT entry, seq, statement_hash, targets FROM messages WHERE entry IN (?...) ORDER BY entry FOR UPDATE',
+    entries,
+  );
+  return new Map(rows.map((row) => [integer(row, 'entry'), row]));
+}
+
+function sameMessage(row: Row | undefined, { index, statementHash }: MessageRecord): Row {
+  if (row && equal(blob(row, 'statement_hash'), statementHash)) return row;
+  throw new ChatError('LOG_CORRUPT', `the log and the database disagree at entry ${index}`, { field: 'index' });
+}
+
+function* holdLog(origin: string): Operation<{ id: number; size: number }> {
+  const key = utf8(origin);
+  let row = yield* first(LOG, key);
+  if (!row) {
+    try {
+      yield* insert(LOGS, [[key, 0]]);
+    } catch (error) {
+      if (!(error instanceof Conflict)) throw error;
+    }
+    row = (yield* first(LOG, key)) as Row;
+  }
+  return { id: integer(row, 'id'), size: integer(row, 'size') };
+}
+
+type Signer = WindowRecord['batches'][number]['batch'];
+const sessionKey = ({ fingerprint, session }: Pick<Signer, 'fingerprint' | 'session'>): string =>
+  hex(fingerprint) + hex(session);
+
+/** The numbers of these sessions by `sessionKey`; new ones get one. */
+function* sessionIds(signers: readonly Signer[]): Operation<Map<string, number>> {
+  const ids = new Map<string, number>();
+  const unknown = new Map(signers.map((signer) => [sessionKey(signer), signer]));
+  for (const attempt of ['read', 'insert and read']) {
+    if (unknown.size === 0) break;
+    const wanted = [...unknown.values()];
+    if (attempt !== 'read')
+      yield* insert(
+        SESSIONS,
+        wanted.map(({ fingerprint, session }) => [fingerprint, session]),
+      );
+    const rows = yield* select(
+      'SELECT id, fingerprint, session FROM sessions WHERE session IN (?...)',
+      wanted.map(({ session }) => session),
+    );
+    for (const row of rows) {
+      const key = hex(blob(row, 'fingerprint')) + hex(blob(row, 'session'));
+      if (unknown.delete(key)) ids.set(key, integer(row, 'id'));
+    }
+  }
+  return ids;
+}
+
+interface Place {
+  readonly id: number;
+  readonly seq: number;
+  readonly previous: Uint8Array | null;
+}
+
+/** The conversations of a window, held: their newest seq, and the newest message of each device in them. */
+class Conversations {
+  readonly #ids: ReadonlyMap<string, number>;
+  readonly #seqs: Map<number, number>;
+  readonly #heads: Map<string, Uint8Array>;
+  readonly #changed = new Map<string, Scalar[]>();
+
+  constructor(ids: ReadonlyMap<string, number>, seqs: Map<number, number>, heads: Map<string, Uint8Array>) {
+    this.#ids = ids;
+    this.#seqs = seqs;
+    this.#heads = heads;
+  }
+
+  /** @throws NOT_FOUND/conversation */
+  static *hold(wanted: readonly ConversationId[]): Operation<Conversations> {
+    const keys = new Map(wanted.map((id) => [hex(id), id]));
+    const rows = yield* select('SELECT id, conversation FROM conversations WHERE conversation IN (?...)', [
+      ...keys.values(),
+    ]);
+    if (rows.length !== keys.size)
+      throw new ChatError('NOT_FOUND', 'no conversation has this id', { field: 'conversation' });
+    const ids = rows.map((row) => integer(row, 'id')).sort((a, b) => a - b);
+    const seqs = yield* select(
+      'SELECT conversation_id, last_seq FROM sequences WHERE conversation_id IN (?...) ORDER BY conversation_id FOR UPDATE',
+      ids,
+    );
+    const heads = yield* select(
+      'SELECT conversation_id, fingerprint, statement_hash FROM lineage_heads WHERE conversation_id IN (?...)',
+      ids,
+    );
+    return new Conversations(
+      new Map(rows.map((row) => [hex(blob(row, 'conversation')), integer(row, 'id')])),
+      new Map(seqs.map((row) => [integer(row, 'conversation_id'), integer(row, 'last_seq')])),
+      new Map(
+        heads.map((row) => [
+          `${integer(row, 'conversation_id')} ${hex(blob(row, 'fingerprint'))}`,
+          blob(row, 'statement_hash'),
+        ]),
+      ),
+    );
+  }
+
+  append(conversation: ConversationId, fingerprint: Uint8Array, statementHash: Uint8Array): Place {
+    const id = this.#ids.get(hex(conversation)) as number;
+    const seq = (this.#seqs.get(id) as number) + 1;
+    this.#seqs.set(id, seq);
+    const head = `${id} ${hex(fingerprint)}`;
+    const previous = this.#heads.get(head) ?? null;
+    this.#heads.set(head, statementHash);
+    this.#changed.set(head, [id, fingerprint, statementHash]);
+    return { id, seq, previous };
+  }
+
+  *write(): Operation<void> {
+    yield* insert(SEQUENCES, [...this.#seqs]);
+    yield* insert(HEADS, [...this.#changed.values()]);
+  }
+}

@@ -1,0 +1,1010 @@
+/**
+ * The storage contract (store/store.ts) as a suite. Every backend calls it with a function that opens the same database again and
+ * again; the tests share that database, and keep out of each other's way by using names that nobody else has.
+ */
+import type { Test } from 'tap';
+import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
+import { MAX_LOCKOUT_MS } from '../../store/accounts.ts';
+import type { QueueItem, Store } from '../../store/store.ts';
+import {
+  LATER,
+  newDevice,
+  newSession,
+  newUser,
+  NOW,
+  random32,
+  World,
+  type BatchOptions,
+} from '../support/store-world.ts';
+
+export type Open = () => Promise<Store>;
+export type CountRows = (table: 'contents' | 'expiries') => Promise<number>;
+
+/**
+ * @param open opens the database; two stores are used at once, as two processes would
+ * @param countRows looks into a table past the store: what is deleted must be gone, and not only out of sight
+ */
+export function storeConformance(t: Test, name: string, open: Open, countRows: CountRows): Promise<unknown> {
+  return t.test(`${name} keeps the storage contract`, async (t) => {
+    const store = await open();
+    const second = await open();
+    t.teardown(async () => {
+      await store.close();
+      await second.close();
+    });
+    const suite: Suite = { store, second, open, countRows };
+    for (const [title, test] of TESTS) await t.test(title, (t) => test(t, suite));
+  });
+}
+
+interface Suite {
+  readonly store: Store;
+  readonly second: Store;
+  readonly open: Open;
+  readonly countRows: CountRows;
+}
+
+const HOUR = 3_600_000;
+let lastTag = 0;
+const tag = (): string => `${process.pid}-${Date.now().toString(36)}-${++lastTag}`;
+
+const bytesOf = (items: readonly QueueItem[]): string[] =>
+  items.flatMap((item) => (item.kind === 'message' ? item.parts.map((part) => Buffer.from(part).toString()) : []));
+const cursorsOf = (items: readonly { readonly cursor: number }[]): number[] => items.map((item) => item.cursor);
+const same = (t: Test, actual: Uint8Array, expected: Uint8Array, message: string): boolean =>
+  t.equal(hex(actual), hex(expected), message);
+const settled = async <T>(calls: readonly Promise<T>[]): Promise<{ values: T[]; codes: string[] }> => {
+  const results = await Promise.allSettled(calls);
+  return {
+    values: results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : [])),
+    codes: results.flatMap((result) => (result.status === 'rejected' ? [String(result.reason.code)] : [])),
+  };
+};
+
+/** Text that would end a statement, a string or a pattern, and characters from every plane. */
+const HOSTILE = `'; DROP TABLE users; -- " \` \\ % _ ? :a @b $c /* */ \0 \n \r \x1a \u007f é ß \u0301 \u202e 😀 中 \uffff`;
+const EVERY_BYTE = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+
+const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void>])[] = [
+  [
+    'accounts: what was created is found, by username and by e-mail, and by nothing else',
+    async (t, { store }) => {
+      const name = tag();
+      const wanted = newUser(name, { displayName: 'Alice', pwdKdf: 'kdf', certIdentity: 'uri:chat:a', createdAt: NOW });
+      const user = await store.createUser(wanted);
+      t.match(user, { ...wanted, status: 'active', deviceEpoch: 0, lastSeen: null, salt: Object, serverKey: Object });
+      same(t, user.salt, wanted.salt, 'salt');
+      same(t, user.serverKey, wanted.serverKey, 'server key');
+      t.strictSame(await store.findUser(name), user);
+      t.strictSame(await store.findUser(`${name}@example.org`), user);
+      t.strictSame(await store.userById(user.id), user);
+      t.ok((await store.listUsers()).some((each) => each.id === user.id));
+      for (const other of [
+        `${name} `,
+        ` ${name}`,
+        name.toUpperCase() + 'X',
+        `${name}\0`,
+        `${name}@example.or_`,
+        '',
+        '%',
+      ])
+        t.equal(await store.findUser(other), null, JSON.stringify(other));
+      t.equal(await store.userById(2 ** 40), null);
+      await store.setLastSeen(user.id, NOW + 5);
+      t.equal((await store.userById(user.id))?.lastSeen, NOW + 5);
+    },
+  ],
+  [
+    'accounts: case and accents make another name',
+    async (t, { store }) => {
+      const name = tag();
+      const users = [`a-${name}`, `A-${name}`, `á-${name}`, `a\u0301-${name}`];
+      for (const each of users) await store.createUser(newUser(each));
+      for (const each of users) t.equal((await store.findUser(each))?.username, each);
+    },
+  ],
+  [
+    'accounts: a taken username or e-mail is refused and named',
+    async (t, { store }) => {
+      const name = tag();
+      await store.createUser(newUser(name));
+      const taken = (more: object) => store.createUser(newUser(name, more));
+      await t.rejects(taken({ email: `other-${name}` }), { code: 'USER_EXISTS', field: 'username' });
+      await t.rejects(taken({ username: `other-${name}` }), { code: 'USER_EXISTS', field: 'email' });
+      await t.rejects(taken({}), { code: 'USER_EXISTS', field: 'username' }, 'both');
+      t.equal(await store.findUser(`other-${name}`), null, 'nothing is left of the refused ones');
+    },
+  ],
+  [
+    'accounts: of several who race for a name exactly one wins',
+    async (t, { store, second }) => {
+      const name = tag();
+      for (const more of [(i: number) => ({ email: `${i}-${name}` }), (i: number) => ({ username: `${i}-${name}` })]) {
+        const calls = Array.from({ length: 8 }, (_, i) =>
+          [store, second][i % 2]!.createUser(newUser(`r-${name}`, more(i))),
+        );
+        const { values, codes } = await settled(calls);
+        t.equal(values.length + codes.length, 8);
+        t.ok(values.length <= 1 && codes.every((code) => code === 'USER_EXISTS'), codes.join());
+      }
+      t.ok(await store.findUser(`r-${name}`), 'the first race had a winner');
+    },
+  ],
+  [
+    'devices: a certificate is registered once, and raises the epoch once',
+    async (t, { store }) => {
+      const user = await store.createUser(newUser(tag()));
+      const wanted = newDevice(user.id);
+      const { device, isNew } = await store.addDevice(wanted, NOW, 5);
+      t.ok(isNew);
+      t.match(device, {
+        userId: user.id,
+        serialKey: wanted.serialKey,
+        notAfter: LATER,
+        firstSeen: NOW,
+        revokedAt: null,
+      });
+      for (const field of ['fingerprint', 'spkiHash', 'chain'] as const) same(t, device[field], wanted[field], field);
+      t.strictSame(await store.addDevice(wanted, NOW + 1, 5), { device, isNew: false });
+      t.equal((await store.userById(user.id))?.deviceEpoch, 1);
+      t.strictSame(await store.deviceByFingerprint(wanted.fingerprint), { ...device, username: user.username });
+      t.equal(await store.deviceByFingerprint(random32<Fingerprint>()), null);
+      await t.rejects(store.addDevice(newDevice(2 ** 40), NOW, 5), { code: 'NOT_FOUND', field: 'userId' });
+    },
+  ],
+  [
+    'devices: a certificate belongs to one user',
+    async (t, { store, second }) => {
+      const [a, b] = [await store.createUser(newUser(tag())), await store.createUser(newUser(tag()))];
+      const { fingerprint } = (await store.addDevice(newDevice(a.id), NOW, 5)).device;
+      await t.rejects(store.addDevice(newDevice(b.id, { fingerprint }), NOW, 5), { code: 'CERT_ACCOUNT_MISMATCH' });
+      const contested = random32<Fingerprint>();
+      const { values, codes } = await settled([
+        store.addDevice(newDevice(a.id, { fingerprint: contested }), NOW, 5),
+        second.addDevice(newDevice(b.id, { fingerprint: contested }), NOW, 5),
+      ]);
+      t.strictSame([values.length, codes], [1, ['CERT_ACCOUNT_MISMATCH']]);
+    },
+  ],
+  [
+    'devices: the limit counts what is neither revoked nor expired, also in a race',
+    async (t, { store, second }) => {
+      const user = await store.createUser(newUser(tag()));
+      const add = (more = {}, now = NOW, by = store) => by.addDevice(newDevice(user.id, more), now, 2);
+      const { codes } = await settled(Array.from({ length: 6 }, (_, i) => add({}, NOW, i % 2 ? store : second)));
+      t.strictSame(codes, Array(4).fill('DEVICE_LIMIT'));
+      const known = (await store.openDirect(user.id, (await store.createUser(newUser(tag()))).id, random32(), NOW))
+        .members;
+      const first = known.find((member) => member.userId === user.id)?.devices[0];
+      const device = await store.deviceByFingerprint(first?.fingerprint as Fingerprint);
+      await t.rejects(add(), { code: 'DEVICE_LIMIT', field: 'device' });
+      t.equal((await store.addDevice(device as never, NOW, 2)).isNew, false, 'a known one is found all the same');
+      await store.revokeDevices({ serialKey: device?.serialKey as string }, NOW);
+      const { device: brief } = await add({ notAfter: NOW + HOUR });
+      await t.rejects(add({}, NOW + HOUR - 1), { code: 'DEVICE_LIMIT' });
+      t.ok((await add({}, NOW + HOUR + 1)).isNew, 'one of them has expired');
+      t.ok(brief.id > 0);
+    },
+  ],
+  [
+    'devices: revocation by serial or key marks all that match, and raises the epochs',
+    async (t, { store }) => {
+      const [a, b] = [await store.createUser(newUser(tag())), await store.createUser(newUser(tag()))];
+      const shared = { serialKey: hex(random32()), spkiHash: random32() };
+      const add = async (userId: number, more = {}) => (await store.addDevice(newDevice(userId, more), NOW, 9)).device;
+      const serial = [
+        await add(a.id, { serialKey: shared.serialKey }),
+        await add(b.id, { serialKey: shared.serialKey }),
+      ];
+      const key = [await add(a.id, { spkiHash: shared.spkiHash }), await add(a.id, { spkiHash: shared.spkiHash })];
+      const other = await add(a.id);
+      t.strictSame(
+        await store.revokeDevices({ serialKey: shared.serialKey }, NOW + 1),
+        serial.map((each) => each.id),
+      );
+      t.strictSame(
+        await store.revokeDevices({ spkiHash: shared.spkiHash }, NOW + 2),
+        key.map((each) => each.id),
+      );
+      t.strictSame(await store.revokeDevices({ serialKey: hex(random32()) }, NOW), []);
+      const epochs = async () => [(await store.userById(a.id))?.deviceEpoch, (await store.userById(b.id))?.deviceEpoch];
+      t.strictSame(await epochs(), [4 + 3, 1 + 1]);
+      const [first, last] = [
+        await store.deviceByFingerprint(serial[0]!.fingerprint),
+        await store.deviceByFingerprint(key[1]!.fingerprint),
+      ];
+      t.strictSame([first?.revokedAt, last?.revokedAt], [NOW + 1, NOW + 2]);
+      t.equal((await store.deviceByFingerprint(other.fingerprint))?.revokedAt, null);
+      t.strictSame(
+        await store.revokeDevices({ serialKey: shared.serialKey }, NOW + 9),
+        serial.map((each) => each.id),
+      );
+      t.strictSame(await epochs(), [7, 2], 'again: nothing changes');
+      t.equal((await store.deviceByFingerprint(serial[0]!.fingerprint))?.revokedAt, NOW + 1);
+    },
+  ],
+  [
+    'conversations: two users have one, whoever asks and however often',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const calls = Array.from({ length: 8 }, (_, i) =>
+        [store, second][i % 2]!.openDirect(
+          ...((i < 4 ? [w.alice.id, w.bob.id] : [w.bob.id, w.alice.id]) as [number, number]),
+          random32<ConversationId>(),
+          NOW,
+        ),
+      );
+      for (const found of await Promise.all(calls)) same(t, found.id, w.conversation, 'id');
+      const [c, d] = [await store.createUser(newUser(tag())), await store.createUser(newUser(tag()))];
+      const candidates = Array.from({ length: 8 }, () => random32<ConversationId>());
+      const race = await Promise.all(
+        candidates.map((id, i) => [store, second][i % 2]!.openDirect(d.id, c.id, id, NOW)),
+      );
+      t.equal(new Set(race.map((found) => hex(found.id))).size, 1);
+      t.ok(candidates.some((id) => hex(id) === hex(race[0]!.id)));
+      for (const [x, y] of [
+        [c.id, c.id],
+        [c.id, 2 ** 40],
+      ] as const)
+        await t.rejects(store.openDirect(x, y, random32(), NOW), { code: 'NO_SUCH_PEER' });
+    },
+  ],
+  [
+    'conversations: members by ascending id with their live devices, and the sum of their epochs',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { a1, a2, b1, b2 } = w.devices;
+      const devicesAt = async (now: number) =>
+        (await store.conversation(w.conversation, now))?.members.map((member) => member.devices.map(({ id }) => id));
+      const found = await store.conversation(w.conversation, NOW);
+      same(t, found?.id as Uint8Array, w.conversation, 'id');
+      t.equal(found?.epoch, 4);
+      t.strictSame(
+        found?.members.map(({ userId, username }) => [userId, username]),
+        [
+          [w.alice.id, w.alice.username],
+          [w.bob.id, w.bob.username],
+        ],
+      );
+      same(t, found!.members[0]!.devices[0]!.fingerprint, a1.fingerprint, 'fingerprint');
+      t.strictSame(await devicesAt(NOW), [
+        [a1.id, a2.id],
+        [b1.id, b2.id],
+      ]);
+      await store.revokeDevices({ serialKey: a1.serialKey }, NOW);
+      await store.addDevice(newDevice(w.bob.id, { notAfter: NOW + HOUR }), NOW, 9);
+      t.equal((await store.conversation(w.conversation, NOW))?.epoch, 6);
+      t.equal((await devicesAt(NOW))?.[0]?.length, 1);
+      t.equal((await devicesAt(NOW))?.[1]?.length, 3);
+      t.equal((await devicesAt(NOW + HOUR + 1))?.[1]?.length, 2);
+      await store.revokeDevices({ serialKey: a2.serialKey }, NOW);
+      t.strictSame((await devicesAt(NOW))?.[0], [], 'a member without a device is still a member');
+      t.equal(await store.conversation(random32<ConversationId>(), NOW), null);
+    },
+  ],
+  [
+    'lockout: from the n-th failure on, doubling, at most a day, and for each subject by itself',
+    async (t, { store, open }) => {
+      const [pair, certificate, other] = [tag(), tag(), tag()];
+      const fail = (now: number, ...subjects: string[]) => store.countLoginFailure(subjects, now, 3, 1000);
+      t.equal(await fail(NOW, pair, certificate), 0);
+      t.equal(await fail(NOW, pair), 0);
+      t.equal(await store.lockedUntil([pair, certificate], NOW), 0);
+      t.equal(await fail(NOW, pair, certificate), NOW + 1000, 'third of the one, second of the other');
+      t.equal(await fail(NOW + 10, pair, certificate), NOW + 10 + 2000, 'the longest of both');
+      t.equal(await store.lockedUntil([certificate], NOW + 10), NOW + 10 + 1000);
+      t.equal(await store.lockedUntil([certificate, pair], NOW + 10), NOW + 10 + 2000);
+      t.equal(await store.lockedUntil([pair], NOW + 10 + 2000), 0, 'over');
+      t.equal(await store.lockedUntil([other], NOW), 0);
+      t.equal(await store.lockedUntil([], NOW), 0);
+      for (let i = 0; i < 60; i++) await fail(NOW, pair);
+      const cap = NOW + MAX_LOCKOUT_MS;
+      t.equal(await fail(NOW, pair), cap);
+      t.equal(MAX_LOCKOUT_MS, 24 * HOUR);
+      const again = await open();
+      t.equal(await again.lockedUntil([pair], NOW), cap, 'after opening again');
+      t.equal(await again.countLoginFailure([pair], NOW + HOUR, 3, 1000), cap + HOUR);
+      await again.close();
+      await store.clearLoginFailures([pair, other]);
+      t.equal(await store.lockedUntil([pair], NOW), 0);
+      t.equal(await fail(NOW, pair), 0, 'counts from the start');
+      t.not(await store.lockedUntil([certificate], NOW + 10), 0, 'not cleared');
+    },
+  ],
+  [
+    'lockout: racing failures are all counted',
+    async (t, { store, second }) => {
+      const [x, y] = [tag(), tag()];
+      const calls = Array.from({ length: 10 }, (_, i) =>
+        [store, second][i % 2]!.countLoginFailure(i % 3 ? [x, y] : [y, x], NOW, 10, 1000),
+      );
+      t.equal((await Promise.all(calls)).filter((until) => until > 0).length, 1);
+      t.equal(await store.lockedUntil([x], NOW), NOW + 1000);
+      t.equal(await store.countLoginFailure([x], NOW + HOUR, 10, 1000), NOW + HOUR + 2000);
+      t.equal(await store.countLoginFailure([x], NOW, 10, 1000), NOW + HOUR + 2000, 'a clock behind shortens nothing');
+    },
+  ],
+  [
+    'windows: seq without a gap in each conversation, one cursor for each recipient',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const carol = await store.createUser(newUser(tag()));
+      const { id: other } = await store.openDirect(w.alice.id, carol.id, random32<ConversationId>(), NOW);
+      const { a1, a2, b1, b2 } = w.devices;
+      t.equal(await store.logSize(w.origin), 0);
+      const batches = [
+        w.batch({ conversations: [w.conversation, other, w.conversation], recipients: [b2.id, b1.id] }),
+        w.batch({ sender: w.devices.b1, recipients: [a1.id, a2.id, b2.id] }),
+      ];
+      const stored = await store.commitWindow(w.window(batches, [a1.fingerprint]));
+      t.strictSame(stored, [
+        [
+          { seq: 1, cursors: [1, 1] },
+          { seq: 1, cursors: [2, 2] },
+          { seq: 2, cursors: [3, 3] },
+        ],
+        [{ seq: 3, cursors: [1, 1, 4] }],
+      ]);
+      t.equal(await store.logSize(w.origin), 7);
+      t.strictSame(
+        (await w.send({ conversations: [other, w.conversation] })).stored.map(({ seq }) => seq),
+        [2, 4],
+      );
+      t.strictSame(
+        await store.commitWindow({ ...w.window([]), logSize: w.size + 3 }),
+        [],
+        'a window may hold no batch',
+      );
+      t.equal(await store.logSize(w.origin), w.size + 3);
+      t.ok(await store.isCertificateLogged(w.origin, a1.fingerprint));
+      t.notOk(await store.isCertificateLogged(w.origin, a2.fingerprint));
+      t.notOk(await store.isCertificateLogged('another/log', a1.fingerprint));
+    },
+  ],
+  [
+    'windows: applying one again changes nothing and answers the same, whatever happened since',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const { b1, b2 } = w.devices;
+      const first = w.window([w.batch({ count: 3 }), w.batch({ sender: b1 })], [b1.fingerprint]);
+      const answer = await store.commitWindow(first);
+      const usage = await store.queueUsage(b1.id);
+      t.strictSame(await second.commitWindow(first), answer, 'at once');
+      t.strictSame(await store.queueUsage(b1.id), usage);
+      await w.send({ count: 2 });
+      const kept = await store.backlog(b1.id, 0, 10, 1e6);
+      await store.acknowledge(b1.id, cursorsOf(kept), { userId: w.bob.id, username: w.bob.username }, NOW);
+      await store.acknowledge(b2.id, cursorsOf(kept), { userId: w.bob.id, username: w.bob.username }, NOW);
+      t.strictSame(await store.commitWindow(first), answer, 'after it was delivered');
+      t.strictSame(await store.queueUsage(b1.id), { bytes: 0, rows: 0 });
+      t.equal(await store.logSize(w.origin), w.size);
+      const race = w.window([w.batch({ count: 5 })]);
+      const answers = await Promise.all([store, second, store, second].map((each) => each.commitWindow(race)));
+      for (const each of answers) t.strictSame(each, answers[0], 'racing');
+      t.equal((await store.queueUsage(b1.id)).rows, 5);
+    },
+  ],
+  [
+    'windows: other bytes at the place of an entry are refused',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { window } = await w.send();
+      const [{ batch, messages }] = window.batches as [(typeof window.batches)[number]];
+      const changed = messages.map((message) => ({ ...message, statementHash: random32<Hash>() }));
+      await t.rejects(store.commitWindow({ ...window, batches: [{ batch, messages: changed }] }), {
+        code: 'LOG_CORRUPT',
+        field: 'index',
+      });
+      await t.rejects(store.complete(w.origin, changed), { code: 'LOG_CORRUPT', field: 'index' });
+      const moved = messages.map((message) => ({ ...message, index: message.index + 50 }));
+      await t.rejects(store.complete(w.origin, moved), { code: 'LOG_CORRUPT', field: 'index' });
+    },
+  ],
+  [
+    'windows: all or nothing',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { window, batch } = await w.send();
+      const { b1, b2 } = w.devices;
+      const before = { usage: await store.queueUsage(b1.id), size: w.size };
+      const bad = [
+        [{ recipients: [b1.id, 2 ** 30] }, { code: 'NOT_FOUND', field: 'device' }],
+        [{ conversations: [w.conversation, random32<ConversationId>()] }, { code: 'NOT_FOUND', field: 'conversation' }],
+      ] as const;
+      for (const [options, error] of bad) {
+        const lost = w.window([w.batch({ recipients: [b2.id] }), w.batch(options)], [b1.fingerprint]);
+        await t.rejects(store.commitWindow(lost), error);
+        w.size = before.size;
+      }
+      const others = [w.batch({ session: newSession() }), w.batch({ session: newSession() })];
+      const reused = w.batch();
+      const again = { ...reused, batch: { ...reused.batch, firstCtr: batch.firstCtr } };
+      const failing = w.window([...others, again]);
+      // Together with a call that succeeds: a backend that commits both at once keeps them apart.
+      const [refused, seen] = await Promise.allSettled([
+        store.commitWindow(failing),
+        store.setLastSeen(w.alice.id, NOW + 77),
+      ]);
+      t.match(refused, { reason: { code: 'COUNTER_REUSED', field: 'batch' } });
+      t.equal(seen.status, 'fulfilled');
+      t.equal((await store.userById(w.alice.id))?.lastSeen, NOW + 77);
+      for (const { batch } of others)
+        t.equal(await store.findBatch(batch.fingerprint, batch.session, batch.firstCtr), null);
+      w.size = before.size;
+      t.strictSame(await store.queueUsage(b1.id), before.usage);
+      t.equal((await store.queueUsage(b2.id)).rows, 1);
+      t.equal(await store.logSize(w.origin), before.size);
+      t.notOk(await store.isCertificateLogged(w.origin, b1.fingerprint));
+      t.equal((await w.send({ session: newSession() })).stored[0]?.seq, 2, 'no number was lost');
+      t.ok(window);
+    },
+  ],
+  [
+    'windows: two logs add to one conversation at the same time',
+    async (t, { store, second }) => {
+      const here = await World.open(store);
+      const there = here.elsewhere(second);
+      const run = async (w: World, options: BatchOptions): Promise<number[]> => {
+        const seqs: number[] = [];
+        for (let i = 0; i < 3; i++) seqs.push(...(await w.send({ ...options, count: 2 })).stored.map(({ seq }) => seq));
+        return seqs;
+      };
+      const [a, b] = await Promise.all([run(here, {}), run(there, { sender: here.devices.b1 })]);
+      t.strictSame(
+        [...a, ...b].sort((x, y) => x - y),
+        Array.from({ length: 12 }, (_, i) => i + 1),
+      );
+    },
+  ],
+  [
+    'batches: found by their counters and by their place, with what is known of their messages',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      await w.send();
+      const { batch, messages, stored } = await w.send({ count: 3 });
+      const session = newSession();
+      const fromLog = await w.send({ session, isFromLog: true });
+      const found = await store.findBatch(batch.fingerprint, batch.session, batch.firstCtr);
+      t.match(found, { origin: w.origin, firstIndex: batch.firstIndex, firstCtr: 2, count: 3, serverTime: NOW });
+      for (const field of ['fingerprint', 'session', 'sigb', 'batchHash'] as const)
+        same(t, found![field], batch[field], field);
+      t.strictSame(
+        found?.messages.map(({ index, seq, statementHash, hasContent }) => [
+          index,
+          seq,
+          hex(statementHash),
+          hasContent,
+        ]),
+        messages.map((message, i) => [message.index, stored[i]?.seq, hex(message.statementHash), true]),
+      );
+      t.strictSame(await store.batchAt(w.origin, batch.firstIndex), found);
+      t.equal((await store.findBatch(batch.fingerprint, session, 1))?.messages[0]?.hasContent, false);
+      t.equal(fromLog.batch.firstCtr, 1);
+      const nowhere = [
+        store.findBatch(batch.fingerprint, batch.session, 3),
+        store.findBatch(batch.fingerprint, newSession(), 2),
+        store.findBatch(random32<Fingerprint>(), batch.session, 2),
+        store.batchAt(w.origin, batch.firstIndex + 1),
+        store.batchAt(w.origin, 2 ** 39),
+        store.batchAt('another/log', batch.firstIndex),
+      ];
+      for (const each of nowhere) t.equal(await each, null);
+    },
+  ],
+  [
+    'lineage: zeros for what was never seen, then the newest of the session and of the device',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { a1, a2 } = w.devices;
+      const zeros = '00'.repeat(32);
+      const [s1, s2] = [newSession(), newSession()];
+      const session = async (id: SessionId, of = a1) => {
+        const { lastCtr, lastBatchHash } = await store.sessionLineage(of.fingerprint, id);
+        return [lastCtr, hex(lastBatchHash)];
+      };
+      const conversation = async (id: SessionId, of = a1, where = w.conversation) => {
+        const { convCtr, lastStatementHash } = await store.conversationLineage(of.fingerprint, id, where);
+        return [convCtr, hex(lastStatementHash)];
+      };
+      t.strictSame(
+        [await session(s1), await conversation(s1)],
+        [
+          [0, zeros],
+          [0, zeros],
+        ],
+      );
+      const first = await w.send({ session: s1, count: 3 });
+      t.strictSame(await session(s1), [3, hex(first.batch.batchHash)]);
+      t.strictSame(await conversation(s1), [3, hex(first.messages[2]!.statementHash)]);
+      t.strictSame(await session(s2), [0, zeros]);
+      t.strictSame(
+        await conversation(s2),
+        [0, hex(first.messages[2]!.statementHash)],
+        'the chain goes on across sessions',
+      );
+      const next = await w.send({ session: s2, isFromLog: true });
+      t.strictSame(await session(s2), [1, hex(next.batch.batchHash)]);
+      t.strictSame(await conversation(s2), [1, hex(next.messages[0]!.statementHash)]);
+      t.strictSame(await conversation(s1), [3, hex(next.messages[0]!.statementHash)]);
+      t.strictSame(await session(s1), [3, hex(first.batch.batchHash)]);
+      t.strictSame(
+        [await session(s1, a2), await conversation(s1, a2)],
+        [
+          [0, zeros],
+          [0, zeros],
+        ],
+        'another device',
+      );
+      t.strictSame(await conversation(s1, a1, random32<ConversationId>()), [0, zeros]);
+      const last = await w.send({ session: s1 });
+      t.strictSame(await session(s1), [4, hex(last.batch.batchHash)]);
+      t.strictSame(await conversation(s2), [1, hex(last.messages[0]!.statementHash)]);
+    },
+  ],
+  [
+    'rewind: the window is as if it had never been, and may be written anew',
+    async (t, { store, countRows }) => {
+      const w = await World.open(store);
+      const { a1, b1, b2 } = w.devices;
+      const session = newSession();
+      const bob = { userId: w.bob.id, username: w.bob.username };
+      const kept = await w.send({ session, count: 2 });
+      const size = w.size;
+      const state = async () => ({
+        size: await store.logSize(w.origin),
+        session: await store.sessionLineage(a1.fingerprint, session),
+        conversation: await store.conversationLineage(a1.fingerprint, session, w.conversation),
+        fresh: await store.conversationLineage(b1.fingerprint, session, w.conversation),
+        certificate: await store.isCertificateLogged(w.origin, b1.fingerprint),
+        usage: await Promise.all([a1, b1, b2].map(({ id }) => store.queueUsage(id))),
+        backlog: await store.backlog(b1.id, 0, 100, 1e6),
+      });
+      const before = await state();
+      const rows = await Promise.all([countRows('contents'), countRows('expiries')]);
+      const lost = w.window([w.batch({ session, count: 3 }), w.batch({ sender: b1 })], [b1.fingerprint]);
+      await store.commitWindow(lost);
+      const also = await w.send({ session, expiresAt: NOW + 1 });
+      await store.acknowledge(b2.id, also.stored[0]!.cursors.slice(1), bob, NOW);
+      t.notSame(await state(), before);
+      await store.rewind(w.origin, size);
+      t.strictSame(await state(), before);
+      t.strictSame(await Promise.all([countRows('contents'), countRows('expiries')]), rows, 'nothing is left behind');
+      t.equal(await store.batchAt(w.origin, size), null);
+      t.equal(await store.findBatch(a1.fingerprint, session, 3), null);
+      await store.rewind(w.origin, size);
+      await store.rewind(w.origin, size + 1);
+      await store.rewind('another/log', 0);
+      t.strictSame(await state(), before, 'again, above the end, and an unknown log: nothing changes');
+      t.strictSame(await store.expire(NOW + 2, 100), [], 'no lost message expires');
+      w.size = size;
+      const anew = await w.send({ session: newSession() });
+      t.equal(anew.stored[0]?.seq, 3);
+      t.ok(anew.stored[0]!.cursors[0]! > Math.max(...cursorsOf(before.backlog)), 'no cursor is given out twice');
+      t.strictSame(bytesOf(await store.backlog(b1.id, 0, 100, 1e6)).length, 3);
+      await store.acknowledge(b2.id, anew.stored[0]!.cursors.slice(1), bob, NOW);
+      t.equal((await store.queueUsage(a1.id)).rows, 1, 'a receipt');
+      await store.rewind(w.origin, 0);
+      t.strictSame((await state()).usage, Array(3).fill({ bytes: 0, rows: 0 }));
+      t.equal((await store.conversationLineage(a1.fingerprint, session, w.conversation)).convCtr, 0);
+      t.ok(kept);
+    },
+  ],
+  [
+    'recovery: messages known from the log alone have seq and lineage, and wait for their content',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const { a1, b1 } = w.devices;
+      const batch = w.batch({ count: 2 });
+      const session = batch.batch.session;
+      const logged = batch.messages.map((message) => ({ ...message, content: null }));
+      const window = w.window([{ ...batch, messages: logged }]);
+      t.strictSame(await store.commitWindow(window), [
+        [
+          { seq: 1, cursors: [] },
+          { seq: 2, cursors: [] },
+        ],
+      ]);
+      t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), []);
+      t.equal((await store.conversationLineage(a1.fingerprint, session, w.conversation)).convCtr, 2);
+      const has = async () =>
+        (await store.batchAt(w.origin, batch.batch.firstIndex))?.messages.map((message) => message.hasContent);
+      t.strictSame(await has(), [false, false]);
+      const next = await w.send();
+      t.equal(next.stored[0]?.seq, 3);
+      t.strictSame(await store.complete(w.origin, logged), [
+        { seq: 1, cursors: [] },
+        { seq: 2, cursors: [] },
+      ]);
+      const completed = await store.complete(w.origin, batch.messages.slice(0, 1));
+      t.strictSame(completed, [{ seq: 1, cursors: [2, 2] }]);
+      t.strictSame(await has(), [true, false]);
+      const race = await Promise.all([store, second, store].map((each) => each.complete(w.origin, batch.messages)));
+      for (const each of race)
+        t.strictSame(
+          each,
+          [
+            { seq: 1, cursors: [2, 2] },
+            { seq: 2, cursors: [3, 3] },
+          ],
+          'the same again',
+        );
+      const items = await store.backlog(b1.id, 0, 10, 1e6);
+      t.strictSame(
+        items.map((item) => item.kind === 'message' && [item.seq, item.index]),
+        [
+          [3, next.messages[0]?.index],
+          [1, batch.messages[0]?.index],
+          [2, batch.messages[1]?.index],
+        ],
+      );
+      await t.rejects(store.complete('another/log', batch.messages), { code: 'LOG_CORRUPT' });
+      t.equal(await store.logSize('another/log'), 0);
+    },
+  ],
+  [
+    'backlog: in order, from above a cursor, within both limits',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { a1, a2, b1 } = w.devices;
+      const sizes = [10, 20, 30, 500, 5];
+      const sent = [];
+      for (const size of sizes)
+        sent.push(await w.send({ parts: [Buffer.alloc(size - 4, 'x'), Buffer.alloc(0), Buffer.alloc(4, 'y')] }));
+      const take = async (after: number, maxItems: number, maxBytes: number) =>
+        cursorsOf(await store.backlog(b1.id, after, maxItems, maxBytes));
+      t.strictSame(await take(0, 10, 1e6), [1, 2, 3, 4, 5]);
+      t.strictSame(await take(2, 10, 1e6), [3, 4, 5]);
+      t.strictSame(await take(5, 10, 1e6), []);
+      t.strictSame(await take(0, 2, 1e6), [1, 2]);
+      t.strictSame(await take(0, 10, 60), [1, 2, 3], 'just as many bytes');
+      t.strictSame(await take(0, 10, 59), [1, 2]);
+      t.strictSame(await take(3, 10, 100), [4], 'the first alone is larger');
+      t.strictSame(await take(0, 10, 0), [1]);
+      const [item] = await store.backlog(b1.id, 3, 10, 0);
+      const message = sent[3]!.messages[0]!;
+      t.match(item, {
+        kind: 'message',
+        cursor: 4,
+        origin: w.origin,
+        index: message.index,
+        batchFirstIndex: message.index - 1,
+        seq: 4,
+      });
+      if (item?.kind === 'message') {
+        same(t, item.conversation, w.conversation, 'conversation');
+        same(t, item.statement, message.statement, 'statement');
+        t.strictSame(item.parts.map(hex), message.content?.parts.map(hex));
+      }
+      t.strictSame(await store.queueUsage(b1.id), { bytes: 565, rows: 5 });
+      t.strictSame(await store.queueUsage(a1.id), { bytes: 0, rows: 0 });
+      t.strictSame(await store.queueUsage(2 ** 30), { bytes: 0, rows: 0 });
+      t.strictSame(await store.backlog(a2.id, 0, 10, 1e6), [], 'nothing for others');
+    },
+  ],
+  [
+    'acknowledge: the first device of the recipient makes one receipt for each of the sender’s devices',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { a1, a2, b1, b2 } = w.devices;
+      const bob = { userId: w.bob.id, username: w.bob.username };
+      const alice = { userId: w.alice.id, username: w.alice.username };
+      const { messages, stored } = await w.send({ count: 2, recipients: [b1.id, b2.id, a2.id] });
+      const cursors = (i: number) => stored.map((each) => each.cursors[i] as number);
+      const hashes = messages.map((message) => hex(message.statementHash));
+
+      t.strictSame(await store.acknowledge(a2.id, cursors(2), alice, NOW), [], 'a device of the sender keeps a copy');
+      const receipts = await store.acknowledge(b1.id, [...cursors(0), 999], bob, NOW + 7);
+      t.strictSame(
+        receipts.map(({ deviceId, message, status, by, at }) => [deviceId, hex(message), status, by, at]),
+        hashes.flatMap((hash) => [a1.id, a2.id].map((id) => [id, hash, 'delivered', bob.username, NOW + 7])),
+      );
+      for (const receipt of receipts) same(t, receipt.conversation, w.conversation, 'conversation');
+      t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), []);
+      t.strictSame(await store.queueUsage(b1.id), { bytes: 0, rows: 0 });
+      t.equal((await store.backlog(b2.id, 0, 10, 1e6)).length, 2, 'the other device still waits');
+      t.strictSame(await store.acknowledge(b1.id, cursors(0), bob, NOW + 8), [], 'repeated');
+      t.strictSame(await store.acknowledge(b2.id, cursors(1), bob, NOW + 9), [], 'second device');
+
+      for (const device of [a1, a2]) {
+        const items = await store.backlog(device.id, 0, 10, 0);
+        t.strictSame(
+          items.map((item) => item.kind === 'receipt' && { ...item, deviceId: device.id }),
+          receipts
+            .filter((receipt) => receipt.deviceId === device.id)
+            .map((receipt) => ({ kind: 'receipt', ...receipt })),
+        );
+        t.strictSame(await store.queueUsage(device.id), { bytes: 0, rows: 2 });
+        t.strictSame(await store.acknowledge(device.id, cursorsOf(items), alice, NOW), []);
+        t.strictSame(await store.queueUsage(device.id), { bytes: 0, rows: 0 });
+      }
+    },
+  ],
+  [
+    'acknowledge: revoked and expired devices of the sender get no receipt',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const bob = { userId: w.bob.id, username: w.bob.username };
+      await store.addDevice(newDevice(w.alice.id, { notAfter: NOW + HOUR }), NOW, 9);
+      await store.revokeDevices({ serialKey: w.devices.a1.serialKey }, NOW);
+      const first = await w.send();
+      const receipts = await store.acknowledge(w.devices.b1.id, [first.stored[0]!.cursors[0]!], bob, NOW + HOUR + 1);
+      t.strictSame(
+        receipts.map((receipt) => receipt.deviceId),
+        [w.devices.a2.id],
+      );
+    },
+  ],
+  [
+    'acknowledge: when both devices of a user keep a message at once, the sender is told once',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const bob = { userId: w.bob.id, username: w.bob.username };
+      const { stored } = await w.send({ count: 8 });
+      const cursors = (i: number) => stored.map((each) => each.cursors[i] as number);
+      const answers = await Promise.all([
+        store.acknowledge(w.devices.b1.id, cursors(0), bob, NOW),
+        second.acknowledge(w.devices.b2.id, cursors(1), bob, NOW),
+        second.acknowledge(w.devices.b1.id, cursors(0), bob, NOW),
+      ]);
+      t.equal(answers.flat().length, 16);
+      t.strictSame(await store.queueUsage(w.devices.a1.id), { bytes: 0, rows: 8 });
+    },
+  ],
+  [
+    'acknowledge: content that nobody waits for any more is gone',
+    async (t, { store, second, countRows }) => {
+      const w = await World.open(store);
+      const { a1, a2, b1, b2 } = w.devices;
+      const bob = { userId: w.bob.id, username: w.bob.username };
+      const rows = async () => [await countRows('contents'), await countRows('expiries')];
+      const [contents = 0, expiries = 0] = await rows();
+      // The sender has no device left to be told, so that nothing but the messages themselves keeps the two apart.
+      for (const device of [a1, a2]) await store.revokeDevices({ serialKey: device.serialKey }, NOW);
+      for (const round of [1, 2, 3]) {
+        const { stored } = await w.send({ count: 20 });
+        t.strictSame(await rows(), [contents + 20, expiries + 20]);
+        const [first = [], last = []] = [0, 1].map((i) => stored.map((each) => each.cursors[i] as number));
+        await store.acknowledge(b1.id, first.slice(0, 5), bob, NOW);
+        t.strictSame(await rows(), [contents + 20, expiries + 20], 'the other device waits');
+        await Promise.all([
+          store.acknowledge(b1.id, first.slice(5), bob, NOW),
+          second.acknowledge(b2.id, last, bob, NOW),
+        ]);
+        t.strictSame(await rows(), [contents, expiries], `both at once, round ${round}`);
+      }
+    },
+  ],
+  [
+    'acknowledge: both ends of a conversation keep each other’s messages while more arrive',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const { a1, b1 } = w.devices;
+      const [bob, alice] = [w.bob, w.alice].map(({ id, username }) => ({ userId: id, username })) as [Reader, Reader];
+      type Reader = { userId: number; username: string };
+      const drain = async (on: Store, deviceId: number, by: Reader, wanted: number) => {
+        const seen: number[] = [];
+        for (let messages = 0; messages < wanted;) {
+          const items = await on.backlog(deviceId, seen.at(-1) ?? 0, 3, 1e6);
+          seen.push(...cursorsOf(items));
+          messages += items.filter((item) => item.kind === 'message').length;
+          if (items.length > 0) await on.acknowledge(deviceId, cursorsOf(items), by, NOW);
+        }
+        return seen;
+      };
+      const write = async () => {
+        for (let i = 0; i < 12; i++) await w.send(i % 2 ? { sender: a1 } : { sender: b1 });
+      };
+      const [, atA, atB] = await Promise.all([write(), drain(store, a1.id, alice, 6), drain(second, b1.id, bob, 6)]);
+      for (const seen of [atA, atB])
+        t.strictSame(
+          seen,
+          [...seen].sort((x, y) => x - y),
+          'nothing appears below what was seen',
+        );
+    },
+  ],
+  [
+    'expire: what is over is deleted; who was reached by nobody is said to the sender',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { a1, a2, b1, b2 } = w.devices;
+      const bob = { userId: w.bob.id, username: w.bob.username };
+      await store.expire(NOW - 1, 1000);
+      const send = (expiresAt: number, recipients?: number[]) =>
+        w.send({ expiresAt, ...(recipients && { recipients }) });
+      const unread = await send(NOW + 1);
+      const read = await send(NOW + 2);
+      await store.acknowledge(b1.id, [read.stored[0]!.cursors[0]!], bob, NOW);
+      const copied = await send(NOW + 3, [a2.id]);
+      await store.acknowledge(
+        a2.id,
+        copied.stored[0]!.cursors,
+        { userId: w.alice.id, username: w.alice.username },
+        NOW,
+      );
+      const nobody = await send(NOW + 4, []);
+      const later = await send(NOW + HOUR);
+      t.strictSame(await store.expire(NOW, 100), []);
+
+      const receipts = [...(await store.expire(NOW + 10, 3)), ...(await store.expire(NOW + 10, 3))];
+      t.strictSame(
+        receipts.map(({ deviceId, message, status, by, at }) => [deviceId, hex(message), status, by, at]),
+        [unread, copied, nobody].flatMap(({ messages }) =>
+          [a1.id, a2.id].map((id) => [id, hex(messages[0]!.statementHash), 'expired', bob.username, NOW + 10]),
+        ),
+      );
+      t.strictSame(await store.expire(NOW + 10, 100), [], 'once');
+      for (const device of [b1, b2]) {
+        t.strictSame(cursorsOf(await store.backlog(device.id, 0, 10, 1e6)), [later.stored[0]!.cursors[0]]);
+        t.equal((await store.queueUsage(device.id)).rows, 1);
+      }
+      const inbox = await store.backlog(a1.id, 0, 10, 1e6);
+      t.strictSame(
+        inbox.map((item) => item.kind === 'receipt' && item.status),
+        ['delivered', 'expired', 'expired', 'expired'],
+      );
+      const known = (await store.batchAt(w.origin, unread.batch.firstIndex))?.messages[0];
+      t.ok(known?.hasContent, 'it had content');
+      t.strictSame(await store.commitWindow(unread.window), [unread.stored]);
+      t.strictSame(await store.complete(w.origin, unread.messages), unread.stored);
+      t.equal((await store.queueUsage(b1.id)).rows, 1, 'and does not come back');
+    },
+  ],
+  [
+    'expire: of several who do it at once, one tells the sender',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      await store.expire(NOW + 99, 1000);
+      await w.send({ count: 4, expiresAt: NOW + 100 });
+      const answers = await Promise.all([store, second, store, second].map((each) => each.expire(NOW + 100, 100)));
+      t.equal(answers.flat().length, 8);
+      t.equal((await store.queueUsage(w.devices.a1.id)).rows, 4);
+    },
+  ],
+  [
+    'text and bytes: what is dangerous elsewhere is plain data here',
+    async (t, { store }) => {
+      const name = `${tag()}${HOSTILE}`;
+      const wanted = newUser(name, {
+        email: `e${name}`,
+        displayName: HOSTILE,
+        certIdentity: HOSTILE,
+        pwdKdf: HOSTILE.slice(0, 40),
+      });
+      const user = await store.createUser(wanted);
+      t.strictSame(await store.findUser(name), user);
+      t.strictSame(await store.findUser(`e${name}`), user);
+      t.match(user, {
+        username: name,
+        email: `e${name}`,
+        displayName: HOSTILE,
+        certIdentity: HOSTILE,
+        pwdKdf: HOSTILE.slice(0, 40),
+      });
+      t.equal(await store.findUser("' OR '1'='1"), null);
+      const serialKey = `${name} `;
+      const { device } = await store.addDevice(
+        newDevice(user.id, { serialKey, chain: EVERY_BYTE, spkiHash: EVERY_BYTE.subarray(0, 32) }),
+        NOW,
+        5,
+      );
+      t.equal(device.serialKey, serialKey);
+      same(t, device.chain, EVERY_BYTE, 'chain');
+      t.strictSame(await store.revokeDevices({ serialKey: name }, NOW), [], 'a trailing space is a difference');
+      t.strictSame(await store.revokeDevices({ serialKey }, NOW), [device.id]);
+      t.equal(await store.countLoginFailure([HOSTILE + name], NOW, 1, 1000), NOW + 1000);
+      t.equal(await store.lockedUntil([HOSTILE + name], NOW), NOW + 1000);
+      t.equal(await store.lockedUntil([`${HOSTILE + name} `], NOW), 0);
+
+      const w = await World.open(store);
+      Object.assign(w, { origin: `${w.origin}/${HOSTILE} ` });
+      const session = EVERY_BYTE.subarray(240) as Uint8Array as SessionId;
+      const sent = await w.send({
+        session,
+        statement: EVERY_BYTE.subarray(0, 248),
+        parts: [EVERY_BYTE, EVERY_BYTE.subarray(0, 1), Buffer.alloc(0)],
+      });
+      t.equal(await store.logSize(w.origin), w.size);
+      t.equal(await store.logSize(w.origin.trimEnd()), 0);
+      const [item] = await store.backlog(w.devices.b1.id, 0, 1, 1e6);
+      t.ok(
+        item?.kind === 'message' &&
+          item.origin === w.origin &&
+          hex(item.statement) === hex(EVERY_BYTE.subarray(0, 248)),
+      );
+      t.strictSame(item?.kind === 'message' && item.parts.map(hex), [hex(EVERY_BYTE), '00', '']);
+      t.equal((await store.findBatch(sent.batch.fingerprint, session, 1))?.origin, w.origin);
+      t.equal((await store.sessionLineage(sent.batch.fingerprint, session)).lastCtr, 1);
+    },
+  ],
+  [
+    'bytes: from nothing to a megabyte, in one part or in a thousand',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { b1 } = w.devices;
+      const megabyte = Buffer.alloc(1_015_808, EVERY_BYTE);
+      const bodies = [
+        [Buffer.alloc(0)],
+        [megabyte],
+        Array.from({ length: 1024 }, (_, i) => Buffer.alloc(i % 3, i)),
+        [megabyte],
+        [megabyte],
+        [megabyte],
+      ];
+      const batches = bodies.map((parts) => w.batch({ parts, recipients: [b1.id] }));
+      await store.commitWindow(w.window(batches));
+      const items = await store.backlog(b1.id, 0, 100, 1e8);
+      t.equal(items.length, bodies.length);
+      for (const [i, item] of items.entries()) {
+        const parts = item.kind === 'message' ? item.parts : [];
+        t.ok(
+          Buffer.concat(parts).equals(Buffer.concat(bodies[i] ?? [])) && parts.length === bodies[i]?.length,
+          `body ${i}`,
+        );
+      }
+      t.equal((await store.queueUsage(b1.id)).bytes, 4 * megabyte.length + 1023);
+    },
+  ],
+  [
+    'windows of a thousand messages, acknowledged at once',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { stored } = await w.send({ count: 1024 });
+      t.strictSame(
+        stored.map(({ seq }) => seq),
+        Array.from({ length: 1024 }, (_, i) => i + 1),
+      );
+      const items = await store.backlog(w.devices.b1.id, 0, 2000, 1e8);
+      t.equal(items.length, 1024);
+      const receipts = await store.acknowledge(
+        w.devices.b1.id,
+        cursorsOf(items),
+        { userId: w.bob.id, username: w.bob.username },
+        NOW,
+      );
+      t.equal(receipts.length, 2048);
+      t.strictSame(await store.queueUsage(w.devices.b1.id), { bytes: 0, rows: 0 });
+    },
+  ],
+  [
+    'the caller may use its buffers again',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const [statement, part] = [Buffer.alloc(248, 1), Buffer.alloc(64, 2)];
+      await w.send({ statement, parts: [part] });
+      statement.fill(0xff);
+      part.fill(0xff);
+      t.equal(statement.length + part.length, 312, 'they still belong to the caller');
+      const [item] = await store.backlog(w.devices.b1.id, 0, 1, 1e6);
+      t.ok(item?.kind === 'message' && item.statement[0] === 1 && item.parts[0]?.[63] === 2);
+    },
+  ],
+  [
+    'opened again: everything is there',
+    async (t, { store, open }) => {
+      const w = await World.open(store);
+      const { window, batch, stored } = await w.send({ count: 2 });
+      const { b1, b2 } = w.devices;
+      await store.acknowledge(b2.id, [stored[0]!.cursors[1]!], { userId: w.bob.id, username: w.bob.username }, NOW);
+      const ask = async (of: Store) => ({
+        user: await of.findUser(w.alice.username),
+        device: await of.deviceByFingerprint(b1.fingerprint),
+        conversation: await of.conversation(w.conversation, NOW),
+        size: await of.logSize(w.origin),
+        batch: await of.findBatch(batch.fingerprint, batch.session, batch.firstCtr),
+        lineage: await of.conversationLineage(batch.fingerprint, batch.session, w.conversation),
+        backlog: [await of.backlog(b1.id, 0, 10, 1e6), await of.backlog(w.devices.a1.id, 0, 10, 1e6)],
+        usage: await of.queueUsage(b1.id),
+        repeated: await of.commitWindow(window),
+      });
+      const before = await ask(store);
+      const again = await open();
+      t.strictSame(await ask(again), before);
+      await again.ping();
+      await again.close();
+      await again.close();
+      await t.rejects(again.ping(), { code: 'STORE_FAILED' }, 'closed');
+      await t.rejects(again.findUser('x'), { code: 'STORE_FAILED' }, 'closed');
+    },
+  ],
+];
