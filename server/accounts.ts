@@ -1,0 +1,325 @@
+/**
+ * Registration, login and resumption on one link (docs/PROTOCOL.md §4). Who the peer is was decided by its certificate; here it is
+ * joined to an account. What is answered never tells whether a name has an account, except to who knows its password.
+ */
+import { hex } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import type { Secret } from '../base/secret.ts';
+import { loginBinding } from '../protocol/key-schedule.ts';
+import type { Reply, Request } from '../protocol/messages.ts';
+import {
+  authMessage,
+  checkProof,
+  fakeSalt,
+  fakeVerifier,
+  NONCE_BYTES,
+  parseKdf,
+  serverSignature,
+} from '../protocol/scram.ts';
+import type { ServerLink } from '../runtime/link.ts';
+import { errorFields, type Log } from '../runtime/log.ts';
+import type { Device, NewUser, Store, User } from '../store/store.ts';
+import { canonicalEmail, canonicalUsername, certIdentity, identityOf } from '../x509/identity.ts';
+import { revocationKeys } from '../x509/revocation.ts';
+import { joinChain } from './chain-bytes.ts';
+import type { Tokens } from './tokens.ts';
+
+export interface AccountOptions {
+  readonly store: Store;
+  readonly tokens: Tokens;
+  /** 32 bytes that outlive restarts: the salts of names that do not exist come from it */
+  readonly fakeSecret: Secret;
+  readonly registration: 'open' | 'closed';
+  /** what an unknown name is answered with: the KDF of new accounts, as it travels */
+  readonly kdf: string;
+  readonly maxFailures: number;
+  readonly lockoutMs: number;
+  readonly devicesPerAccount: number;
+  readonly log: Log;
+  /** Unix ms */
+  readonly now: () => number;
+  readonly randomBytes: (count: number) => Buffer;
+  /** for login_ok; asked each time, since the log may get a new key */
+  readonly logIdentity: () => Reply<'login_ok'>['log'];
+}
+
+/** What of a link matters here. */
+export type Peer = Pick<ServerLink, 'peerChain' | 'exporter' | 'address'>;
+
+export interface LoggedIn {
+  readonly user: User;
+  readonly device: Device;
+  readonly isNewDevice: boolean;
+  readonly reply: Reply<'login_ok'>;
+}
+
+/** Registrations and logins that one link may try. */
+const MAX_ATTEMPTS = 32;
+
+export class Accounts {
+  readonly options: AccountOptions;
+  /** Logins of one certificate are checked one after the other: guesses in parallel would all be made before the first is counted. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+
+  /** @throws WEAK_KDF for a configured KDF outside the limits */
+  constructor(options: AccountOptions) {
+    parseKdf(options.kdf);
+    this.options = options;
+  }
+
+  session(peer: Peer): AccountSession {
+    return new AccountSession(this, peer);
+  }
+
+  inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(key) ?? Promise.resolve()).then(work);
+    const settled = turn.catch(() => {});
+    this.#turns.set(key, settled);
+    void settled.then(() => {
+      if (this.#turns.get(key) === settled) this.#turns.delete(key);
+    });
+    return turn;
+  }
+}
+
+interface Challenge {
+  /** canonical, or as it came when it can be no account's name */
+  readonly name: string;
+  readonly user: User | null;
+  readonly message: Buffer;
+}
+
+/** One link's way to an account. Its requests come one at a time. */
+export class AccountSession {
+  readonly #accounts: Accounts;
+  readonly #peer: Peer;
+  readonly #binding: Buffer;
+  readonly #spki: string;
+  #challenge: Challenge | null = null;
+  #isLoggedIn = false;
+  #attempts = 0;
+
+  constructor(accounts: Accounts, peer: Peer) {
+    this.#accounts = accounts;
+    this.#peer = peer;
+    this.#binding = loginBinding(peer.exporter);
+    this.#spki = hex(peer.peerChain[0].spkiHash);
+  }
+
+  /**
+   * @throws REGISTRATION_CLOSED, BAD_NAME, WEAK_KDF, CERT_ACCOUNT_MISMATCH with field `register.username` or `register.email` (not that
+   *   of the certificate) or `certificate` (the certificate is another account's device), USER_EXISTS, RATE_LIMIT
+   */
+  async register(frame: Request<'register'>): Promise<void> {
+    const { store, registration, devicesPerAccount, log, now } = this.#accounts.options;
+    this.#begin('register');
+    if (registration === 'closed') throw new ChatError('REGISTRATION_CLOSED', 'accounts are made by the operator');
+    const { peerChain } = this.#peer;
+    const username = named('register.username', () => canonicalUsername(frame.username));
+    const email = named('register.email', () => canonicalEmail(frame.email));
+    parseKdf(frame.kdf);
+    const certified = identityOf(peerChain[0]);
+    if (username !== certified.username) throw mismatch('register.username', 'the name is not that of the certificate');
+    if (certified.email !== undefined && email !== certified.email)
+      throw mismatch('register.email', 'the e-mail address is not that of the certificate');
+    const known = await store.deviceByFingerprint(peerChain[0].fingerprint);
+    if (known !== null && known.username !== username)
+      throw mismatch('certificate', 'the certificate is a device of another account');
+    // A name may look like an e-mail address: neither may be somebody else's in either column.
+    if ((await store.findUser(username)) !== null) throw taken('register.username');
+    if ((await store.findUser(email)) !== null) throw taken('register.email');
+    const user = await createUser(store, {
+      email,
+      username,
+      displayName: frame.display_name ?? null,
+      salt: frame.salt,
+      pwdHash: hex(frame.stored_key),
+      serverKey: frame.server_key,
+      pwdKdf: frame.kdf,
+      certIdentity: certIdentity(peerChain),
+      createdAt: now(),
+    });
+    await this.#addDevice(user, devicesPerAccount);
+    log.info('register.done', { user: username, address: this.#peer.address });
+  }
+
+  /** @throws LOCKED with retryAfterMs, RATE_LIMIT, BAD_FRAME/frame.type when logged in already */
+  async login(frame: Request<'login'>): Promise<Reply<'login_challenge'>> {
+    const { store, fakeSecret, kdf: defaultKdf, randomBytes } = this.#accounts.options;
+    this.#begin('login');
+    const name = canonicalAccount(frame.account);
+    await this.#refuseIfLocked(name);
+    const user = await store.findUser(name);
+    // Both are made in any case: the time this takes must not tell.
+    const fake = fakeSalt(fakeSecret, name);
+    const salt = user?.salt ?? fake;
+    const kdf = user?.pwdKdf ?? defaultKdf;
+    const serverNonce = randomBytes(NONCE_BYTES);
+    const message = authMessage({
+      username: frame.account,
+      clientNonce: frame.nonce,
+      serverNonce,
+      salt,
+      kdf,
+      channelBinding: this.#binding,
+    });
+    this.#challenge = { name, user, message };
+    return { type: 'login_challenge', id: frame.id, nonce: serverNonce, salt, kdf };
+  }
+
+  /**
+   * @throws AUTH_FAIL for a wrong password and an unknown name alike; LOCKED; only after a right proof: SUSPENDED, CERT_ACCOUNT_MISMATCH,
+   *   DEVICE_LIMIT, BAD_CERT/revoked; BAD_FRAME/frame.type without a login before it
+   */
+  prove(frame: Request<'login_proof'>): Promise<LoggedIn> {
+    const challenge = this.#challenge;
+    this.#challenge = null; // for one proof
+    if (challenge === null || this.#isLoggedIn) throw outOfOrder('login_proof');
+    return this.#accounts.inTurn(this.#spki, () => this.#prove(frame, challenge));
+  }
+
+  /** @throws AUTH_FAIL for whatever is wrong with the token; SUSPENDED, CERT_ACCOUNT_MISMATCH, DEVICE_LIMIT, BAD_CERT/revoked, RATE_LIMIT */
+  async resume(frame: Request<'resume'>): Promise<LoggedIn> {
+    const { store, tokens, log } = this.#accounts.options;
+    this.#begin('resume');
+    try {
+      const { userId, generation } = await tokens.verify(frame.token, this.#peer.peerChain[0].fingerprint);
+      const user = await store.userById(userId);
+      if (user === null || !tokens.isCurrent(generation, user.pwdHash))
+        throw new ChatError('AUTH_FAIL', 'the token is not good here');
+      const done = await this.#enter(frame.id, user, undefined);
+      log.info('login.resumed', { user: user.username, address: this.#peer.address });
+      return done;
+    } catch (error) {
+      log.info('login.refused', { address: this.#peer.address, type: 'resume', ...errorFields(error) });
+      throw error;
+    }
+  }
+
+  async #prove(frame: Request<'login_proof'>, { name, user, message }: Challenge): Promise<LoggedIn> {
+    const { store, fakeSecret, maxFailures, lockoutMs, log, now } = this.#accounts.options;
+    await this.#refuseIfLocked(name); // the turn may have come after somebody else's last guess
+    const fake = fakeVerifier(fakeSecret, name);
+    const storedKey = user === null ? fake.storedKey : Buffer.from(user.pwdHash, 'hex');
+    const isRight = checkProof(storedKey, message, frame.proof);
+    try {
+      if (!isRight || user === null) {
+        const until = await store.countLoginFailure(this.#subjects(name), now(), maxFailures, lockoutMs);
+        if (until > now()) log.warn('login.locked', { address: this.#peer.address, retryAfterMs: until - now() });
+        throw new ChatError('AUTH_FAIL', 'name or password is wrong');
+      }
+      const done = await this.#enter(frame.id, user, serverSignature(user.serverKey, message));
+      await store.clearLoginFailures([this.#accountSubject(name)]);
+      log.info('login.done', { user: user.username, address: this.#peer.address });
+      return done;
+    } catch (error) {
+      log.info('login.refused', { address: this.#peer.address, type: 'login_proof', ...errorFields(error) });
+      throw error;
+    }
+  }
+
+  /** The password was proven, or the token: who holds either may know how things stand with the account. */
+  async #enter(id: number, user: User, signature: Buffer | undefined): Promise<LoggedIn> {
+    const { tokens, devicesPerAccount, logIdentity, now } = this.#accounts.options;
+    const { peerChain } = this.#peer;
+    if (user.status === 'suspended') throw new ChatError('SUSPENDED', 'the account is suspended');
+    if (user.certIdentity !== certIdentity(peerChain))
+      throw mismatch('certificate', 'the account belongs to another identity');
+    const { device, isNew } = await this.#addDevice(user, devicesPerAccount);
+    if (device.revokedAt !== null) throw new ChatError('BAD_CERT', 'the device was revoked', { sub: 'revoked' });
+    const { token, expires } = await tokens.issue(user, peerChain[0].fingerprint);
+    this.#isLoggedIn = true;
+    const reply: Reply<'login_ok'> = {
+      type: 'login_ok',
+      id,
+      username: user.username,
+      email: user.email,
+      ...(signature === undefined ? {} : { server_signature: signature }),
+      token,
+      token_expires: expires,
+      server_time: now(),
+      log: logIdentity(),
+    };
+    return { user, device, isNewDevice: isNew, reply };
+  }
+
+  #addDevice(user: User, limit: number): ReturnType<Store['addDevice']> {
+    const { store, now } = this.#accounts.options;
+    const { peerChain } = this.#peer;
+    const [leaf] = peerChain;
+    return store.addDevice(
+      {
+        userId: user.id,
+        fingerprint: leaf.fingerprint,
+        serialKey: revocationKeys(leaf)[0],
+        spkiHash: leaf.spkiHash,
+        chain: joinChain(peerChain.map(({ der }) => der)),
+        notAfter: leaf.notAfter,
+      },
+      now(),
+      limit,
+    );
+  }
+
+  #begin(type: 'register' | 'login' | 'resume'): void {
+    if (this.#isLoggedIn) throw outOfOrder(type);
+    if (++this.#attempts > MAX_ATTEMPTS)
+      throw new ChatError('RATE_LIMIT', 'too many attempts on one connection', { sub: 'attempts' });
+    this.#challenge = null;
+  }
+
+  async #refuseIfLocked(name: string): Promise<void> {
+    const { store, now } = this.#accounts.options;
+    const at = now();
+    const until = await store.lockedUntil(this.#subjects(name), at);
+    if (until > at) throw new ChatError('LOCKED', 'too many wrong passwords', { retryAfterMs: until - at });
+  }
+
+  /**
+   * What a failure counts against. By name and key: a stranger's certificate cannot lock anybody out. By key alone: who tries the names of
+   * others is stopped however many there are, and a login of his own does not wipe that out. Whether a name is one's own is read
+   * from the certificate and not from the accounts, so the answer tells nothing.
+   */
+  #subjects(name: string): string[] {
+    const own = this.#accountSubject(name);
+    const { username, email } = identityOf(this.#peer.peerChain[0]);
+    const isStranger = name !== username && name !== email;
+    return isStranger ? [own, `spki:${this.#spki}`] : [own];
+  }
+
+  #accountSubject(name: string): string {
+    return `login:${name.length}:${name}:${this.#spki}`;
+  }
+}
+
+/** Names are compared in one spelling; what can be nobody's name stays as it is and is looked for in vain. */
+function canonicalAccount(account: string): string {
+  try {
+    return account.includes('@') ? canonicalEmail(account) : canonicalUsername(account);
+  } catch {
+    return account;
+  }
+}
+
+function named(field: string, canonical: () => string): string {
+  try {
+    return canonical();
+  } catch (error) {
+    const { code, message } = ChatError.from(error);
+    throw new ChatError(code, message, { field });
+  }
+}
+
+async function createUser(store: Store, user: NewUser): Promise<User> {
+  try {
+    return await store.createUser(user);
+  } catch (error) {
+    // Somebody was faster than our own look.
+    const { code, field } = ChatError.from(error);
+    throw code === 'USER_EXISTS' ? taken(`register.${field}`) : error;
+  }
+}
+
+const mismatch = (field: string, why: string): ChatError => new ChatError('CERT_ACCOUNT_MISMATCH', why, { field });
+const taken = (field: string): ChatError => new ChatError('USER_EXISTS', 'the name is taken', { field });
+const outOfOrder = (type: string): ChatError => new ChatError('BAD_FRAME', `${type}: not now`, { field: 'frame.type' });

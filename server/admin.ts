@@ -1,0 +1,113 @@
+/**
+ * The admin socket: a Unix socket in the state directory, mode 0600, for the account that runs the daemon and for root. One JSON line
+ * in ({"command":"status"}), one JSON line out, then it closes. Who can open the socket may already read the daemon's memory and
+ * keys, so the file mode is all the authentication there is.
+ */
+import { chmodSync, lstatSync, rmSync } from 'node:fs';
+import { connect, createServer, type Server } from 'node:net';
+import { ChatError, CODES, type Code } from '../base/errors.ts';
+
+const MAX_REQUEST_BYTES = 4096;
+const MAX_REPLY_BYTES = 1024 * 1024;
+const TIMEOUT_MS = 5000;
+
+export type AdminCommands = Readonly<Record<string, () => unknown>>;
+
+/**
+ * Listens until closed. Connections keep no process alive.
+ * @throws UNSAFE_FILE when something that is no socket is at the path; UNAVAILABLE when the socket cannot be made
+ */
+export async function serveAdmin(path: string, commands: AdminCommands): Promise<Server> {
+  removeSocket(path); // the transcript's lock has shown that no other daemon lives here
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    let request = '';
+    socket.unref();
+    socket.setEncoding('utf8');
+    socket.setTimeout(TIMEOUT_MS, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('end', () => socket.end());
+    socket.on('data', (chunk: string) => {
+      if (socket.writableEnded) return; // it has its answer
+      request += chunk;
+      if (request.length > MAX_REQUEST_BYTES) return socket.destroy();
+      const end = request.indexOf('\n');
+      if (end >= 0) socket.end(`${JSON.stringify(answer(commands, request.slice(0, end)))}\n`);
+    });
+  });
+  server.maxConnections = 8;
+  await new Promise<void>((resolve, reject) => {
+    // It stays: a failed accept() later on must not end the daemon.
+    server.on('error', (cause) => reject(unavailable(path, cause)));
+    server.listen(path, resolve);
+  });
+  chmodSync(path, 0o600);
+  return server;
+}
+
+function removeSocket(path: string): void {
+  const found = attempt(path, () => lstatSync(path, { throwIfNoEntry: false }));
+  if (found === undefined) return;
+  if (!found.isSocket())
+    throw new ChatError('UNSAFE_FILE', `admin.socket: ${path} is there already, and is no socket`, {
+      field: 'admin.socket',
+    });
+  attempt(path, () => rmSync(path, { force: true }));
+}
+
+function attempt<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    throw unavailable(path, cause);
+  }
+}
+
+const unavailable = (path: string, cause: unknown): ChatError =>
+  new ChatError('UNAVAILABLE', `the admin socket ${path} cannot be made`, { cause });
+
+function answer(commands: AdminCommands, line: string): unknown {
+  let command: unknown;
+  try {
+    command = (JSON.parse(line) as { command?: unknown } | null)?.command;
+  } catch {
+    return { error: 'BAD_FRAME' };
+  }
+  if (typeof command !== 'string' || !Object.hasOwn(commands, command)) return { error: 'UNKNOWN_TYPE' };
+  try {
+    return commands[command]?.();
+  } catch (error) {
+    return { error: ChatError.from(error).code };
+  }
+}
+
+/** Asks the daemon. @throws UNREACHABLE when none answers; what it refused the command with */
+export async function askAdmin(path: string, command: string): Promise<unknown> {
+  const reply = await exchange(path, command);
+  const error = (reply as { error?: unknown } | null)?.error;
+  if (error === undefined) return reply;
+  const code = typeof error === 'string' && Object.hasOwn(CODES, error) ? (error as Code) : 'BAD_FRAME';
+  throw new ChatError(code, `the chat-server at ${path} does not do that`);
+}
+
+function exchange(path: string, command: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const unreachable = (cause?: unknown): void =>
+      reject(new ChatError('UNREACHABLE', `no chat-server answers at ${path}`, { cause }));
+    let reply = '';
+    const socket = connect(path, () => socket.write(`${JSON.stringify({ command })}\n`));
+    socket.setEncoding('utf8');
+    socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error('no answer')));
+    socket.on('error', unreachable);
+    socket.on('data', (chunk: string) => {
+      reply += chunk;
+      if (reply.length > MAX_REPLY_BYTES) socket.destroy(new Error('too long an answer'));
+    });
+    socket.on('end', () => {
+      try {
+        resolve(JSON.parse(reply));
+      } catch (cause) {
+        unreachable(cause);
+      }
+    });
+  });
+}

@@ -1,0 +1,313 @@
+/**
+ * Commit windows: takes admitted batches as they come, writes those that are there as one window to log and store at the same time, and
+ * answers each when both have it. No timer: what comes during a write leaves with the next one.
+ */
+import { hex, type Fingerprint } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { errorFields, type Log } from '../runtime/log.ts';
+import type { Store, StoredMessage, WindowRecord } from '../store/store.ts';
+import { batchEntries, encodeLeaf } from '../transcript/leaf.ts';
+import type { Batch } from '../transcript/lineage.ts';
+import { leafHash } from '../transcript/merkle.ts';
+import type { Head, TranscriptLog } from './log/log.ts';
+import type { SenderLineage } from './sequencer-lineage.ts';
+import { messageRecords, type Accepted, type Submission } from './submission.ts';
+
+/** A window takes what is there up to these limits; one batch with its certificate always fits. */
+export const MAX_WINDOW_ENTRIES = 4096;
+const MAX_WINDOW_BYTES = 1024 * 1024;
+const MAX_RETRY_MS = 5000;
+/** What a refused sender is told to wait. */
+const RETRY_AFTER_MS = 1000;
+/** The larger of MSG and SIGB leaves with an Ed25519 signature; an estimate is enough, for a record has room for four windows. */
+const MAX_BATCH_ENTRY_BYTES = 262;
+/** Certificates known to be in the log. */
+const MAX_LOGGED = 50_000;
+/** Bytes before a leaf's body. */
+export const LEAF_HEADER_BYTES = 12;
+
+export interface CommitterOptions {
+  readonly transcript: TranscriptLog;
+  readonly store: Store;
+  readonly log: Log;
+  /** Unix ms */
+  readonly now: () => number;
+  /** First pause before a window is offered to a failing store again; doubles up to 5 s. */
+  readonly retryMs?: number;
+}
+
+/** An admitted batch on its way. */
+interface Ticket {
+  readonly submission: Submission;
+  readonly batch: Batch;
+  readonly sender: SenderLineage;
+  readonly key: string;
+  readonly needsCertificate: boolean;
+  readonly accepted: Promise<Accepted>;
+  readonly resolve: (accepted: Accepted) => void;
+  readonly reject: (error: ChatError) => void;
+}
+
+export class Committer {
+  readonly #o: CommitterOptions;
+  /** Lineage that was applied for batches which are refused, or that was loaded from a store behind the log, is void. */
+  readonly #onVoid: () => void;
+  readonly #logged = new Set<string>();
+  /** Admitted and not yet answered, by sender, session and first counter. */
+  readonly #tickets = new Map<string, Ticket>();
+  #queue: Ticket[] = [];
+  #isRunning = false;
+  /** Settles with the record that is being written; never rejects. */
+  #appending: Promise<unknown> | null = null;
+  #isEnding = false;
+  #isStoreDown = false;
+  /** Why nothing can be accepted any more. */
+  #stopped: ChatError | null = null;
+  #wake: (() => void) | null = null;
+
+  constructor(options: CommitterOptions, onVoid: () => void) {
+    this.#o = options;
+    this.#onVoid = onVoid;
+  }
+
+  get appending(): Promise<unknown> | null {
+    return this.#appending;
+  }
+
+  /** @throws UNAVAILABLE while the store lacks a window that the log has; LOG_FAILED, ROLLBACK, FORK */
+  check(): void {
+    if (this.#stopped) throw this.#stopped;
+    if (this.#isStoreDown) throw unavailable('the database does not answer', RETRY_AFTER_MS);
+  }
+
+  /** @throws BAD_FRAME for a chain that does not fit an entry */
+  async needsCertificate({ fingerprint, chain }: Submission['device']): Promise<boolean> {
+    const key = hex(fingerprint);
+    if (this.#logged.has(key)) return false;
+    if (await this.#o.store.isCertificateLogged(this.#o.transcript.origin, fingerprint)) {
+      this.#remember(key);
+      return false;
+    }
+    encodeLeaf({ type: 'cert', serverTime: 0, chain });
+    return true;
+  }
+
+  /** An admitted batch that is not answered yet. */
+  find(batch: Batch): Ticket | undefined {
+    return this.#tickets.get(keyOf(batch));
+  }
+  has(sender: Uint8Array, session: Uint8Array, firstCtr: number): boolean {
+    return this.#tickets.has(`${hex(sender)} ${hex(session)} ${firstCtr}`);
+  }
+
+  /** Takes an admitted batch; log and store have it when the promise resolves. */
+  commit(admitted: Pick<Ticket, 'submission' | 'batch' | 'sender' | 'needsCertificate'>): Promise<Accepted> {
+    const { promise: accepted, resolve, reject } = Promise.withResolvers<Accepted>();
+    accepted.catch(() => undefined); // whoever waits for it may have been refused before
+    const key = keyOf(admitted.batch);
+    const ticket: Ticket = { ...admitted, key, accepted, resolve, reject };
+    this.#tickets.set(key, ticket);
+    this.#queue.push(ticket);
+    if (!this.#isRunning) void this.#run();
+    return accepted;
+  }
+
+  /** A store that is down is asked once more, and then no longer. */
+  end(): void {
+    this.#isEnding = true;
+    this.#wake?.();
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    await null; // let the rest of this tick join
+    try {
+      while (this.#queue.length > 0) {
+        const tickets = this.#take();
+        // It answers its tickets whatever happens; this is for a defect, which must not leave anybody waiting.
+        await this.#commit(tickets).catch((error: unknown) => this.#refuse(tickets, ChatError.from(error)));
+      }
+    } finally {
+      this.#isRunning = false; // in the same moment as the queue was seen empty
+    }
+  }
+
+  /** The next window's batches. */
+  #take(): Ticket[] {
+    let [entries, bytes, count] = [0, 0, 0];
+    for (const { batch, submission, needsCertificate } of this.#queue) {
+      const certificateBytes = needsCertificate ? submission.device.chain.reduce((sum, der) => sum + der.length, 0) : 0;
+      entries += 1 + batch.bs.count + (needsCertificate ? 1 : 0);
+      bytes += (1 + batch.bs.count) * MAX_BATCH_ENTRY_BYTES + certificateBytes;
+      if (count > 0 && (entries > MAX_WINDOW_ENTRIES || bytes > MAX_WINDOW_BYTES)) break;
+      count++;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  async #commit(tickets: readonly Ticket[]): Promise<void> {
+    const { transcript, store, now } = this.#o;
+    const time = Math.max(now(), transcript.time);
+    const window = this.#window(tickets, time);
+    try {
+      // Before the store hears of the window, for a full disk must leave no trace there.
+      await transcript.makeRoom(window.entries);
+    } catch (error) {
+      const failure = ChatError.from(error);
+      if (failure.code !== 'DISK_FULL' && failure.code !== 'TOO_LARGE') this.#stopped = failure;
+      const { code, message } = failure;
+      return this.#refuse(
+        tickets,
+        code === 'DISK_FULL' ? new ChatError(code, message, { retryAfterMs: MAX_RETRY_MS, cause: error }) : failure,
+      );
+    }
+    const appended = transcript.append({ time, entries: window.entries });
+    this.#appending = appended.then(
+      () => (this.#appending = null),
+      () => (this.#appending = null),
+    );
+    const [logged, stored] = await Promise.allSettled([appended, store.commitWindow(window.record)]);
+    if (logged.status === 'rejected') {
+      this.#stopped = ChatError.from(logged.reason);
+      return this.#refuse(tickets, this.#stopped);
+    }
+    const answers = stored.status === 'fulfilled' ? stored.value : await this.#storeAgain(window.record, stored.reason);
+    if (answers === null) return this.#refuse(tickets, unavailable('the database did not answer', MAX_RETRY_MS));
+    for (const fingerprint of window.record.certificates) this.#remember(hex(fingerprint));
+    await this.#accept(tickets, window, answers, time);
+  }
+
+  /** Certificates that the log lacks, then batch by batch SIGB and MSG leaves. */
+  #window(tickets: readonly Ticket[], serverTime: number): { entries: Buffer[]; record: WindowRecord } {
+    const { origin, size } = this.#o.transcript;
+    const entries: Buffer[] = [];
+    const certificates = new Map<string, Fingerprint>();
+    for (const { submission, needsCertificate } of tickets) {
+      const { fingerprint, chain } = submission.device;
+      const key = hex(fingerprint);
+      if (!needsCertificate || this.#logged.has(key) || certificates.has(key)) continue;
+      certificates.set(key, fingerprint);
+      entries.push(encodeLeaf({ type: 'cert', serverTime, chain }));
+    }
+    const batches = tickets.map(({ submission, batch }) => {
+      const { algorithm, signature, messages } = submission;
+      const { sender, session, firstCtr, count } = batch.bs;
+      const firstIndex = size + entries.length;
+      const statements = messages.map((message) => message.statement);
+      const leaves = batchEntries(serverTime, algorithm, signature, submission.batch, statements);
+      entries.push(...leaves);
+      const sigb = leaves[0]!.subarray(LEAF_HEADER_BYTES);
+      const place = { firstIndex, firstCtr, count, serverTime };
+      return {
+        batch: { ...place, fingerprint: sender, session, sigb, batchHash: batch.leaf },
+        messages: messageRecords(submission, batch, firstIndex),
+      };
+    });
+    return {
+      entries,
+      record: { origin, logSize: size + entries.length, batches, certificates: [...certificates.values()] },
+    };
+  }
+
+  /** The log has the window: it is kept until the store has it, too. Null: the server ends before that; recovery will do it. */
+  async #storeAgain(record: WindowRecord, reason: unknown): Promise<StoredMessage[][] | null> {
+    const { store, log, retryMs = 100 } = this.#o;
+    this.#isStoreDown = true;
+    this.#refuse([], unavailable('the database did not answer', RETRY_AFTER_MS));
+    for (let pause = retryMs, error = reason; ; pause = Math.min(pause * 2, MAX_RETRY_MS)) {
+      log.warn('store.failed', { ...errorFields(error), ms: pause });
+      if (!this.#isEnding) await this.#pause(pause);
+      try {
+        const answers = await store.commitWindow(record);
+        // Whatever was loaded meanwhile is older than the window.
+        this.#onVoid();
+        this.#isStoreDown = false;
+        log.info('store.recovered', { size: record.logSize });
+        return answers;
+      } catch (failure) {
+        if (this.#isEnding) return null;
+        error = failure;
+      }
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  async #accept(
+    tickets: readonly Ticket[],
+    { entries, record }: { entries: readonly Buffer[]; record: WindowRecord },
+    answers: readonly (readonly StoredMessage[])[],
+    serverTime: number,
+  ): Promise<void> {
+    const { transcript } = this.#o;
+    const checkpoint: Head = transcript.latest;
+    const start = record.logSize - entries.length;
+    const acks = await Promise.allSettled(
+      record.batches.map(({ batch }) => transcript.ack(batch.firstIndex, batch.count, serverTime)),
+    );
+    for (const [i, ticket] of tickets.entries()) {
+      this.#forget(ticket);
+      const ack = acks[i]!;
+      if (ack.status === 'rejected') {
+        ticket.reject(ChatError.from(ack.reason)); // it is accepted all the same: a repetition gets its answer
+        continue;
+      }
+      const { batch, messages } = record.batches[i]!;
+      const { algorithm, signature } = ticket.submission;
+      const accepted = messages.map((message, at) => ({
+        ...ticket.submission.messages[at]!,
+        index: message.index,
+        seq: answers[i]![at]!.seq,
+        cursors: answers[i]![at]!.cursors,
+        statementHash: message.statementHash,
+        leafHash: leafHash(entries[message.index - start]!),
+      }));
+      ticket.resolve({
+        firstIndex: batch.firstIndex,
+        serverTime,
+        evidence: {
+          algorithm,
+          signature,
+          batch: ticket.submission.batch,
+          ack: ack.value,
+          checkpoint,
+          hashes: accepted,
+        },
+        messages: accepted,
+        repeated: false,
+      });
+    }
+  }
+
+  /** These and all that wait, and forgets that they were admitted. */
+  #refuse(tickets: readonly Ticket[], error: ChatError): void {
+    this.#onVoid();
+    for (const ticket of [...tickets, ...this.#queue.splice(0)]) {
+      this.#forget(ticket);
+      ticket.reject(error);
+    }
+  }
+
+  #forget(ticket: Ticket): void {
+    ticket.sender.onTheirWay--;
+    this.#tickets.delete(ticket.key);
+  }
+
+  #remember(key: string): void {
+    if (this.#logged.size >= MAX_LOGGED) this.#logged.clear();
+    this.#logged.add(key);
+  }
+}
+
+export const unavailable = (message: string, retryAfterMs: number, cause?: unknown): ChatError =>
+  new ChatError('UNAVAILABLE', message, { retryAfterMs, cause });
+
+const keyOf = ({ bs }: Batch): string => `${hex(bs.sender)} ${hex(bs.session)} ${bs.firstCtr}`;

@@ -1,0 +1,257 @@
+/**
+ * The only place of the server that builds its parts and joins them. Start: settings, store, log, what a crash left between the two,
+ * then sockets. Stop, in the opposite order: sockets, what is on its way, log, store.
+ */
+import { randomBytes } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import { equal } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import type { Suite } from '../protocol/key-exchange.ts';
+import { formatKdf } from '../protocol/scram.ts';
+import type { LoadedServerConfig } from '../runtime/config.ts';
+import { ensurePrivateDirectory, ensureSecretFile } from '../runtime/files.ts';
+import { Lifecycle } from '../runtime/lifecycle.ts';
+import type { ServerLink } from '../runtime/link.ts';
+import { errorFields, openLog, type Log } from '../runtime/log.ts';
+import type { Credentials } from '../runtime/tls.ts';
+import { migrateStore, openStore } from '../store/open.ts';
+import { formatOrigin } from '../transcript/key-statement.ts';
+import type { Store } from '../store/store.ts';
+import { Accounts } from './accounts.ts';
+import { serveAdmin } from './admin.ts';
+import { readTls, storeOf } from './configuration.ts';
+import { Hub } from './hub.ts';
+import { Listener } from './listener.ts';
+import { TranscriptLog } from './log/log.ts';
+import { RateLimit } from './rate-limit.ts';
+import { Revocation } from './revocation.ts';
+import { Sequencer } from './sequencer.ts';
+import { REQUESTS_PER_MINUTE, serve } from './session.ts';
+import { Tokens } from './tokens.ts';
+
+/** How long a device that was revoked may stay in rosters. */
+const FORGET_EVERY_MS = 500;
+/** How often what has expired is looked for, and how much at once: more than can come in for long. */
+const EXPIRY_EVERY_MS = 1000;
+const EXPIRE_AT_ONCE = 1000;
+const MEGABYTE = 1_000_000;
+
+/** Runs until a signal or a fatal failure. @returns exit status @throws what keeps it from starting */
+export async function runDaemon(config: LoadedServerConfig, version: string): Promise<number> {
+  const { values } = config;
+  const log = openLog({ ...values.log, to: 2 });
+  const lifecycle = new Lifecycle(log, values.drainTimeoutMs); // first of all: from here on signals are for it
+  log.info('server.starting', { version, pid: process.pid, node: values.node });
+  try {
+    await lifecycle.start(async () => void (await startServer(config, { version, log, lifecycle, now: Date.now })));
+  } catch (error) {
+    await lifecycle.stop('failed');
+    throw error;
+  }
+  return await lifecycle.stopped;
+}
+
+export interface Surroundings {
+  readonly version: string;
+  readonly log: Log;
+  /** gets the steps of the shutdown and of a reload; after a failed start, too: whoever calls stops it */
+  readonly lifecycle: Lifecycle;
+  /** Unix ms */
+  readonly now: () => number;
+}
+
+export interface RunningServer {
+  readonly listener: Listener;
+  readonly store: Store;
+  readonly transcript: TranscriptLog;
+  readonly hub: Hub;
+}
+
+/** Opens everything, sockets last. @throws what keeps it from starting */
+export async function startServer(
+  config: LoadedServerConfig,
+  { version, log, lifecycle, now }: Surroundings,
+): Promise<RunningServer> {
+  const { values } = config;
+  const { limits, auth } = values;
+  const { own, authorities } = readTls(config, now());
+  ensurePrivateDirectory(values.stateDir, 'state_dir');
+
+  const store = await open(config, log);
+  lifecycle.onStop('store', () => store.close());
+
+  let fatal: ChatError | null = null;
+  const transcript = await TranscriptLog.open({
+    dir: values.transcript.dir,
+    keyFile: join(values.stateDir, 'log.key'),
+    origin: formatOrigin({ host: values.serverName ?? firstDnsName(own), node: values.node, epoch: 1 }),
+    serverPrivateKey: own.privateKey,
+    serverChain: own.chain.map((certificate) => certificate.der),
+    now,
+    onFatal: (error) => {
+      fatal = error;
+      log.warn('transcript.failed', errorFields(error));
+      void lifecycle.stop('transcript');
+    },
+  });
+  lifecycle.onStop('transcript', async () => {
+    await transcript.close();
+    if (fatal) throw fatal;
+  });
+  const sequencer = new Sequencer({ transcript, store, log, now });
+  await sequencer.recover();
+  log.info('transcript.opened', { size: transcript.size });
+  lifecycle.onStop(
+    'publisher',
+    every(values.transcript.publishEveryMs, () => transcript.publish(), log, 'transcript.failed'),
+  );
+
+  const hub = new Hub({
+    store,
+    sequencer,
+    origin: transcript.origin,
+    log,
+    now,
+    ttlMs: values.retention.ttlMs,
+    queueBytes: limits.queueMbPerUser * MEGABYTE,
+  });
+  const expire = async (): Promise<void> => {
+    const receipts = await store.expire(now(), EXPIRE_AT_ONCE);
+    hub.offerReceipts(receipts);
+  };
+  lifecycle.onStop('expiry', every(EXPIRY_EVERY_MS, expire, log, 'store.failed'));
+
+  const tokens = new Tokens({ stateDir: values.stateDir, issuer: transcript.origin, lifetimeMs: auth.tokenTtlMs, now });
+  const accounts = new Accounts({
+    store,
+    tokens,
+    fakeSecret: ensureSecretFile(join(values.stateDir, 'names.key'), 'state_dir', () => randomBytes(32)),
+    registration: auth.registration,
+    kdf: formatKdf({ name: 'argon2id', memoryKib: auth.kdf.memoryKiB, passes: auth.kdf.passes }),
+    maxFailures: auth.maxFailures,
+    lockoutMs: auth.lockoutMs,
+    devicesPerAccount: limits.devicesPerAccount,
+    log,
+    now,
+    randomBytes,
+    logIdentity: () => transcript.identity,
+  });
+  const { crl, crlGraceMs } = values.tls;
+  // A revoked device is nobody's audience any more, also if it never connects again.
+  const revoked = new Set<string>();
+  const forget = async (): Promise<void> => {
+    for (const serialKey of revoked) {
+      const devices = await store.revokeDevices({ serialKey }, now());
+      if (devices.length > 0) hub.forgetDevices(devices);
+      revoked.delete(serialKey); // not before the store has it: the next round tries again
+    }
+  };
+  lifecycle.onStop('rosters', every(FORGET_EVERY_MS, forget, log, 'store.failed'));
+  const onRevoked = (serialKeys: readonly string[]): void => serialKeys.forEach((key) => revoked.add(key));
+  const revocation = new Revocation({ authorities, crlFiles: crl, crlGraceMs, now, log, onRevoked });
+  revocation.watchOwn(own.chain[0]);
+  lifecycle.onStop('revocation', () => revocation.close());
+
+  const sends = new RateLimit(limits.messagesPerMinute);
+  const requests = new RateLimit(REQUESTS_PER_MINUTE);
+  const serving = new Map<ServerLink, Promise<void>>();
+  const listener = await Listener.open({
+    listen: values.listen,
+    own,
+    authorities,
+    admit: revocation.admit,
+    suites: values.handshake.suites as Suite[],
+    handshakeTimeoutMs: values.tls.handshakeTimeoutMs,
+    maxRecordBytes: limits.frameBytes,
+    limits,
+    log,
+    onLink: (link) => {
+      revocation.watch(link);
+      const account = accounts.session(link);
+      const session = serve({ link, account, hub, store, transcript, sends, requests, log, now });
+      serving.set(link, session);
+      void session.finally(() => serving.delete(link));
+    },
+  });
+  lifecycle.onStop('connections', async () => {
+    await sequencer.drain(); // what is new is refused at once, and what was taken is answered
+    for (const link of serving.keys()) link.close('SHUTTING_DOWN'); // also those that have not logged in
+    await Promise.allSettled(serving.values());
+  });
+  lifecycle.onStop('listener', () => listener.close());
+  lifecycle.onReload(() => {
+    const renewed = readTls(config, now());
+    listener.renew(own, renewed.authorities);
+    revocation.renew(renewed.authorities);
+    // The log's key is certified by the certificate that was there at the start, and clients compare.
+    if (!equal(renewed.own.chain[0].fingerprint, own.chain[0].fingerprint))
+      throw new ChatError('CONFIG_INVALID', 'tls.cert: another certificate than at the start; restart to use it', {
+        field: 'tls.cert',
+      });
+  });
+
+  ensurePrivateDirectory(dirname(values.admin.socket), 'admin.socket');
+  const admin = await serveAdmin(values.admin.socket, {
+    status: () => ({
+      version,
+      pid: process.pid,
+      listen: listener.endpoints.map(({ address, port }) =>
+        address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
+      ),
+      uptime_s: Math.floor(process.uptime()),
+      connections: listener.connections,
+      unfinished_handshakes: listener.unfinishedHandshakes,
+      users_online: hub.userCount,
+      devices_online: hub.memberCount,
+      store: store.kind,
+      log_origin: transcript.origin,
+      log_size: transcript.size,
+      published_size: transcript.publishedSize,
+      revocation: revocation.status.state,
+      certificate_expires: new Date(own.chain[0].notAfter).toISOString(),
+    }),
+  });
+  lifecycle.onStop('admin', () => void admin.close());
+  log.info('admin.listening', { file: values.admin.socket });
+  return { listener, store, transcript, hub };
+}
+
+/** SQLite is made and migrated by itself: it belongs to this process alone. MySQL is the operator's (`db init`, `db migrate`). */
+async function open(config: LoadedServerConfig, log: Log): Promise<Store> {
+  const { url, password } = storeOf(config);
+  if (url.startsWith('sqlite:')) {
+    const { pending } = await migrateStore(url, password, Date.now());
+    if (pending.length > 0) log.info('store.migrated', { count: pending.length });
+  }
+  const store = await openStore(url, password);
+  log.info('store.opened', { backend: store.kind });
+  return store;
+}
+
+function firstDnsName(own: Credentials): string {
+  const entry = own.chain[0].subjectAltName?.find((name) => name.type === 'dns');
+  if (entry?.type !== 'dns')
+    throw new ChatError('CONFIG_INVALID', 'server_name: the certificate has no DNS name, and the log needs one', {
+      field: 'server_name',
+    });
+  return entry.value.toLowerCase();
+}
+
+/** Repeats a job until the stop that it answers; one run at a time, failures are logged and the next run tries again. */
+function every(
+  ms: number,
+  job: () => Promise<void>,
+  log: Log,
+  event: 'transcript.failed' | 'store.failed',
+): () => Promise<void> {
+  let running: Promise<void> | null = null;
+  const timer = setInterval(() => {
+    running ??= job()
+      .catch((error: unknown) => log.warn(event, errorFields(error)))
+      .finally(() => (running = null));
+  }, ms);
+  return async () => {
+    clearInterval(timer);
+    await running;
+  };
+}

@@ -1,0 +1,347 @@
+/**
+ * Who is connected, who talks with whom, and where committed messages go. Owns the membership of connections and the cache of
+ * conversations; owns no message: those are in the log and in the store before the hub hears of them.
+ */
+import { randomBytes } from 'node:crypto';
+import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
+import { ChatError, type Code } from '../base/errors.ts';
+import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request } from '../protocol/messages.ts';
+import type { ServerLink } from '../runtime/link.ts';
+import type { Log } from '../runtime/log.ts';
+import type { Conversation, Device, QueuedReceipt, Store, User } from '../store/store.ts';
+import { decodeMs, KIND, rosterHash } from '../transcript/statement.ts';
+import { Outlet, type OutgoingItem } from './outlet.ts';
+import type { Accepted, Sequencer, Submission } from './sequencer.ts';
+
+/** When a sender tries again whose recipient has no valid certificate. */
+const NO_DEVICE_RETRY_MS = 60_000;
+/** How long a conversation may be answered from memory; changes made through this process are seen at once. */
+const CONVERSATION_CACHE_MS = 60_000;
+const CONVERSATION_CACHE_ITEMS = 10_000;
+/** What a message costs in the queue beside its parts: empty ones fill a disk, too. */
+const QUEUE_ROW_BYTES = 512;
+/** Users that one connection may watch. */
+const MAX_WATCHED = 1024;
+
+export interface HubOptions {
+  readonly store: Store;
+  readonly sequencer: Sequencer;
+  /** of the log that the sequencer writes */
+  readonly origin: string;
+  readonly log: Log;
+  readonly now: () => number;
+  /** how long a message waits for a device, ms */
+  readonly ttlMs: number;
+  /** what may wait for one device, rows included */
+  readonly queueBytes: number;
+}
+
+/** One logged-in connection. */
+export interface Member {
+  readonly user: User;
+  readonly device: Device;
+  readonly link: ServerLink;
+  readonly outlet: Outlet;
+  readonly watching: Set<number>;
+}
+
+export class Hub {
+  readonly #o: HubOptions;
+  /** device id → its newest connection */
+  readonly #devices = new Map<number, Member>();
+  readonly #users = new Map<number, Set<Member>>();
+  readonly #watchers = new Map<number, Set<Member>>();
+  readonly #conversations = new Map<string, { readonly at: number; readonly conversation: Conversation }>();
+  /** Counts what was forgotten: an answer of the store that was asked for before must not be remembered after. */
+  #forgotten = 0;
+
+  constructor(options: HubOptions) {
+    this.#o = options;
+  }
+
+  get memberCount(): number {
+    return this.#devices.size;
+  }
+  get userCount(): number {
+    return this.#users.size;
+  }
+
+  /** Takes a logged-in connection; an older one of the same device is ended. */
+  join(user: User, device: Device, isNewDevice: boolean, link: ServerLink): Member {
+    const outlet = new Outlet(
+      (frame) => link.send(frame),
+      {
+        origin: this.#o.origin,
+        backlog: (after, maxItems, maxBytes) => this.#o.store.backlog(device.id, after, maxItems, maxBytes),
+        evidence: (firstIndex) => this.#o.sequencer.evidence(firstIndex),
+      },
+      (error) => {
+        this.#o.log.warn('store.failed', { user: user.username, code: ChatError.from(error).code });
+        link.close('UNAVAILABLE');
+      },
+    );
+    const member: Member = { user, device, link, outlet, watching: new Set() };
+    const siblings = this.#users.get(user.id);
+    if (siblings) siblings.add(member);
+    else {
+      this.#users.set(user.id, new Set([member]));
+      this.#announce(user, true);
+    }
+    // After that, for who comes back before the old connection is noticed was never gone.
+    const older = this.#devices.get(device.id);
+    this.#devices.set(device.id, member);
+    if (older) this.#detach(older, 'CONNECTION_LOST');
+    if (isNewDevice) this.forgetConversations(user.id);
+    void outlet.pump();
+    return member;
+  }
+
+  leave(member: Member): void {
+    if (this.#devices.get(member.device.id) === member) this.#devices.delete(member.device.id);
+    this.#detach(member, null);
+  }
+
+  /** Drops what is remembered of a user's conversations: the set of devices has changed. */
+  forgetConversations(userId: number): void {
+    this.#forgotten++;
+    for (const [key, { conversation }] of this.#conversations)
+      if (conversation.members.some((m) => m.userId === userId)) this.#conversations.delete(key);
+  }
+
+  /** The same for devices that were revoked. */
+  forgetDevices(deviceIds: readonly number[]): void {
+    this.#forgotten++;
+    for (const [key, { conversation }] of this.#conversations)
+      if (conversation.members.some((m) => m.devices.some((device) => deviceIds.includes(device.id))))
+        this.#conversations.delete(key);
+  }
+
+  /** @throws NO_SUCH_PEER for a name that nobody has, or one's own */
+  async openConversation(member: Member, peer: string): Promise<Conversation> {
+    const other = await this.#o.store.findUser(peer);
+    if (other === null || other.id === member.user.id)
+      throw new ChatError('NO_SUCH_PEER', 'nobody else has this name', { field: 'conversation_open.peer' });
+    const candidate = randomBytes(32) as unknown as ConversationId;
+    const { store, now } = this.#o;
+    return this.#remembered(() => store.openDirect(member.user.id, other.id, candidate, now()));
+  }
+
+  /** @throws NOT_FOUND for a conversation that does not exist or that the member has no part in: the answers are the same */
+  async conversation(member: Member, id: Uint8Array, fresh = false): Promise<Conversation> {
+    const conversation = await this.#find(id as ConversationId, fresh);
+    if (!conversation?.members.some((m) => m.userId === member.user.id))
+      throw new ChatError('NOT_FOUND', 'no such conversation', { field: 'conversation' });
+    return conversation;
+  }
+
+  /**
+   * What the sequencer is to be asked: membership, roster, sizes and quota are judged here. To be called batch by batch.
+   * @throws TOO_LARGE, BAD_FRAME, NOT_FOUND, STALE, QUOTA, with the field
+   */
+  async admit(member: Member, frame: Request<'msg_send'>): Promise<Submission> {
+    if (isLongerThan(frame, MAX_SEND_BYTES))
+      throw new ChatError('TOO_LARGE', `a msg_send of more than ${MAX_SEND_BYTES} bytes`, { field: 'msg_send' });
+    const expiresAt = this.#o.now() + this.#o.ttlMs;
+    const audiences = new Map<string, Audience>();
+    const messages: Submission['messages'][number][] = [];
+    let refusal: ChatError | null = null;
+    for (const [i, { statement, parts }] of frame.messages.entries()) {
+      const field = `msg_send.messages[${i}].statement`;
+      const ms = decodeMs(statement);
+      if (ms.kind !== KIND.message) throw new ChatError('BAD_FRAME', `${field}: want a message`, { field });
+      if (byteCount(parts) > MAX_BODY_BYTES)
+        throw new ChatError('TOO_LARGE', `parts of more than ${MAX_BODY_BYTES} bytes`, {
+          field: `msg_send.messages[${i}].parts`,
+        });
+      const key = hex(ms.conversation);
+      const audience = audiences.get(key) ?? (await this.#audience(member, ms.conversation));
+      audiences.set(key, audience);
+      const { recipients, peers } = audience;
+      refusal ??= refusalBy(audience, ms.rosterHash, field);
+      messages.push({ statement, parts, recipients, peers, expiresAt });
+    }
+    const { id, userId, fingerprint } = member.device;
+    // What is in the log already gets its answer again, whatever has become of roster and queue since: the sender would sign anew what
+    // was delivered long ago.
+    if (refusal !== null && !(await this.#o.sequencer.isKnown(fingerprint, frame.batch))) throw refusal;
+    const { peerChain } = member.link;
+    return {
+      device: { id, userId, fingerprint, publicKey: peerChain[0].publicKey, chain: peerChain.map((c) => c.der) },
+      algorithm: frame.algorithm,
+      signature: frame.signature,
+      batch: frame.batch,
+      messages,
+    };
+  }
+
+  /** Has a batch logged and stored, answers the sender and delivers. @throws as Sequencer.submit() */
+  async send(member: Member, id: number, submission: Submission): Promise<void> {
+    const accepted = await this.#o.sequencer.submit(submission);
+    const { evidence, messages } = accepted;
+    member.outlet.checkpoint(evidence.checkpoint);
+    member.link.send({
+      type: 'msg_ack',
+      id,
+      ack: evidence.ack,
+      messages: messages.map(({ seq, peers }) => ({ seq, queued: !peers.some((device) => this.#devices.has(device)) })),
+    });
+    if (!accepted.repeated) this.#deliver(accepted);
+  }
+
+  async received(member: Member, cursors: readonly number[]): Promise<void> {
+    const known = member.outlet.known(cursors);
+    if (known.length === 0) return;
+    const { id: userId, username } = member.user;
+    const receipts = await this.#o.store.acknowledge(member.device.id, known, { userId, username }, this.#o.now());
+    member.outlet.acknowledged(known);
+    this.offerReceipts(receipts);
+  }
+
+  offerReceipts(receipts: readonly QueuedReceipt[]): void {
+    for (const receipt of receipts) this.#devices.get(receipt.deviceId)?.outlet.offerReceipt(receipt);
+  }
+
+  /** Answers the presence of a user now and on every change. @throws NO_SUCH_PEER, QUOTA */
+  async watch(member: Member, username: string): Promise<Omit<Reply<'presence'>, 'type' | 'id'>> {
+    const user = await this.#o.store.findUser(username);
+    if (user === null)
+      throw new ChatError('NO_SUCH_PEER', 'nobody has this name', { field: 'presence_watch.username' });
+    if (member.watching.size >= MAX_WATCHED && !member.watching.has(user.id))
+      throw new ChatError('QUOTA', 'too many users are watched already', { field: 'presence_watch.username' });
+    member.watching.add(user.id);
+    const watchers = this.#watchers.get(user.id);
+    if (watchers) watchers.add(member);
+    else this.#watchers.set(user.id, new Set([member]));
+    return presenceOf(user, this.#users.has(user.id));
+  }
+
+  async #audience(member: Member, id: ConversationId): Promise<Audience> {
+    const conversation = await this.conversation(member, id);
+    const { members, epoch } = conversation;
+    const recipients: number[] = [];
+    const peers: number[] = [];
+    for (const { userId, devices } of members)
+      for (const device of devices) {
+        // Who never comes back, or never acknowledges, keeps nobody from the other devices.
+        if (device.id === member.device.id || !(await this.#hasRoom(device.id))) continue;
+        recipients.push(device.id);
+        if (userId !== member.user.id) peers.push(device.id);
+      }
+    const others = members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
+    const fingerprints = members.flatMap(({ devices }) => devices.map(({ fingerprint }) => fingerprint));
+    return {
+      rosterHash: rosterHash(conversation.id, epoch, fingerprints),
+      recipients,
+      peers,
+      hasDevices: others.length > 0,
+    };
+  }
+
+  async #hasRoom(deviceId: number): Promise<boolean> {
+    if (this.#devices.get(deviceId)?.outlet.isBehind === false) return true; // what waits for it is on its way
+    const { bytes, rows } = await this.#o.store.queueUsage(deviceId);
+    return bytes + rows * QUEUE_ROW_BYTES <= this.#o.queueBytes;
+  }
+
+  #deliver({ evidence, messages }: Accepted): void {
+    const byDevice = new Map<number, OutgoingItem[]>();
+    for (const [position, message] of messages.entries())
+      for (const [i, deviceId] of message.recipients.entries()) {
+        const cursor = message.cursors[i];
+        if (cursor === undefined || !this.#devices.has(deviceId)) continue;
+        const item = { cursor, seq: message.seq, position, statement: message.statement, parts: message.parts };
+        const items = byDevice.get(deviceId);
+        if (items) items.push(item);
+        else byDevice.set(deviceId, [item]);
+      }
+    for (const [deviceId, items] of byDevice) this.#devices.get(deviceId)?.outlet.offer(evidence, items);
+  }
+
+  async #find(id: ConversationId, fresh: boolean): Promise<Conversation | null> {
+    const { store, now } = this.#o;
+    const known = this.#conversations.get(hex(id));
+    if (known && !fresh && now() - known.at < CONVERSATION_CACHE_MS) return known.conversation;
+    return this.#remembered(() => store.conversation(id, now()));
+  }
+
+  async #remembered<T extends Conversation | null>(ask: () => Promise<T>): Promise<T> {
+    const before = this.#forgotten;
+    const conversation = await ask();
+    if (conversation !== null && before === this.#forgotten) this.#remember(conversation);
+    return conversation;
+  }
+
+  #remember(conversation: Conversation): void {
+    const key = hex(conversation.id);
+    this.#conversations.delete(key);
+    this.#conversations.set(key, { at: this.#o.now(), conversation });
+    if (this.#conversations.size <= CONVERSATION_CACHE_ITEMS) return;
+    for (const oldest of this.#conversations.keys()) {
+      this.#conversations.delete(oldest);
+      break;
+    }
+  }
+
+  #detach(member: Member, code: Code | null): void {
+    member.outlet.close();
+    if (code !== null) member.link.close(code);
+    for (const id of member.watching) {
+      const watchers = this.#watchers.get(id);
+      watchers?.delete(member);
+      if (watchers?.size === 0) this.#watchers.delete(id);
+    }
+    const siblings = this.#users.get(member.user.id);
+    siblings?.delete(member);
+    if (siblings?.size !== 0) return;
+    this.#users.delete(member.user.id);
+    const at = this.#o.now();
+    this.#announce({ ...member.user, lastSeen: at }, false);
+    this.#o.store.setLastSeen(member.user.id, at).catch((error: unknown) => {
+      this.#o.log.warn('store.failed', { code: ChatError.from(error).code });
+    });
+  }
+
+  #announce(user: User, online: boolean): void {
+    const presence = presenceOf(user, online);
+    for (const watcher of this.#watchers.get(user.id) ?? []) watcher.link.send({ type: 'presence', ...presence });
+  }
+}
+
+/** For whom a message in one conversation is. */
+interface Audience {
+  readonly rosterHash: Hash;
+  /** devices that it is queued for */
+  readonly recipients: readonly number[];
+  /** those of them that are not the sender's own */
+  readonly peers: readonly number[];
+  /** whether the other member has any device that is neither revoked nor expired */
+  readonly hasDevices: boolean;
+}
+
+/** Null: a message that was signed for this roster may go to this audience. */
+function refusalBy({ rosterHash, peers, hasDevices }: Audience, signed: Hash, field: string): ChatError | null {
+  if (!equal(signed, rosterHash))
+    return new ChatError('STALE', 'the devices of the conversation have changed', { field });
+  // Acknowledged, it would be nobody's: between a revocation and a new certificate the sender's device keeps it.
+  if (!hasDevices)
+    return new ChatError('UNAVAILABLE', 'the recipient has no valid device now', {
+      field,
+      retryAfterMs: NO_DEVICE_RETRY_MS,
+    });
+  if (peers.length === 0) return new ChatError('QUOTA', 'too much waits for the recipient already', { field });
+  return null;
+}
+
+const byteCount = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0);
+
+/** Encoded only when an estimate from above does not settle it. */
+function isLongerThan(frame: Request<'msg_send'>, limit: number): boolean {
+  const estimate = frame.messages.reduce((sum, { parts }) => sum + 320 + parts.length * 5 + byteCount(parts), 2048);
+  return estimate > limit && encodeFrame(frame).length > limit;
+}
+
+const presenceOf = (user: User, online: boolean): Omit<Reply<'presence'>, 'type' | 'id'> => ({
+  username: user.username,
+  online,
+  ...(online || user.lastSeen === null ? {} : { last_seen: user.lastSeen }),
+});

@@ -1,0 +1,254 @@
+/**
+ * Accepts connections on several addresses and hands over links: who is admitted, and how a link works, is decided elsewhere. Here
+ * are the limits, and they come before any expensive work: what is refused here has cost one accept() and nothing more.
+ */
+import { createServer, isIPv6, type AddressInfo, type Server, type Socket } from 'node:net';
+import { TLSSocket, type SecureContext } from 'node:tls';
+import { ChatError } from '../base/errors.ts';
+import type { Suite } from '../protocol/key-exchange.ts';
+import { openServerLink, type LinkOptions, type ServerLink } from '../runtime/link.ts';
+import { errorFields, levelOf, type Log } from '../runtime/log.ts';
+import { serverContext, serverTlsOptions, type Authorities, type Credentials } from '../runtime/tls.ts';
+import { identityOf } from '../x509/identity.ts';
+
+export interface ListenerOptions {
+  readonly listen: readonly { readonly host: string; readonly port: number }[];
+  readonly own: Credentials;
+  readonly authorities: Authorities;
+  /** revocation.ts. @throws BAD_CERT */
+  readonly admit: LinkOptions['admit'];
+  readonly suites: readonly Suite[];
+  readonly handshakeTimeoutMs: number;
+  readonly idleMs?: number;
+  readonly maxRecordBytes?: number;
+  readonly limits: ListenerLimits;
+  readonly log: Log;
+  readonly onLink: (link: ServerLink) => void;
+  /** only differences count; by default a clock that does not go back */
+  readonly monotonicMs?: () => number;
+}
+
+export interface ListenerLimits {
+  readonly connections: number;
+  /** An IPv6 address counts as its /64, which is what one customer or machine is given. */
+  readonly connectionsPerAddress: number;
+  readonly handshakesPerAddressPerSecond: number;
+  /** Connections that are not open yet. At the limit the oldest makes room: an honest one is done in a fraction of a second. */
+  readonly unfinishedHandshakes?: number;
+}
+
+const UNFINISHED_HANDSHAKES = 1024;
+/** Forgotten is who made no connection for so long that his bucket is full again. */
+const MAX_BUCKETS = 10_000;
+const BACKLOG = 1024;
+
+export class Listener {
+  readonly #o: ListenerOptions;
+  readonly #servers: Server[] = [];
+  readonly #admission: Admission;
+  /** not open yet, oldest first */
+  readonly #unfinished = new Set<TLSSocket>();
+  #own: Credentials;
+  #context: SecureContext;
+
+  /** @throws CONFIG_INVALID for the certificate; UNAVAILABLE/listen when an address cannot be listened on */
+  static async open(options: ListenerOptions): Promise<Listener> {
+    const listener = new Listener(options);
+    try {
+      for (const { host, port } of options.listen) await listener.#listen(host, port);
+    } catch (error) {
+      await listener.close();
+      throw error;
+    }
+    return listener;
+  }
+
+  private constructor(options: ListenerOptions) {
+    this.#o = options;
+    this.#own = options.own;
+    this.#context = serverContext(options.own, options.authorities);
+    this.#admission = new Admission(options.limits, options.monotonicMs ?? (() => performance.now()));
+  }
+
+  /** What is listened on; the port is the real one when 0 was asked. */
+  get endpoints(): readonly { readonly address: string; readonly port: number }[] {
+    return this.#servers.map((server) => server.address() as AddressInfo);
+  }
+  get connections(): number {
+    return this.#admission.connections;
+  }
+  get unfinishedHandshakes(): number {
+    return this.#unfinished.size;
+  }
+
+  /** From the next connection on. @throws CONFIG_INVALID; then the old certificate stays in use */
+  renew(own: Credentials, authorities: Authorities): void {
+    this.#context = serverContext(own, authorities);
+    this.#own = own;
+  }
+
+  /** Accepts nobody any more and drops who is not open yet; links live on. Resolves when the addresses are free. */
+  async close(): Promise<void> {
+    const closed = this.#servers.map(
+      (server) =>
+        new Promise<void>((resolve) => {
+          // close() calls back after the last connection; links are not waited for.
+          server.once('close', resolve);
+          server.close();
+          resolve();
+        }),
+    );
+    for (const socket of this.#unfinished) socket.destroy();
+    await Promise.all(closed);
+  }
+
+  async #listen(host: string, port: number): Promise<void> {
+    // pauseOnConnect: not a byte is read before TLS has the socket. allowHalfOpen is for TLS to decide.
+    const server = createServer({ pauseOnConnect: true, noDelay: true, keepAlive: true });
+    server.on('connection', (socket: Socket) => this.#accept(socket));
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (cause) =>
+        reject(new ChatError('UNAVAILABLE', `cannot listen on ${host} port ${port}`, { sub: 'listen', cause })),
+      );
+      server.listen({ host, port, backlog: BACKLOG }, resolve);
+    });
+    server.removeAllListeners('error');
+    // accept() failed, as with EMFILE: this connection is lost, and the next may succeed.
+    server.on('error', (cause) =>
+      this.#o.log.warn('connection.refused', errorFields(new ChatError('UNAVAILABLE', 'accept failed', { cause }))),
+    );
+    this.#servers.push(server);
+    const { address, port: real } = server.address() as AddressInfo;
+    this.#o.log.info('server.listening', { address, port: real });
+  }
+
+  #accept(accepted: Socket): void {
+    accepted.on('error', () => {}); // also of a socket that is refused in the next line
+    const address = accepted.remoteAddress;
+    if (address === undefined) return void accepted.destroy(); // gone already
+    const refused = this.#admission.enter(address);
+    if (refused !== null) {
+      accepted.resetAndDestroy(); // nothing lingers in TIME_WAIT on our side
+      return this.#o.log.info('connection.refused', { address, ...errorFields(refused) });
+    }
+    accepted.once('close', () => this.#admission.leave(address));
+    this.#makeRoom();
+    const socket = new TLSSocket(accepted, serverTlsOptions(this.#context));
+    this.#unfinished.add(socket);
+    socket.once('close', () => this.#unfinished.delete(socket));
+    void this.#open(socket, address, accepted.remotePort);
+  }
+
+  #makeRoom(): void {
+    const limit = this.#o.limits.unfinishedHandshakes ?? UNFINISHED_HANDSHAKES;
+    const [oldest] = this.#unfinished;
+    if (oldest === undefined || this.#unfinished.size < limit) return;
+    this.#unfinished.delete(oldest);
+    oldest.destroy();
+  }
+
+  async #open(socket: TLSSocket, address: string, port: number | undefined): Promise<void> {
+    const { suites, handshakeTimeoutMs: timeoutMs, idleMs, maxRecordBytes, log, onLink } = this.#o;
+    let subject: string | undefined;
+    try {
+      const link = await openServerLink(socket, {
+        own: this.#own,
+        admit: (presented) => {
+          subject = presented[0].subject.text;
+          return this.#o.admit(presented);
+        },
+        suites,
+        timeoutMs,
+        ...(idleMs === undefined ? {} : { idleMs }),
+        ...(maxRecordBytes === undefined ? {} : { maxRecordBytes }),
+      });
+      this.#unfinished.delete(socket);
+      const [leaf] = link.peerChain;
+      log.info('connection.accepted', { address, port });
+      log.info('certificate.validated', { address, user: identityOf(leaf).username, subject: leaf.subject.text });
+      log.info('handshake.done', { address, suite: link.suite, fingerprint: link.confirmation });
+      onLink(link);
+    } catch (error) {
+      const failure = ChatError.from(error);
+      const event =
+        failure.field === 'tls'
+          ? 'tls.refused'
+          : failure.code === 'BAD_CERT'
+            ? 'certificate.refused'
+            : 'handshake.refused';
+      log[levelOf(failure)](event, { address, subject, ...errorFields(failure) });
+    }
+  }
+}
+
+/** Counts connections and paces handshakes, by address. Pure but for its clock. */
+export class Admission {
+  readonly #limits: ListenerLimits;
+  readonly #monotonicMs: () => number;
+  readonly #open = new Map<string, number>();
+  readonly #buckets = new Map<string, { tokens: number; at: number }>();
+  connections = 0;
+
+  constructor(limits: ListenerLimits, monotonicMs: () => number) {
+    this.#limits = limits;
+    this.#monotonicMs = monotonicMs;
+  }
+
+  /** Null: come in, and leave() when it is over. Else why not; then nothing is counted but the attempt. */
+  enter(address: string): ChatError | null {
+    const key = networkOf(address);
+    const { connections, connectionsPerAddress } = this.#limits;
+    if (!this.#takeToken(key)) return refused('handshakes_per_address');
+    if (this.connections >= connections) return refused('connections');
+    const own = this.#open.get(key) ?? 0;
+    if (own >= connectionsPerAddress) return refused('connections_per_address');
+    this.#open.set(key, own + 1);
+    this.connections++;
+    return null;
+  }
+
+  leave(address: string): void {
+    const key = networkOf(address);
+    const own = this.#open.get(key) ?? 0;
+    if (own === 0) return;
+    if (own === 1) this.#open.delete(key);
+    else this.#open.set(key, own - 1);
+    this.connections--;
+  }
+
+  #takeToken(key: string): boolean {
+    const perSecond = this.#limits.handshakesPerAddressPerSecond;
+    const now = this.#monotonicMs();
+    const bucket = this.#buckets.get(key) ?? { tokens: perSecond, at: now };
+    bucket.tokens = Math.min(perSecond, bucket.tokens + ((now - bucket.at) * perSecond) / 1000);
+    bucket.at = now;
+    // Seen last comes last, so that the oldest are found first.
+    this.#buckets.delete(key);
+    this.#buckets.set(key, bucket);
+    for (const [old, { at }] of this.#buckets) {
+      if (now - at < 1000 && this.#buckets.size <= MAX_BUCKETS) break;
+      this.#buckets.delete(old);
+    }
+    if (bucket.tokens < 1) return false;
+    bucket.tokens -= 1;
+    return true;
+  }
+}
+
+/** What the limits count as one: an IPv4 address, also one that is written in IPv6, or the /64 of an IPv6 address. */
+export function networkOf(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  if (!isIPv6(address)) return address;
+  const bare = address.split('%')[0]!; // a zone is ours, not the peer's
+  const [head = '', tail] = bare.split('::');
+  const groups = head === '' ? [] : head.split(':');
+  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length);
+  const all = [...groups, ...Array<string>(Math.max(0, missing)).fill('0'), ...(tail ? tail.split(':') : [])];
+  return `${all
+    .slice(0, 4)
+    .map((group) => parseInt(group, 16).toString(16))
+    .join(':')}::/64`;
+}
+
+const refused = (sub: string): ChatError => new ChatError('RATE_LIMIT', 'too many connections', { sub });

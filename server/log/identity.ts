@@ -1,0 +1,85 @@
+/** The log key's statement, signed by the server certificate: as files beside the log (`key.stmt`, `key.sig`) and as leaves in it. */
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { join } from 'node:path';
+import { equal, utf8 } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { formatKeyStatement, openKeyStatement, parseOrigin, signKeyStatement } from '../../transcript/key-statement.ts';
+import { encodeLeaf } from '../../transcript/leaf.ts';
+import { formatVkey, type VerifierKey } from '../../transcript/note.ts';
+import { parseCertificate, type Certificate } from '../../x509/certificate.ts';
+import { checkServerName } from '../../x509/server-name.ts';
+import { replaceFile, type Files } from './files.ts';
+
+/** As clients get it at login. */
+export interface LogIdentity {
+  /** Text of the key statement. */
+  readonly statement: string;
+  readonly algorithm: number;
+  readonly signature: Uint8Array;
+}
+
+/**
+ * The server's certificate, for a log of this origin.
+ * @throws BAD_FRAME/origin; BAD_CERT if it is not for the origin's host, or malformed; CONFIG_INVALID for another certificate's key
+ */
+export function serverCertificate(origin: string, chain: readonly Uint8Array[], privateKey: KeyObject): Certificate {
+  const { host } = parseOrigin(origin);
+  const [der] = chain;
+  if (der === undefined) throw new ChatError('CONFIG_INVALID', 'the server has no certificate', { field: 'tls.cert' });
+  const certificate = parseCertificate(der);
+  checkServerName(certificate, host); // such a log could never be verified, and it can't be mended later
+  const ownSpki = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
+  if (!equal(ownSpki, certificate.publicKey.export({ type: 'spki', format: 'der' })))
+    throw new ChatError('CONFIG_INVALID', 'the private key is not that of the certificate', { field: 'tls.key' });
+  return certificate;
+}
+
+/** The statement on disk, if it is valid and of this certificate and log key. */
+export async function readIdentity(
+  files: Files,
+  directory: string,
+  log: VerifierKey,
+  certificate: Certificate,
+): Promise<LogIdentity | null> {
+  const text = await files.readFile(join(directory, 'key.stmt'));
+  const signature = await files.readFile(join(directory, 'key.sig'));
+  if (text === null || signature === null) return null;
+  try {
+    const statement = openKeyStatement(text, signature, certificate.publicKey);
+    const isOurs =
+      formatVkey(statement.log) === formatVkey(log) && equal(statement.serverCertificate, certificate.fingerprint);
+    return isOurs ? identityOf(text, signature) : null;
+  } catch {
+    return null; // of a certificate before, or written by halves
+  }
+}
+
+/** A new statement, valid as long as the certificate. */
+export function issueIdentity(log: VerifierKey, certificate: Certificate, privateKey: KeyObject): LogIdentity {
+  const { notBefore, notAfter, fingerprint } = certificate;
+  const text = formatKeyStatement({ log, notBefore, notAfter, serverCertificate: fingerprint, previous: null });
+  return identityOf(text, signKeyStatement(text, privateKey));
+}
+
+/** CERT, then KEY: a verifier that reads the log from its beginning needs nothing else but the CA. @throws BAD_FRAME for a chain that does not fit a leaf */
+export function identityEntries(identity: LogIdentity, chain: readonly Uint8Array[], serverTime: number): Buffer[] {
+  const { statement, algorithm, signature } = identity;
+  const previousSignature = Buffer.alloc(0);
+  return [
+    encodeLeaf({ type: 'cert', serverTime, chain }),
+    encodeLeaf({ type: 'key', serverTime, statement: utf8(statement), algorithm, signature, previousSignature }),
+  ];
+}
+
+export async function writeIdentity(files: Files, directory: string, identity: LogIdentity): Promise<void> {
+  const signature = Buffer.concat([Buffer.of(identity.algorithm), identity.signature]);
+  await replaceFile(files, join(directory, 'key.sig'), signature);
+  await replaceFile(files, join(directory, 'key.stmt'), utf8(identity.statement));
+  await files.syncDirectory(directory);
+}
+
+const identityOf = (text: Buffer, signature: Buffer): LogIdentity => ({
+  statement: text.toString('utf8'),
+  algorithm: signature[0] ?? 0,
+  signature: signature.subarray(1),
+});

@@ -1,0 +1,380 @@
+/**
+ * The signed log of one server process. A window of entries becomes one record in the write-ahead log; only when that is durable is the
+ * new root signed, and only then does anybody hear of it: hash, write, fdatasync, sign, acknowledge. A checkpoint signed earlier would
+ * turn a power cut into a fork signed by an honest server. After a failed write nothing is known about the disk, and the log stops for
+ * good: the process should end and recover by starting again.
+ */
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { equal, utf8, type Hash } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { encodeAck } from '../../transcript/ack.ts';
+import { openCheckpoint, signCheckpoint } from '../../transcript/checkpoint.ts';
+import { leafHash, type Tree } from '../../transcript/merkle.ts';
+import { formatVkey, verifierKey, type VerifierKey } from '../../transcript/note.ts';
+import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
+import { disk, diskError, type Files } from './files.ts';
+import {
+  identityEntries,
+  issueIdentity,
+  readIdentity,
+  serverCertificate,
+  writeIdentity,
+  type LogIdentity,
+} from './identity.ts';
+import { Entries } from './entries.ts';
+import { loadLogKey } from './key-file.ts';
+import { acquireLock, type Lock } from './lock.ts';
+import type { Nodes } from './nodes.ts';
+import type { Publication } from './publication.ts';
+import { isEmptyLog, recover, rootAt, type Recovered } from './recovery.ts';
+import { SEGMENT_BYTES, type Segments } from './segments.ts';
+
+/** A publication that is late stops the next window here, before the entries that wait for it fill the memory. */
+const MAX_UNPUBLISHED_BYTES = 64 * 1024 * 1024;
+/** More than header, checkpoint, root and CRC of a record take. */
+const RECORD_OVERHEAD_BYTES = 1024;
+
+export interface LogOptions {
+  /** The log's directory, which holds nothing else. */
+  readonly dir: string;
+  /** PEM file of the log's Ed25519 key, made at the first start. Outside `dir`, which is meant to be read by others. */
+  readonly keyFile: string;
+  /** `<dns-name>/log/<node>[/e<epoch>]` */
+  readonly origin: string;
+  /** Of the TLS certificate, which signs the log key. */
+  readonly serverPrivateKey: KeyObject;
+  /** DER, the server's own certificate first. */
+  readonly serverChain: readonly Uint8Array[];
+  /** Unix ms */
+  readonly now: () => number;
+  /** The log has stopped for good: LOG_FAILED, ROLLBACK or FORK. Called once. */
+  readonly onFatal: (error: ChatError) => void;
+  readonly segmentBytes?: number;
+  readonly files?: Files;
+}
+
+/** A signed tree head. */
+export interface Head {
+  readonly size: number;
+  readonly root: Hash;
+  /** The signed note. */
+  readonly note: string;
+}
+
+export interface Window {
+  /** Unix ms, not before the last one's; the entries carry the same. */
+  readonly time: number;
+  /** Encoded leaves, at least one. They are kept until they are published: nobody may change them. */
+  readonly entries: readonly Uint8Array[];
+}
+
+export class TranscriptLog {
+  readonly origin: string;
+  readonly vkey: string;
+  readonly #key: KeyObject;
+  readonly #verifier: VerifierKey;
+  readonly #nodes: Nodes;
+  readonly #segments: Segments;
+  readonly #publication: Publication;
+  readonly #entries: Entries;
+  readonly #locks: readonly Lock[];
+  readonly #onFatal: (error: ChatError) => void;
+  #identity: LogIdentity | null = null;
+  #certify: ((log: TranscriptLog) => Promise<LogIdentity>) | null = null;
+  #head: Head;
+  #tree: Tree;
+  #time: number;
+  #appending: Promise<unknown> | null = null;
+  #publishing: Promise<void> | null = null;
+  #stopped: ChatError | null = null;
+  #isClosed = false;
+
+  private constructor(
+    options: LogOptions,
+    key: KeyObject,
+    verifier: VerifierKey,
+    locks: readonly Lock[],
+    r: Recovered,
+  ) {
+    this.origin = options.origin;
+    this.vkey = formatVkey(verifier);
+    this.#key = key;
+    this.#verifier = verifier;
+    this.#locks = locks;
+    this.#onFatal = options.onFatal;
+    this.#nodes = r.nodes;
+    this.#segments = r.segments;
+    this.#publication = r.publication;
+    this.#entries = new Entries(r.nodes, r.publication, r.entriesFrom, r.entries);
+    this.#time = r.time;
+    this.#head = this.#sign(r.nodes.size, r.nodes.root()); // Ed25519 is deterministic: the same note as before
+    this.#tree = r.nodes.tree(r.nodes.size);
+  }
+
+  /**
+   * Locks and recovers; `certify` comes next.
+   * @throws IN_USE if another process has this log or key; UNSAFE_FILE for the key file's permissions; LOG_CORRUPT, ROLLBACK or FORK
+   *   if the disk contradicts what was signed; CONFIG_INVALID, BAD_CERT, BAD_FRAME/origin; DISK_FULL, LOG_FAILED
+   */
+  static async open(options: LogOptions): Promise<TranscriptLog> {
+    const { dir, keyFile, origin, files = disk, segmentBytes = SEGMENT_BYTES } = options;
+    const certificate = serverCertificate(origin, options.serverChain, options.serverPrivateKey);
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    const locks: Lock[] = [];
+    let log: TranscriptLog | null = null;
+    try {
+      locks.push(acquireLock(join(dir, 'lock')));
+      locks.push(acquireLock(`${keyFile}.lock`)); // a copy of the directory must not sign with the same key
+      const key = loadLogKey(keyFile, await isEmptyLog(files, dir));
+      const verifier = verifierKey(origin, createPublicKey(key));
+      const recovered = await recover(files, dir, segmentBytes, verifier);
+      log = new TranscriptLog(options, key, verifier, locks, recovered);
+      const { state } = recovered.publication;
+      if (recovered.checkpointSize < state.size)
+        await recovered.publication.replaceCheckpoint(utf8(log.#sign(state.size, state.root).note));
+      log.#identity = log.size > 0 ? await readIdentity(files, dir, verifier, certificate) : null;
+      log.#certify = async (opened) => {
+        const identity = issueIdentity(verifier, certificate, options.serverPrivateKey);
+        const time = Math.max(options.now(), opened.time);
+        await opened.append({ time, entries: identityEntries(identity, options.serverChain, time) });
+        await writeIdentity(files, dir, identity);
+        return identity;
+      };
+      await log.publish();
+      return log;
+    } catch (error) {
+      if (log) await log.#segments.close();
+      for (const lock of locks) lock.release();
+      throw diskError(error, 'opening the log');
+    }
+  }
+
+  get size(): number {
+    return this.#head.size;
+  }
+  /** Newest signed head; not necessarily published. */
+  get latest(): Head {
+    return this.#head;
+  }
+  /** Server time of the newest entry. */
+  get time(): number {
+    return this.#time;
+  }
+  /** @throws INTERNAL before certify() */
+  get identity(): LogIdentity {
+    if (this.#identity === null) throw new ChatError('INTERNAL', 'the log is not certified');
+    return this.#identity;
+  }
+  /** Size of the published checkpoint. */
+  get publishedSize(): number {
+    return this.#publication.state.size;
+  }
+
+  /**
+   * Sees to it that the server's present certificate vouches for the log key: if it is new, a CERT and a KEY leaf are appended. Not part
+   * of `open`, for first whatever has been applied elsewhere and is not in the recovered log must be forgotten, or these leaves would
+   * stand in its place unnoticed.
+   * @throws as append()
+   */
+  async certify(): Promise<void> {
+    try {
+      if (this.#identity === null && this.#certify !== null) this.#identity = await this.#certify(this);
+    } catch (error) {
+      throw diskError(error, 'writing the key statement');
+    }
+    await this.publish();
+  }
+
+  /**
+   * Makes sure that a window of these entries has room. After it, append() does not fail for want of space.
+   * @throws DISK_FULL or TOO_LARGE: nothing has changed; LOG_FAILED, ROLLBACK, FORK
+   */
+  async makeRoom(entries: readonly Uint8Array[]): Promise<void> {
+    this.#check();
+    if (this.#entries.heldBytes > MAX_UNPUBLISHED_BYTES) await this.publish();
+    const bytes = entries.reduce((sum, entry) => sum + 2 + entry.length, RECORD_OVERHEAD_BYTES);
+    await this.#segments.reserve(Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES);
+  }
+
+  /**
+   * Appends one window; its first entry has the index `size` of this moment. One at a time. Durable and signed when it resolves.
+   * @throws DISK_FULL or TOO_LARGE: nothing has changed
+   * @throws LOG_FAILED, ROLLBACK, FORK: the log has stopped
+   */
+  async append(window: Window): Promise<Head> {
+    this.#check();
+    if (this.#appending !== null) throw new ChatError('INTERNAL', 'a window is being appended already');
+    const work = this.#append(window);
+    this.#appending = work;
+    try {
+      return await work;
+    } finally {
+      this.#appending = null;
+    }
+  }
+
+  async #append({ time, entries }: Window): Promise<Head> {
+    if (entries.length === 0 || time < this.#time) throw new RangeError('a window needs entries and no earlier time');
+    await this.makeRoom(entries);
+    const growth = this.#nodes.grow(entries.map(leafHash));
+    const { size, note } = this.#head;
+    const checkpoint = size === 0 ? Buffer.alloc(0) : utf8(note);
+    const record = encodeRecord({ first: size, time, checkpoint, entries, root: growth.root });
+    const place = await this.#segments.reserve(record.length); // within the room just made
+    this.#check();
+    const after = size + entries.length;
+    try {
+      await this.#segments.write(place, record, after);
+    } catch (cause) {
+      throw this.#stop(new ChatError('LOG_FAILED', "writing to the log's disk failed; restart to recover", { cause }));
+    }
+    growth.commit();
+    this.#entries.push(entries);
+    this.#time = time;
+    this.#check(); // a rollback that came to light meanwhile: the entries are durable, and nobody gets a signature
+    this.#head = this.#sign(after, growth.root);
+    this.#tree = this.#nodes.tree(after);
+    return this.#head;
+  }
+
+  /**
+   * The binary ACK for the batch whose SIGB leaf is at `first`, in the tree of `latest`, without its checkpoint.
+   * @param count messages in the batch
+   * @throws RangeError for entries that are not there; LOG_CORRUPT
+   */
+  async ack(first: number, count: number, serverTime: number): Promise<Buffer> {
+    const tree = this.#tree;
+    const proof = await this.#nodes.prove(tree, () => tree.range(first, first + count + 1));
+    return encodeAck({ first, count, serverTime, treeSize: tree.size, proof, checkpoint: Buffer.alloc(0) });
+  }
+
+  /** MTH of every maximal subtree outside [from, to) in the tree of `size`. @throws RangeError, LOG_CORRUPT */
+  rangeProof(from: number, to: number, size = this.size): Promise<Hash[]> {
+    return this.#nodes.prove(this.#treeOf(size), (tree) => tree.range(from, to));
+  }
+  /** Leaf to root. @throws RangeError, LOG_CORRUPT */
+  inclusion(index: number, size = this.size): Promise<Hash[]> {
+    return this.#nodes.prove(this.#treeOf(size), (tree) => tree.inclusion(index));
+  }
+  /** That the tree of `from` is a prefix of the tree of `to`. @throws RangeError, LOG_CORRUPT */
+  async consistency(from: number, to = this.size): Promise<Hash[]> {
+    return this.#nodes.prove(this.#treeOf(to), (tree) => tree.consistency(from));
+  }
+
+  /** Entries [from, to), each as its leaf hash says. @throws RangeError unless 0 <= from <= to <= size; LOG_CORRUPT */
+  async entries(from: number, to: number): Promise<Uint8Array[]> {
+    if (!(Number.isSafeInteger(from) && Number.isSafeInteger(to) && 0 <= from && from <= to && to <= this.size))
+      throw new RangeError(`entries ${from}..${to} of ${this.size}`);
+    return this.#entries.read(from, to);
+  }
+
+  /**
+   * Writes tiles and checkpoint for the newest head, and frees what they replace in the write-ahead log. Calls while one is at work
+   * wait for it and then publish what has come since.
+   * @throws DISK_FULL: the checkpoint before stays valid; call again later
+   * @throws LOG_FAILED, ROLLBACK, FORK: the log has stopped
+   */
+  async publish(): Promise<void> {
+    while (this.#publishing !== null) await this.#publishing.catch(() => undefined);
+    this.#check();
+    if (this.#head.size === this.publishedSize) return;
+    this.#publishing = this.#publish();
+    try {
+      await this.#publishing;
+    } finally {
+      this.#publishing = null;
+    }
+  }
+
+  async #publish(): Promise<void> {
+    const { size, root, note } = this.#head;
+    const time = this.#time;
+    try {
+      await this.#publication.publish(size, root, time, utf8(note), {
+        hashes: (level, index, width) => this.#nodes.unpublished(level, index, width),
+        entries: (from, to) => this.#entries.held(from, to),
+      });
+      this.#nodes.published(size);
+      this.#entries.published(size);
+      await this.#segments.free(size);
+    } catch (error) {
+      const failure = diskError(error, 'publishing');
+      throw failure.code === 'DISK_FULL' ? failure : this.#stop(failure);
+    }
+  }
+
+  /**
+   * Somebody shows a checkpoint that they hold. One that this log's key has signed and that the log can't have signed means that the
+   * log was set back, by a restored backup or a copied machine: then it stops. Notes of other logs and keys are ignored.
+   * @throws BAD_FRAME for what is no checkpoint; ROLLBACK, FORK: the log has stopped
+   */
+  present(note: string): void {
+    let shown: Pick<Head, 'size' | 'root'>;
+    try {
+      shown = openCheckpoint(utf8(note), this.#verifier);
+    } catch (error) {
+      const failure = ChatError.from(error);
+      if (failure.code === 'SIG_FAIL') return;
+      throw failure;
+    }
+    const { size, root } = this.#head;
+    if (shown.size > size)
+      throw this.#stop(
+        new ChatError(
+          'ROLLBACK',
+          `a client holds a checkpoint of ${shown.size} entries and the log has ${size}: it was set back`,
+        ),
+      );
+    const forked = () =>
+      new ChatError(
+        'FORK',
+        `a client holds a checkpoint of ${shown.size} entries that this log did not sign: its history was changed`,
+      );
+    if (shown.size === size) {
+      if (!equal(shown.root, root)) throw this.#stop(forked());
+      return;
+    }
+    rootAt(this.#nodes, shown.size).then(
+      (own) => void (equal(own, shown.root) || this.#stop(forked())),
+      (error: unknown) => this.#stop(diskError(error, 'comparing with a checkpoint')),
+    );
+  }
+
+  /** Publishes, and lets another process have the log. A log that has stopped is only unlocked. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.#appending?.catch(() => undefined);
+    try {
+      if (this.#stopped === null) await this.publish();
+    } finally {
+      while (this.#publishing !== null) await this.#publishing.catch(() => undefined);
+      this.#stopped ??= new ChatError('SHUTTING_DOWN', 'the log is closed');
+      await this.#segments.close();
+      for (const lock of this.#locks) lock.release();
+    }
+  }
+
+  #treeOf(size: number): Tree {
+    if (size > this.size) throw new RangeError(`a tree of ${size} in a log of ${this.size}`);
+    return size === this.size ? this.#tree : this.#nodes.tree(size);
+  }
+
+  #sign(size: number, root: Hash): Head {
+    const note = signCheckpoint({ origin: this.origin, size, root }, this.#key);
+    return { size, root, note: note.toString('utf8') };
+  }
+
+  #check(): void {
+    if (this.#stopped !== null) throw this.#stopped;
+  }
+
+  #stop(error: ChatError): ChatError {
+    if (this.#stopped !== null) return this.#stopped;
+    this.#stopped = error;
+    this.#onFatal(error);
+    return error;
+  }
+}

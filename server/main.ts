@@ -1,0 +1,176 @@
+/** `chat-server`: argv → configuration → work → exit status. The only place of the server that words an error. */
+import { readFileSync } from 'node:fs';
+import { hideBin } from 'yargs/helpers';
+import yargs from 'yargs';
+import { ChatError, CODES } from '../base/errors.ts';
+import { hardenProcess, refuseUnsafeProcess } from '../runtime/lifecycle.ts';
+import { printable } from '../runtime/printable.ts';
+import { verifyProgram } from '../verify/program.ts';
+import { askAdmin } from './admin.ts';
+import { describeServerConfig, serverConfigSchema } from '../runtime/config.ts';
+import { checkConfig, configOf, effectiveConfig, type GlobalFlags } from './configuration.ts';
+import { listUsers, migrateDatabase, databaseStatus } from './maintenance.ts';
+import { runDaemon } from './daemon.ts';
+
+hardenProcess();
+const manifest = new URL(import.meta.url.endsWith('.ts') ? '../package.json' : '../../package.json', import.meta.url);
+const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
+const out = (line: string): void => void process.stdout.write(`${line}\n`);
+process.stdout.on('error', () => process.exit(0)); // the reader has gone: chat-server user list | head
+
+/** A command without flags of its own still has the global ones. */
+const noFlags = <T>(y: T): T => y;
+
+const cli = yargs(hideBin(process.argv))
+  .scriptName('chat-server')
+  .usage('$0 <command>\n\nA chat daemon on your own certificate authority.')
+  .option('config', {
+    alias: 'c',
+    type: 'string',
+    requiresArg: true,
+    describe: 'configuration file (TOML)',
+    global: true,
+  })
+  .option('verbose', { alias: 'v', type: 'count', describe: 'log more', global: true })
+  .option('quiet', { alias: 'q', type: 'boolean', describe: 'log warnings and errors only', global: true })
+  .option('log-format', {
+    choices: ['text', 'json'] as const,
+    describe: 'form of the log on standard error',
+    global: true,
+  })
+  .command(
+    ['run', '$0'],
+    'start in the foreground',
+    (y) =>
+      y
+        .option('listen', { type: 'string', array: true, requiresArg: true, describe: 'HOST:PORT; may be repeated' })
+        .example('$0 run -c /etc/chat-server/config.toml', 'with a configuration file')
+        .example('DB_PASS_FILE=/run/secrets/db chat-server run', 'with settings from the environment'),
+    // Whatever is still open when the shutdown has had its time must not keep the process.
+    (argv) => finish(async () => process.exit(await runDaemon(configOf(argv), version))),
+  )
+  .command('config', 'check or show settings', (y) =>
+    y
+      .command('check', 'check the settings and the files they name; report every fault', noFlags, (argv) =>
+        finish(() => checkConfig(argv, out, Date.now())),
+      )
+      .command(
+        'show',
+        'print what is in force, and where each value comes from',
+        (s) => s.option('redact', { type: 'boolean', default: true, describe: 'hide where secrets are' }),
+        (argv) => finish(() => effectiveConfig(argv, argv.redact).forEach(out)),
+      )
+      .command('defaults', 'print an annotated example of the configuration file', noFlags, () =>
+        finish(() => out(describeServerConfig())),
+      )
+      .command('schema', 'print the JSON Schema of the configuration file', noFlags, () =>
+        finish(() => out(JSON.stringify(serverConfigSchema(), null, 2))),
+      )
+      .demandCommand(1, 'want check, show, defaults or schema'),
+  )
+  .command('db', 'the database and its schema', (y) =>
+    y
+      .command('init', 'make the schema in an empty database', noFlags, (argv) =>
+        finish(() => migrateDatabase(configOf(argv), 'init', out)),
+      )
+      .command(
+        'migrate',
+        'bring the schema up to date',
+        (s) => s.option('dry-run', { type: 'boolean', default: false, describe: 'only say what would be done' }),
+        (argv) =>
+          finish(() =>
+            argv.dryRun ? databaseStatus(configOf(argv), out) : migrateDatabase(configOf(argv), 'migrate', out),
+          ),
+      )
+      .command('status', 'show the version of the schema', noFlags, (argv) =>
+        finish(() => databaseStatus(configOf(argv), out)),
+      )
+      .demandCommand(1, 'want init, migrate or status'),
+  )
+  .command('user', 'accounts', (y) =>
+    y
+      .command(
+        'list',
+        'list all accounts',
+        (s) => s.option('json', { type: 'boolean', default: false, describe: 'one JSON object a line' }),
+        (argv) => finish(() => listUsers(configOf(argv), argv.json, out)),
+      )
+      .demandCommand(1, 'want list'),
+  )
+  .command(
+    'status',
+    'ask the running daemon how it is',
+    (y) => y.option('json', { type: 'boolean', default: false, describe: 'one JSON object' }),
+    (argv) => finish(() => printStatus(argv, argv.json)),
+  )
+  .command('transcript', 'the signed log', (y) =>
+    y
+      .command(
+        'verify [args..]',
+        'check a log directory (as chat-verify)',
+        (s) => s.parserConfiguration({ 'unknown-options-as-args': true }).strict(false).help(false).version(false),
+        () => {
+          const args = process.argv.slice(process.argv.indexOf('verify') + 1);
+          process.exitCode = verifyProgram(args, version, { out, err: complain });
+        },
+      )
+      .demandCommand(1, 'want verify'),
+  )
+  .strict()
+  .recommendCommands()
+  .help()
+  .alias('h', 'help')
+  .version(version)
+  .completion('completion', 'print a completion script for your shell')
+  .epilogue('Exit status: 0 done, 1 failure, 2 usage or configuration, 3 unreachable or I/O; docs/ERRORS.md has all.')
+  .wrap(110)
+  .exitProcess(false)
+  .fail((message: string | null, error: unknown) => {
+    // yargs brings usage faults as a message, and whatever a handler threw as an error. Thrown, for else it would go on and run.
+    throw message === null || error instanceof ChatError ? error : new ChatError('USAGE', lowerFirst(message));
+  });
+
+try {
+  refuseUnsafeProcess(process.env, process.execArgv);
+  await cli.parseAsync();
+} catch (error) {
+  fail(error);
+}
+
+/** Runs a command; what it throws becomes one line and an exit status. */
+async function finish(work: () => Promise<number | void> | number | void): Promise<void> {
+  try {
+    const status = await work();
+    if (typeof status === 'number') process.exitCode = status;
+  } catch (error) {
+    fail(error);
+  }
+}
+
+async function printStatus(flags: GlobalFlags, asJson: boolean): Promise<void> {
+  const status = (await askAdmin(configOf(flags).values.admin.socket, 'status')) as Record<string, unknown>;
+  if (asJson) return out(JSON.stringify({ v: 1, type: 'status', ...status }));
+  for (const [key, value] of Object.entries(status)) out(`${key.padEnd(20)} ${printable(String(value))}`);
+}
+
+function fail(error: unknown): void {
+  if (process.exitCode !== undefined && process.exitCode !== 0) return;
+  const failure = ChatError.from(error);
+  process.exitCode = CODES[failure.code].exit;
+  const sub = failure.sub === undefined ? '' : `/${failure.sub}`;
+  complain(`chat-server: ${failure.message} [${failure.code}${sub}]`);
+  if (CODES[failure.code].blame === 'us' && failure.cause instanceof Error) complain(failure.cause.stack ?? '');
+}
+
+function complain(line: string): void {
+  process.stderr.write(
+    `${line
+      .split('\n')
+      .map((part) => printable(part))
+      .join('\n')}\n`,
+  );
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}

@@ -1,0 +1,242 @@
+/**
+ * What is on its way to one connected device. Live while the device keeps up: what is committed leaves at once. Otherwise it is
+ * behind: nothing is buffered here, the queue in the store is read again as acknowledgements make room. So a slow reader costs at
+ * most IN_FLIGHT_ITEMS and IN_FLIGHT_BYTES (and one message), and nothing is sent twice on one connection.
+ */
+import type { Hash } from '../base/bytes.ts';
+import type { Delivered, Hidden, Reply } from '../protocol/messages.ts';
+import type { QueuedReceipt, QueueItem } from '../store/store.ts';
+import type { BatchEvidence } from './sequencer.ts';
+
+/** Sent and not yet acknowledged by the device. Once full, half of it must be acknowledged before more is read. */
+const IN_FLIGHT_ITEMS = 2048;
+const IN_FLIGHT_BYTES = 4 * 1024 * 1024;
+/** One page of the queue. */
+const PAGE_ITEMS = 256;
+const PAGE_BYTES = 512 * 1024;
+/** Whole messages in one frame, unless the first alone is larger: the evidence of all others of the batch fits beside them. */
+const FRAME_BYTES = 512 * 1024;
+/** Around the parts of a message, and around each part. */
+const MESSAGE_OVERHEAD_BYTES = 320;
+const PART_OVERHEAD_BYTES = 5;
+
+/** A message of a batch, as far as one device may see it. */
+export interface OutgoingItem {
+  readonly cursor: number;
+  readonly seq: number;
+  /** place of the message in its batch, 0-based */
+  readonly position: number;
+  readonly statement: Uint8Array;
+  readonly parts: readonly Uint8Array[];
+}
+
+export interface OutletSource {
+  /** of the log: what waits from another one cannot be proven here, and stays where it is */
+  readonly origin: string;
+  backlog(after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
+  evidence(batchFirstIndex: number): Promise<BatchEvidence>;
+}
+
+export class Outlet {
+  readonly #send: (frame: Reply) => void;
+  readonly #source: OutletSource;
+  readonly #onFailure: (error: unknown) => void;
+  /** cursor → bytes of parts */
+  readonly #inFlight = new Map<number, number>();
+  #inFlightBytes = 0;
+  #isFull = false;
+  /**
+   * Everything up to here was sent. Only pages move it, for they have no gaps; live messages come in the order in which their commits
+   * end, and that is not always the order of their cursors.
+   */
+  #after = 0;
+  #isBehind = true;
+  #isReading = false;
+  /** Something was committed while a page was read. */
+  #missed = false;
+  /** Acknowledged while a page was read, which may still have them. */
+  readonly #gone = new Set<number>();
+  #checkpointSize = -1;
+  #isClosed = false;
+
+  /** Starts behind: the first pump() reads what waited while the device was away. */
+  constructor(send: (frame: Reply) => void, source: OutletSource, onFailure: (error: unknown) => void) {
+    this.#send = send;
+    this.#source = source;
+    this.#onFailure = onFailure;
+  }
+
+  /** Whether messages wait in the store for the device to catch up. */
+  get isBehind(): boolean {
+    return this.#isBehind;
+  }
+
+  /** The checkpoint that an ACK of this size refers to, unless it was the last one sent on this connection. */
+  checkpoint(checkpoint: { readonly size: number; readonly note: string }): void {
+    if (this.#checkpointSize === checkpoint.size) return;
+    this.#checkpointSize = checkpoint.size;
+    this.#send({ type: 'checkpoint', note: checkpoint.note });
+  }
+
+  /** Messages of one batch that were just committed for this device. */
+  offer(evidence: BatchEvidence, items: readonly OutgoingItem[]): void {
+    const fresh = items.filter(({ cursor }) => cursor > this.#after); // a page may have been faster
+    if (fresh.length === 0) return;
+    if (this.#isBehind || !this.#hasRoomFor(fresh)) return this.#fallBehind();
+    this.#deliver(evidence, fresh);
+  }
+
+  offerReceipt(receipt: QueuedReceipt): void {
+    if (receipt.cursor <= this.#after) return;
+    if (this.#isBehind || this.#isFull) return this.#fallBehind();
+    this.#deliverReceipt(receipt);
+  }
+
+  /** Those of these cursors that were sent and are not acknowledged yet. */
+  known(cursors: readonly number[]): number[] {
+    return cursors.filter((cursor) => this.#inFlight.has(cursor));
+  }
+
+  /** The store has deleted these rows: their room is free. */
+  acknowledged(cursors: readonly number[]): void {
+    for (const cursor of cursors) {
+      this.#inFlightBytes -= this.#inFlight.get(cursor) ?? 0;
+      this.#inFlight.delete(cursor);
+      if (this.#isReading) this.#gone.add(cursor);
+    }
+    if (this.#inFlight.size <= IN_FLIGHT_ITEMS / 2 && this.#inFlightBytes <= IN_FLIGHT_BYTES / 2) this.#isFull = false;
+    void this.pump();
+  }
+
+  /** Reads the queue until the device has caught up or its line is full. Never rejects. */
+  async pump(): Promise<void> {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    try {
+      while (this.#isBehind && !this.#isFull && !this.#isClosed) {
+        this.#missed = false;
+        this.#gone.clear();
+        const page = await this.#source.backlog(this.#after, PAGE_ITEMS, PAGE_BYTES);
+        const { fitting, last } = this.#fitting(page);
+        await this.#deliverPage(fitting);
+        if (last !== null) this.#after = last;
+        else if (!this.#missed) this.#isBehind = false;
+      }
+    } catch (error) {
+      this.#isClosed = true;
+      this.#onFailure(error);
+    } finally {
+      this.#isReading = false;
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  #fallBehind(): void {
+    this.#isBehind = true;
+    this.#missed = true;
+    void this.pump();
+  }
+
+  #hasRoomFor(items: readonly OutgoingItem[]): boolean {
+    if (this.#isFull || this.#inFlight.size + items.length > IN_FLIGHT_ITEMS) return false;
+    const bytes = items.reduce((sum, { parts }) => sum + byteCount(parts), 0);
+    return this.#inFlight.size === 0 || this.#inFlightBytes + bytes <= IN_FLIGHT_BYTES;
+  }
+
+  /** The beginning of a page as far as it fits, without what is on its way already; and the cursor up to which that goes. */
+  #fitting(page: readonly QueueItem[]): { fitting: QueueItem[]; last: number | null } {
+    const fitting: QueueItem[] = [];
+    let [items, bytes] = [this.#inFlight.size, this.#inFlightBytes];
+    let last: number | null = null;
+    for (const item of page) {
+      if (items >= IN_FLIGHT_ITEMS || bytes >= IN_FLIGHT_BYTES) break;
+      last = item.cursor;
+      if (this.#inFlight.has(item.cursor) || this.#gone.has(item.cursor)) continue;
+      if (item.kind === 'message' && item.origin !== this.#source.origin) continue;
+      fitting.push(item);
+      items++;
+      if (item.kind === 'message') bytes += byteCount(item.parts);
+    }
+    return { fitting, last };
+  }
+
+  async #deliverPage(page: readonly QueueItem[]): Promise<void> {
+    let at = 0;
+    while (at < page.length && !this.#isClosed) {
+      const item = page[at]!;
+      if (item.kind === 'receipt') {
+        this.#deliverReceipt(item);
+        at++;
+        continue;
+      }
+      const items: OutgoingItem[] = [];
+      for (
+        let next = page[at];
+        next?.kind === 'message' && next.batchFirstIndex === item.batchFirstIndex;
+        next = page[++at]
+      )
+        items.push({ ...next, position: next.index - next.batchFirstIndex - 1 });
+      const evidence = await this.#source.evidence(item.batchFirstIndex);
+      if (!this.#isClosed) this.#deliver(evidence, items);
+    }
+  }
+
+  #deliver(evidence: BatchEvidence, items: readonly OutgoingItem[]): void {
+    for (const frame of framesOf(items)) {
+      const seen = new Map(frame.map((item) => [item.position, item]));
+      this.checkpoint(evidence.checkpoint);
+      this.#send({
+        type: 'msg_deliver',
+        algorithm: evidence.algorithm,
+        signature: evidence.signature,
+        batch: evidence.batch,
+        ack: evidence.ack,
+        items: evidence.hashes.map((hashes, position) => deliveryItem(seen.get(position), hashes)),
+      });
+      for (const item of frame) this.#onLine(item.cursor, byteCount(item.parts));
+    }
+  }
+
+  #deliverReceipt(receipt: Omit<QueuedReceipt, 'deviceId'>): void {
+    const { cursor, conversation, message, status, by, at } = receipt;
+    this.#send({ type: 'msg_receipt', cursor, conversation, message, status, by, at });
+    this.#onLine(cursor, 0);
+  }
+
+  #onLine(cursor: number, bytes: number): void {
+    this.#inFlight.set(cursor, bytes);
+    this.#inFlightBytes += bytes;
+    if (this.#inFlight.size >= IN_FLIGHT_ITEMS || this.#inFlightBytes >= IN_FLIGHT_BYTES) this.#isFull = true;
+  }
+}
+
+const byteCount = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0);
+
+/** Messages of one batch, cut into what one frame may carry. */
+function framesOf(items: readonly OutgoingItem[]): OutgoingItem[][] {
+  const frames: OutgoingItem[][] = [];
+  let room = 0;
+  for (const item of items) {
+    const bytes = MESSAGE_OVERHEAD_BYTES + item.parts.length * PART_OVERHEAD_BYTES + byteCount(item.parts);
+    const frame = frames.at(-1);
+    if (frame !== undefined && bytes <= room) {
+      frame.push(item);
+      room -= bytes;
+    } else {
+      frames.push([item]);
+      room = FRAME_BYTES - bytes;
+    }
+  }
+  return frames;
+}
+
+function deliveryItem(
+  item: OutgoingItem | undefined,
+  hashes: { readonly statementHash: Hash; readonly leafHash: Hash },
+): Delivered | Hidden {
+  if (item === undefined) return { statement_hash: hashes.statementHash, leaf_hash: hashes.leafHash };
+  return { cursor: item.cursor, seq: item.seq, statement: item.statement, parts: [...item.parts] };
+}

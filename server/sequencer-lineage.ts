@@ -1,0 +1,105 @@
+/**
+ * What the sequencer knows of each sender's counters and links: a cache in front of the store that is ahead of it by the batches on
+ * their way. Senders with such batches are never dropped from it.
+ */
+import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import type { Store } from '../store/store.ts';
+import type { Batch, LineageChange, LineageState, SessionLineage } from '../transcript/lineage.ts';
+
+/** Sessions and conversations over all senders, about 300 bytes each. */
+const MAX_ITEMS = 100_000;
+
+export class LineageCache {
+  readonly #store: Store;
+  /** The one used last stands last. */
+  readonly #senders = new Map<string, SenderLineage>();
+  #items = 0;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** Everything that judging this batch needs. Batches of one sender must come one after another. */
+  async load({ bs, messages }: Batch): Promise<SenderLineage> {
+    const key = hex(bs.sender);
+    const sender = this.#senders.get(key) ?? new SenderLineage();
+    const before = this.#senders.has(key) ? sender.items : 0;
+    this.#senders.delete(key);
+    this.#senders.set(key, sender);
+    await sender.load(this.#store, bs.sender, bs.session, messages);
+    if (this.holds(bs.sender, sender)) this.#items += sender.items - before;
+    this.#evict(sender);
+    return sender;
+  }
+
+  /** False: it was dropped since it was loaded, and must not be judged by. */
+  holds(fingerprint: Fingerprint, sender: SenderLineage): boolean {
+    return this.#senders.get(hex(fingerprint)) === sender;
+  }
+
+  /** Forgets everything: what was on its way has been refused, or is in the store. */
+  clear(): void {
+    this.#senders.clear();
+    this.#items = 0;
+  }
+
+  #evict(inUse: SenderLineage): void {
+    for (const [key, sender] of this.#senders) {
+      if (this.#items <= MAX_ITEMS) return;
+      if (sender === inUse || sender.onTheirWay > 0) continue;
+      this.#senders.delete(key);
+      this.#items -= sender.items;
+    }
+  }
+}
+
+/** One sender. `null`: the store was asked and knows nothing. */
+export class SenderLineage implements LineageState {
+  /** Batches that were admitted and are not committed yet. */
+  onTheirWay = 0;
+  readonly #sessions = new Map<string, SessionLineage | null>();
+  readonly #counters = new Map<string, number>();
+  readonly #leaves = new Map<string, Hash | null>();
+
+  get items(): number {
+    return this.#sessions.size + this.#counters.size + this.#leaves.size;
+  }
+
+  session(_sender: Fingerprint, session: SessionId): SessionLineage | undefined {
+    return this.#sessions.get(hex(session)) ?? undefined;
+  }
+  convCtr(_sender: Fingerprint, session: SessionId, conversation: ConversationId): number | undefined {
+    return this.#counters.get(hex(session) + hex(conversation)) || undefined;
+  }
+  lastLeaf(_sender: Fingerprint, conversation: ConversationId): Hash | undefined {
+    return this.#leaves.get(hex(conversation)) ?? undefined;
+  }
+
+  async load(store: Store, sender: Fingerprint, session: SessionId, messages: Batch['messages']): Promise<void> {
+    const sessionKey = hex(session);
+    if (!this.#sessions.has(sessionKey)) {
+      const { lastCtr, lastBatchHash } = await store.sessionLineage(sender, session);
+      this.#sessions.set(sessionKey, lastCtr === 0 ? null : { lastCtr, lastBatch: lastBatchHash });
+    }
+    for (const { ms } of messages) {
+      const key = hex(ms.conversation);
+      if (this.#leaves.has(key) && this.#counters.has(sessionKey + key)) continue;
+      const { convCtr, lastStatementHash } = await store.conversationLineage(sender, session, ms.conversation);
+      if (!this.#counters.has(sessionKey + key)) this.#counters.set(sessionKey + key, convCtr);
+      // The link goes over all sessions: it may be known from another one, and be ahead of the store.
+      if (!this.#leaves.has(key))
+        this.#leaves.set(key, lastStatementHash.some((byte) => byte !== 0) ? lastStatementHash : null);
+    }
+  }
+
+  /** Takes over an admitted batch. */
+  apply({ session, lastCtr, lastBatch, conversations }: LineageChange): void {
+    this.onTheirWay++;
+    const sessionKey = hex(session);
+    this.#sessions.set(sessionKey, { lastCtr, lastBatch });
+    for (const { conversation, convCtr, lastLeaf } of conversations) {
+      this.#counters.set(sessionKey + hex(conversation), convCtr);
+      this.#leaves.set(hex(conversation), lastLeaf);
+    }
+  }
+}

@@ -1,0 +1,247 @@
+/**
+ * Group commit: the only writer of the log, and of messages into the store. What arrives while one window is being written leaves
+ * together in the next: no timer, quick when idle, wide when busy. A window goes to the log and to the store at the same time, and is
+ * acknowledged when both have it. Order: statements, signature, lineage (each sender's batches one after another) → room → log and
+ * store → acknowledgement. A crash in between is mended by recover() and by the senders, who repeat what was not acknowledged.
+ */
+import { equal, hex, type Hash } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { CONTEXT, verifyAsync } from '../base/signature.ts';
+import type { StoredBatch } from '../store/store.ts';
+import { decodeLeaf } from '../transcript/leaf.ts';
+import { decodeBatch, judge, type Batch } from '../transcript/lineage.ts';
+import { leafHash } from '../transcript/merkle.ts';
+import { audienceOf, decodeBs, isCiphertextOf } from '../transcript/statement.ts';
+import { Committer, LEAF_HEADER_BYTES, MAX_WINDOW_ENTRIES, unavailable, type CommitterOptions } from './committer.ts';
+import { LineageCache } from './sequencer-lineage.ts';
+import { replay } from './sequencer-replay.ts';
+import { messageRecords, type Accepted, type BatchEvidence, type Submission } from './submission.ts';
+
+export type { Accepted, BatchEvidence, Submission };
+export type SequencerOptions = CommitterOptions;
+
+/** Parts and statements of batches that are not answered yet, over all senders. */
+const MAX_WAITING_BYTES = 256 * 1024 * 1024;
+/** What a refused sender is told to wait. */
+const RETRY_AFTER_MS = 1000;
+
+export class Sequencer {
+  readonly #o: SequencerOptions;
+  readonly #audience: Hash;
+  readonly #lineage: LineageCache;
+  readonly #committer: Committer;
+  /** Sender → the end of the line of its batches that wait for admission. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #active = new Set<Promise<Accepted>>();
+  #waitingBytes = 0;
+  #isDraining = false;
+
+  constructor(options: SequencerOptions) {
+    this.#o = options;
+    this.#audience = audienceOf(options.transcript.origin);
+    this.#lineage = new LineageCache(options.store);
+    this.#committer = new Committer(options, () => this.#lineage.clear());
+  }
+
+  /**
+   * Brings log and store to the same size; to be called once, before anything else.
+   * @throws ROLLBACK if the store knows more than one window that the log lacks; STORE_FAILED; as TranscriptLog.append()
+   */
+  async recover(): Promise<void> {
+    const { transcript, store, log } = this.#o;
+    const { origin, size } = transcript;
+    const stored = await store.logSize(origin);
+    if (stored > size) {
+      // The log is at most one window behind, and that one was not acknowledged.
+      if (size === 0 || stored - size > MAX_WINDOW_ENTRIES)
+        throw new ChatError(
+          'ROLLBACK',
+          `the database has ${stored} entries of log ${origin} and the log only ${size}; restore the log's folder`,
+        );
+      await store.rewind(origin, size);
+      log.warn('store.recovered', { size, count: stored - size });
+    }
+    await transcript.certify();
+    await replay(transcript, store, Math.min(stored, size));
+    if (stored < size) log.warn('store.recovered', { size, count: size - stored });
+  }
+
+  /**
+   * Admits a batch, has it logged and stored. Resolves when both are durable. Batches of one sender are admitted in the order of the
+   * calls. Everything that is refused leaves no trace.
+   * @throws BAD_FRAME for a malformed statement; SIG_FAIL/sender, /ciphertext or /batch; LINEAGE with the finding as `sub`;
+   *   COUNTER_GAP; COUNTER_REUSED; TOO_LARGE; UNAVAILABLE or DISK_FULL with retryAfterMs; SHUTTING_DOWN; LOG_FAILED, ROLLBACK, FORK
+   */
+  async submit(submission: Submission): Promise<Accepted> {
+    const work = this.#submit(submission);
+    this.#active.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#active.delete(work);
+    }
+  }
+
+  async #submit(submission: Submission): Promise<Accepted> {
+    if (this.#isDraining) throw new ChatError('SHUTTING_DOWN', 'the server is ending');
+    this.#committer.check();
+    const { device, messages } = submission;
+    const bytes = bytesOf(submission);
+    if (this.#waitingBytes + bytes > MAX_WAITING_BYTES) throw unavailable('too many messages wait', 200);
+    const batch = decodeBatch(
+      submission.batch,
+      messages.map(({ statement }) => statement),
+    );
+    if (!equal(batch.bs.sender, device.fingerprint))
+      throw new ChatError('SIG_FAIL', 'the batch names another certificate than the connection', { sub: 'sender' });
+
+    this.#waitingBytes += bytes;
+    try {
+      const isSigned = this.#verify(submission, submission.batch, batch.messages);
+      isSigned.catch(() => undefined); // it is awaited only when its turn comes
+      const answer = await this.#inTurn(hex(device.fingerprint), async () => {
+        await isSigned;
+        return this.#admit(submission, batch);
+      });
+      return await answer();
+    } catch (error) {
+      const failure = ChatError.from(error);
+      throw failure.code === 'STORE_FAILED' ? unavailable('the database did not answer', RETRY_AFTER_MS, error) : error;
+    } finally {
+      this.#waitingBytes -= bytes;
+    }
+  }
+
+  /** Whether a batch with these counters was taken before: it gets its answer again, whatever has changed since. */
+  async isKnown(device: Submission['device']['fingerprint'], bs: Uint8Array): Promise<boolean> {
+    const { session, firstCtr } = decodeBs(bs);
+    return (
+      this.#committer.has(device, session, firstCtr) ||
+      (await this.#o.store.findBatch(device, session, firstCtr)) !== null
+    );
+  }
+
+  /** Of a batch in the log. @throws NOT_FOUND if none begins there; LOG_CORRUPT */
+  async evidence(firstIndex: number): Promise<BatchEvidence> {
+    // The store may be ahead of the log by the window that is being written.
+    while (firstIndex >= this.#o.transcript.size && this.#committer.appending) await this.#committer.appending;
+    const { transcript } = this.#o;
+    const absent = () => new ChatError('NOT_FOUND', `no batch begins at entry ${firstIndex}`);
+    if (firstIndex >= transcript.size) throw absent();
+    const [first] = await transcript.entries(firstIndex, firstIndex + 1);
+    const leaf = decodeLeaf(first!);
+    if (leaf.type !== 'sigb') throw absent();
+    const count = Buffer.from(leaf.bs).readUInt32BE(64);
+    const entries = await transcript.entries(firstIndex + 1, firstIndex + 1 + count);
+    const hashes = entries.map((entry) => ({
+      statementHash: leafHash(entry.subarray(LEAF_HEADER_BYTES)),
+      leafHash: leafHash(entry),
+    }));
+    const { latest } = transcript;
+    const ack = await transcript.ack(firstIndex, count, leaf.serverTime);
+    return { algorithm: leaf.algorithm, signature: leaf.signature, batch: leaf.bs, ack, checkpoint: latest, hashes };
+  }
+
+  /** Refuses what is new, and resolves when everything before is answered. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    this.#committer.end();
+    await Promise.allSettled([...this.#active]);
+  }
+
+  async #verify({ device, algorithm, signature, messages }: Submission, batch: Uint8Array, ms: Batch['messages']) {
+    for (const [i, { parts }] of messages.entries())
+      if (!isCiphertextOf(ms[i]!.ms, parts))
+        throw new ChatError('SIG_FAIL', 'the statement is not about these parts', {
+          sub: 'ciphertext',
+          field: `msg_send.messages[${i}].parts`,
+        });
+    if (!(await verifyAsync(device.publicKey, algorithm, CONTEXT.senderBatch, batch, signature)))
+      throw new ChatError('SIG_FAIL', 'the certificate did not sign this batch', { sub: 'batch' });
+  }
+
+  /** Runs `work` after those of the same sender that came before. */
+  async #inTurn<T>(sender: string, work: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(sender) ?? Promise.resolve()).then(work, work);
+    this.#turns.set(sender, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(sender) === turn) this.#turns.delete(sender);
+    }
+  }
+
+  /** Judges a batch whose turn has come. Answers how its result is to be had, for the next batch need not wait for that. */
+  async #admit(submission: Submission, batch: Batch): Promise<() => Promise<Accepted>> {
+    const { bs } = batch;
+    const needsCertificate = await this.#committer.needsCertificate(submission.device);
+    for (;;) {
+      const sender = await this.#lineage.load(batch);
+      this.#committer.check();
+      if (!this.#lineage.holds(bs.sender, sender)) continue;
+      // From here to the queue nothing waits: what is judged is what is applied.
+      const { findings, change } = judge(batch, this.#audience, sender);
+      const fault = findings.find(({ code }) => code.startsWith('E_'));
+      if (fault === undefined) {
+        sender.apply(change);
+        const accepted = this.#committer.commit({ submission, batch, sender, needsCertificate });
+        return () => accepted;
+      }
+      const { code, position, message } = fault;
+      if (position === 0 && code === 'E_CTR_REGRESS') return this.#repeat(submission, batch);
+      if (position === 0 && code === 'E_CTR_GAP')
+        throw new ChatError('COUNTER_GAP', message, { field: 'msg_send.batch' });
+      const field = position === 0 ? 'msg_send.batch' : `msg_send.messages[${position - 1}].statement`;
+      throw new ChatError('LINEAGE', message, { sub: code.toLowerCase(), field });
+    }
+  }
+
+  /** Counters that were used before: the same batch gets the same answer, another one is refused. */
+  async #repeat(submission: Submission, batch: Batch): Promise<() => Promise<Accepted>> {
+    const { sender, session, firstCtr } = batch.bs;
+    const reused = () =>
+      new ChatError('COUNTER_REUSED', `session counter ${firstCtr} was used for another batch`, {
+        field: 'msg_send.batch',
+      });
+    const ticket = this.#committer.find(batch);
+    if (ticket) {
+      if (!equal(ticket.batch.leaf, batch.leaf)) throw reused();
+      return async () => {
+        const accepted = await ticket.accepted;
+        return { ...accepted, messages: accepted.messages.map((m) => ({ ...m, cursors: [] })), repeated: true };
+      };
+    }
+    const stored = await this.#o.store.findBatch(sender, session, firstCtr);
+    if (stored === null || stored.origin !== this.#o.transcript.origin || !equal(stored.batchHash, batch.leaf))
+      throw reused();
+    return () => this.#again(submission, batch, stored);
+  }
+
+  async #again(submission: Submission, batch: Batch, stored: StoredBatch): Promise<Accepted> {
+    const { store, transcript, log } = this.#o;
+    const { firstIndex, serverTime } = stored;
+    // What the log brought back after a crash has no contents yet; they are in this repetition.
+    const bare = stored.messages.flatMap(({ hasContent }, i) => (hasContent ? [] : [i]));
+    const records = messageRecords(submission, batch, firstIndex);
+    const lacking = bare.map((i) => records[i]!);
+    const completed = lacking.length > 0 ? await store.complete(transcript.origin, lacking) : [];
+    const cursors = new Map(bare.map((i, at) => [i, completed[at]!.cursors]));
+    log.debug('message.duplicate', { index: firstIndex, count: stored.count });
+    const evidence = await this.evidence(firstIndex);
+    const messages = stored.messages.map(({ index, seq, statementHash }, i) => ({
+      ...submission.messages[i]!,
+      index,
+      seq,
+      cursors: cursors.get(i) ?? [],
+      statementHash,
+      leafHash: evidence.hashes[i]!.leafHash,
+    }));
+    return { firstIndex, serverTime, evidence, messages, repeated: bare.length === 0 };
+  }
+}
+
+const bytesOf = ({ messages, batch, signature }: Submission): number =>
+  messages.reduce(
+    (sum, { statement, parts }) => sum + statement.length + parts.reduce((all, part) => all + part.length, 0),
+    batch.length + signature.length,
+  );

@@ -1,0 +1,219 @@
+/**
+ * One connection from its first frame to its end: which requests are allowed when, in what order they are carried out, and what each
+ * failure is answered with. Requests of one connection are carried out one after another; only the wait for a commit is shared, so
+ * that a sender may have several batches on their way. Who sends faster than he is served, or asks and does not read, is not read from
+ * any more until that is over.
+ */
+import { hex } from '../base/bytes.ts';
+import { ChatError, CODES } from '../base/errors.ts';
+import type { Reply, Request } from '../protocol/messages.ts';
+import type { ServerLink } from '../runtime/link.ts';
+import { errorFields, type Log } from '../runtime/log.ts';
+import type { Store } from '../store/store.ts';
+import type { AccountSession } from './accounts.ts';
+import type { Hub, Member } from './hub.ts';
+import type { RateLimit } from './rate-limit.ts';
+import { splitChain } from './chain-bytes.ts';
+import { unavailable } from './committer.ts';
+import type { TranscriptLog } from './log/log.ts';
+
+/** Requests of one connection that are not answered yet, in number and bytes, before it is paused. */
+const MAX_WAITING = 64;
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** What the peer has not taken yet, before it is paused; more than deliveries alone ever come to (outlet.ts). */
+const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
+/** Whoever takes nothing for so long is cut. */
+const STALL_MS = 60_000;
+/** What a peer is told to wait when the database does not answer. */
+const RETRY_AFTER_MS = 1000;
+/** Of everything but messages and their acknowledgements, which have limits of their own: for each certificate. */
+export const REQUESTS_PER_MINUTE = 6000;
+
+export interface SessionOptions {
+  readonly link: ServerLink;
+  readonly account: AccountSession;
+  readonly hub: Hub;
+  readonly store: Store;
+  readonly transcript: TranscriptLog;
+  /** messages, by user */
+  readonly sends: RateLimit;
+  /** all other requests, by certificate */
+  readonly requests: RateLimit;
+  readonly log: Log;
+  readonly now: () => number;
+  readonly stallMs?: number;
+}
+
+/** Serves a link until it closes. Resolves then; never rejects. */
+export async function serve(options: SessionOptions): Promise<void> {
+  const { link, hub, log, stallMs = STALL_MS } = options;
+  const session = new Session(options);
+  let [waiting, waitingBytes, isPaused] = [0, 0, false];
+  let stall: NodeJS.Timeout | undefined;
+  let turn: Promise<unknown> = Promise.resolve();
+
+  const regulate = (): void => {
+    const isUnread = link.queuedBytes > MAX_UNREAD_BYTES;
+    const isFull = isUnread || waiting >= MAX_WAITING || waitingBytes >= MAX_WAITING_BYTES;
+    if (isUnread) stall ??= setTimeout(() => link.close('QUOTA'), stallMs).unref();
+    else stall = void clearTimeout(stall);
+    if (isFull === isPaused) return;
+    isPaused = isFull;
+    if (isFull) link.pause();
+    else link.resume();
+  };
+  link.onDrain(regulate);
+  link.onFrame((frame) => {
+    const bytes = byteCount(frame);
+    waiting++;
+    waitingBytes += bytes;
+    const taken = turn.then(() => session.take(frame));
+    turn = taken;
+    void taken
+      .then(({ answered }) => answered)
+      .then(() => {
+        waiting--;
+        waitingBytes -= bytes;
+        regulate();
+      });
+    regulate();
+  });
+  const { code } = await link.closed;
+  await turn;
+  clearTimeout(stall);
+  if (session.member) hub.leave(session.member);
+  log.info('session.closed', code === null ? {} : { code });
+}
+
+/** Only what can be large counts. */
+const byteCount = (frame: Request): number =>
+  frame.type === 'msg_send'
+    ? frame.messages.reduce((sum, { parts }) => sum + 248 + parts.reduce((all, part) => all + part.length, 0), 0)
+    : 0;
+
+/** Settles, and never rejects, when the request has its reply; the next one need not wait for that. */
+interface Taken {
+  readonly answered: Promise<void>;
+}
+const ANSWERED: Taken = { answered: Promise.resolve() };
+
+class Session {
+  readonly #o: SessionOptions;
+  member: Member | null = null;
+
+  constructor(options: SessionOptions) {
+    this.#o = options;
+  }
+
+  /** Never rejects. */
+  async take(frame: Request): Promise<Taken> {
+    try {
+      if (frame.type === 'msg_send') return await this.#send(frame);
+      await this.#dispatch(frame);
+    } catch (error) {
+      this.#refuse('id' in frame ? frame.id : undefined, error);
+    }
+    return ANSWERED;
+  }
+
+  /** Batches are admitted in the order in which they came, so that their counters fit; the commit is not waited for. */
+  async #send(frame: Request<'msg_send'>): Promise<Taken> {
+    const { hub, sends } = this.#o;
+    const member = this.#loggedIn();
+    sends.take(`user:${member.user.id}`, frame.messages.length);
+    const submission = await hub.admit(member, frame);
+    return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
+  }
+
+  async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<void> {
+    const { link, account, hub, store, transcript, requests, now } = this.#o;
+    if (frame.type !== 'msg_received') requests.take(hex(link.peerChain[0].fingerprint), 1);
+    switch (frame.type) {
+      case 'register':
+        await account.register(frame);
+        return link.send({ type: 'ok', id: frame.id });
+      case 'login':
+        return link.send(await account.login(frame));
+      case 'login_proof':
+      case 'resume': {
+        const login = frame.type === 'resume' ? await account.resume(frame) : await account.prove(frame);
+        // Only now: looking it up costs reads, and what it finds may end this process.
+        if (frame.checkpoint !== undefined) transcript.present(frame.checkpoint);
+        this.member = hub.join(login.user, login.device, login.isNewDevice, link);
+        link.send(login.reply);
+        return;
+      }
+      case 'conversation_open':
+        return link.send(conversationReply(frame.id, await hub.openConversation(this.#loggedIn(), frame.peer)));
+      case 'conversation_get': {
+        const conversation = await hub.conversation(this.#loggedIn(), frame.conversation, true);
+        return link.send(conversationReply(frame.id, conversation));
+      }
+      case 'certificate_get': {
+        this.#loggedIn();
+        const device = await store.deviceByFingerprint(
+          frame.fingerprint as Parameters<Store['deviceByFingerprint']>[0],
+        );
+        if (device === null)
+          throw new ChatError('NOT_FOUND', 'no such certificate', { field: 'certificate_get.fingerprint' });
+        return link.send({ type: 'certificate', id: frame.id, chain: splitChain(device.chain) });
+      }
+      case 'presence_watch':
+        return link.send({ type: 'presence', id: frame.id, ...(await hub.watch(this.#loggedIn(), frame.username)) });
+      case 'msg_received':
+        return await hub.received(this.#loggedIn(), frame.cursors);
+      case 'log_consistency': {
+        this.#loggedIn();
+        if (frame.from > frame.to || frame.to > transcript.latest.size)
+          throw new ChatError('BAD_FRAME', 'no such range of sizes', { field: 'log_consistency.to' });
+        return link.send({
+          type: 'log_consistency',
+          id: frame.id,
+          hashes: await transcript.consistency(frame.from, frame.to),
+        });
+      }
+      case 'ping':
+        return link.send({ type: 'pong', id: frame.id, server_time: now() });
+      case 'bye':
+        return link.close();
+    }
+  }
+
+  #loggedIn(): Member {
+    if (this.member === null) throw new ChatError('NOT_LOGGED_IN', 'log in first');
+    return this.member;
+  }
+
+  #refuse(id: number | undefined, error: unknown): void {
+    const { link, log } = this.#o;
+    const failure = ChatError.from(error);
+    const { blame } = CODES[failure.code];
+    const line = blame === 'us' ? log.error : blame === 'world' ? log.warn : log.debug;
+    line('request.refused', errorFields(failure));
+    // That it is the database is for the operator. The peer may repeat, and must not take it for a failure of its own store.
+    const { code, sub, field, retryAfterMs } =
+      failure.code === 'STORE_FAILED' ? unavailable('the database did not answer', RETRY_AFTER_MS) : failure;
+    const reply: Reply<'error'> = {
+      type: 'error',
+      ...(id === undefined ? {} : { id }),
+      code,
+      ...(sub === undefined ? {} : { sub }),
+      ...(field === undefined ? {} : { field }),
+      ...(retryAfterMs === undefined ? {} : { retry_after_ms: retryAfterMs }),
+    };
+    link.send(reply);
+  }
+}
+
+function conversationReply(id: number, conversation: Awaited<ReturnType<Hub['conversation']>>): Reply<'conversation'> {
+  return {
+    type: 'conversation',
+    id,
+    conversation: conversation.id,
+    epoch: conversation.epoch,
+    members: conversation.members.map(({ username, devices }) => ({
+      username,
+      devices: devices.map((device) => device.fingerprint),
+    })),
+  };
+}

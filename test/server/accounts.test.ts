@@ -1,0 +1,452 @@
+import { createHash, randomBytes } from 'node:crypto';
+import t from 'tap';
+import type { Code } from '../../base/errors.ts';
+import { Secret } from '../../base/secret.ts';
+import { loginBinding } from '../../protocol/key-schedule.ts';
+import { replies, requests, type Reply, type Request } from '../../protocol/messages.ts';
+import { authMessage, checkServerSignature, clientProof, verifierOf } from '../../protocol/scram.ts';
+import { Accounts, type AccountOptions, type AccountSession, type LoggedIn } from '../../server/accounts.ts';
+import { Tokens } from '../../server/tokens.ts';
+import { migrateStore, openStore } from '../../store/open.ts';
+import type { Store, User } from '../../store/store.ts';
+import { parsePem } from '../../x509/certificate.ts';
+import type { Chain } from '../../runtime/tls.ts';
+import { ca, memoryLog } from '../support/pair.ts';
+import { authority, type Authority, type CertOptions, type Issued } from '../support/pki.ts';
+
+const KDF = 'argon2id$m=65536,t=3,p=1';
+const START = Date.now();
+const LOG = { statement: 'chatlog/v1 key', algorithm: 1, signature: Buffer.alloc(64) };
+
+/** What Argon2id would make of a password, without the quarter of a second. */
+const salted = (password: string): Secret => new Secret(createHash('sha256').update(password).digest());
+const verifier = (password: string) => {
+  const { storedKey, serverKey } = verifierOf(salted(password));
+  return { stored_key: storedKey, server_key: serverKey };
+};
+
+type T = { teardown(f: () => unknown): unknown; testdir(files?: Record<string, string>): string };
+
+class World {
+  now = START;
+  readonly store: Store;
+  readonly accounts: Accounts;
+  readonly path: string;
+  readonly lines: ReturnType<typeof memoryLog>['lines'];
+
+  static async open(
+    t: T,
+    options: Partial<AccountOptions> = {},
+    wrap = (store: Store): Store => store,
+  ): Promise<World> {
+    const path = t.testdir({});
+    await migrateStore(`sqlite:${path}/chat.db`, null, START);
+    const store = await openStore(`sqlite:${path}/chat.db`, null);
+    t.teardown(() => store.close());
+    return new World(path, store, options, wrap);
+  }
+
+  constructor(path: string, store: Store, options: Partial<AccountOptions>, wrap = (store: Store): Store => store) {
+    const { log, lines } = memoryLog();
+    this.path = path;
+    this.store = store;
+    this.lines = lines;
+    const now = () => this.now;
+    this.accounts = new Accounts({
+      store: wrap(store),
+      tokens: new Tokens({ stateDir: path, issuer: 'n1', lifetimeMs: 600_000, now }),
+      fakeSecret: new Secret(Buffer.alloc(32, 7)),
+      registration: 'open',
+      kdf: KDF,
+      maxFailures: 3,
+      lockoutMs: 60_000,
+      devicesPerAccount: 2,
+      log,
+      now,
+      randomBytes,
+      logIdentity: () => LOG,
+      ...options,
+    });
+  }
+
+  link(issued: Issued, issuer: Authority = ca): Link {
+    return new Link(this.accounts, issued, issuer);
+  }
+}
+
+/** A link of somebody with this certificate. */
+class Link {
+  readonly session: AccountSession;
+  readonly exporter = randomBytes(32);
+
+  constructor(accounts: Accounts, issued: Issued, issuer: Authority) {
+    const peerChain = parsePem(issued.pem + issuer.pem) as unknown as Chain;
+    this.session = accounts.session({
+      peerChain,
+      exporter: new Secret(Buffer.from(this.exporter)),
+      address: '192.0.2.1',
+    });
+  }
+
+  register(username: string, more: Partial<Request<'register'>> & { password?: string } = {}): Promise<void> {
+    const { password = 'right', ...fields } = more;
+    return this.session.register({
+      type: 'register',
+      id: 1,
+      username,
+      email: `${username}@example.org`,
+      salt: Buffer.alloc(16, 1),
+      kdf: KDF,
+      ...verifier(password),
+      ...fields,
+    });
+  }
+
+  challenge(account: string, nonce = randomBytes(24)): Promise<Reply<'login_challenge'>> {
+    return this.session.login({ type: 'login', id: 2, account, nonce });
+  }
+
+  async login(
+    account: string,
+    password = 'right',
+    exporter: Buffer = this.exporter,
+  ): Promise<LoggedIn & { isMutual: boolean }> {
+    const clientNonce = randomBytes(24);
+    const { nonce: serverNonce, salt, kdf } = await this.challenge(account, clientNonce);
+    const channelBinding = loginBinding(new Secret(Buffer.from(exporter)));
+    const message = authMessage({ username: account, clientNonce, serverNonce, salt, kdf, channelBinding });
+    const proof = clientProof(salted(password), message);
+    const done = await this.session.prove({ type: 'login_proof', id: 3, proof });
+    return {
+      ...done,
+      isMutual: checkServerSignature(salted(password), message, done.reply.server_signature ?? Buffer.alloc(0)),
+    };
+  }
+
+  resume(token: string): Promise<LoggedIn> {
+    return this.session.resume({ type: 'resume', id: 4, token });
+  }
+}
+
+const person = (name: string, options: CertOptions = {}) => ca.client(name, options);
+const codeOf = (work: Promise<unknown>): Promise<Code | 'ok'> =>
+  work.then(
+    () => 'ok',
+    (error: { code: Code }) => error.code,
+  );
+
+t.test('register, log in, resume', async (t) => {
+  const world = await World.open(t);
+  const alice = person('alice');
+  await world.link(alice).register('Alice', { email: 'Alice@Example.ORG', display_name: 'Alice A.' });
+  const { user, device, isNewDevice, reply, isMutual } = await world.link(alice).login('alice');
+  t.match(user, {
+    username: 'alice',
+    email: 'alice@example.org',
+    displayName: 'Alice A.',
+    status: 'active',
+    createdAt: START,
+  });
+  t.match(user.certIdentity, /^[0-9a-f]{64}:alice$/);
+  t.notOk(isNewDevice, 'registered with its account');
+  t.equal(device.userId, user.id);
+  t.same(device.chain.length, parsePem(alice.pem)[0]!.der.length + parsePem(ca.pem)[0]!.der.length + 8);
+  t.ok(isMutual, 'the server has proven itself');
+  t.match(reply, {
+    type: 'login_ok',
+    id: 3,
+    username: 'alice',
+    email: 'alice@example.org',
+    server_time: START,
+    log: LOG,
+  });
+  t.equal(reply.token_expires, Math.floor((START + 600_000) / 1000) * 1000);
+  for (const name of ['ALICE', 'alice@example.org', 'Alice@Example.org', '\uff41lice'])
+    t.equal((await world.link(alice).login(name)).user.id, user.id, name);
+  const resumed = await world.link(alice).resume(reply.token);
+  t.equal(resumed.user.id, user.id);
+  t.equal(resumed.device.id, device.id);
+  t.notOk('server_signature' in resumed.reply, 'there was no proof to answer');
+  await world.link(alice).resume(resumed.reply.token);
+  t.equal(
+    replies.login_ok(new Map(Object.entries({ ...reply, log: new Map(Object.entries(LOG)) })) as never, 'x').type,
+    'login_ok',
+  );
+  t.notMatch(JSON.stringify(world.lines), /right|eyJ/, 'no password and no token in the log');
+});
+
+t.test('the name is that of the certificate', async (t) => {
+  const world = await World.open(t);
+  const mallory = person('mallory');
+  await t.rejects(world.link(mallory).register('alice'), { code: 'CERT_ACCOUNT_MISMATCH', field: 'register.username' });
+  const rows: readonly [string, Partial<Request<'register'>>, object][] = [
+    ['mal\0lory', {}, { code: 'BAD_NAME', field: 'register.username' }],
+    ['m\u0430llory', {}, { code: 'BAD_NAME', field: 'register.username' }],
+    ['admin', {}, { code: 'BAD_NAME', field: 'register.username' }],
+    ["mallory'--", {}, { code: 'BAD_NAME', field: 'register.username' }],
+    ['mallory', { email: 'nobody' }, { code: 'BAD_NAME', field: 'register.email' }],
+    ['mallory', { email: "x'; DROP TABLE users@example.org" }, { code: 'BAD_NAME', field: 'register.email' }],
+    ['mallory', { kdf: 'argon2id$m=8,t=1,p=1' }, { code: 'WEAK_KDF', sub: 'memory' }],
+    ['mallory', { kdf: 'argon2id$m=65536,t=1,p=1' }, { code: 'WEAK_KDF', sub: 'passes' }],
+    ['mallory', { kdf: 'pbkdf2-sha256$i=1' }, { code: 'WEAK_KDF', sub: 'rounds' }],
+    ['mallory', { kdf: 'md5' }, { code: 'WEAK_KDF', sub: 'unknown' }],
+  ];
+  for (const [name, fields, want] of rows)
+    await t.rejects(
+      world.link(mallory).register(name, fields),
+      want as { code: string },
+      JSON.stringify([name, fields]),
+    );
+  t.same(await world.store.listUsers(), [], 'nothing was made');
+  const closed = new World(world.path, world.store, { registration: 'closed' });
+  await t.rejects(closed.link(mallory).register('mallory'), { code: 'REGISTRATION_CLOSED' });
+  t.throws(
+    () => new World(world.path, world.store, { kdf: 'argon2id$m=8,t=1,p=1' }),
+    { code: 'WEAK_KDF' },
+    'also ours',
+  );
+});
+
+t.test('a name is taken once, also when many want it at the same time', async (t) => {
+  const world = await World.open(t);
+  const devices = Array.from({ length: 8 }, () => person('alice'));
+  const results = await Promise.all(devices.map((device) => codeOf(world.link(device).register('alice'))));
+  t.equal(results.filter((code) => code === 'ok').length, 1);
+  t.equal(results.filter((code) => code === 'USER_EXISTS').length, 7);
+  t.equal((await world.store.listUsers()).length, 1);
+  const unaddressed = (name: string) => ca.issue({ cn: name, san: [`URI:chat:${name}`] });
+  const bob = person('bob');
+  await t.rejects(world.link(bob).register('bob', { email: 'alice@example.org' }), {
+    code: 'CERT_ACCOUNT_MISMATCH',
+    field: 'register.email',
+  });
+  await t.rejects(world.link(unaddressed('bob')).register('bob', { email: 'alice@example.org' }), {
+    code: 'USER_EXISTS',
+    field: 'register.email',
+  });
+  await t.rejects(world.link(person('alice')).register('alice'), { code: 'USER_EXISTS', field: 'register.username' });
+  const racing = ['carol', 'dave'].map((name) =>
+    world.link(unaddressed(name)).register(name, { email: 'same@example.org' }),
+  );
+  t.same((await Promise.all(racing.map(codeOf))).sort(), ['USER_EXISTS', 'ok']);
+  const byMail = ca.issue({ cn: 'bob', san: ['email:bob@example.org'] });
+  await world.link(bob).register('bob');
+  await t.rejects(
+    world.link(byMail).register('bob@example.org', { email: 'bob@example.org' }),
+    { code: 'USER_EXISTS', field: 'register.username' },
+    'a username that is the address of another account',
+  );
+});
+
+t.test('an account belongs to its identity, not to one certificate', async (t) => {
+  const world = await World.open(t);
+  await world.link(person('alice')).register('alice');
+  const renewed = await world.link(person('alice')).login('alice');
+  t.ok(renewed.isNewDevice, 'a new certificate of the same name');
+  await t.rejects(world.link(person('alice')).login('alice'), { code: 'DEVICE_LIMIT' });
+  await t.rejects(world.link(person('mallory')).login('alice'), {
+    code: 'CERT_ACCOUNT_MISMATCH',
+    field: 'certificate',
+  });
+  const other = authority('Test CA');
+  await t.rejects(world.link(other.client('alice'), other).login('alice'), { code: 'CERT_ACCOUNT_MISMATCH' });
+  await t.rejects(
+    world.link(other.client('alice'), other).login('alice', 'wrong'),
+    { code: 'AUTH_FAIL' },
+    'not told before the proof',
+  );
+});
+
+t.test('a wrong password and an unknown name are the same', async (t) => {
+  const world = await World.open(t, { maxFailures: 1000 });
+  await world.link(person('alice')).register('alice');
+  const stranger = person('stranger');
+  const seen: unknown[] = [];
+  for (const account of ['alice', 'nobody', 'admin', "' OR 1=1 --", 'x'.repeat(254), 'a\0b', '\ud800']) {
+    const link = world.link(stranger);
+    const challenge = await link.challenge(account).catch((error: { code: string }) => error);
+    const { salt } = challenge as Reply<'login_challenge'>;
+    const again = (await world
+      .link(stranger)
+      .challenge(account)
+      .catch(() => ({ salt }))) as Reply<'login_challenge'>;
+    t.same(again.salt, salt, `${JSON.stringify(account)}: the same salt every time`);
+    if (account === '\ud800') continue; // no text frame can carry it
+    t.match(challenge, { type: 'login_challenge', id: 2, kdf: KDF });
+    t.equal(salt.length, 16);
+    const error = (await world
+      .link(stranger)
+      .login(account, 'wrong')
+      .catch((e: unknown) => e)) as Record<string, unknown>;
+    const { code, sub, field, message, retryAfterMs } = error;
+    seen.push({ code, sub, field, message, retryAfterMs });
+  }
+  t.equal(new Set(seen.map((s) => JSON.stringify(s))).size, 1, 'one answer');
+  t.match(seen[0], { code: 'AUTH_FAIL' });
+  const salts = new Set<string>();
+  for (const name of ['nobody', 'nobody2', 'alice'])
+    salts.add(Buffer.from((await world.link(stranger).challenge(name)).salt).toString('hex'));
+  t.equal(salts.size, 3, 'and different for different names');
+  const restarted = new World(world.path, world.store, {});
+  t.same(
+    (await restarted.link(stranger).challenge('nobody')).salt,
+    (await world.link(stranger).challenge('nobody')).salt,
+  );
+});
+
+t.test('the same questions are asked of the store for a name that exists and one that does not', async (t) => {
+  const calls: string[] = [];
+  const world = await World.open(
+    t,
+    {},
+    (store) =>
+      new Proxy(store, {
+        get(target, name) {
+          const value = Reflect.get(target, name) as unknown;
+          if (typeof value !== 'function') return value;
+          return (...args: unknown[]) => (
+            calls.push(String(name)),
+            (value as (...a: unknown[]) => unknown).apply(target, args)
+          );
+        },
+      }),
+  );
+  await world.link(person('alice')).register('alice');
+  const asked: string[][] = [];
+  for (const name of ['alice', 'nobody']) {
+    calls.length = 0;
+    await codeOf(world.link(person('stranger')).login(name, 'wrong'));
+    asked.push([...calls]);
+  }
+  t.same(asked[0], asked[1]);
+  t.same(asked[0], ['lockedUntil', 'findUser', 'lockedUntil', 'countLoginFailure']);
+});
+
+t.test('a proof is good once, here, and after a challenge', async (t) => {
+  const world = await World.open(t);
+  const alice = person('alice');
+  await world.link(alice).register('alice');
+  const prove = (link: Link, proof = Buffer.alloc(32)) => link.session.prove({ type: 'login_proof', id: 3, proof });
+  const fresh = world.link(alice);
+  t.throws(() => prove(fresh), { code: 'BAD_FRAME', field: 'frame.type' });
+  await t.rejects(
+    world.link(alice).login('alice', 'right', randomBytes(32)),
+    { code: 'AUTH_FAIL' },
+    'a proof for another link',
+  );
+  await fresh.challenge('alice');
+  await t.rejects(prove(fresh), { code: 'AUTH_FAIL' });
+  t.throws(() => prove(fresh), { code: 'BAD_FRAME', field: 'frame.type' }, 'a challenge is used up');
+  const done = await fresh.login('alice');
+  await t.rejects(fresh.login('alice'), { code: 'BAD_FRAME', field: 'frame.type' }, 'one login a link');
+  await t.rejects(fresh.resume(done.reply.token), { code: 'BAD_FRAME', field: 'frame.type' });
+  await t.rejects(fresh.register('alice'), { code: 'BAD_FRAME', field: 'frame.type' });
+  const many = world.link(alice);
+  for (let i = 0; i < 32; i++) await many.challenge('alice');
+  await t.rejects(many.challenge('alice'), { code: 'RATE_LIMIT', sub: 'attempts' });
+});
+
+t.test('guessing locks the guesser out, for longer and longer, and nobody else', async (t) => {
+  const world = await World.open(t);
+  const alice = person('alice');
+  const other = person('alice'); // another device of hers
+  await world.link(alice).register('alice');
+  await world.link(other).login('alice');
+  const locked = async (link: Link, account = 'alice', password = 'right') =>
+    (await link.login(account, password).then(
+      () => 0,
+      (error: { code: string; retryAfterMs?: number }) => (error.code === 'LOCKED' ? error.retryAfterMs : error.code),
+    )) as unknown;
+  for (let i = 0; i < 3; i++) t.equal(await locked(world.link(alice), 'alice', 'wrong'), 'AUTH_FAIL');
+  t.equal(await locked(world.link(alice)), 60_000, 'also with the right password');
+  t.equal(await locked(world.link(other)), 0, 'her other device');
+  const restarted = new World(world.path, world.store, {});
+  restarted.now = START + 20_000;
+  t.equal(await locked(restarted.link(alice)), 40_000, 'a restart forgets nothing');
+  restarted.now = START + 60_000;
+  t.equal(await locked(restarted.link(alice), 'alice', 'wrong'), 'AUTH_FAIL');
+  t.equal(await locked(restarted.link(alice)), 120_000, 'twice as long');
+  restarted.now += 120_000;
+  t.equal(await locked(restarted.link(alice)), 0);
+  for (let i = 0; i < 2; i++) await locked(restarted.link(alice), 'alice', 'wrong');
+  t.equal(await locked(restarted.link(alice)), 0, 'a right password starts the count again');
+  t.ok(world.lines.some(({ event }) => event === 'login.locked'));
+});
+
+t.test('who tries names of others is stopped by his key, unknown names or not', async (t) => {
+  const world = await World.open(t);
+  const mallory = person('mallory');
+  await world.link(person('alice')).register('alice');
+  await world.link(mallory).register('mallory');
+  for (const name of ['alice', 'nobody']) t.equal(await codeOf(world.link(mallory).login(name, 'wrong')), 'AUTH_FAIL');
+  t.equal(await codeOf(world.link(mallory).login('mallory')), 'ok', 'his own login');
+  t.equal(await codeOf(world.link(mallory).login('bob', 'wrong')), 'AUTH_FAIL');
+  t.equal(await codeOf(world.link(mallory).login('carol', 'wrong')), 'LOCKED', 'does not wipe out what he did before');
+  const keyPair = { publicKey: parsePem(mallory.pem)[0]!.publicKey, privateKey: mallory.key };
+  t.equal(
+    await codeOf(world.link(person('mallory', { keyPair })).login('alice', 'wrong')),
+    'LOCKED',
+    'nor does a new certificate',
+  );
+  t.equal(await codeOf(world.link(person('alice')).login('alice')), 'ok', 'and alice notices nothing');
+});
+
+t.test('guesses on many links at once are counted one by one', async (t) => {
+  const world = await World.open(t);
+  const alice = person('alice');
+  await world.link(alice).register('alice');
+  const codes = await Promise.all(Array.from({ length: 20 }, () => codeOf(world.link(alice).login('alice', 'wrong'))));
+  t.equal(codes.filter((code) => code === 'AUTH_FAIL').length, 3, 'three guesses and no more');
+  t.equal(codes.filter((code) => code === 'LOCKED').length, 17);
+});
+
+t.test('what only the right password is told', async (t) => {
+  let change: (user: User) => User = (user) => user;
+  const changing = (store: Store): Store =>
+    new Proxy(store, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (name !== 'findUser' && name !== 'userById') return typeof value === 'function' ? value.bind(target) : value;
+        return async (key: never) => {
+          const user = await target[name](key);
+          return user === null ? null : change(user);
+        };
+      },
+    });
+  const world = await World.open(t, {}, changing);
+  const alice = person('alice');
+  await world.link(alice).register('alice');
+  const { token } = (await world.link(alice).login('alice')).reply;
+  change = (user) => ({ ...user, status: 'suspended' });
+  await t.rejects(world.link(alice).login('alice', 'wrong'), { code: 'AUTH_FAIL' });
+  await t.rejects(world.link(alice).login('alice'), { code: 'SUSPENDED' });
+  await t.rejects(world.link(alice).resume(token), { code: 'SUSPENDED' });
+  change = (user) => ({ ...user, pwdHash: 'cd'.repeat(32) });
+  await t.rejects(world.link(alice).resume(token), { code: 'AUTH_FAIL' }, 'a changed password ends its tokens');
+  change = (user) => ({ ...user, id: user.id, certIdentity: `${'00'.repeat(32)}:alice` });
+  await t.rejects(world.link(alice).resume(token), { code: 'CERT_ACCOUNT_MISMATCH' });
+  change = (user) => user;
+  await t.rejects(world.link(person('alice')).resume(token), { code: 'AUTH_FAIL' }, 'another certificate of hers');
+  await t.rejects(world.link(person('mallory')).resume(token), { code: 'AUTH_FAIL' }, 'somebody else');
+  world.now += 600_000;
+  await t.rejects(world.link(alice).resume(token), { code: 'AUTH_FAIL' }, 'after its time');
+  world.now = START;
+  await world.store.revokeDevices({ spkiHash: parsePem(alice.pem)[0]!.spkiHash }, START);
+  await t.rejects(world.link(alice).login('alice', 'wrong'), { code: 'AUTH_FAIL' });
+  await t.rejects(world.link(alice).login('alice'), { code: 'BAD_CERT', sub: 'revoked' });
+  await t.rejects(world.link(alice).resume(token), { code: 'BAD_CERT', sub: 'revoked' });
+});
+
+t.test('the frames of these tests are frames', (t) => {
+  const frame = {
+    type: 'register',
+    id: 1,
+    username: 'x',
+    email: 'x@y',
+    salt: Buffer.alloc(16),
+    kdf: KDF,
+    ...verifier('p'),
+  };
+  t.equal(requests.register(new Map(Object.entries(frame)) as never, 'register').kdf, KDF);
+  t.end();
+});

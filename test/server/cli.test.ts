@@ -1,0 +1,155 @@
+/** `chat-server` as somebody at a shell has it: what it prints, where, and how it ends. */
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { ca, serverCertificate } from '../support/pair.ts';
+import { Program, root } from '../support/system.ts';
+
+t.setTimeout(120_000); // a busy machine is no failure
+t.jobs = 2;
+
+const dir = mkdtempSync(join(tmpdir(), 'chat-cli-'));
+t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+const put = (name: string, text: string): string => {
+  writeFileSync(join(dir, name), text, { mode: 0o600 });
+  return join(dir, name);
+};
+put('server.crt', serverCertificate.pem);
+put('server.key', serverCertificate.keyPem);
+put('ca.crt', ca.pem);
+function config(name: string, more: Readonly<Record<string, unknown>> = {}): string {
+  mkdirSync(join(dir, name), { mode: 0o700 });
+  const all: Record<string, unknown> = {
+    listen: ['127.0.0.1:0'],
+    state_dir: join(dir, name),
+    'admin.socket': join(dir, `${name}.sock`),
+    'tls.cert': join(dir, 'server.crt'),
+    'tls.key': join(dir, 'server.key'),
+    'tls.ca': [join(dir, 'ca.crt')],
+    ...more,
+  };
+  return put(
+    `${name}.toml`,
+    Object.entries(all)
+      .map(([k, v]) => `${k} = ${JSON.stringify(v)}\n`)
+      .join(''),
+  );
+}
+
+const start = (t: Test, args: readonly string[], env: Record<string, string> = {}): Program =>
+  new Program(t, [join(root, 'bin/chat-server'), ...args], { CHAT_SERVER_CONFIG: undefined, ...env });
+
+async function run(t: Test, args: readonly string[], env?: Record<string, string>) {
+  const program = start(t, args, env);
+  program.type('');
+  return { status: await program.ended, out: program.out, err: program.err };
+}
+
+const good = config('good');
+const cases: readonly (readonly [args: string, status: number, out: RegExp | '', err: RegExp | ''])[] = [
+  [
+    '--help',
+    0,
+    /^chat-server <command>[^]*chat-server run +start in the foreground +\[default\][^]*Exit status: 0 done/,
+    '',
+  ],
+  ['run --help', 0, /--config[^]*--listen +HOST:PORT; may be repeated/, ''],
+  ['config --help', 0, /chat-server config check[^]*config schema/, ''],
+  ['db migrate --help', 0, /--dry-run/, ''],
+  ['--version', 0, /^\d+\.\d+\.\d+\n$/, ''],
+  ['frobnicate', 2, '', /^chat-server: .*frobnicate.*\[USAGE\]\n$/],
+  ['stauts -c GOOD', 2, '', /^chat-server: .*(status|stauts).*\[USAGE\]\n$/],
+  ['status --frobnicate', 2, '', /^chat-server: .*frobnicate.*\[USAGE\]\n$/],
+  ['config', 2, '', /^chat-server: want check, show, defaults or schema \[USAGE\]\n$/],
+  ['db', 2, '', /^chat-server: want init, migrate or status \[USAGE\]\n$/],
+  ['user', 2, '', /^chat-server: want list \[USAGE\]\n$/],
+  ['transcript', 2, '', /^chat-server: want verify \[USAGE\]\n$/],
+  ['run --listen', 2, '', /^chat-server: .*listen.*\[USAGE\]\n$/],
+  ['run --listen nonsense -c GOOD', 2, '', /^chat-server: .*listen.*\[CONFIG_INVALID\]\n$/],
+  ['run --log-format xml', 2, '', /^chat-server: [^]*log-format[^]*\[USAGE\]\n$/],
+  ['status -c /nonexistent.toml', 2, '', /^chat-server: .*\/nonexistent\.toml: no such file.*\[CONFIG_INVALID\]\n$/],
+  ['status -c GOOD', 3, '', /^chat-server: no chat-server answers at .*good\.sock \[UNREACHABLE\]\n$/],
+  ['config check -c GOOD', 0, 'configuration is valid\n' as unknown as RegExp, ''],
+  ['config defaults', 0, /^# Settings of chat-server[^]*listen = /, ''],
+  ['config schema', 0, /^\{[^]*"\$schema"/, ''],
+  ['config show -c GOOD', 0, /listen/, ''],
+];
+for (const [words, status, out, err] of cases)
+  t.test(`chat-server ${words}`, async (t) => {
+    const result = await run(
+      t,
+      words.split(' ').map((word) => (word === 'GOOD' ? good : word)),
+    );
+    t.equal(result.status, status);
+    for (const [stream, want] of [
+      ['out', out],
+      ['err', err],
+    ] as const)
+      if (want instanceof RegExp) t.match(result[stream], want);
+      else t.equal(result[stream], want);
+  });
+
+t.test('config check names every fault at once', async (t) => {
+  const bad = config('bad', { 'tls.ca': [join(dir, 'server.key')], 'tls.crl': [join(dir, 'none.crl')] });
+  const { status, out, err } = await run(t, ['config', 'check', '-c', bad]);
+  t.strictSame([status, out], [2, '']);
+  t.match(err, /tls\.ca/);
+  t.match(err, /none\.crl/);
+  t.match(err, /\[CONFIG_INVALID\]\n$/);
+});
+
+t.test('db init, status, migrate and user list, in the order of a first day', async (t) => {
+  const file = config('day');
+  const db = (...args: string[]) => run(t, [...args, '-c', file]);
+  t.match(await db('db', 'migrate'), { status: 2, err: /\[STORE_SCHEMA\]/ }, 'nothing to migrate yet');
+  t.match(await db('db', 'status'), { status: 8, out: /^schema 0, this program wants \d+\npending/ });
+  t.match(await db('db', 'init'), { status: 0, out: /^schema 0 → \d+/ });
+  t.match(await db('db', 'init'), { status: 2, err: /already.*\[STORE_SCHEMA\]/ });
+  t.match(await db('db', 'migrate', '--dry-run'), { status: 0, out: /^schema \d+, this program wants \d+\n$/ });
+  t.match(await db('db', 'migrate'), { status: 0, out: /up to date/ });
+  t.strictSame(await db('user', 'list', '--json'), { status: 0, out: '', err: '' });
+});
+
+t.test('transcript verify is chat-verify', async (t) => {
+  const { status, out, err } = await run(t, ['transcript', 'verify', '/nonexistent', '--ca', join(dir, 'ca.crt')]);
+  const same = new Program(t, [join(root, 'bin/chat-verify'), '/nonexistent', '--ca', join(dir, 'ca.crt')], {});
+  t.equal(status, await same.ended);
+  t.equal(out, same.out);
+  t.equal(err.replace(/^chat-server/, ''), same.err.replace(/^chat-verify/, ''));
+  t.not(status, 0);
+});
+
+t.test(
+  'without arguments it runs; -q says little, -v says more; a process that gives away keys does not start',
+  async (t) => {
+    const file = config('plain');
+    const program = start(t, [], { CHAT_SERVER_CONFIG: file });
+    await program.until('admin.listening', () => (program.err.includes('admin.listening') ? true : null));
+    t.match(program.err, /Server running on 127\.0\.0\.1:\d+|server\.listening/);
+    const status = await run(t, ['status', '-c', file]);
+    t.match(status, { status: 0, err: '', out: /^version +\d[^]*\nlisten +127\.0\.0\.1:\d+\n[^]*users_online +0\n/ });
+    t.match(JSON.parse((await run(t, ['status', '--json', '-c', file])).out), {
+      v: 1,
+      type: 'status',
+      store: 'sqlite',
+      connections: 0,
+    });
+    t.match(await run(t, ['run', '-c', file]), { status: 2, err: /\[IN_USE\]\n$/ }, 'one server for one state');
+    t.match(await run(t, ['status', '-c', file]), { status: 0 }, 'and the first one still answers');
+    t.equal(await program.terminate(), 0);
+    t.notOk(existsSync(join(dir, 'plain.sock')), 'the socket is gone');
+    t.equal(program.out, '');
+
+    const quiet = start(t, ['-q', '-c', file]);
+    const loud = start(t, ['-v', '--log-format', 'json', '-c', config('loud')]);
+    await loud.until('a line', () => (loud.err.includes('admin.listening') ? true : null));
+    for (const line of loud.err.trim().split('\n')) t.match(JSON.parse(line), { event: String });
+    while ((await run(t, ['status', '-c', file])).status !== 0);
+    t.equal(quiet.err, '');
+    t.strictSame([await quiet.terminate(), await loud.terminate()], [0, 0]);
+    const unsafe = await run(t, ['run', '-c', file], { NODE_TLS_REJECT_UNAUTHORIZED: '0' });
+    t.equal(unsafe.status, 2);
+    t.match(unsafe.err, /\[UNSAFE_PROCESS\]/);
+  },
+);

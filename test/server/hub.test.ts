@@ -1,0 +1,318 @@
+/** Who is connected and who is told what, with a store and a sequencer that answer when the test says so. */
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { hex, type ConversationId, type Fingerprint } from '../../base/bytes.ts';
+import type { Reply } from '../../protocol/messages.ts';
+import { Hub, type Member } from '../../server/hub.ts';
+import type { Accepted, Submission } from '../../server/sequencer.ts';
+import type { Conversation, Device, User } from '../../store/store.ts';
+import { credentials, memoryLog } from '../support/pair.ts';
+import { authority } from '../support/pki.ts';
+import { Lineage, type ConversationFrame } from '../support/raw-client.ts';
+
+const ORIGIN = 'localhost/log/n1';
+const turn = (): Promise<void> => new Promise(setImmediate);
+const own = credentials(authority().client('alice', { key: 'ed25519' }));
+
+class Desk {
+  now = 1_000_000;
+  readonly names = ['', 'alice', 'bob', 'carol'];
+  readonly log = memoryLog();
+  readonly usage = new Map<number, { bytes: number; rows: number }>();
+  asked: string[] = [];
+  /** gate of store.conversation() */
+  gate: Promise<void> = Promise.resolve();
+  /** gate of store.backlog() */
+  reading: Promise<void> = Promise.resolve();
+  deviceEpoch = 1;
+  devices = new Map([
+    [1, [11]],
+    [2, [21]],
+    [3, [31]],
+  ]);
+  lastSeen: number[] = [];
+  readonly conversationId = randomBytes(32) as Uint8Array as ConversationId;
+  readonly submitted: Submission[] = [];
+  /** whether the log has the batch */
+  isKnown = false;
+  accept: (submission: Submission) => Accepted = (submission) => this.accepted(submission);
+  readonly hub: Hub;
+
+  constructor() {
+    const user = (name: string): User | null => {
+      const id = this.names.indexOf(name);
+      return id < 1 ? null : ({ id, username: name, lastSeen: null } as User);
+    };
+    const store = {
+      findUser: async (name: string) => user(name),
+      setLastSeen: async (id: number) => void this.lastSeen.push(id),
+      backlog: async () => (await this.reading, []),
+      queueUsage: async (id: number) => {
+        this.asked.push(`usage ${id}`);
+        return this.usage.get(id) ?? { bytes: 0, rows: 0 };
+      },
+      conversation: async (id: ConversationId): Promise<Conversation | null> => {
+        this.asked.push('conversation');
+        const found = hex(id) === hex(this.conversationId) ? this.conversation : null;
+        await this.gate;
+        return found;
+      },
+      openDirect: async () => this.conversation,
+    };
+    const sequencer = {
+      submit: async (submission: Submission) => (this.submitted.push(submission), this.accept(submission)),
+      isKnown: async () => this.isKnown,
+    };
+    this.hub = new Hub({
+      store: store as never,
+      sequencer: sequencer as never,
+      origin: ORIGIN,
+      log: this.log.log,
+      now: () => this.now,
+      ttlMs: 1000,
+      queueBytes: 10_000,
+    });
+  }
+
+  /** alice and bob */
+  get conversation(): Conversation {
+    const member = (userId: number) => ({
+      userId,
+      username: this.names[userId]!,
+      devices: (this.devices.get(userId) ?? []).map((id) => ({ id, fingerprint: fingerprintOf(id) })),
+    });
+    return { id: this.conversationId, epoch: this.deviceEpoch, members: [member(1), member(2)] };
+  }
+  get frame(): ConversationFrame {
+    const { id, epoch, members } = this.conversation;
+    return {
+      conversation: id,
+      epoch,
+      members: members.map(({ username, devices }) => ({ username, devices: devices.map((d) => d.fingerprint) })),
+    };
+  }
+
+  join(device: number): Joined {
+    const userId = Math.floor(device / 10);
+    const frames: Reply[] = [];
+    const closed: unknown[] = [];
+    const link = {
+      peerChain: own.chain,
+      queuedBytes: 0,
+      send: (frame: Reply) => void (closed.length > 0 || frames.push(frame)),
+      close: (code?: string) => void closed.push(code),
+    };
+    const user = { id: userId, username: this.names[userId], lastSeen: null } as unknown as User;
+    const member = this.hub.join(
+      user,
+      { id: device, userId, fingerprint: fingerprintOf(device) } as Device,
+      false,
+      link as never,
+    );
+    return { member, frames, closed };
+  }
+
+  accepted({ messages }: Submission): Accepted {
+    const hashes = messages.map(() => ({
+      statementHash: fingerprintOf(0) as never,
+      leafHash: fingerprintOf(0) as never,
+    }));
+    return {
+      firstIndex: 1,
+      serverTime: 1,
+      repeated: false,
+      evidence: {
+        algorithm: 1,
+        signature: Buffer.alloc(64),
+        batch: Buffer.alloc(172),
+        ack: Buffer.alloc(40),
+        checkpoint: { size: 7, note: 'note' },
+        hashes,
+      },
+      messages: messages.map((m, i) => ({
+        ...m,
+        ...hashes[i]!,
+        index: 2 + i,
+        seq: 1 + i,
+        cursors: m.recipients.map((_, r) => 100 + 10 * i + r),
+      })),
+    };
+  }
+}
+
+interface Joined {
+  readonly member: Member;
+  readonly frames: Reply[];
+  readonly closed: unknown[];
+}
+const fingerprintOf = (id: number): Fingerprint => Buffer.alloc(32, id) as Uint8Array as Fingerprint;
+const lineage = (): Lineage => new Lineage(fingerprintOf(11), own.privateKey, ORIGIN);
+const types = ({ frames }: Joined): string[] => frames.map(({ type }) => type);
+
+t.test('the sender’s answer comes first; then his other devices and the other’s; nobody twice', async (t) => {
+  const desk = new Desk();
+  desk.devices.set(1, [11, 12]);
+  const [a, phone, b] = [desk.join(11), desk.join(12), desk.join(21)];
+  await turn();
+  const order: string[] = [];
+  for (const [name, { member }] of Object.entries({ a, phone, b })) {
+    const { link } = member as { link: { send: (frame: Reply) => void } };
+    const before = link.send;
+    link.send = (frame) => (order.push(`${name} ${frame.type}`), before(frame));
+  }
+  const submission = await desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x', 'y']), id: 9 });
+  t.strictSame(
+    submission.messages.map(({ recipients, peers, expiresAt }) => [recipients, peers, expiresAt]),
+    [
+      [[12, 21], [21], 1_001_000],
+      [[12, 21], [21], 1_001_000],
+    ],
+  );
+  await desk.hub.send(a.member, 9, submission);
+  t.strictSame(order, [
+    'a checkpoint',
+    'a msg_ack',
+    'phone checkpoint',
+    'phone msg_deliver',
+    'b checkpoint',
+    'b msg_deliver',
+  ]);
+  t.match(a.frames.at(-1), {
+    id: 9,
+    messages: [
+      { seq: 1, queued: false },
+      { seq: 2, queued: false },
+    ],
+  });
+  desk.accept = (s) => ({ ...desk.accepted(s), repeated: true });
+  await desk.hub.send(a.member, 10, submission);
+  t.strictSame(order.slice(6), ['a msg_ack'], 'a repetition delivers nothing');
+  desk.hub.leave(b.member);
+  await desk.hub.send(a.member, 11, submission);
+  t.match(a.frames.at(-1), { messages: [{ queued: true }, { queued: true }] }, 'his own phone does not count');
+});
+
+t.test('a conversation is looked up once, and never from before a device was added', async (t) => {
+  const desk = new Desk();
+  const { member } = desk.join(11);
+  await desk.hub.conversation(member, desk.conversationId);
+  await desk.hub.conversation(member, desk.conversationId);
+  t.equal(desk.asked.length, 1);
+  desk.now += 60_001;
+  await desk.hub.conversation(member, desk.conversationId);
+  t.equal(desk.asked.length, 2, 'not for ever');
+  await desk.hub.conversation(member, desk.conversationId, true);
+  t.equal(desk.asked.length, 3, 'fresh when asked for');
+
+  desk.hub.forgetConversations(2);
+  const gate = Promise.withResolvers<void>();
+  desk.gate = gate.promise;
+  const old = desk.hub.conversation(member, desk.conversationId);
+  desk.deviceEpoch = 2; // bob's phone
+  desk.hub.forgetConversations(2);
+  gate.resolve();
+  t.equal((await old).epoch, 1, 'it was asked for before');
+  t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 2, 'and is not remembered');
+  desk.hub.forgetConversations(3);
+  desk.asked = [];
+  await desk.hub.conversation(member, desk.conversationId);
+  t.equal(desk.asked.length, 0, 'what changes for others is no matter');
+  const carol = desk.join(31);
+  for (const id of [desk.conversationId, randomBytes(32)])
+    await t.rejects(desk.hub.conversation(carol.member, id), { code: 'NOT_FOUND', field: 'conversation' });
+});
+
+t.test('quota is asked once a batch and device, not of who keeps up, and counts messages without a body', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  await turn();
+  const texts = Array.from({ length: 100 }, () => '');
+  const admit = () => desk.hub.admit(a.member, { ...lineage().texts(desk.frame, texts), id: 1 });
+  await admit();
+  t.strictSame(desk.asked, ['conversation', 'usage 21']);
+  const quota = { code: 'QUOTA', field: 'msg_send.messages[0].statement' };
+  desk.usage.set(21, { bytes: 10_001, rows: 0 });
+  await t.rejects(admit(), quota);
+  desk.usage.set(21, { bytes: 0, rows: 20 });
+  await t.rejects(admit(), quota);
+  desk.isKnown = true;
+  t.equal((await admit()).messages.length, 100, 'what is in the log already gets its answer again');
+  desk.isKnown = false;
+  desk.usage.set(21, { bytes: 9_488, rows: 1 });
+  await admit();
+  desk.usage.set(21, { bytes: 20_000, rows: 1 });
+  const reading = Promise.withResolvers<void>();
+  desk.reading = reading.promise;
+  const b = desk.join(21);
+  await t.rejects(admit(), quota, 'connected, and behind');
+  reading.resolve();
+  await turn();
+  desk.asked = [];
+  await admit();
+  t.strictSame(desk.asked, [], 'what waits for him is on its way');
+  desk.hub.leave(b.member);
+  desk.devices.set(2, [21, 22]);
+  desk.hub.forgetConversations(2);
+  t.strictSame((await admit()).messages[0]?.recipients, [22], 'the other device has room');
+  desk.devices.set(2, []);
+  desk.hub.forgetConversations(2);
+  await t.rejects(admit(), { code: 'UNAVAILABLE', retryAfterMs: 60_000 }, 'nobody there at all: the sender keeps it');
+});
+
+t.test('presence: on the first device and after the last; watchers go with their connection', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  t.strictSame(await desk.hub.watch(a.member, 'bob'), { username: 'bob', online: false });
+  t.strictSame(await desk.hub.watch(a.member, 'bob'), { username: 'bob', online: false });
+  await t.rejects(desk.hub.watch(a.member, 'nobody'), { code: 'NO_SUCH_PEER' });
+  const b1 = desk.join(21);
+  const b2 = desk.join(22);
+  const again = desk.join(21);
+  t.strictSame(b1.closed, ['CONNECTION_LOST']);
+  t.strictSame([desk.hub.memberCount, desk.hub.userCount], [3, 2]);
+  desk.hub.leave(b1.member); // its session ends a little later
+  desk.hub.leave(again.member);
+  t.strictSame(types(a), ['presence'], 'once, though he came three times');
+  t.strictSame(desk.lastSeen, []);
+  desk.hub.leave(b2.member);
+  desk.hub.leave(b2.member);
+  t.strictSame(types(a), ['presence', 'presence']);
+  t.match(a.frames.at(-1), { username: 'bob', online: false, last_seen: 1_000_000 });
+  t.strictSame(desk.lastSeen, [2]);
+  desk.hub.leave(a.member);
+  desk.join(21);
+  t.equal(a.frames.length, 2, 'who has left is told nothing');
+
+  const c = desk.join(31);
+  for (let i = 0; i < 1024; i++) desk.names.push(`user${i}`);
+  for (let i = 0; i < 1024; i++) await desk.hub.watch(c.member, `user${i}`);
+  await t.rejects(desk.hub.watch(c.member, 'bob'), { code: 'QUOTA', field: 'presence_watch.username' });
+  await desk.hub.watch(c.member, 'user7');
+});
+
+t.test('an acknowledgement of what was not sent reaches no database', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  await desk.hub.received(a.member, [1, 2, 3]); // the store of this test has no acknowledge()
+  t.pass();
+});
+
+t.test('a backlog that cannot be read ends the connection', async (t) => {
+  const broken = new Desk();
+  const store = { backlog: async () => Promise.reject(new Error('gone')) };
+  const hub = new Hub({
+    store,
+    sequencer: {},
+    origin: ORIGIN,
+    log: broken.log.log,
+    now: () => 1,
+    ttlMs: 1,
+    queueBytes: 1,
+  } as never);
+  const closed: unknown[] = [];
+  const link = { send: () => {}, close: (code: string) => void closed.push(code) };
+  hub.join({ id: 1, username: 'alice' } as never, { id: 11 } as never, false, link as never);
+  await turn();
+  t.strictSame(closed, ['UNAVAILABLE']);
+  t.match(broken.log.lines.at(-1), { event: 'store.failed' });
+});

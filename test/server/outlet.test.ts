@@ -1,0 +1,354 @@
+import fc from 'fast-check';
+import t from 'tap';
+import type { ConversationId, Hash } from '../../base/bytes.ts';
+import { encodeFrame, type Reply } from '../../protocol/messages.ts';
+import { MAX_PLAINTEXT_BYTES } from '../../protocol/limits.ts';
+import type { QueuedReceipt, QueueItem } from '../../store/store.ts';
+import { Outlet } from '../../server/outlet.ts';
+import type { BatchEvidence } from '../../server/sequencer.ts';
+import { cursorsOf } from '../support/raw-client.ts';
+
+const hash = Buffer.alloc(32) as Uint8Array as Hash;
+const conversation = Buffer.alloc(32) as Uint8Array as ConversationId;
+const ORIGIN = 'localhost/log/n1';
+
+type Message = Extract<QueueItem, { kind: 'message' }>;
+
+/** A queue in memory whose reads end when the test says so. */
+class Desk {
+  rows = new Map<number, QueueItem>();
+  frames: Reply[] = [];
+  failures: unknown[] = [];
+  reads: (() => void)[] = [];
+  /** reads are answered at once, with what is there when they are asked */
+  isPrompt = true;
+  pages = 0;
+  size = 1;
+  batches = new Map<number, number>();
+  outlet = new Outlet(
+    (frame) => void this.frames.push(frame),
+    {
+      origin: ORIGIN,
+      backlog: async (after, maxItems) => {
+        this.pages++;
+        const page = [...this.rows.values()]
+          .filter(({ cursor }) => cursor > after)
+          .sort((a, b) => a.cursor - b.cursor)
+          .slice(0, maxItems);
+        if (!this.isPrompt) await new Promise<void>((resolve) => this.reads.push(resolve));
+        return page;
+      },
+      evidence: async (firstIndex) => this.evidence(firstIndex),
+    },
+    (error) => void this.failures.push(error),
+  );
+
+  evidence(firstIndex: number): BatchEvidence {
+    return {
+      algorithm: 1,
+      signature: Buffer.alloc(64),
+      batch: Buffer.alloc(172),
+      ack: Buffer.alloc(40),
+      checkpoint: { size: this.size, note: `note ${this.size}` },
+      hashes: Array.from({ length: this.batches.get(firstIndex) ?? 1 }, () => ({
+        statementHash: hash,
+        leafHash: hash,
+      })),
+    };
+  }
+
+  /** A batch is committed; the hub has not heard of it yet. */
+  commit(cursors: readonly number[], firstIndex: number, bytes = 1): () => void {
+    const items = cursors.map((cursor, i): Message => ({
+      kind: 'message',
+      cursor,
+      origin: ORIGIN,
+      batchFirstIndex: firstIndex,
+      index: firstIndex + 1 + i,
+      conversation,
+      seq: cursor,
+      statement: Buffer.alloc(248),
+      parts: [Buffer.alloc(bytes)],
+    }));
+    this.batches.set(firstIndex, items.length);
+    for (const item of items) this.rows.set(item.cursor, item);
+    return () =>
+      this.outlet.offer(
+        this.evidence(firstIndex),
+        items.map((item, position) => ({ ...item, position })),
+      );
+  }
+
+  receipt(cursor: number): () => void {
+    const receipt: QueuedReceipt = {
+      deviceId: 1,
+      cursor,
+      conversation,
+      message: hash,
+      status: 'delivered',
+      by: 'bob',
+      at: 1,
+    };
+    this.rows.set(cursor, { kind: 'receipt', ...receipt });
+    return () => this.outlet.offerReceipt(receipt);
+  }
+
+  acknowledge(cursors: readonly number[]): void {
+    const known = this.outlet.known(cursors);
+    for (const cursor of known) this.rows.delete(cursor);
+    this.outlet.acknowledged(known);
+  }
+
+  get sent(): number[] {
+    return cursorsOf(this.frames);
+  }
+}
+
+const turn = (): Promise<void> => new Promise(setImmediate);
+
+async function live(): Promise<Desk> {
+  const desk = new Desk();
+  await desk.outlet.pump();
+  return desk;
+}
+
+t.test('what waited, then what comes; a checkpoint before each new size, and only then', async (t) => {
+  const desk = new Desk();
+  desk.commit([1, 2], 10);
+  desk.receipt(3);
+  desk.commit([4], 20);
+  t.equal(desk.outlet.isBehind, true);
+  await desk.outlet.pump();
+  t.equal(desk.outlet.isBehind, false);
+  t.strictSame(desk.sent, [1, 2, 3, 4], 'receipts have their place among the messages');
+  desk.size = 2;
+  desk.commit([5], 30)();
+  t.strictSame(desk.sent, [1, 2, 3, 4, 5], 'at once');
+  t.strictSame(
+    desk.frames.map(({ type }) => type),
+    ['checkpoint', 'msg_deliver', 'msg_receipt', 'msg_deliver', 'checkpoint', 'msg_deliver'],
+  );
+  const [first] = desk.frames.filter((f) => f.type === 'msg_deliver');
+  t.equal(first?.items.length, 2);
+});
+
+t.test('a page that is faster than the hub: what it brought is not sent again', async (t) => {
+  const desk = new Desk();
+  const offer = desk.commit([1, 2], 10);
+  const receipt = desk.receipt(3);
+  await desk.outlet.pump();
+  desk.acknowledge([1]);
+  offer();
+  receipt();
+  await turn();
+  t.strictSame(desk.sent, [1, 2, 3]);
+});
+
+t.test('commits that end in another order than that of their cursors are all sent', async (t) => {
+  const desk = await live();
+  const early = desk.commit([1], 10);
+  desk.receipt(2)();
+  early();
+  t.strictSame(desk.sent, [2, 1], 'live');
+
+  // Behind: a page was asked for from above the one that comes late.
+  desk.isPrompt = false;
+  const late = desk.commit([3], 20);
+  desk.receipt(4)();
+  const many = Array.from({ length: 2048 }, (_, i) => 5 + i);
+  desk.commit(many, 30)();
+  late();
+  while (desk.reads.length > 0 || desk.outlet.isBehind) {
+    desk.reads.shift()?.();
+    await turn();
+    desk.acknowledge(desk.sent);
+  }
+  t.strictSame(
+    [...desk.sent].sort((a, b) => a - b),
+    [1, 2, 3, 4, ...many],
+    'each, and once',
+  );
+});
+
+t.test('what is acknowledged while a page is read is not sent again', async (t) => {
+  const desk = await live();
+  desk.commit([1, 2], 10)();
+  desk.isPrompt = false;
+  const many = Array.from({ length: 2048 }, (_, i) => 3 + i);
+  desk.commit(many, 30)(); // does not fit beside the two
+  await turn();
+  t.equal(desk.reads.length, 1, 'a page is being read');
+  desk.acknowledge([1, 2]);
+  desk.reads.shift()!();
+  await turn();
+  t.strictSame(desk.sent.slice(0, 4), [1, 2, 3, 4]);
+});
+
+t.test('an old batch, split by pages, with its evidence each time', async (t) => {
+  const desk = new Desk();
+  const cursors = Array.from({ length: 600 }, (_, i) => i + 1);
+  desk.commit(cursors, 10);
+  await desk.outlet.pump();
+  const frames = desk.frames.filter((f) => f.type === 'msg_deliver');
+  t.strictSame(
+    frames.map((f) => f.items.filter((i) => 'cursor' in i).length),
+    [256, 256, 88],
+  );
+  t.ok(
+    frames.every((f) => f.items.length === 600),
+    'all leaves of the batch',
+  );
+  t.strictSame(desk.sent, cursors);
+  t.equal('cursor' in frames[1]!.items[256]!, true, 'each in its place');
+  t.equal('cursor' in frames[1]!.items[255]!, false);
+});
+
+t.test('a frame fits a record, whatever the batch', async (t) => {
+  const desk = await live();
+  desk.commit([1], 10, 1_015_808)();
+  desk.commit(
+    Array.from({ length: 1000 }, (_, i) => 2 + i),
+    20,
+    1000,
+  )();
+  t.equal(desk.sent.length, 1001);
+  for (const frame of desk.frames) t.ok(encodeFrame(frame).length <= MAX_PLAINTEXT_BYTES);
+});
+
+t.test('a line that is full: by number, by bytes; half of it must be free before it moves', async (t) => {
+  const desk = new Desk();
+  const cursors = Array.from({ length: 5000 }, (_, i) => i + 1);
+  for (let at = 0; at < 5000; at += 1000) desk.commit(cursors.slice(at, at + 1000), 10_000 + at * 2);
+  await desk.outlet.pump();
+  t.equal(desk.sent.length, 2048);
+  const { pages } = desk;
+  desk.commit([5001], 90_000)();
+  desk.acknowledge([1, 2, 3]);
+  await turn();
+  t.equal(desk.pages, pages, 'nothing is read for nothing');
+  t.equal(desk.sent.length, 2048);
+  desk.acknowledge(cursors.slice(0, 1024));
+  while (desk.sent.length < 3072) await turn();
+  for (let i = 0; i < 10; i++) (desk.acknowledge(desk.sent), await turn());
+  t.strictSame(desk.sent, [...cursors, 5001]);
+
+  const heavy = new Desk();
+  for (let i = 1; i <= 8; i++) heavy.commit([i], i * 10, 1_000_000);
+  await heavy.outlet.pump();
+  t.strictSame(heavy.sent, [1, 2, 3, 4, 5], '4 MiB, and the message that went over it');
+  t.equal(heavy.outlet.isBehind, true);
+  heavy.acknowledge([1, 2, 3]);
+  await turn();
+  t.strictSame(heavy.sent, [1, 2, 3, 4, 5, 6, 7, 8]);
+  heavy.acknowledge(heavy.sent);
+  await turn();
+  heavy.commit([9], 90, 1_000_000)();
+  t.strictSame(heavy.sent.at(-1), 9, 'at once again');
+});
+
+t.test('acknowledgements of what was never sent change nothing', async (t) => {
+  const desk = await live();
+  desk.commit([1], 10)();
+  t.strictSame(desk.outlet.known([7, 1, 0]), [1]);
+  t.strictSame((desk.acknowledge([1]), desk.outlet.known([1])), []);
+});
+
+t.test('what another log has cannot be proven here, and does not keep the rest', async (t) => {
+  const desk = new Desk();
+  desk.commit([1], 10);
+  desk.commit([2], 20);
+  desk.rows.set(1, { ...(desk.rows.get(1) as Message), origin: 'other/log/n1' });
+  await desk.outlet.pump();
+  t.strictSame(desk.sent, [2]);
+  t.equal(desk.outlet.isBehind, false);
+});
+
+t.test('a close while a page is read or evidence is made; a failure is told once', async (t) => {
+  const desk = new Desk();
+  desk.isPrompt = false;
+  desk.commit([1], 10);
+  void desk.outlet.pump();
+  desk.outlet.close();
+  desk.reads.shift()!();
+  await turn();
+  t.strictSame(desk.frames, []);
+  t.equal(desk.reads.length, 0);
+
+  const slow = new Desk();
+  slow.commit([1], 10);
+  const made = Promise.withResolvers<BatchEvidence>();
+  const closing = new Outlet(
+    () => t.fail('nothing is sent'),
+    { origin: ORIGIN, backlog: async () => [...slow.rows.values()], evidence: () => made.promise },
+    () => t.fail('nothing has failed'),
+  );
+  const pumping = closing.pump();
+  await turn();
+  closing.close();
+  made.resolve(slow.evidence(10));
+  await pumping;
+
+  const broken = new Desk();
+  broken.commit([1], 10);
+  const cause = new Error('no such table');
+  const outlet = new Outlet(
+    () => t.fail('nothing is sent'),
+    { origin: ORIGIN, backlog: async () => [...broken.rows.values()], evidence: async () => Promise.reject(cause) },
+    (error) => void broken.failures.push(error),
+  );
+  await outlet.pump();
+  outlet.acknowledged([]);
+  await turn();
+  t.strictSame(broken.failures, [cause]);
+});
+
+t.test('whatever comes in whatever order: everything once, nothing twice', async () => {
+  const events = fc.array(
+    fc.record({
+      kind: fc.constantFrom('batch', 'receipt', 'large'),
+      size: fc.integer({ min: 1, max: 700 }),
+      delay: fc.nat(5),
+    }),
+    { minLength: 1, maxLength: 30 },
+  );
+  const seed = process.env['FUZZ'] ? {} : { seed: 20_260_101 };
+  await fc.assert(
+    fc.asyncProperty(
+      events,
+      fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 50, maxLength: 50 }),
+      async (list, luck) => {
+        const desk = new Desk();
+        desk.isPrompt = false;
+        let [cursor, dice] = [0, 0];
+        const chance = (): number => luck[dice++ % luck.length]!;
+        void desk.outlet.pump();
+        const pending: (() => void)[] = [];
+        const stir = async (): Promise<void> => {
+          if (chance() < 0.6) desk.reads.shift()?.();
+          if (chance() < 0.5) pending.splice(Math.floor(chance() * pending.length), 1)[0]?.();
+          if (chance() < 0.4) desk.acknowledge(desk.sent.slice(-Math.floor(chance() * 3000)));
+          await turn();
+        };
+        for (const { kind, size, delay } of list) {
+          const count = kind === 'batch' ? size : 1;
+          const cursors = Array.from({ length: count }, () => ++cursor);
+          pending.push(
+            kind === 'receipt'
+              ? desk.receipt(cursors[0]!)
+              : desk.commit(cursors, cursor * 2000, kind === 'large' ? 900_000 : 1),
+          );
+          for (let i = 0; i < delay; i++) await stir();
+        }
+        for (const offer of pending.splice(0)) offer();
+        for (let i = 0; i < 10_000 && desk.sent.length < cursor; i++) {
+          desk.reads.shift()?.();
+          await turn();
+          desk.acknowledge(desk.sent);
+        }
+        const sent = desk.sent.sort((a, b) => a - b);
+        return sent.length === cursor && sent.every((each, i) => each === i + 1) && desk.failures.length === 0;
+      },
+    ),
+    { numRuns: process.env['FUZZ'] ? 3000 : 30, ...seed },
+  );
+});

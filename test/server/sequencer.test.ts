@@ -1,0 +1,570 @@
+import t, { type Test } from 'tap';
+import { equal } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { Sequencer, type SequencerOptions, type Submission } from '../../server/sequencer.ts';
+import type { Store } from '../../store/store.ts';
+import { checkAck, decodeAck } from '../../transcript/ack.ts';
+import { decodeLeaf } from '../../transcript/leaf.ts';
+import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
+import { parseVkey } from '../../transcript/note.ts';
+import { NOW } from '../support/store-world.ts';
+import { identity, ORIGIN, silent, transcriptWorld, type TranscriptWorld } from '../support/transcript-world.ts';
+
+const keys = identity();
+const worldIn = (t: Test): Promise<TranscriptWorld> => transcriptWorld(t.testdir(), {}, {}, keys);
+/** A second sequencer over the same log. */
+const over = (w: TranscriptWorld, store: Store, more: Partial<SequencerOptions> = {}): Sequencer =>
+  new Sequencer({ transcript: w.transcript, store, log: silent, now: () => NOW, retryMs: 1, ...more });
+
+/** Checks the evidence of an answer as its sender would. */
+function holds(t: Test, w: TranscriptWorld, sent: Submission, got: Awaited<ReturnType<Sequencer['submit']>>): void {
+  const { ack, checkpoint, hashes } = got.evidence;
+  const messages = sent.messages.map(({ statement }) => statement);
+  const note = Buffer.from(checkpoint.note);
+  const batch = { algorithm: sent.algorithm, signature: sent.signature, bs: sent.batch, messages };
+  const receipt = checkAck(decodeAck(ack), batch, parseVkey(w.transcript.vkey), note);
+  t.equal(receipt.first, got.firstIndex);
+  t.equal(checkpoint.size, receipt.checkpoint.size);
+  t.strictSame(
+    got.messages.map(({ index }) => index),
+    messages.map((_, i) => got.firstIndex + 1 + i),
+  );
+  t.ok(messages.every((ms, i) => equal(leafHash(ms), hashes[i]!.statementHash)));
+  t.ok(receipt.entries.slice(1).every((bytes, i) => equal(leafHash(bytes), hashes[i]!.leafHash)));
+  t.ok(
+    got.messages.every(
+      (m, i) => equal(m.statementHash, hashes[i]!.statementHash) && equal(m.leafHash, hashes[i]!.leafHash),
+    ),
+  );
+}
+
+/** A store whose commits wait until they are let go. */
+function gated(store: Store) {
+  const windows: { readonly entries: number; go: () => void }[] = [];
+  let isOpen = true;
+  const arrived: (() => void)[] = [];
+  const gate: Store = Object.create(store, {
+    commitWindow: {
+      value: async (window: Parameters<Store['commitWindow']>[0]) => {
+        if (!isOpen) {
+          await new Promise<void>((go) => {
+            windows.push({ entries: window.batches.length, go });
+            for (const tell of arrived.splice(0)) tell();
+          });
+        }
+        return store.commitWindow(window);
+      },
+    },
+  });
+  return {
+    gate,
+    windows,
+    close: () => (isOpen = false),
+    open: () => {
+      isOpen = true;
+      for (const { go } of windows.splice(0)) go();
+    },
+    /** Resolves when a commit waits at the gate. */
+    next: () => (windows.length > 0 ? Promise.resolve() : new Promise<void>((tell) => arrived.push(tell))),
+  };
+}
+
+t.test('a batch is logged, stored, and answered with evidence that its sender can check', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob, conversation } = w;
+  const sent = alice.batch(conversation, ['one', 'two'], [bob.device.id]);
+  const got = await w.sequencer.submit(sent);
+  holds(t, w, sent, got);
+  t.match(got, { firstIndex: 3, serverTime: NOW, repeated: false });
+  t.strictSame(
+    got.messages.map(({ seq, cursors, peers }) => [seq, cursors.length, peers]),
+    [
+      [1, 1, [bob.device.id]],
+      [2, 1, [bob.device.id]],
+    ],
+  );
+  t.strictSame(
+    (await w.transcript.entries(0, w.transcript.size)).map((bytes) => decodeLeaf(bytes).type),
+    ['cert', 'key', 'cert', 'sigb', 'msg', 'msg'],
+    'the certificate first',
+  );
+  const back = await w.sequencer.submit(bob.batch(conversation, ['three'], [alice.device.id]));
+  t.match(back, { firstIndex: 7, messages: [{ seq: 3 }] });
+  const more = await w.sequencer.submit(alice.batch(conversation, ['four'], [bob.device.id]));
+  t.equal(more.firstIndex, 9, 'a certificate is logged once');
+  const queued = await w.store.backlog(bob.device.id, 0, 10, 1e6);
+  t.strictSame(
+    queued.map((item) => item.kind === 'message' && [item.seq, item.index, Buffer.from(item.parts[0]!).toString()]),
+    [
+      [1, 4, 'one'],
+      [2, 5, 'two'],
+      [4, 10, 'four'],
+    ],
+  );
+  const late = await w.sequencer.evidence(3);
+  t.equal(late.checkpoint.size, 11, 'at the size of today');
+  holds(t, w, sent, { ...got, evidence: late });
+  await t.rejects(w.sequencer.evidence(4), { code: 'NOT_FOUND' }, 'no batch begins at a message');
+  await t.rejects(w.sequencer.evidence(11), { code: 'NOT_FOUND' });
+  await w.close();
+});
+
+t.test('what comes in one moment, or while a window is written, leaves in one window', async (t) => {
+  const w = await worldIn(t);
+  const appends: number[] = [];
+  const { append } = w.transcript;
+  w.transcript.append = function (window) {
+    appends.push(window.entries.length);
+    return append.call(this, window);
+  };
+  const people = [w.alice, w.bob, ...(await Promise.all(['carol', 'dave', 'erin'].map((name) => w.device(name))))];
+  const results = await Promise.all(
+    people.flatMap((sender) =>
+      Array.from({ length: 20 }, () => {
+        const sent = sender.batch(w.conversation, ['x', 'y'], []);
+        return w.sequencer.submit(sent).then((got) => ({ sent, got }));
+      }),
+    ),
+  );
+  for (const { sent, got } of results) holds(t, w, sent, got);
+  t.strictSame(
+    results.flatMap(({ got }) => got.messages.map(({ seq }) => seq)).sort((a, b) => a - b),
+    Array.from({ length: 200 }, (_, i) => i + 1),
+  );
+  t.equal(
+    appends.reduce((sum, n) => sum + n, 0),
+    100 * 3 + 5,
+  );
+  t.ok(appends.length < 30, `100 batches left in ${appends.length} windows`);
+  await w.close();
+});
+
+t.test('a window is answered when both log and store have it, never before', async (t) => {
+  const w = await worldIn(t);
+  const held = gated(w.store);
+  const sequencer = over(w, held.gate);
+  await sequencer.recover();
+  held.close();
+  let answered = 0;
+  const size = w.transcript.size;
+  const first = sequencer.submit(w.alice.batch(w.conversation, ['1'], [w.bob.device.id])).finally(() => answered++);
+  await held.next();
+  while (w.transcript.size === size) await new Promise(setImmediate);
+  const rest = [w.alice.batch(w.conversation, ['2'], []), w.bob.batch(w.conversation, ['3'], [])].map((s) =>
+    sequencer.submit(s).finally(() => answered++),
+  );
+  await new Promise(setImmediate);
+  t.equal(answered, 0, 'the log has it, the store has not');
+  held.windows.splice(0).forEach(({ go }) => go());
+  t.equal((await first).repeated, false);
+  held.open();
+  await Promise.all(rest);
+  t.equal(answered, 3);
+  await w.close();
+});
+
+t.test('what is refused leaves no trace, and the right batch is accepted afterwards', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob, conversation } = w;
+  const to = [bob.device.id];
+  const first = alice.batch(conversation, ['first'], to);
+  await w.sequencer.submit(first);
+  const { size } = w.transcript;
+  const good = alice.batch(conversation, ['second', 'third'], to, { peek: true });
+  const [m0, m1] = good.messages as [Submission['messages'][0], Submission['messages'][0]];
+  const flipped = (bytes: Uint8Array, at: number) => {
+    const copy = Buffer.from(bytes);
+    copy[at]! ^= 1;
+    return copy;
+  };
+  const peek = (o: Parameters<typeof alice.batch>[3]) =>
+    alice.batch(conversation, ['second'], to, { ...o, peek: true });
+  const cases: [string, Submission, { code: string; sub?: string; field?: string }][] = [
+    ['no batch statement', { ...good, batch: good.batch.subarray(1) }, { code: 'BAD_FRAME', field: 'bs.length' }],
+    [
+      'no message statement',
+      { ...good, messages: [m0, { ...m1, statement: m1.statement.subarray(1) }] },
+      { code: 'BAD_FRAME', field: 'ms.length' },
+    ],
+    [
+      'reserved byte',
+      { ...good, messages: [m0, { ...m1, statement: flipped(m1.statement, 9) }] },
+      { code: 'BAD_FRAME', field: 'ms.reserved' },
+    ],
+    [
+      'another certificate than the connection',
+      { ...good, device: { ...good.device, fingerprint: bob.device.fingerprint } },
+      { code: 'SIG_FAIL', sub: 'sender' },
+    ],
+    [
+      'other parts',
+      { ...good, messages: [m0, { ...m1, parts: [Buffer.from('thirD')] }] },
+      { code: 'SIG_FAIL', sub: 'ciphertext', field: 'msg_send.messages[1].parts' },
+    ],
+    [
+      'one part more',
+      { ...good, messages: [{ ...m0, parts: [...m0.parts, Buffer.alloc(0)] }, m1] },
+      { code: 'SIG_FAIL', sub: 'ciphertext', field: 'msg_send.messages[0].parts' },
+    ],
+    ['another signature', { ...good, signature: flipped(good.signature, 3) }, { code: 'SIG_FAIL', sub: 'batch' }],
+    ['another algorithm', { ...good, algorithm: 2 }, { code: 'SIG_FAIL', sub: 'batch' }],
+    [
+      'another key',
+      { ...good, device: { ...good.device, publicKey: bob.publicKey } },
+      { code: 'SIG_FAIL', sub: 'batch' },
+    ],
+    [
+      'a message too few',
+      { ...good, messages: [m0] },
+      { code: 'LINEAGE', sub: 'e_batch_short', field: 'msg_send.batch' },
+    ],
+    ['messages in another order', { ...good, messages: [m1, m0] }, { code: 'LINEAGE', sub: 'e_batch_root' }],
+    [
+      'for another log',
+      peek({ audience: 'localhost/log/n2' }),
+      { code: 'LINEAGE', sub: 'e_audience', field: 'msg_send.batch' },
+    ],
+    ['a gap', peek({ firstCtr: 3 }), { code: 'COUNTER_GAP', field: 'msg_send.batch' }],
+    ['a gap of one batch', peek({ firstCtr: 1000 }), { code: 'COUNTER_GAP' }],
+    ['a counter used for another batch', peek({ firstCtr: 1 }), { code: 'COUNTER_REUSED', field: 'msg_send.batch' }],
+    [
+      'another batch before',
+      peek({ prevBatch: leafHash(Buffer.from('x')) }),
+      { code: 'LINEAGE', sub: 'e_batch_chain' },
+    ],
+    [
+      'a message of another session',
+      peek({ msSession: bob.session }),
+      { code: 'LINEAGE', sub: 'e_leaf', field: 'msg_send.messages[0].statement' },
+    ],
+    ['a gap in the conversation', peek({ convCtr: 3 }), { code: 'LINEAGE', sub: 'e_conv_gap' }],
+    ['no link', peek({ prevConv: NO_HASH }), { code: 'LINEAGE', sub: 'e_conv_link' }],
+    ['another link', peek({ prevConv: leafHash(Buffer.from('x')) }), { code: 'LINEAGE', sub: 'e_conv_link' }],
+    [
+      'a chain that no entry can hold',
+      {
+        ...bob.batch(conversation, ['x'], [], { peek: true }),
+        device: { ...bob.batch(conversation, ['x'], [], { peek: true }).device, chain: [Buffer.alloc(70_000, 1)] },
+      },
+      { code: 'BAD_FRAME', field: 'leaf.length' },
+    ],
+  ];
+  for (const [name, submission, refusal] of cases) await t.rejects(w.sequencer.submit(submission), refusal, name);
+  t.equal(w.transcript.size, size, 'the log');
+  t.equal(await w.store.logSize(ORIGIN), size, 'the store');
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 1);
+  const got = await w.sequencer.submit(alice.batch(conversation, ['second', 'third'], to));
+  t.match(got, { firstIndex: size, messages: [{ seq: 2 }, { seq: 3 }] });
+  await w.sequencer.submit(bob.batch(conversation, ['x'], []));
+  await w.close();
+});
+
+t.test('batches of one sender keep their order, and one that is refused takes those behind it along', async (t) => {
+  const w = await worldIn(t);
+  const [a, b, c] = ['a', 'b', 'c'].map((text) => w.alice.batch(w.conversation, [text], [])) as [
+    Submission,
+    Submission,
+    Submission,
+  ];
+  const bad = { ...b, signature: Buffer.alloc(64) };
+  const results = await Promise.allSettled([a, bad, c].map((s) => w.sequencer.submit(s)));
+  t.match(results, [{ status: 'fulfilled' }, { reason: { code: 'SIG_FAIL' } }, { reason: { code: 'COUNTER_GAP' } }]);
+  const again = await Promise.all([b, c].map((s) => w.sequencer.submit(s)));
+  t.ok(again[0]!.firstIndex < again[1]!.firstIndex);
+  w.alice.newSession();
+  const next = await w.sequencer.submit(w.alice.batch(w.conversation, ['d'], []));
+  t.equal(next.messages[0]!.seq, 4, 'a new session links to the last message of the old one');
+  await w.close();
+});
+
+t.test('what is on its way counts: links over sessions, and certificates', async (t) => {
+  const w = await worldIn(t);
+  const dave = await w.device('dave');
+  const held = gated(w.store);
+  const sequencer = over(w, held.gate);
+  for (const sender of [w.alice, w.bob]) await sequencer.submit(sender.batch(w.conversation, ['0'], []));
+  held.close();
+  const first = sequencer.submit(w.alice.batch(w.conversation, ['1'], []));
+  await held.next();
+  w.alice.newSession();
+  const next = sequencer.submit(w.alice.batch(w.conversation, ['2'], []));
+  const three = ['3', '4', '5'].map((text) => sequencer.submit(dave.batch(w.conversation, [text], [])));
+  // Each sender's batches are judged in turn: when this one is refused, those before it wait for the next window.
+  const gap = (sender: typeof dave) =>
+    t.rejects(sequencer.submit(sender.batch(w.conversation, ['x'], [], { peek: true, firstCtr: 90 })), {
+      code: 'COUNTER_GAP',
+    });
+  await Promise.all([gap(dave), gap(w.alice)]);
+  held.open();
+  const got = await Promise.all([first, next, ...three]);
+  t.strictSame(
+    got.slice(1).map(({ evidence }) => evidence.checkpoint.size),
+    Array(4).fill(w.transcript.size),
+    'one window',
+  );
+  const types = (await w.transcript.entries(0, w.transcript.size)).map((bytes) => decodeLeaf(bytes).type);
+  t.equal(types.filter((type) => type === 'cert').length, 4, 'server, bob, alice, dave: once each');
+  await sequencer.drain();
+  await w.close();
+});
+
+t.test('a repetition gets the same answer: at once, later, and after a restart', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob, conversation } = w;
+  const sent = alice.batch(conversation, ['one', 'two'], [bob.device.id]);
+  const [first, twin] = await Promise.all([w.sequencer.submit(sent), w.sequencer.submit(sent)]);
+  t.strictSame([first.repeated, twin.repeated], [false, true], 'both on their way');
+  t.strictSame(
+    twin.messages.map(({ cursors }) => cursors),
+    [[], []],
+  );
+  const other = await w.sequencer.submit(bob.batch(conversation, ['three'], []));
+  const check = async (when: string) => {
+    const again = await w.sequencer.submit(sent);
+    holds(t, w, sent, again);
+    t.match(
+      again,
+      { firstIndex: first.firstIndex, repeated: true, messages: [{ seq: 1, cursors: [] }, { seq: 2 }] },
+      when,
+    );
+    t.equal(again.evidence.checkpoint.size, w.transcript.size);
+    const peek = alice.batch(conversation, ['other'], [], { peek: true, firstCtr: 2 });
+    await t.rejects(w.sequencer.submit(peek), { code: 'COUNTER_REUSED' }, 'a counter inside of the batch');
+  };
+  await check('later');
+  await w.close();
+  await w.reopen();
+  await check('after a restart');
+  t.equal(w.transcript.size, other.firstIndex + 2);
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 2, 'queued once');
+  const next = await w.sequencer.submit(alice.batch(conversation, ['four'], []));
+  t.equal(next.messages[0]!.seq, 4, 'and the lineage goes on');
+  await w.close();
+});
+
+t.test('different bytes under the counters of a batch on its way are refused', async (t) => {
+  const w = await worldIn(t);
+  await w.sequencer.submit(w.alice.batch(w.conversation, ['zero'], [])); // or the wait for the certificate would outlast the first
+  const other = w.alice.batch(w.conversation, ['other'], [], { peek: true });
+  const results = await Promise.allSettled([
+    w.sequencer.submit(w.alice.batch(w.conversation, ['one'], [])),
+    w.sequencer.submit(other),
+  ]);
+  t.match(results, [{ status: 'fulfilled' }, { reason: { code: 'COUNTER_REUSED' } }]);
+  await w.close();
+});
+
+t.test('a store that fails: nothing is answered, new batches are refused, and the window is kept', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob, conversation } = w;
+  await w.sequencer.submit(alice.batch(conversation, ['0'], []));
+  let failures = 0;
+  let left = 3;
+  const { commitWindow } = w.store;
+  const refusals: ChatError[] = [];
+  const flaky: Store = Object.create(w.store, {
+    commitWindow: {
+      value: async (window: Parameters<Store['commitWindow']>[0]) => {
+        if (left-- <= 0) return commitWindow.call(w.store, window);
+        failures++;
+        if (failures === 2)
+          for (const s of [
+            bob.batch(conversation, ['x'], [], { peek: true }),
+            alice.batch(conversation, ['y'], [], { peek: true }),
+          ])
+            await sequencer.submit(s).catch((error: ChatError) => refusals.push(error));
+        throw new ChatError('STORE_FAILED', 'injected');
+      },
+    },
+  });
+  const sequencer = over(w, flaky);
+  await sequencer.recover();
+  const sent = alice.batch(conversation, ['1'], [bob.device.id]);
+  const accepted = sequencer.submit(sent);
+  // Behind it in the queue: refused, and not forgotten to be forgotten.
+  const behind = alice.batch(conversation, ['2'], []);
+  const queued = sequencer.submit(behind).catch((error: ChatError) => error);
+  const got = await accepted;
+  t.equal(failures, 3);
+  holds(t, w, sent, got);
+  t.match(refusals, [{ code: 'UNAVAILABLE', retryAfterMs: 1000 }, { code: 'UNAVAILABLE' }]);
+  const second = await queued;
+  if (second instanceof ChatError) t.match(second, { code: 'UNAVAILABLE', retryAfterMs: 1000 });
+  const again = await sequencer.submit(behind);
+  t.equal(again.messages[0]!.seq, 3);
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 1);
+  t.equal(await w.store.logSize(ORIGIN), w.transcript.size);
+  await sequencer.drain();
+  await w.close();
+});
+
+t.test('what was loaded while the store lacked a window is not believed afterwards', async (t) => {
+  const w = await worldIn(t);
+  let failures = 0;
+  let questions = 0;
+  let goOn = (): void => undefined;
+  const isDown = new Promise<void>((resolve) => (goOn = resolve));
+  let answered: Promise<unknown> = Promise.resolve();
+  const store: Store = Object.create(w.store, {
+    isCertificateLogged: {
+      value: async (...which: Parameters<Store['isCertificateLogged']>) => {
+        if (++questions === 2) await isDown;
+        return w.store.isCertificateLogged(...which);
+      },
+    },
+    commitWindow: {
+      value: async (window: Parameters<Store['commitWindow']>[0]) => {
+        if (failures++ === 0) throw new ChatError('STORE_FAILED', 'injected');
+        goOn();
+        await answered;
+        return w.store.commitWindow(window);
+      },
+    },
+  });
+  const sequencer = over(w, store);
+  const first = sequencer.submit(w.alice.batch(w.conversation, ['1'], []));
+  const second = w.alice.batch(w.conversation, ['2'], []);
+  answered = sequencer.submit(second).catch((error: unknown) => error);
+  t.equal((await first).messages[0]!.seq, 1);
+  t.match(await answered, { code: 'UNAVAILABLE' });
+  t.equal((await sequencer.submit(second)).messages[0]!.seq, 2);
+  await sequencer.drain();
+  await w.close();
+});
+
+t.test(
+  'the server ends while the store is down: recovery brings the window, the repetition its contents',
+  async (t) => {
+    const w = await worldIn(t);
+    const { alice, bob, conversation } = w;
+    const down: Store = Object.create(w.store, {
+      commitWindow: { value: () => Promise.reject(new ChatError('STORE_FAILED', 'injected')) },
+    });
+
+    const size = w.transcript.size;
+    const sequencer = over(w, down, { retryMs: 60_000 });
+    const sent = alice.batch(conversation, ['one', 'two'], [bob.device.id]);
+    const answer = sequencer.submit(sent).catch((error: unknown) => error);
+    while (w.transcript.size === size) await new Promise(setImmediate);
+    await sequencer.drain();
+    t.match(await answer, { code: 'UNAVAILABLE' });
+    await t.rejects(sequencer.submit(sent), { code: 'SHUTTING_DOWN' });
+    await w.close();
+
+    await w.reopen();
+    t.equal(await w.store.logSize(ORIGIN), w.transcript.size);
+    t.ok(await w.store.isCertificateLogged(ORIGIN, alice.device.fingerprint));
+    t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 0, 'nobody has the contents');
+    const foreign = alice.batch(conversation, ['other'], [], { peek: true, firstCtr: 1, prevBatch: NO_HASH });
+    await t.rejects(w.sequencer.submit(foreign), { code: 'COUNTER_REUSED' });
+    const after = await w.sequencer.submit(alice.batch(conversation, ['three'], [bob.device.id]));
+    t.equal(after.messages[0]!.seq, 3, 'the places of the others are kept');
+    const again = await w.sequencer.submit(sent);
+    holds(t, w, sent, again);
+    t.match(again, { repeated: false, messages: [{ seq: 1 }, { seq: 2 }] }, 'now they are queued');
+    t.ok(again.messages.every(({ cursors }) => cursors.length === 1));
+    t.equal((await w.sequencer.submit(sent)).repeated, true);
+    t.strictSame(
+      (await w.store.backlog(bob.device.id, 0, 10, 1e6)).map((item) => item.kind === 'message' && item.seq).sort(),
+      [1, 2, 3],
+    );
+    await w.close();
+  },
+);
+
+t.test('the log has lost a window that the store has: it is taken back, and only that far', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob, conversation } = w;
+  await w.sequencer.submit(alice.batch(conversation, ['one'], [bob.device.id]));
+  const { size } = w.transcript;
+  // What a crash leaves when the store was quicker than the log.
+  const lost = alice.batch(conversation, ['two'], [bob.device.id]);
+  w.transcript.append = () => Promise.reject(new ChatError('LOG_FAILED', 'injected'));
+  await t.rejects(w.sequencer.submit(lost), { code: 'LOG_FAILED' });
+  await t.rejects(
+    w.sequencer.submit(bob.batch(conversation, ['x'], [], { peek: true })),
+    { code: 'LOG_FAILED' },
+    'and everything after it',
+  );
+  t.equal(await w.store.logSize(ORIGIN), size + 2, 'the store has it');
+  await w.close();
+  await w.reopen();
+  t.equal(await w.store.logSize(ORIGIN), size);
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 1);
+  const again = await w.sequencer.submit(lost);
+  t.match(again, { firstIndex: size, repeated: false, messages: [{ seq: 2 }] });
+  await w.close();
+
+  await w.reopen();
+  await w.store.commitWindow({ origin: ORIGIN, logSize: w.transcript.size + 5000, batches: [], certificates: [] });
+  await w.close();
+  await t.rejects(w.reopen(), { code: 'ROLLBACK', message: /5\d\d\d entries/ }, 'more than a crash explains');
+});
+
+t.test('a full disk: refused, undone, and accepted when there is room', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob, conversation } = w;
+  await w.sequencer.submit(alice.batch(conversation, ['one'], []));
+  const { makeRoom } = w.transcript;
+  w.transcript.makeRoom = () => Promise.reject(new ChatError('DISK_FULL', 'injected'));
+  const sent = alice.batch(conversation, ['two'], [bob.device.id]);
+  const size = w.transcript.size;
+  await t.rejects(w.sequencer.submit(sent), { code: 'DISK_FULL', retryAfterMs: 5000 });
+  t.equal(await w.store.logSize(ORIGIN), size, 'the store did not hear of it');
+  w.transcript.makeRoom = makeRoom;
+  t.match(await w.sequencer.submit(sent), { repeated: false, messages: [{ seq: 2 }] });
+  await w.close();
+});
+
+t.test('evidence of a message that the store has and the log not yet', async (t) => {
+  const w = await worldIn(t);
+  const { append } = w.transcript;
+  let go = (): void => undefined;
+  const wait = new Promise<void>((resolve) => (go = resolve));
+  w.transcript.append = async function (window) {
+    await wait;
+    return append.call(this, window);
+  };
+  const sent = w.alice.batch(w.conversation, ['one'], [w.bob.device.id]);
+  const accepted = w.sequencer.submit(sent);
+  let queued;
+  while (!(queued = (await w.store.backlog(w.bob.device.id, 0, 10, 1e6))[0])) await new Promise(setImmediate);
+  t.equal(queued.kind === 'message' && queued.batchFirstIndex, 3);
+  const evidence = w.sequencer.evidence(3);
+  go();
+  holds(t, w, sent, { ...(await accepted), evidence: await evidence });
+  await w.close();
+});
+
+t.test('windows keep to their limits', async (t) => {
+  const w = await worldIn(t);
+  const windows: number[] = [];
+  const { append } = w.transcript;
+  w.transcript.append = async function (window) {
+    windows.push(window.entries.length);
+    return append.call(this, window);
+  };
+  const many = Array.from({ length: 1024 }, (_, i) => `${i}`);
+  const batches = Array.from({ length: 6 }, () => w.alice.batch(w.conversation, many, []));
+  const got = await Promise.all(batches.map((batch) => w.sequencer.submit(batch)));
+  t.ok(windows.length >= 2 && Math.max(...windows) <= 4096, windows.join(' '));
+  t.strictSame(
+    got.map(({ messages }) => messages[0]!.seq),
+    [1, 1025, 2049, 3073, 4097, 5121],
+  );
+  await w.transcript.publish();
+  holds(t, w, batches[0]!, { ...got[0]!, evidence: await w.sequencer.evidence(got[0]!.firstIndex) });
+  await w.close();
+});
+
+t.test('the time of the log never goes back', async (t) => {
+  let now = NOW;
+  const w = await transcriptWorld(t.testdir(), { now: () => now }, {}, keys);
+  const times = [];
+  for (const at of [NOW + 5, NOW - 60_000, NOW + 6]) {
+    now = at;
+    times.push((await w.sequencer.submit(w.alice.batch(w.conversation, ['x'], []))).serverTime);
+  }
+  t.strictSame(times, [NOW + 5, NOW + 5, NOW + 6]);
+  await w.close();
+});

@@ -1,0 +1,213 @@
+/** One connection as the session sees it: a link without a socket, and everything behind it stood in for. */
+import t from 'tap';
+import type { Reply, Request } from '../../protocol/messages.ts';
+import { ChatError } from '../../base/errors.ts';
+import type { Closed, ServerLink } from '../../runtime/link.ts';
+import { RateLimit } from '../../server/rate-limit.ts';
+import { serve, type SessionOptions } from '../../server/session.ts';
+import { memoryLog } from '../support/pair.ts';
+
+type Send = Request<'msg_send'>;
+const turn = (): Promise<void> => new Promise(setImmediate);
+
+class Peer {
+  readonly sent: Reply[] = [];
+  queuedBytes = 0;
+  isPaused = false;
+  pauses = 0;
+  drain: () => void = () => {};
+  closedWith: string | undefined;
+  readonly log = memoryLog();
+  /** answers each admitted batch */
+  readonly commits: ((outcome?: unknown) => void)[] = [];
+  readonly admitted: number[] = [];
+  admits: ((frame: Send) => Promise<void>) | null = null;
+  left = 0;
+  joined = 0;
+  readonly served: Promise<void>;
+  #frame: (frame: Request) => void = () => {};
+  readonly #closed = Promise.withResolvers<Closed>();
+
+  constructor(options: Partial<Record<keyof SessionOptions, unknown>> = {}) {
+    const link = {
+      peerChain: [{ fingerprint: Buffer.alloc(32, 1) }],
+      send: (frame: Reply) => void this.sent.push(frame),
+      onFrame: (handler: (frame: Request) => void) => (this.#frame = handler),
+      onDrain: (handler: () => void) => (this.drain = handler),
+      pause: () => ((this.isPaused = true), this.pauses++),
+      resume: () => (this.isPaused = false),
+      close: (code?: string) => ((this.closedWith ??= code ?? 'bye'), this.end()),
+      closed: this.#closed.promise,
+    };
+    Object.defineProperty(link, 'queuedBytes', { get: () => this.queuedBytes });
+    const login = { user: { id: 1 }, device: { id: 1 }, isNewDevice: false, reply: { type: 'ok', id: 1 } };
+    const hub = {
+      join: () => (this.joined++, { user: { id: 1 }, device: { id: 1 } }),
+      leave: () => this.left++,
+      received: async () => {},
+      admit: async (_: unknown, frame: Send) => (await this.admits?.(frame), this.admitted.push(frame.id), frame),
+      send: (_: unknown, id: number) =>
+        new Promise<void>((resolve, reject) =>
+          this.commits.push((error) => {
+            if (error !== undefined) return reject(error as Error);
+            this.sent.push({ type: 'msg_ack', id, ack: Buffer.alloc(40), messages: [] });
+            resolve();
+          }),
+        ),
+      openConversation: async () => Promise.reject(new TypeError('a defect of ours')),
+    };
+    this.served = serve({
+      link: link as unknown as ServerLink,
+      account: { resume: async () => login } as never,
+      hub: hub as never,
+      store: {} as never,
+      transcript: {} as never,
+      sends: new RateLimit(1_000_000),
+      requests: new RateLimit(1_000_000),
+      log: this.log.log,
+      now: () => 5,
+      ...(options as object),
+    });
+  }
+
+  says(frame: Request): void {
+    this.#frame(frame);
+  }
+  async logIn(): Promise<void> {
+    this.says({ type: 'resume', id: 1, token: 't' });
+    await turn();
+  }
+  end(): void {
+    this.#closed.resolve({ code: null });
+  }
+  get replies(): number[] {
+    return this.sent.flatMap((frame) => ('id' in frame && frame.id !== undefined ? [frame.id] : []));
+  }
+}
+
+const ping = (id: number): Request => ({ type: 'ping', id });
+const batch = (id: number, bytes = 1): Send => ({
+  type: 'msg_send',
+  id,
+  algorithm: 1,
+  signature: Buffer.alloc(64),
+  batch: Buffer.alloc(172),
+  messages: [{ statement: Buffer.alloc(248), parts: [Buffer.alloc(bytes)] }],
+});
+
+t.test('one answer for each request, in order, whatever fails', async (t) => {
+  const peer = new Peer();
+  await peer.logIn();
+  peer.says(ping(2));
+  peer.says({ type: 'conversation_open', id: 3, peer: 'bob' });
+  peer.says(ping(4));
+  peer.says(batch(5));
+  peer.says(ping(6));
+  await turn();
+  t.strictSame(peer.replies, [1, 2, 3, 4, 6], 'the commit is not waited for');
+  t.match(peer.sent[2], { type: 'error', code: 'INTERNAL' });
+  t.notMatch(JSON.stringify(peer.sent[2]), 'defect', 'and says nothing of what it was');
+  t.match(peer.log.lines.at(-1), { event: 'request.refused', level: 'error', code: 'INTERNAL' });
+  peer.commits[0]!();
+  peer.says(batch(7));
+  await turn();
+  peer.commits[1]!(new ChatError('UNAVAILABLE', 'not now', { retryAfterMs: 200 }));
+  await turn();
+  t.strictSame(peer.sent.at(-1), { type: 'error', id: 7, code: 'UNAVAILABLE', retry_after_ms: 200 });
+  t.strictSame(peer.replies, [1, 2, 3, 4, 6, 5, 7]);
+  peer.end();
+  await peer.served;
+  t.equal(peer.left, 1);
+});
+
+t.test('batches are admitted one after the other, also when the first must be looked up', async (t) => {
+  const peer = new Peer();
+  await peer.logIn();
+  const lookup = Promise.withResolvers<void>();
+  peer.admits = ({ id }) => (id === 2 ? lookup.promise : Promise.resolve());
+  peer.says(batch(2));
+  peer.says(batch(3));
+  await turn();
+  t.strictSame(peer.admitted, []);
+  lookup.resolve();
+  await turn();
+  t.strictSame(peer.admitted, [2, 3]);
+  peer.end();
+});
+
+t.test('a link that ends while a login is being finished leaves nobody behind', async (t) => {
+  const login = Promise.withResolvers<unknown>();
+  const peer = new Peer({ account: { resume: () => login.promise } });
+  peer.says({ type: 'resume', id: 1, token: 't' });
+  peer.end();
+  await turn();
+  t.equal(peer.left, 0, 'not before');
+  login.resolve({ user: { id: 1 }, device: { id: 1 }, isNewDevice: false, reply: { type: 'ok', id: 1 } });
+  await peer.served;
+  t.strictSame([peer.joined, peer.left], [1, 1]);
+  const stranger = new Peer();
+  stranger.end();
+  await stranger.served;
+  t.equal(stranger.left, 0);
+});
+
+t.test('too many at once, or too much: the connection is paused until there is room', async (t) => {
+  for (const [what, count, bytes] of [
+    ['64 requests', 64, 1],
+    ['4 MiB', 5, 1_000_000],
+  ] as const) {
+    const peer = new Peer();
+    await peer.logIn();
+    for (let i = 0; i < count - 1; i++) peer.says(batch(2 + i, bytes));
+    await turn();
+    t.equal(peer.isPaused, false, `${what}: not yet`);
+    peer.says(batch(100, bytes));
+    t.equal(peer.isPaused, true, what);
+    await turn();
+    t.equal(peer.isPaused, true, 'also when all are admitted: none is answered');
+    peer.commits.shift()!();
+    await turn();
+    t.equal(peer.isPaused, false, `${what}: room again`);
+    t.equal(peer.pauses, 1);
+    peer.end();
+  }
+});
+
+t.test('who asks and does not read is not read from, and after a while cut', async (t) => {
+  const alive = setInterval(() => {}, 1000); // a socket would be: the timer of the session keeps no process
+  t.teardown(() => clearInterval(alive));
+  const peer = new Peer({ stallMs: 20 });
+  await peer.logIn();
+  peer.queuedBytes = 8 * 1024 * 1024 + 1;
+  peer.says(ping(2));
+  t.equal(peer.isPaused, true);
+  await turn();
+  peer.queuedBytes = 0;
+  peer.drain();
+  t.equal(peer.isPaused, false, 'he has read');
+  await new Promise((resolve) => setTimeout(resolve, 40)); // longer than he may stall
+  t.equal(peer.closedWith, undefined);
+  peer.queuedBytes = 9 * 1024 * 1024;
+  peer.says(ping(3));
+  await peer.served;
+  t.equal(peer.closedWith, 'QUOTA');
+});
+
+t.test('requests have a limit of their own; acknowledgements have none', async (t) => {
+  const peer = new Peer({ requests: new RateLimit(3, () => 0) });
+  await peer.logIn();
+  peer.says(ping(2));
+  peer.says(ping(3));
+  peer.says(ping(4));
+  await turn();
+  t.match(peer.sent.at(-1), { type: 'error', id: 4, code: 'RATE_LIMIT', retry_after_ms: 20_000 });
+  peer.says(batch(5));
+  await turn();
+  peer.commits[0]!();
+  await turn();
+  t.match(peer.sent.at(-1), { type: 'msg_ack', id: 5 });
+  peer.says({ type: 'msg_received', cursors: [1] });
+  await turn();
+  t.equal(peer.sent.filter((f) => f.type === 'error').length, 1);
+  peer.end();
+});
