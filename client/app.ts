@@ -1,0 +1,403 @@
+/**
+ * Everything that a front end can do, as one interface: the commands and the interactive mode are both written against it, and
+ * neither knows frames, sockets or tables.
+ */
+import type { ConversationId } from '../base/bytes.ts';
+import { encode } from '../base/cbor.ts';
+import { ChatError, CODES } from '../base/errors.ts';
+import type { Secret } from '../base/secret.ts';
+import { REPORTED } from '../protocol/hello.ts';
+import type { Reply } from '../protocol/messages.ts';
+import type { ClientLink } from '../runtime/link.ts';
+import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
+import { MAX_TEXT_BYTES } from './body.ts';
+import { Connection, type Dial } from './connection.ts';
+import { daysLeft, type ClientIdentity } from './identity.ts';
+import { Inbox } from './inbox.ts';
+import { Outbox, type Session } from './outbox.ts';
+import type { Notice, Requester } from './requester.ts';
+import { Rosters } from './rosters.ts';
+import { admitLog, isBetrayal, LogView } from './trust.ts';
+import type { Account, Conversation, Message, Vault } from './vault.ts';
+
+export type AppEvent =
+  /** one of our messages is accepted (isQueued: nobody there to take it now), delivered or failed */
+  | { readonly on: 'state'; readonly message: Message; readonly isQueued: boolean }
+  | { readonly on: 'message'; readonly message: Message }
+  | { readonly on: 'presence'; readonly username: string; readonly isOnline: boolean }
+  | { readonly on: 'connected' }
+  | { readonly on: 'lost'; readonly error: ChatError; readonly willRetry: boolean }
+  | { readonly on: 'waiting'; readonly ms: number }
+  /** to be seen, and not against anything that was shown */
+  | { readonly on: 'warning'; readonly text: string }
+  /** something false; the evidence is kept */
+  | { readonly on: 'alarm'; readonly error: ChatError };
+
+export interface AppOptions {
+  readonly vault: Vault;
+  readonly identity: ClientIdentity;
+  /** HOST:PORT, remembered with the account */
+  readonly server: string;
+  readonly dial: Dial;
+  readonly now?: () => number;
+}
+
+export interface Status {
+  readonly server: string;
+  readonly isConnected: boolean;
+  readonly account: Account | null;
+  readonly certificateDaysLeft: number;
+  readonly suite: number | null;
+  readonly confirmation: string | null;
+  /** not accepted yet */
+  readonly pending: number;
+  /** accepted, no word of delivery yet, and pending ones */
+  readonly undelivered: number;
+  readonly log: { readonly origin: string; readonly size: number; readonly provenSize: number } | null;
+  readonly alarms: number;
+  /** clock of the server minus ours at the last login, ms */
+  readonly skewMs: number | null;
+}
+
+/** Beyond this, times in the transcript are worth a warning. */
+const MAX_SKEW_MS = 120_000;
+
+export class App {
+  readonly identity: ClientIdentity;
+  readonly vault: Vault;
+  readonly #server: string;
+  readonly #now: () => number;
+  readonly #connection: Connection;
+  readonly #outbox: Outbox;
+  readonly #inbox: Inbox;
+  readonly #handlers = new Set<(event: AppEvent) => void>();
+  #session: Session | null = null;
+  #proving: Promise<void> = Promise.resolve();
+  #watched = new Set<string>();
+  #skewMs: number | null = null;
+  #down: ChatError | null = null;
+  #isClosed = false;
+
+  constructor(options: AppOptions) {
+    const { vault, identity, dial, now = Date.now } = options;
+    this.identity = identity;
+    this.vault = vault;
+    this.#server = options.server;
+    this.#now = now;
+    const account = vault.account();
+    if (account !== null && account.username !== identity.username)
+      throw new ChatError(
+        'CERT_ACCOUNT_MISMATCH',
+        `this profile belongs to ${account.username}, and the certificate to ${identity.username}: use another profile (-P)`,
+      );
+    this.#connection = new Connection(
+      dial,
+      vault,
+      {
+        open: (requester, login) => this.#enter(requester, login),
+        notice: (frame) => this.#notice(frame),
+        lost: (error, willRetry) => this.#lost(error, willRetry),
+        waiting: (ms) => this.#emit({ on: 'waiting', ms }),
+      },
+      now,
+    );
+    const warn = (text: string) => this.#emit({ on: 'warning', text });
+    this.#outbox = new Outbox(
+      vault,
+      identity,
+      {
+        accepted: (message, isQueued) => this.#emit({ on: 'state', message, isQueued }),
+        failed: (message) => this.#emit({ on: 'state', message, isQueued: false }),
+        warn,
+      },
+      now,
+    );
+    this.#inbox = new Inbox(
+      vault,
+      identity.username,
+      {
+        message: (message) => this.#emit({ on: 'message', message }),
+        changed: (message) => this.#emit({ on: 'state', message, isQueued: false }),
+        warn,
+        alarm: (error) => this.#emit({ on: 'alarm', error }),
+      },
+      now,
+    );
+  }
+
+  /** Answers a function that ends it. */
+  on(handler: (event: AppEvent) => void): () => void {
+    this.#handlers.add(handler);
+    return () => this.#handlers.delete(handler);
+  }
+
+  /** TLS and the inner handshake, no login. @throws UNREACHABLE, BAD_CERT, CHANNEL_MISMATCH, … */
+  connect(): Promise<ClientLink> {
+    return this.#connection.dial();
+  }
+
+  /**
+   * @param username must be the certificate's, where the server wants that
+   * @param password from preparePassword()
+   * @throws USER_EXISTS, BAD_NAME, CERT_ACCOUNT_MISMATCH, REGISTRATION_CLOSED, …
+   */
+  async register(account: { readonly username: string; readonly email: string }, password: Secret): Promise<void> {
+    await this.#connection.register(
+      { username: canonicalUsername(account.username), email: canonicalEmail(account.email) },
+      password,
+    );
+  }
+
+  /** Whether login(null) may do: an earlier login is still good. */
+  get canResume(): boolean {
+    const token = this.vault.resumeToken();
+    return token !== null && token.expires > this.#now();
+  }
+
+  /**
+   * @param account username or e-mail address; left out: the one of this profile, or of the certificate
+   * @throws AUTH_FAIL, LOCKED, NOT_LOGGED_IN when a password is needed; FORK, ROLLBACK when the server's log is not the one it was
+   */
+  async login(
+    password: Secret | null,
+    account = this.vault.account()?.username ?? this.identity.username,
+  ): Promise<void> {
+    const isEmail = account.includes('@');
+    const name = isEmail ? canonicalEmail(account) : canonicalUsername(account);
+    // An account has the name of its certificate: that is known even when only the e-mail address was typed.
+    await this.#connection.login(name, isEmail ? this.identity.username : name, password);
+  }
+
+  /** The direct conversation with somebody; from this profile's records when the server cannot be asked now. */
+  async open(peer: string): Promise<Conversation> {
+    const name = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
+    const session = this.#session;
+    if (session !== null) return this.#explained(session.rosters.open(name));
+    const known = this.vault.conversationWith(name);
+    if (known === null) throw this.#down ?? new ChatError('CONNECTION_LOST', 'the server cannot be asked now');
+    return known;
+  }
+
+  /** Keeps the message on disk and sends it as soon as that is possible. Answers its row. @throws TOO_LARGE */
+  send(conversation: ConversationId, body: Uint8Array): number {
+    if (body.length > MAX_TEXT_BYTES)
+      throw new ChatError('TOO_LARGE', `a message has at most ${MAX_TEXT_BYTES} bytes`, { field: 'body' });
+    const row = this.vault.enqueue(conversation, this.identity.username, body, this.#now());
+    this.#outbox.pump();
+    return row;
+  }
+
+  /**
+   * Resolves when the message is accepted, or delivered.
+   * @throws what it was refused for; NOT_REACHED after `timeoutMs`; what ended the connection for good
+   */
+  waitFor(row: number, want: 'accepted' | 'delivered', timeoutMs: number): Promise<Message> {
+    return new Promise((resolve, reject) => {
+      const done = (outcome: () => void): void => {
+        clearTimeout(timer);
+        stop();
+        outcome();
+      };
+      const check = (): void => {
+        const message = this.vault.message(row);
+        if (message === null) return;
+        if (message.state === 'delivered' || (message.state === 'accepted' && want === 'accepted'))
+          return done(() => resolve(message));
+        if (message.state === 'failed') return done(() => reject(failure(message)));
+        const down = this.#down;
+        if (down !== null) done(() => reject(down));
+      };
+      const late = (): void =>
+        done(() => {
+          const state =
+            this.vault.message(row)?.state === 'accepted' ? 'accepted, not delivered yet' : 'kept, not accepted yet';
+          reject(new ChatError('NOT_REACHED', `the message is ${state}`));
+        });
+      const timer = setTimeout(late, timeoutMs);
+      const stop = this.on(check);
+      check();
+    });
+  }
+
+  /** Answers whether somebody is connected now, and reports every change from then on. @throws NO_SUCH_PEER */
+  async watch(username: string): Promise<boolean> {
+    this.#watched.add(username);
+    const session = this.#session;
+    if (session === null) return false;
+    return (await this.#explained(session.requester.request({ type: 'presence_watch', username }, 'presence'))).online;
+  }
+
+  history(conversation: ConversationId, last: number): Message[] {
+    return this.vault.history(conversation, last);
+  }
+
+  status(): Status {
+    const link = this.#connection.requester?.link ?? null;
+    const origin = this.vault.ledger.lastOrigin();
+    return {
+      server: this.#server,
+      isConnected: this.#session !== null,
+      account: this.vault.account(),
+      certificateDaysLeft: daysLeft(this.identity.notAfter, this.#now()),
+      suite: link?.suite ?? null,
+      confirmation: link?.confirmation ?? null,
+      pending: this.vault.pending(),
+      undelivered: this.vault.undelivered(),
+      log:
+        origin === null
+          ? null
+          : {
+              origin,
+              size: this.vault.ledger.newest(origin)?.size ?? 0,
+              provenSize: this.vault.ledger.head(origin)?.size ?? 0,
+            },
+      alarms: this.vault.ledger.alarms().length,
+      skewMs: this.#skewMs,
+    };
+  }
+
+  /** What was delivered is dealt with, and what the log signed is proven. @throws what ended the connection for good */
+  async settled(): Promise<void> {
+    await this.#inbox.settled;
+    await this.#proving;
+    if (this.#down !== null) throw this.#down;
+  }
+
+  /** Says goodbye and gives the profile free. What is not sent stays, and is sent by the next one that logs in. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#outbox.detach();
+    this.#session = null;
+    await this.#connection.close();
+    await this.#inbox.settled;
+    await this.#proving;
+    this.vault.close();
+  }
+
+  /** A request that was cut off by us has failed for our reason. */
+  async #explained<T>(request: Promise<T>): Promise<T> {
+    try {
+      return await request;
+    } catch (error) {
+      throw ChatError.from(error).code === 'CONNECTION_LOST' ? (this.#down ?? error) : error;
+    }
+  }
+
+  #enter(requester: Requester, login: Reply<'login_ok'>): void {
+    const { vault, identity } = this;
+    if (login.username !== identity.username)
+      throw new ChatError('CERT_ACCOUNT_MISMATCH', 'the server logged this device in as somebody else');
+    const server = requester.link.peerChain[0]!;
+    const now = this.#now();
+    const warn = (text: string) => this.#emit({ on: 'warning', text });
+    let log: LogView;
+    try {
+      log = new LogView(vault.ledger, admitLog(vault.ledger, login.log, server, now, warn));
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      const detail = encode({ statement: login.log.statement, certificate: server.der });
+      if (vault.ledger.addAlarm(now, error.code, `log key ${login.log.statement}`, error.message, detail))
+        this.#emit({ on: 'alarm', error });
+      this.#down = error;
+      throw error;
+    }
+    vault.transaction(() => {
+      const account = { username: login.username, email: login.email, server: this.#server };
+      vault.setAccount(account);
+      vault.setResumeToken({
+        token: login.token,
+        expires: login.token_expires,
+        fingerprint: identity.fingerprint,
+      });
+    });
+    this.#skewMs = login.server_time - now;
+    if (Math.abs(this.#skewMs) > MAX_SKEW_MS)
+      warn(`the clock of this machine and that of the server are ${Math.round(Math.abs(this.#skewMs) / 1000)} s apart`);
+    const session: Session = {
+      requester,
+      log,
+      rosters: new Rosters(vault, requester, identity),
+      prove: () => this.#prove(session),
+      fault: (error, subject, detail) => this.#fault(session, error, subject, detail),
+    };
+    this.#session = session;
+    this.#outbox.attach(session);
+    this.#prove(session);
+    for (const username of this.#watched)
+      requester.request({ type: 'presence_watch', username }, 'presence').then(
+        ({ online }) => this.#emit({ on: 'presence', username, isOnline: online }),
+        () => {}, // asked again at the next login
+      );
+    this.#emit({ on: 'connected' });
+  }
+
+  #notice(frame: Notice): void {
+    const session = this.#session;
+    if (session === null) return;
+    switch (frame.type) {
+      case 'msg_deliver':
+        return this.#inbox.deliver(session, frame);
+      case 'msg_receipt':
+        return this.#inbox.receipt(session, frame);
+      case 'presence':
+        return this.#emit({ on: 'presence', username: frame.username, isOnline: frame.online });
+      case 'checkpoint': // kept by the requester, for the acknowledgement that it belongs to
+      case 'error':
+      case 'bye':
+        return;
+    }
+  }
+
+  /** One after the other: a proof may settle several checkpoints. */
+  #prove(session: Session): void {
+    this.#proving = this.#proving.then(async () => {
+      if (this.#session !== session) return;
+      try {
+        await session.log.prove(session.requester);
+      } catch (cause) {
+        const error = ChatError.from(cause);
+        if (isBetrayal(error)) this.#fault(session, error, `log ${session.log.origin}`, Buffer.alloc(0));
+        // Anything else (the connection went, the server is busy): asked again with the next checkpoint or login.
+      }
+    });
+  }
+
+  #fault(session: Session, error: ChatError, subject: string, detail: Uint8Array): void {
+    if (this.#session !== session) return;
+    const { blame } = CODES[error.code];
+    // It says that it cannot now: the next connection takes everything up again where it is.
+    if (error.cause === REPORTED && blame !== 'peer') return session.requester.link.close();
+    if (blame === 'peer' || error.code === 'BAD_CERT') {
+      const kept = isBetrayal(error) ? session.log.evidence(detail) : detail;
+      this.vault.ledger.addAlarm(
+        this.#now(),
+        error.code,
+        `${subject}/${error.sub ?? error.field ?? ''}`,
+        error.message,
+        kept,
+      );
+      this.#emit({ on: 'alarm', error });
+    }
+    this.#lost(error, false);
+    void this.#connection.close();
+  }
+
+  #lost(error: ChatError, willRetry: boolean): void {
+    this.#session = null;
+    this.#outbox.detach();
+    if (!willRetry) this.#down ??= error;
+    this.#emit({ on: 'lost', error, willRetry });
+  }
+
+  #emit(event: AppEvent): void {
+    for (const handler of this.#handlers) handler(event);
+  }
+}
+
+function failure(message: Message): ChatError {
+  const code = message.reason !== null && Object.hasOwn(CODES, message.reason) ? message.reason : 'NOT_REACHED';
+  const why =
+    message.reason === 'EXPIRED' ? 'it waited too long for the recipient and was dropped' : 'the server refused it';
+  return new ChatError(code as keyof typeof CODES, `the message failed: ${why}`);
+}

@@ -1,0 +1,119 @@
+/** `register`, `login`, `logout`, `whoami`: who this profile is. */
+import type { CommandModule } from 'yargs';
+import { ChatError } from '../../base/errors.ts';
+import { hex } from '../../base/bytes.ts';
+import { printable } from '../../runtime/printable.ts';
+import type { Context, GlobalArgs } from '../context.ts';
+import { daysLeft } from '../identity.ts';
+
+export type Run = (args: GlobalArgs, work: (context: Context) => Promise<void>) => Promise<void>;
+
+interface RegisterArgs extends GlobalArgs {
+  readonly username?: string | undefined;
+  readonly email?: string | undefined;
+}
+
+export const registerCommand = (run: Run): CommandModule<GlobalArgs, RegisterArgs> => ({
+  command: 'register',
+  describe: 'Make an account for this certificate, and log in',
+  builder: (y) =>
+    y
+      .option('username', {
+        type: 'string',
+        describe: "name of the account (default: the certificate's)",
+        requiresArg: true,
+      })
+      .option('email', { type: 'string', describe: "e-mail address (default: the certificate's)", requiresArg: true })
+      .example('$0 register -P alice --ca ca.crt --cert alice.crt --key alice.key', 'asks for a password twice')
+      .example('$0 register --password-file pw.txt', 'asks nothing'),
+  handler: (args) =>
+    run(args, async (context) => {
+      await context.withApp(async (app) => {
+        const username = args.username ?? app.identity.username;
+        const email = args.email ?? app.identity.email;
+        if (email === undefined) throw new ChatError('USAGE', 'the certificate names no e-mail address: give --email');
+        await app.connect();
+        const password = await context.password(true);
+        await app.register({ username, email }, password);
+        await app.login(password, username);
+        context.remember();
+        const account = app.vault.account()!;
+        if (args.json) context.json('registered', { username: account.username, email: account.email });
+        else context.out(`registered ${printable(account.username)} <${printable(account.email)}>`);
+      });
+    }),
+});
+
+interface LoginArgs extends GlobalArgs {
+  readonly account?: string | undefined;
+}
+
+export const loginCommand = (run: Run): CommandModule<GlobalArgs, LoginArgs> => ({
+  command: 'login [account]',
+  describe: 'Log in; the following commands need no password for a while',
+  builder: (y) =>
+    y
+      .positional('account', { type: 'string', describe: "username or e-mail address (default: the certificate's)" })
+      .example('$0 login -P alice', 'asks for the password')
+      .example('$0 login --password-stdin <pw.txt', 'takes it from standard input'),
+  handler: (args) =>
+    run(args, async (context) => {
+      await context.withApp(async (app) => {
+        await app.connect();
+        await app.login(await context.password(false), args.account);
+        context.remember();
+        const account = app.vault.account()!;
+        if (args.json) context.json('logged_in', { username: account.username, email: account.email });
+        else context.out(`logged in as ${printable(account.username)}`);
+      });
+    }),
+});
+
+export const logoutCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
+  command: 'logout',
+  describe: 'Forget the login: the next command needs the password',
+  handler: (args) =>
+    run(args, (context) =>
+      context.withVault((vault) => {
+        const hadToken = vault.resumeToken() !== null;
+        vault.setResumeToken(null);
+        if (args.json) context.json('logged_out', { was_logged_in: hadToken });
+        else context.out(hadToken ? 'logged out' : 'was not logged in');
+      }),
+    ),
+});
+
+export const whoamiCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
+  command: 'whoami',
+  describe: 'Account and certificate of this profile; asks no server',
+  handler: (args) =>
+    run(args, (context) =>
+      context.withApp(async (app) => {
+        const { chain, username, email, fingerprint, notAfter } = app.identity;
+        const account = app.vault.account();
+        const days = daysLeft(notAfter, Date.now());
+        if (args.json)
+          return context.json('whoami', {
+            profile: context.settings.profile,
+            account:
+              account === null ? null : { username: account.username, email: account.email, server: account.server },
+            certificate: {
+              username,
+              ...(email === undefined ? {} : { email }),
+              subject: chain[0].subject.text,
+              issuer: chain[0].issuer.text,
+              sha256: hex(fingerprint),
+              not_after: new Date(notAfter).toISOString(),
+              days_left: days,
+            },
+          });
+        context.out(
+          `account      ${account === null ? 'none yet (register or log in)' : `${printable(account.username)} <${printable(account.email)}> on ${printable(account.server)}`}`,
+        );
+        context.out(`certificate  ${printable(chain[0].subject.text)}`);
+        context.out(`issued by    ${printable(chain[0].issuer.text)}`);
+        context.out(`valid until  ${new Date(notAfter).toISOString()} (${days} days)`);
+        context.out(`sha256       ${hex(fingerprint)}`);
+      }),
+    ),
+});

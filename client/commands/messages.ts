@@ -1,0 +1,193 @@
+/** `send`, `recv`, `history`. */
+import type { CommandModule } from 'yargs';
+import { fromUtf8, utf8 } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { printable } from '../../runtime/printable.ts';
+import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
+import type { App } from '../app.ts';
+import type { Context, GlobalArgs } from '../context.ts';
+import { messageFields, shownMessage } from '../presentation.ts';
+import type { Message, Vault } from '../vault.ts';
+import type { Run } from './account.ts';
+
+/** What main makes of the argument `-`. */
+export const STDIN_ARGUMENT = '\0-';
+
+interface SendArgs extends GlobalArgs {
+  readonly peer: string;
+  readonly message?: string | undefined;
+  /** words after `--` */
+  readonly '--'?: readonly string[] | undefined;
+  readonly wait: 'accepted' | 'delivered';
+}
+
+export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
+  command: 'send <peer> [message]',
+  describe: 'Send one message; prints its place in the conversation',
+  builder: (y) =>
+    y
+      .positional('peer', { type: 'string', demandOption: true, describe: 'username or e-mail address' })
+      .positional('message', {
+        type: 'string',
+        describe: '- or nothing: standard input (one line end at its end is left out)',
+      })
+      .option('wait', {
+        choices: ['accepted', 'delivered'] as const,
+        default: 'accepted' as const,
+        describe: 'what to wait for: in the record and queued, or taken by a device of the recipient',
+      })
+      .example('$0 send bob "stand by" --wait delivered', 'exit status 7 if bob does not take it in 30 s')
+      .example('df -h | $0 send bob -', 'the body from standard input'),
+  handler: (args) =>
+    run(args, async (context) => {
+      const body = await bodyOf(context, args.message ?? args['--']?.[0]);
+      await context.withLogin(async (app) => {
+        const conversation = await app.open(args.peer);
+        const row = app.send(conversation.id, body);
+        const sent = await app.waitFor(row, args.wait, context.timeoutMs);
+        if (args.json) context.json('sent', messageFields(sent, conversation.peer));
+        else context.out(`${printable(conversation.peer)} #${sent.seq} ${sent.state}`);
+      });
+    }),
+});
+
+async function bodyOf(context: Context, message: string | undefined): Promise<Uint8Array> {
+  const fromStdin = message === STDIN_ARGUMENT || (message === undefined && context.streams.stdin.isTTY !== true);
+  if (message === undefined && !fromStdin)
+    throw new ChatError('USAGE', 'no message: give it as an argument, or - for standard input');
+  if (fromStdin && context.args['password-stdin'])
+    throw new ChatError('USAGE', 'standard input cannot be both the password and the message');
+  let body: Uint8Array = fromStdin ? await context.stdin() : utf8(message!);
+  const text = fromUtf8(body);
+  if (text !== null && fromStdin) body = utf8(text.replace(/\r?\n$/, ''));
+  if (body.length === 0 || text?.trim() === '') throw new ChatError('USAGE', 'an empty message is not sent');
+  return body;
+}
+
+interface RecvArgs extends GlobalArgs {
+  readonly peer?: string | undefined;
+  readonly follow: boolean;
+  readonly max?: number | undefined;
+  readonly since?: number | undefined;
+}
+
+/** Without --follow: how long nothing must have come before what waited counts as all of it. */
+const QUIET_MS = 500;
+const PAGE = 500;
+
+export const recvCommand = (run: Run): CommandModule<GlobalArgs, RecvArgs> => ({
+  command: 'recv [peer]',
+  describe: 'Print messages that were not shown yet',
+  builder: (y) =>
+    y
+      .positional('peer', { type: 'string', describe: 'only those of one conversation' })
+      .option('follow', { alias: 'f', type: 'boolean', default: false, describe: 'go on until interrupted' })
+      .option('max', { type: 'number', describe: 'stop after so many', requiresArg: true })
+      .option('since', {
+        type: 'number',
+        describe: 'with a peer: those after this place, also if shown before',
+        requiresArg: true,
+      })
+      .example('$0 recv -f --json', 'one object a line, as they come')
+      .example('$0 recv bob --max 1 --timeout 10s', 'wait for one'),
+  handler: (args) =>
+    run(args, (context) =>
+      context.withLogin(async (app) => {
+        if (args.since !== undefined && args.peer === undefined) throw new ChatError('USAGE', '--since needs a peer');
+        for (const value of [args.max, args.since])
+          if (value !== undefined && !(Number.isSafeInteger(value) && value >= 0))
+            throw new ChatError('USAGE', '--max and --since want whole numbers');
+        await receive(context, app, args);
+      }),
+    ),
+});
+
+async function receive(context: Context, app: App, args: RecvArgs): Promise<void> {
+  const { vault } = app;
+  const conversation = args.peer === undefined ? null : await app.open(args.peer);
+  const names = new Map(vault.conversations().map((c) => [Buffer.from(c.id).toString('hex'), c.peer]));
+  const print = (message: Message): void => {
+    const peer = names.get(Buffer.from(message.conversation).toString('hex')) ?? message.sender;
+    if (args.json) context.json('message', messageFields(message, peer));
+    else context.out(shownMessage(message));
+  };
+  let left = args.max ?? Infinity;
+  if (conversation !== null && args.since !== undefined)
+    for (const message of vault.receivedAfter(conversation.id, args.since, Math.min(left, 1_000_000))) {
+      print(message);
+      vault.markShown([message.row]);
+      left--;
+    }
+  const drain = (): void => {
+    while (left > 0) {
+      const page = vault.unshown(conversation?.id ?? null, Math.min(left, PAGE));
+      for (const message of page) print(message);
+      vault.markShown(page.map(({ row }) => row));
+      left -= page.length;
+      if (page.length < PAGE) return;
+    }
+  };
+  drain();
+  if (left <= 0) return;
+  // With --max, or told how long: wait for that many, that long. Else: until what waited has come.
+  const isCounted = args.max !== undefined || args.timeout !== undefined;
+  await new Promise<void>((resolve, reject) => {
+    let quiet: NodeJS.Timeout | undefined;
+    const rest = (): void => {
+      clearTimeout(quiet);
+      if (!args.follow) quiet = setTimeout(done, isCounted ? context.timeoutMs : QUIET_MS);
+    };
+    const stop = app.on((event) => {
+      if (event.on === 'lost' && !event.willRetry) finish(() => reject(event.error));
+      if (event.on !== 'message') return;
+      drain();
+      if (left <= 0) done();
+      else if (!isCounted) rest();
+    });
+    const finish = (outcome: () => void): void => {
+      clearTimeout(quiet);
+      stop();
+      outcome();
+    };
+    const done = (): void => finish(resolve);
+    rest();
+    drain(); // what came between the first look and the listening
+    if (left <= 0) done();
+  });
+  if (args.max !== undefined && left > 0 && !args.follow)
+    throw new ChatError('NOT_REACHED', `${args.max - left} of ${args.max} messages came`);
+}
+
+interface HistoryArgs extends GlobalArgs {
+  readonly peer: string;
+  readonly last: number;
+}
+
+export const historyCommand = (run: Run): CommandModule<GlobalArgs, HistoryArgs> => ({
+  command: 'history <peer>',
+  describe: "Messages of a conversation, in its order, from this profile's own records",
+  builder: (y) =>
+    y
+      .positional('peer', { type: 'string', demandOption: true, describe: 'username' })
+      .option('last', { type: 'number', default: 50, describe: 'how many', requiresArg: true })
+      .example('$0 history bob --last 10', 'the last ten')
+      .example('$0 history bob --json | jq -r .body', 'the bodies'),
+  handler: (args) =>
+    run(args, (context) =>
+      context.withVault((vault) => {
+        if (!Number.isSafeInteger(args.last) || args.last < 1)
+          throw new ChatError('USAGE', '--last wants a whole number from 1 on');
+        const conversation = conversationWith(vault, args.peer);
+        for (const message of vault.history(conversation.id, args.last))
+          if (args.json) context.json('message', messageFields(message, conversation.peer));
+          else context.out(shownMessage(message, true));
+      }),
+    ),
+});
+
+function conversationWith(vault: Vault, peer: string) {
+  const name = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
+  const conversation = vault.conversationWith(name);
+  if (conversation === null) throw new ChatError('NOT_FOUND', 'this profile has no conversation with that name');
+  return conversation;
+}

@@ -1,0 +1,195 @@
+/**
+ * Keeps one logged-in session alive: dials, logs in again by token (or by the password that this process was given), and after every
+ * loss tries again with growing, jittered pauses. What must not be retried (a wrong password, a refused certificate, a server that
+ * contradicts itself) ends it for good, with the reason.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ChatError, CODES, type Code } from '../base/errors.ts';
+import type { Secret } from '../base/secret.ts';
+import type { Reply } from '../protocol/messages.ts';
+import type { ClientLink } from '../runtime/link.ts';
+import { login, register, resume } from './login.ts';
+import { closedError, Requester, type Notice } from './requester.ts';
+import type { Ledger } from './ledger.ts';
+import type { Vault } from './vault.ts';
+
+/** TLS and both handshakes. @throws UNREACHABLE, BAD_CERT, CHANNEL_MISMATCH, … */
+export type Dial = (signal: AbortSignal) => Promise<ClientLink>;
+
+export interface ConnectionHandlers {
+  /** A login succeeded; throwing ends the connection for good. */
+  open(requester: Requester, login: Reply<'login_ok'>): void;
+  notice(frame: Notice): void;
+  /** The link is gone. @param willRetry false: for good, because of the error */
+  lost(error: ChatError, willRetry: boolean): void;
+  /** The next attempt begins in so many ms. */
+  waiting(ms: number): void;
+}
+
+const FIRST_PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 30_000;
+
+/** Pauses double from 0.2 s to 30 s; each is drawn from its upper half, so that many clients do not come back together. */
+export const pauseMs = (attempt: number, random: number): number =>
+  Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(attempt, 20)) * (0.5 + random / 2);
+
+/** Failures that the next attempt may not meet again. */
+const TRANSIENT: ReadonlySet<Code> = new Set<Code>([
+  'UNREACHABLE',
+  'CONNECTION_LOST',
+  'SHUTTING_DOWN',
+  'UNAVAILABLE',
+  'HANDSHAKE_TIMEOUT',
+  'STORE_FAILED',
+  'DISK_FULL',
+  'LOG_FAILED',
+  'RATE_LIMIT',
+  'REPLAY',
+  'DECRYPT_FAIL',
+  'BAD_FRAME',
+]);
+
+export class Connection {
+  readonly #dial: Dial;
+  readonly #vault: Vault;
+  readonly #handlers: ConnectionHandlers;
+  readonly #now: () => number;
+  readonly #ending = new AbortController();
+  #requester: Requester | null = null;
+  #account: { readonly account: string; readonly username: string } | null = null;
+  #password: Secret | null = null;
+  #isLoggedIn = false;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(dial: Dial, vault: Vault, handlers: ConnectionHandlers, now: () => number) {
+    this.#dial = dial;
+    this.#vault = vault;
+    this.#handlers = handlers;
+    this.#now = now;
+  }
+
+  get requester(): Requester | null {
+    return this.#requester;
+  }
+  get isOpen(): boolean {
+    return this.#isLoggedIn && this.#requester !== null;
+  }
+
+  /** Dials once. @throws what went wrong: the first attempt is for the person to see */
+  async dial(): Promise<ClientLink> {
+    if (this.#requester !== null) return this.#requester.link;
+    const requester = new Requester(await this.#dial(this.#ending.signal));
+    this.#requester = requester;
+    void requester.link.closed.then((closed) => {
+      if (this.#requester !== requester) return;
+      this.#requester = null;
+      if (!this.#isLoggedIn) return;
+      this.#isLoggedIn = false;
+      this.#recover(closedError(closed));
+    });
+    return requester.link;
+  }
+
+  /** @throws USER_EXISTS, BAD_NAME, REGISTRATION_CLOSED, … */
+  async register(account: { readonly username: string; readonly email: string }, password: Secret): Promise<void> {
+    await register(await this.#dialled(), account, password);
+  }
+
+  /**
+   * By password when there is one, else by the token of an earlier login. From now on losses are repaired, by token first.
+   * @param username of the account; `account` may be its e-mail address
+   * @param password kept for this process; null: only the token can serve
+   * @throws AUTH_FAIL, NOT_LOGGED_IN when a password is needed and there is none; whatever `open` throws
+   */
+  async login(account: string, username: string, password: Secret | null): Promise<void> {
+    this.#account = { account, username };
+    if (password !== null) this.#password = password;
+    await this.#enter(password !== null);
+  }
+
+  /** Ends it; nothing is retried. Resolves when the link is gone. */
+  async close(code?: Code): Promise<void> {
+    this.#ending.abort();
+    const requester = this.#requester;
+    this.#requester = null;
+    this.#isLoggedIn = false;
+    this.#password?.wipe();
+    this.#password = null;
+    requester?.link.close(code);
+    await requester?.link.closed;
+    await this.#running;
+  }
+
+  async #dialled(): Promise<Requester> {
+    await this.dial();
+    if (this.#requester === null) throw new ChatError('CONNECTION_LOST', 'the connection to the server ended');
+    return this.#requester;
+  }
+
+  async #enter(isByPassword = false): Promise<void> {
+    const requester = await this.#dialled();
+    const reply = await this.#authenticate(requester, isByPassword);
+    try {
+      this.#handlers.open(requester, reply);
+    } catch (error) {
+      this.#requester = null;
+      requester.link.close();
+      throw error;
+    }
+    this.#isLoggedIn = true;
+    requester.onNotice((frame) => this.#handlers.notice(frame));
+    if (this.#requester !== requester) throw new ChatError('CONNECTION_LOST', 'the connection to the server ended');
+  }
+
+  async #authenticate(requester: Requester, isByPassword: boolean): Promise<Reply<'login_ok'>> {
+    const checkpoint = newestNote(this.#vault.ledger);
+    const known = this.#vault.resumeToken();
+    const isUsable =
+      !isByPassword &&
+      known !== null &&
+      known.expires > this.#now() &&
+      Buffer.compare(known.fingerprint, requester.link.ownFingerprint) === 0;
+    if (isUsable)
+      try {
+        return await resume(requester, known.token, checkpoint);
+      } catch (error) {
+        if (!(error instanceof ChatError) || error.code !== 'AUTH_FAIL') throw error;
+        this.#vault.setResumeToken(null);
+      }
+    if (this.#password === null || this.#account === null)
+      throw new ChatError('NOT_LOGGED_IN', 'the last login is over: a password is needed');
+    return login(requester, this.#account.account, this.#password, checkpoint);
+  }
+
+  #recover(first: ChatError): void {
+    if (this.#ending.signal.aborted) return;
+    this.#running = this.#retry(first).catch(() => {});
+  }
+
+  async #retry(first: ChatError): Promise<void> {
+    let error = first;
+    for (let attempt = 0; !this.#ending.signal.aborted; attempt++) {
+      const willRetry = TRANSIENT.has(error.code) || CODES[error.code].exit === CODES.CONNECTION_LOST.exit;
+      this.#handlers.lost(error, willRetry);
+      if (!willRetry) return;
+      const pause = Math.max(pauseMs(attempt, Math.random()), error.retryAfterMs ?? 0);
+      this.#handlers.waiting(pause);
+      try {
+        await sleep(pause, undefined, { signal: this.#ending.signal, ref: true });
+        await this.#enter();
+        return;
+      } catch (cause) {
+        error = ChatError.from(cause);
+        this.#requester?.link.close();
+        this.#requester = null;
+      }
+    }
+  }
+}
+
+/** The newest checkpoint of the log that was pinned last: a server that has less must stop. */
+function newestNote(ledger: Ledger): string | undefined {
+  const origin = ledger.lastOrigin();
+  const note = origin === null ? undefined : ledger.newest(origin)?.note;
+  return note !== undefined && note.length <= 4096 ? note : undefined;
+}

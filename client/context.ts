@@ -1,0 +1,246 @@
+/** What a command gets from main: settings, streams, and an app that is opened for it and closed behind it. */
+import { Secret } from '../base/secret.ts';
+import { ChatError } from '../base/errors.ts';
+import { fromUtf8 } from '../base/bytes.ts';
+import { preparePassword } from '../protocol/scram.ts';
+import { printable } from '../runtime/printable.ts';
+import { readPasswordFile } from '../runtime/secret-file.ts';
+import { duration, Unwanted } from '../runtime/setting-types.ts';
+import { App } from './app.ts';
+import type { Dial } from './connection.ts';
+import { expiryWarning, loadIdentity, type ClientIdentity } from './identity.ts';
+import { formatAddress, remember, resolveSettings, type Settings } from './settings.ts';
+import { needed, Terminal } from './terminal.ts';
+import { Vault } from './vault.ts';
+
+export interface Streams {
+  readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean };
+  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stderr: NodeJS.WritableStream;
+}
+
+/** Flags that every command has, as yargs names them. */
+export interface GlobalArgs {
+  readonly profile?: string | undefined;
+  readonly config?: string | undefined;
+  readonly server?: string | undefined;
+  readonly ca?: string | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  readonly p12?: string | undefined;
+  readonly 'key-passphrase-file'?: string | undefined;
+  readonly 'password-file'?: string | undefined;
+  readonly 'password-stdin'?: boolean | undefined;
+  readonly json?: boolean | undefined;
+  readonly 'no-input'?: boolean | undefined;
+  readonly timeout?: string | undefined;
+  readonly quiet?: boolean | undefined;
+  readonly verbose?: number | undefined;
+}
+
+export const DEFAULT_TIMEOUT_MS = 30_000;
+/** A body from standard input is refused before it fills the memory. */
+const MAX_STDIN_BYTES = 8 * 1024 * 1024;
+
+export class Context {
+  readonly settings: Settings;
+  readonly args: GlobalArgs;
+  readonly timeoutMs: number;
+  readonly streams: Streams;
+  readonly #dial: (settings: Settings, identity: ClientIdentity) => Dial;
+  #terminal: Terminal | null = null;
+  #app: App | null = null;
+
+  /** @throws CONFIG_INVALID, USAGE */
+  constructor(
+    args: GlobalArgs,
+    env: NodeJS.ProcessEnv,
+    streams: Streams,
+    dial: (settings: Settings, identity: ClientIdentity) => Dial,
+  ) {
+    this.args = args;
+    this.timeoutMs = args.timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDuration(args.timeout, '--timeout');
+    this.streams = streams;
+    this.#dial = dial;
+    const flags = {
+      profile: args.profile,
+      config: args.config,
+      server: args.server,
+      ca_file: args.ca,
+      cert_file: args.cert,
+      key_file: args.key,
+      p12_file: args.p12,
+      key_passphrase_file: args['key-passphrase-file'],
+      password_file: args['password-file'],
+    };
+    const given = Object.entries(flags).filter(([, value]) => value !== undefined);
+    this.settings = resolveSettings(Object.fromEntries(given), env);
+  }
+
+  /** A line of the result. The caller has made it printable. */
+  out(line: string): void {
+    if (!this.args.quiet) this.streams.stdout.write(`${line}\n`);
+  }
+  /** One object of NDJSON. */
+  json(type: string, fields: Readonly<Record<string, unknown>>): void {
+    this.streams.stdout.write(`${JSON.stringify({ v: 1, type, ...fields })}\n`);
+  }
+  /** Something to know that is not the result. */
+  note(line: string): void {
+    if (this.args.quiet) return;
+    const text = `chat: ${printable(line)}`;
+    if (this.#terminal?.isInteractive)
+      this.#terminal.print(text); // not into the line that is being typed
+    else this.streams.stderr.write(`${text}\n`);
+  }
+
+  /** For questions and conversation. A terminal that is read key by key sends no signals: Ctrl+C is handed to main from here. */
+  get terminal(): Terminal {
+    if (this.#terminal === null) {
+      this.#terminal = new Terminal(this.streams.stdin, this.streams.stdout);
+      this.#terminal.onInterrupt(() => void process.emit('SIGINT'));
+    }
+    return this.#terminal;
+  }
+  get mayAsk(): boolean {
+    return !this.args['no-input'] && !this.args['password-stdin'] && this.streams.stdin.isTTY === true;
+  }
+
+  /** The records of the profile, without a connection. */
+  async withVault<T>(work: (vault: Vault) => T | Promise<T>): Promise<T> {
+    const vault = Vault.open(this.settings.folder);
+    try {
+      return await work(vault);
+    } finally {
+      vault.close();
+    }
+  }
+
+  /** Certificate checked, profile locked, nothing dialled yet. */
+  async withApp<T>(work: (app: App) => Promise<T>): Promise<T> {
+    const identity = await loadIdentity(this.settings, Date.now(), (file) => this.#askPassphrase(file));
+    const warning = expiryWarning(identity.notAfter, Date.now());
+    if (warning !== null) this.note(warning);
+    const vault = Vault.open(this.settings.folder);
+    try {
+      const server = formatAddress(this.settings.host, this.settings.port);
+      this.#app = new App({ vault, identity, server, dial: this.#dial(this.settings, identity) });
+      this.#report(this.#app);
+      return await work(this.#app);
+    } finally {
+      await this.#app?.close();
+      vault.close();
+    }
+  }
+
+  /** The same, connected and logged in. */
+  withLogin<T>(work: (app: App) => Promise<T>): Promise<T> {
+    return this.withApp(async (app) => {
+      const link = await app.connect();
+      if (this.args.verbose) this.note(`connected, suite ${link.suite}, channel ${link.confirmation}`);
+      await this.login(app);
+      const result = await work(app);
+      await app.settled();
+      return result;
+    });
+  }
+
+  /** By token, else by a password that is asked for. What worked is remembered for the next command. */
+  async login(app: App, account?: string): Promise<void> {
+    const hasPassword = this.args['password-stdin'] === true || this.settings.passwordFile !== undefined;
+    if (app.canResume && account === undefined && !hasPassword) {
+      try {
+        await app.login(null);
+        return this.remember();
+      } catch (error) {
+        if (!(error instanceof ChatError) || error.code !== 'NOT_LOGGED_IN') throw error;
+      }
+    }
+    await app.login(await this.password(false), account);
+    this.remember();
+  }
+  remember(): void {
+    remember(this.settings);
+  }
+
+  /**
+   * From --password-stdin, the password file, or the terminal.
+   * @param isNew asked for twice
+   * @throws NOT_LOGGED_IN when nobody can be asked; USAGE/password when it cannot be one
+   */
+  async password(isNew: boolean): Promise<Secret> {
+    if (this.args['password-stdin']) {
+      const text = fromUtf8(await this.stdin(4096));
+      if (text === null)
+        throw new ChatError('USAGE', 'the password on standard input is not UTF-8', { sub: 'password' });
+      return new Secret(preparePassword(text.replace(/\r?\n$/, '')));
+    }
+    const { passwordFile } = this.settings;
+    if (passwordFile !== undefined) {
+      const content = readPasswordFile(passwordFile, 'password_file');
+      return content.use((bytes) => new Secret(preparePassword(bytes.toString('utf8'))));
+    }
+    if (!this.mayAsk)
+      throw new ChatError(
+        'NOT_LOGGED_IN',
+        'a password is needed: give --password-file or --password-stdin, or run in a terminal',
+      );
+    return askPassword(this.terminal, isNew);
+  }
+
+  async stdin(maxBytes = MAX_STDIN_BYTES): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    for await (const chunk of this.streams.stdin) {
+      chunks.push(Buffer.from(chunk));
+      bytes += chunk.length;
+      if (bytes > maxBytes) throw new ChatError('TOO_LARGE', `standard input has more than ${maxBytes} bytes`);
+    }
+    return Buffer.concat(chunks);
+  }
+
+  /** Ends what runs, in order. */
+  async close(): Promise<void> {
+    this.#terminal?.close();
+    await this.#app?.close();
+  }
+
+  #report(app: App): void {
+    app.on((event) => {
+      if (event.on === 'warning') this.note(event.text);
+      else if (event.on === 'alarm')
+        this.note(`ALARM: ${event.error.message} [${event.error.code}]; the evidence is kept`);
+      else if (this.args.verbose && event.on === 'lost') this.note(`${event.error.message} [${event.error.code}]`);
+      else if (this.args.verbose && event.on === 'waiting')
+        this.note(`connecting again in ${(event.ms / 1000).toFixed(1)} s`);
+    });
+  }
+
+  async #askPassphrase(file: string): Promise<string | null> {
+    return this.mayAsk ? this.terminal.secret(`Passphrase of ${printable(file)}: `) : null;
+  }
+}
+
+/** @param isNew asked for twice, until both are the same. @throws INTERRUPTED at the end of input, USAGE/password */
+export async function askPassword(terminal: Terminal, isNew: boolean): Promise<Secret> {
+  for (let attempt = 1; ; attempt++) {
+    const first = preparePassword(needed(await terminal.secret('Password: ')));
+    if (!isNew) return new Secret(first);
+    const second = needed(await terminal.secret('Repeat password: '));
+    if (first.equals(preparePassword(second))) return new Secret(first);
+    if (!terminal.isInteractive || attempt === 3)
+      throw new ChatError('USAGE', 'the two passwords are not the same', { sub: 'password' });
+    terminal.print('The two passwords are not the same: once more.');
+  }
+}
+
+/** @throws USAGE */
+export function parseDuration(text: string, what: string): number {
+  const type = duration('1ms', '24d');
+  try {
+    return type.parse(type.fromText(text), '/');
+  } catch (error) {
+    if (error instanceof Unwanted) throw new ChatError('USAGE', `${what}: ${error.message}`);
+    throw error;
+  }
+}

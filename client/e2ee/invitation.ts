@@ -1,0 +1,77 @@
+/** What those need who come in: Welcomes cut up so that the server keeps the common part once, group infos, and large trees beside them. */
+import { view } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { refuse } from './guard.ts';
+import type { PrivatePackage } from './key-package.ts';
+import {
+  decodeEncryptedGroupSecrets,
+  decodeRatchetTree,
+  encodeEncryptedGroupSecrets,
+  encodeRatchetTree,
+  type RatchetTree,
+  type Welcome,
+} from './mls.ts';
+
+export const MAX_INLINE_MEMBERS = 50;
+export const MAX_TREE_BYTES = 16 * 1024 * 1024;
+export const MAX_WELCOME_BYTES = 1024 * 1024;
+
+export interface WelcomeParts {
+  readonly shared: Uint8Array;
+  readonly each: readonly { readonly reference: Uint8Array; readonly secrets: Uint8Array }[];
+  /** The ratchet tree, for groups of more than MAX_INLINE_MEMBERS; smaller ones have it in `shared`. */
+  readonly tree: Uint8Array | null;
+}
+export interface GroupDoor {
+  /** A signed GroupInfo with the key by which one joins from outside. */
+  readonly groupInfo: Uint8Array;
+  /** As in WelcomeParts. */
+  readonly tree: Uint8Array | null;
+}
+export function welcomeParts({ secrets, encryptedGroupInfo }: Welcome, tree: RatchetTree | null): WelcomeParts {
+  return {
+    shared: encryptedGroupInfo,
+    each: secrets.map((entry) => ({ reference: entry.newMember, secrets: encodeEncryptedGroupSecrets(entry) })),
+    tree: tree && encodeRatchetTree(tree),
+  };
+}
+
+/** @throws TOO_LARGE, DECRYPT_FAIL/welcome */
+export function assembleWelcome(
+  parts: { readonly shared: Uint8Array; readonly secrets: Uint8Array },
+  own: PrivatePackage,
+): Welcome {
+  if (parts.shared.length > MAX_WELCOME_BYTES || parts.secrets.length > MAX_WELCOME_BYTES)
+    throw new ChatError('TOO_LARGE', 'an invitation that is too large', { field: 'welcome' });
+  try {
+    const entry = decodeEncryptedGroupSecrets(view(parts.secrets), 0);
+    if (entry && entry[1] === parts.secrets.length)
+      return { cipherSuite: own.keyPackage.cipherSuite, secrets: [entry[0]], encryptedGroupInfo: parts.shared };
+  } catch (cause) {
+    return refuse('welcome', 'an invitation that cannot be read', { cause });
+  }
+  return refuse('welcome', 'an invitation that cannot be read');
+}
+
+/** @throws TOO_LARGE, DECRYPT_FAIL/tree */
+export function parseTree(bytes: Uint8Array): RatchetTree {
+  if (bytes.length > MAX_TREE_BYTES)
+    throw new ChatError('TOO_LARGE', `a tree of ${bytes.length} bytes`, { field: 'tree' });
+  try {
+    const decoded = decodeRatchetTree(new Uint8Array(bytes), 0);
+    if (decoded && decoded[1] === bytes.length) return decoded[0];
+  } catch (cause) {
+    return refuse('tree', 'a tree that cannot be read', { cause });
+  }
+  return refuse('tree', 'a tree that cannot be read');
+}
+
+/** The tree that a group info brings itself. @throws as parseTree() */
+export const inlineTree = ({
+  extensions,
+}: {
+  readonly extensions: readonly { extensionType: string | number; extensionData: Uint8Array }[];
+}) => {
+  const extension = extensions.find((e) => e.extensionType === 'ratchet_tree');
+  return extension && parseTree(extension.extensionData);
+};

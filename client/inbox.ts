@@ -1,0 +1,274 @@
+/**
+ * What the server delivers, and what of it is believed. A message is shown only after all of this held: the sender's certificate comes
+ * from our authority and is that of a member of the conversation; the signature covers the batch; the log holds the batch where its
+ * acknowledgement says, under a checkpoint of the pinned key; body and commitment are the ones that were signed. Then it is stored with
+ * its evidence, and only then acknowledged.
+ *
+ * What does not hold is never shown as a message: it becomes an alarm, with the whole delivery kept as evidence, and it is not
+ * acknowledged. So an altered copy cannot make the server delete the true one, nobody is told "delivered" of something that could not
+ * be read, and a delivery that stays false is offered again at each login (and reported once) until the server lets it expire.
+ * A gap in a sender's counters is different: the message itself is proven, so it is shown, below a warning that others are missing.
+ */
+import { equal, hex, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { encode, type Encodable } from '../base/cbor.ts';
+import { ChatError } from '../base/errors.ts';
+import { CONTEXT, verify } from '../base/signature.ts';
+import { MAX_RECEIVED, type Delivered, type Hidden, type Reply } from '../protocol/messages.ts';
+import { decodeAck } from '../transcript/ack.ts';
+import { encodeLeaf } from '../transcript/leaf.ts';
+import { leafHash, NO_HASH, rootFromRange, rootOf } from '../transcript/merkle.ts';
+import {
+  audienceOf,
+  decodeBs,
+  decodeMs,
+  isCiphertextOf,
+  isCommitted,
+  KIND,
+  type BatchStatement,
+  type MessageStatement,
+} from '../transcript/statement.ts';
+import { openBody } from './body.ts';
+import type { Session } from './outbox.ts';
+import { isBetrayal } from './trust.ts';
+import type { Message, Received, SenderLineage, Vault } from './vault.ts';
+
+export interface InboxEvents {
+  message(message: Message): void;
+  /** something that a person must see, and that did not stop the message */
+  warn(sentence: string): void;
+  /** something false; shown once for each delivery */
+  alarm(error: ChatError): void;
+  /** the state of one of our messages changed */
+  changed(message: Message): void;
+}
+
+/** Deliveries that wait to be checked: a server that keeps its own limits never comes near. */
+const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+
+export class Inbox {
+  readonly #vault: Vault;
+  readonly #events: InboxEvents;
+  readonly #username: string;
+  readonly #now: () => number;
+  #turn: Promise<void> = Promise.resolve();
+  #waitingBytes = 0;
+
+  constructor(vault: Vault, username: string, events: InboxEvents, now: () => number) {
+    this.#vault = vault;
+    this.#username = username;
+    this.#events = events;
+    this.#now = now;
+  }
+
+  /** Deliveries are checked one after the other, in the order in which they came. */
+  deliver(session: Session, frame: Reply<'msg_deliver'>): void {
+    const bytes = frame.items.reduce((sum, item) => sum + ('parts' in item ? partBytes(item) : 64), 512);
+    this.#waitingBytes += bytes;
+    if (this.#waitingBytes > MAX_WAITING_BYTES)
+      return session.fault(
+        new ChatError('QUOTA', 'the server delivers more than was acknowledged'),
+        'inbox',
+        Buffer.alloc(0),
+      );
+    this.#turn = this.#turn
+      .then(() => this.#take(session, frame))
+      .catch((error: unknown) => this.#refuse(session, frame, ChatError.from(error)))
+      .then(() => {
+        this.#waitingBytes -= bytes;
+      });
+  }
+
+  receipt(session: Session, frame: Reply<'msg_receipt'>): void {
+    const { message, status, by, at, cursor } = frame;
+    this.#turn = this.#turn
+      .then(() => {
+        const row = this.#vault.addReceipt(message as Hash, status, by, at);
+        session.requester.link.send({ type: 'msg_received', cursors: [cursor] });
+        const changed = row === null ? null : this.#vault.message(row);
+        if (changed !== null) this.#events.changed(changed);
+      })
+      .catch((error: unknown) => session.fault(ChatError.from(error), 'receipt', Buffer.alloc(0)));
+  }
+
+  /** Resolves when all that was delivered so far has been dealt with. */
+  get settled(): Promise<void> {
+    return this.#turn;
+  }
+
+  async #take(session: Session, frame: Reply<'msg_deliver'>): Promise<void> {
+    const batch = await checkBatch(session, frame);
+    const good: { readonly item: Delivered; readonly received: Received; readonly gap: string | null }[] = [];
+    const bad: { readonly item: Delivered; readonly error: ChatError }[] = [];
+    const lineages = new Map<string, SenderLineage>();
+    for (const [i, item] of frame.items.entries()) {
+      if (!isShown(item)) continue;
+      try {
+        const received = await this.#checkItem(session, batch, item, i);
+        const key = hex(received.conversation);
+        const before = lineages.get(key) ?? this.#vault.senderLineage(batch.bs.sender, received.conversation);
+        const ms = decodeMs(item.statement);
+        good.push({ item, received, gap: gapBefore(before, ms, batch.username) });
+        lineages.set(key, { session: ms.session, convCtr: ms.convCtr, lastLeaf: received.hash });
+      } catch (cause) {
+        const error = ChatError.from(cause);
+        if (!isVerdict(error)) throw error;
+        bad.push({ item, error });
+      }
+    }
+    const fresh: { readonly message: Message; readonly gap: string | null }[] = [];
+    session.log.keep(batch.checkpoint, batch.note); // by itself: a fork must leave its proof behind
+    this.#vault.transaction(() => {
+      if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
+      for (const { received, gap } of good) {
+        const message = this.#vault.addReceived(received);
+        if (message !== null) fresh.push({ message, gap });
+      }
+    });
+    session.prove();
+    const cursors = good.map(({ item }) => item.cursor);
+    for (let i = 0; i < cursors.length; i += MAX_RECEIVED)
+      session.requester.link.send({ type: 'msg_received', cursors: cursors.slice(i, i + MAX_RECEIVED) });
+    for (const { message, gap } of fresh) {
+      if (gap !== null) this.#events.warn(gap);
+      this.#events.message(message);
+    }
+    for (const { item, error } of bad) this.#alarm(hex(leafHash(item.statement)), error, frame);
+  }
+
+  async #checkItem(session: Session, batch: CheckedBatch, item: Delivered, position: number): Promise<Received> {
+    const { bs, username, serverTime } = batch;
+    const ms = decodeMs(item.statement);
+    if (!equal(ms.sender, bs.sender) || !equal(ms.session, bs.session) || ms.sessionCtr !== bs.firstCtr + position)
+      throw new ChatError('SIG_FAIL', 'a statement that does not belong to its batch', { sub: 'statement' });
+    if (ms.kind !== KIND.message) throw new ChatError('BAD_FRAME', 'a statement of another kind', { field: 'ms.kind' });
+    let conversation = await session.rosters.trusted(ms.conversation);
+    if (!conversation.members.some((member) => member.username === username)) {
+      conversation = await session.rosters.refresh(ms.conversation);
+      if (!conversation.members.some((member) => member.username === username))
+        throw new ChatError('BAD_CERT', `${username} sent into a conversation without being in it`, {
+          sub: 'untrusted',
+        });
+    }
+    if (!isCiphertextOf(ms, item.parts))
+      throw new ChatError('SIG_FAIL', 'a body that is not the one that was signed', { sub: 'ct_hash' });
+    const { kf, body } = openBody(item.parts);
+    if (!isCommitted(kf, item.statement, body))
+      throw new ChatError('SIG_FAIL', `a body of ${username} that its commitment does not open to`, {
+        sub: 'commitment',
+      });
+    return {
+      conversation: ms.conversation,
+      seq: item.seq,
+      hash: leafHash(item.statement),
+      direction: username === this.#username ? 'out' : 'in',
+      sender: username,
+      body,
+      kf,
+      clientTime: ms.clientTime,
+      serverTime,
+      lineage: { fingerprint: bs.sender, session: bs.session, convCtr: ms.convCtr },
+    };
+  }
+
+  #refuse(session: Session, frame: Reply<'msg_deliver'>, error: ChatError): void {
+    if (isBetrayal(error) || !isVerdict(error)) {
+      if (error.code !== 'CONNECTION_LOST' && error.code !== 'SHUTTING_DOWN')
+        session.fault(error, hex(leafHash(frame.batch)), encode(frame as unknown as Encodable));
+      return; // offered again after the next login
+    }
+    this.#alarm(hex(leafHash(frame.batch)), error, frame);
+  }
+
+  #alarm(subject: string, error: ChatError, frame: Reply<'msg_deliver'>): void {
+    const detail = encode(frame as unknown as Encodable);
+    const isNew = this.#vault.ledger.addAlarm(
+      this.#now(),
+      error.code,
+      `${subject}/${error.sub ?? error.field ?? ''}`,
+      error.message,
+      detail,
+    );
+    if (isNew) this.#events.alarm(error);
+  }
+}
+
+interface CheckedBatch {
+  readonly bs: BatchStatement;
+  readonly username: string;
+  readonly serverTime: number;
+  readonly checkpoint: { readonly origin: string; readonly size: number; readonly root: Hash };
+  readonly note: Uint8Array;
+  readonly evidence: Parameters<Vault['ledger']['addEvidence']>[2];
+}
+
+/** Sender, signature, and place in the log, of the batch as a whole. @throws SIG_FAIL, BAD_CERT, BAD_FRAME */
+async function checkBatch(session: Session, frame: Reply<'msg_deliver'>): Promise<CheckedBatch> {
+  const { algorithm, signature, batch, items } = frame;
+  const bs = decodeBs(batch);
+  const ack = decodeAck(frame.ack);
+  if (bs.count !== items.length || ack.count !== items.length)
+    throw new ChatError('BAD_FRAME', 'another number of messages than was signed', { field: 'msg_deliver.items' });
+  const statements = items.map((item) => (isShown(item) ? leafHash(item.statement) : (item.statement_hash as Hash)));
+  if (!equal(rootOf(statements), bs.batchRoot))
+    throw new ChatError('SIG_FAIL', 'other messages than the ones that were signed', { sub: 'batch_root' });
+  if (!equal(bs.audience, audienceOf(session.log.origin)))
+    throw new ChatError('SIG_FAIL', 'a batch that was signed for another log', { sub: 'audience' });
+  const { serverTime } = ack;
+  const { leaf, username } = await session.rosters.certificate(bs.sender as Fingerprint, serverTime);
+  if (!verify(leaf.publicKey, algorithm, CONTEXT.senderBatch, batch, signature))
+    throw new ChatError('SIG_FAIL', `a batch that ${username} did not sign`, { sub: 'batch' });
+
+  const note = ack.checkpoint.length > 0 ? ack.checkpoint : session.requester.noteBefore(frame);
+  if (note === undefined)
+    throw new ChatError('BAD_FRAME', 'a delivery without a checkpoint', { field: 'ack.checkpoint' });
+  const checkpoint = session.log.open(note);
+  if (checkpoint.size !== ack.treeSize)
+    throw new ChatError('BAD_FRAME', 'a checkpoint of another size', { field: 'ack.tree_size' });
+  const leaves = [
+    leafHash(encodeLeaf({ type: 'sigb', serverTime, algorithm, signature, bs: batch })),
+    ...items.map((item, i) =>
+      isShown(item)
+        ? leafHash(encodeLeaf({ type: 'msg', serverTime, position: i + 1, ms: item.statement }))
+        : (item.leaf_hash as Hash),
+    ),
+  ];
+  const root = rootFromRange(ack.first, leaves, ack.treeSize, ack.proof);
+  if (root === null || !equal(root, checkpoint.root))
+    throw new ChatError('SIG_FAIL', 'a message that the log does not hold where it says', { sub: 'range' });
+  const evidence = {
+    algorithm,
+    signature,
+    batch,
+    ack: frame.ack,
+    note: Buffer.from(note).toString('utf8'),
+    items: items.map((item) =>
+      isShown(item)
+        ? { statement: item.statement }
+        : { statement_hash: item.statement_hash, leaf_hash: item.leaf_hash },
+    ),
+  };
+  return { bs, username, serverTime, checkpoint, note, evidence };
+}
+
+/** Null when the statement continues what is known of this sender here. A device new to this profile may begin anywhere. */
+function gapBefore(before: SenderLineage | null, ms: MessageStatement, username: string): string | null {
+  if (before === null) return null;
+  const isSameSession = equal(before.session, ms.session);
+  const want = isSameSession ? before.convCtr + 1 : 1;
+  if (ms.convCtr > want) {
+    const missing = ms.convCtr - want;
+    return `${missing} message${missing === 1 ? '' : 's'} of ${username} before the next one did not arrive`;
+  }
+  if (ms.convCtr < want) return `the next message of ${username} is older than the one before it`;
+  if (equal(ms.prevConv, before.lastLeaf)) return null;
+  return equal(ms.prevConv, NO_HASH)
+    ? `${username} goes on without what was said before: the device has lost its records`
+    : `the next message of ${username} follows one that did not arrive`;
+}
+
+const isShown = (item: Delivered | Hidden): item is Delivered => 'statement' in item;
+const partBytes = (item: Delivered): number => item.parts.reduce((sum, part) => sum + part.length, 512);
+
+/** Whether an error says something about what was delivered, rather than about the connection or this machine. */
+const isVerdict = ({ code }: ChatError): boolean =>
+  code === 'SIG_FAIL' || code === 'BAD_CERT' || code === 'BAD_FRAME' || code === 'NOT_FOUND';

@@ -1,0 +1,313 @@
+/**
+ * No arguments: connect, register or log in, choose whom to talk to, talk. The wording of each step is fixed; programs of the same
+ * kind print the same lines.
+ */
+import { ChatError } from '../base/errors.ts';
+import { equal, utf8 } from '../base/bytes.ts';
+import { printable } from '../runtime/printable.ts';
+import type { App, AppEvent } from './app.ts';
+import { askPassword, type Context } from './context.ts';
+import { shownBody, shownMessage, statusReply } from './presentation.ts';
+import { needed, type Terminal } from './terminal.ts';
+import type { Conversation, Message } from './vault.ts';
+
+const TRIES = 3;
+/** How long leaving waits for what is still on its way. */
+const FAREWELL_MS = 5000;
+const HELP = [
+  '/quit (/exit, /q)   leave',
+  '/history [N]        the last messages of this conversation',
+  '/status             connection, queue, certificate',
+  '//text              a message that begins with a slash',
+];
+
+export async function interactive(context: Context): Promise<void> {
+  const { terminal } = context;
+  await context.withApp(async (app) => {
+    const link = await app.connect();
+    terminal.print('Connected to server');
+    terminal.print('✔ Server certificate validated');
+    terminal.print('DH complete — encrypted channel established.');
+    if (context.args.verbose) terminal.print(`Channel ${link.confirmation}, suite ${link.suite}`);
+    await enter(context, app, terminal);
+    const conversation = await choosePeer(app, terminal);
+    if (conversation === null) return;
+    await chat(app, terminal, conversation);
+  });
+}
+
+async function enter(context: Context, app: App, terminal: Terminal): Promise<void> {
+  if (app.vault.account() === null && (await wantsRegistration(terminal)))
+    return registerAndLogin(context, app, terminal);
+  if (app.canResume) {
+    try {
+      await app.login(null);
+      terminal.print(`Login response: ${statusReply(null)}`);
+      return context.remember();
+    } catch (error) {
+      if (!(error instanceof ChatError) || error.code !== 'NOT_LOGGED_IN') throw error;
+    }
+  }
+  for (let attempt = 1; ; attempt++) {
+    // A profile that has an account has it for good: there is nothing to ask.
+    const name = app.vault.account()?.username ?? (await withDefault(terminal, 'Username', app.identity.username));
+    const password = await passwordOf(context, terminal, false);
+    try {
+      await app.login(password, name);
+      terminal.print(`Login response: ${statusReply(null)}`);
+      return context.remember();
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      terminal.print(`Login response: ${statusReply(error.code)}`);
+      if (error.code !== 'AUTH_FAIL' || attempt === TRIES || !terminal.isInteractive) throw error;
+    }
+  }
+}
+
+async function wantsRegistration(terminal: Terminal): Promise<boolean> {
+  const answer = (await terminal.line('Register or login? [register]: ')) ?? '';
+  if (/^\s*(r|register)?\s*$/i.test(answer)) return true;
+  if (/^\s*(l|login)\s*$/i.test(answer)) return false;
+  terminal.print('Invalid Choice');
+  throw new ChatError('USAGE', 'want register or login');
+}
+
+async function registerAndLogin(context: Context, app: App, terminal: Terminal): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const { identity } = app;
+    const email = await withDefault(terminal, 'E-mail', identity.email);
+    const username = await withDefault(terminal, 'Username', identity.username);
+    const password = await passwordOf(context, terminal, true);
+    try {
+      await app.register({ username, email }, password);
+      terminal.print('✔ Registration request sent (encrypted)');
+      terminal.print(`Server response: ${statusReply(null)}`);
+      await app.login(password, username);
+      terminal.print(`Login response: ${statusReply(null)}`);
+      return context.remember();
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      terminal.print(`Server response: ${statusReply(error.code)}`);
+      const isInput = error.code === 'USER_EXISTS' || error.code === 'BAD_NAME';
+      if (!isInput || attempt === TRIES || !terminal.isInteractive) throw error;
+      terminal.print(`${printable(error.message)}: once more.`);
+    }
+  }
+}
+
+/** A password file serves here as well; standard input does not, for the answers come from there. */
+const passwordOf = (context: Context, terminal: Terminal, isNew: boolean) =>
+  context.settings.passwordFile === undefined ? askPassword(terminal, isNew) : context.password(isNew);
+
+async function withDefault(terminal: Terminal, what: string, fallback: string | undefined): Promise<string> {
+  for (;;) {
+    const hint = fallback === undefined ? '' : ` [${printable(fallback)}]`;
+    const answer = needed(await terminal.line(`${what}${hint}: `)).trim();
+    if (answer !== '') return answer;
+    if (fallback !== undefined) return fallback;
+  }
+}
+
+async function choosePeer(app: App, terminal: Terminal): Promise<Conversation | null> {
+  for (let attempt = 1; ; attempt++) {
+    const last = app.vault.lastPeer();
+    const answer = await terminal.line(`Chat with${last === null ? '' : ` [${printable(last)}]`}: `);
+    if (answer === null || /^\/(quit|exit|q)$/.test(answer.trim())) return null;
+    const name = answer.trim() === '' ? last : answer.trim();
+    if (name === null) continue;
+    try {
+      const conversation = await app.open(name);
+      app.vault.setLastPeer(conversation.peer);
+      return conversation;
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      const isInput = error.code === 'NO_SUCH_PEER' || error.code === 'BAD_NAME';
+      if (!isInput || attempt === TRIES || !terminal.isInteractive) throw error;
+      terminal.print(`${printable(error.message)} [${error.code}]`);
+    }
+  }
+}
+
+async function chat(app: App, terminal: Terminal, conversation: Conversation): Promise<void> {
+  const room = new Room(app, terminal, conversation);
+  terminal.print('Secure channel ready — type your messages.');
+  terminal.print('Type /quit to exit.');
+  terminal.print(
+    '(Every message is signed and recorded. Bodies are not end-to-end encrypted yet: the server can read them.)',
+  );
+  try {
+    await room.run();
+  } finally {
+    room.leave();
+  }
+}
+
+/** One conversation on the screen. */
+class Room {
+  readonly #app: App;
+  readonly #terminal: Terminal;
+  readonly #conversation: Conversation;
+  readonly #peer: string;
+  /** own messages of this sitting that are on their way, oldest first */
+  readonly #sent: number[] = [];
+  readonly #stop: () => void;
+  #isPeerOnline: boolean | null = null;
+  #isLost = false;
+  #end: (() => void) | null = null;
+  #failure: ChatError | null = null;
+  #settle: (() => void) | null = null;
+
+  constructor(app: App, terminal: Terminal, conversation: Conversation) {
+    this.#app = app;
+    this.#terminal = terminal;
+    this.#conversation = conversation;
+    this.#peer = printable(conversation.peer, 64);
+    this.#stop = app.on((event) => this.#take(event));
+  }
+
+  async run(): Promise<void> {
+    const app = this.#app;
+    this.#showNew();
+    app.watch(this.#conversation.peer).then(
+      (isOnline) => (this.#isPeerOnline = isOnline),
+      () => {}, // told at the next login
+    );
+    const ended = new Promise<null>((resolve) => (this.#end = () => resolve(null)));
+    this.#terminal.onInterrupt(() => this.#end?.());
+    for (;;) {
+      const line = await Promise.race([this.#terminal.talk('You: '), ended]);
+      if (this.#failure !== null) throw this.#failure;
+      if (line === null || /^\/(quit|exit|q)\s*$/.test(line)) break;
+      this.#obey(line);
+    }
+    await this.#farewell();
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  leave(): void {
+    this.#stop();
+  }
+
+  #obey(line: string): void {
+    const text = line.trim();
+    if (text === '') return;
+    if (/^\s+\//.test(line))
+      return this.#terminal.print('Not sent: a command has no space before the slash; //text sends one.');
+    if (!text.startsWith('/')) return this.#say(text);
+    if (text.startsWith('//')) return this.#say(text.slice(1));
+    const [command, argument] = text.split(/\s+/, 2);
+    if (command === '/help') return HELP.forEach((help) => this.#terminal.print(help));
+    if (command === '/history') return this.#history(argument);
+    if (command === '/status') return this.#status();
+    this.#terminal.print(`Unknown command ${printable(command ?? '')}; /help lists them.`);
+  }
+
+  #say(text: string): void {
+    try {
+      this.#sent.push(this.#app.send(this.#conversation.id, utf8(text)));
+      if (this.#isLost) this.#terminal.print('(kept: sent as soon as the connection is back)');
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      this.#terminal.print(`! not sent: ${printable(error.message)} [${error.code}]`);
+    }
+  }
+
+  #history(argument = '20'): void {
+    const last = /^[1-9]\d{0,3}$/.test(argument) ? Number(argument) : 20;
+    for (const message of this.#app.history(this.#conversation.id, last))
+      this.#terminal.print(shownMessage(message, true));
+  }
+
+  #status(): void {
+    const { isConnected, pending, undelivered, certificateDaysLeft, log } = this.#app.status();
+    this.#terminal.print(
+      `${isConnected ? 'connected' : 'not connected'} | cert ${certificateDaysLeft}d | queue ${pending}, ${undelivered} not delivered | ` +
+        `record ${log?.size ?? 0} entries, proven to ${log?.provenSize ?? 0}`,
+    );
+  }
+
+  #take(event: AppEvent): void {
+    const { print } = { print: (text: string) => this.#terminal.print(text) };
+    switch (event.on) {
+      case 'message':
+        return this.#showNew();
+      case 'state':
+        return this.#showState(event.message, event.isQueued);
+      case 'presence':
+        return this.#showPresence(event.username, event.isOnline);
+      case 'lost':
+        if (event.willRetry) {
+          if (!this.#isLost) print('Connection lost: connecting again …');
+          this.#isLost = true;
+          return;
+        }
+        this.#failure = event.error;
+        this.#settle?.();
+        return this.#end?.();
+      case 'connected':
+        if (this.#isLost) print('Connected again.');
+        this.#isLost = false;
+        return;
+      case 'waiting':
+      case 'warning': // main prints warnings and alarms, for every command
+      case 'alarm':
+        return;
+    }
+  }
+
+  #showNew(): void {
+    const { vault } = this.#app;
+    const fresh = vault.unshown(null, 1000);
+    for (const message of fresh) {
+      const isHere = equal(message.conversation, this.#conversation.id);
+      const from = printable(message.sender, 64);
+      this.#terminal.print(`${isHere ? '' : `[${from}] `}${from}: ${shownBody(message.body)}`);
+    }
+    if (fresh.length > 0) vault.markShown(fresh.map(({ row }) => row));
+  }
+
+  #showState(message: Message, isQueued: boolean): void {
+    const at = this.#sent.indexOf(message.row);
+    if (at < 0) return;
+    const which = this.#sent.length > 1 ? ` “${shortened(message)}”` : '';
+    if (message.state === 'accepted' && isQueued)
+      this.#terminal.print(`Server accepted: ✔ (queued, ${this.#peer} is offline)${which}`);
+    if (message.state === 'delivered') this.#terminal.print(`Server delivered: ✔${which}`);
+    if (message.state === 'failed')
+      this.#terminal.print(
+        `! not sent [${printable(message.reason ?? 'failed')}]:${which || ` “${shortened(message)}”`}`,
+      );
+    if (message.state !== 'accepted' || isQueued) this.#sent.splice(at, 1);
+    if (this.#sent.length === 0 || this.#app.vault.pending() === 0) this.#settle?.();
+  }
+
+  #showPresence(username: string, isOnline: boolean): void {
+    if (username !== this.#conversation.peer) return;
+    if (this.#isPeerOnline !== isOnline) {
+      if (!isOnline) this.#terminal.print('Partner has disconnected');
+      else if (this.#isPeerOnline !== null) this.#terminal.print('Partner has connected');
+    }
+    this.#isPeerOnline = isOnline;
+  }
+
+  /** Leaving waits a moment for what is on its way; what stays is sent next time. */
+  async #farewell(): Promise<void> {
+    const { vault } = this.#app;
+    const isDone = () => this.#failure !== null || (vault.pending() === 0 && this.#sent.length === 0);
+    if (!isDone()) {
+      const deadline = setTimeout(() => this.#settle?.(), FAREWELL_MS);
+      while (!isDone()) {
+        const more = new Promise<boolean>((resolve) => (this.#settle = () => resolve(true)));
+        await more;
+        if (vault.pending() === 0 || this.#isLost) break;
+      }
+      clearTimeout(deadline);
+    }
+    if (vault.pending() > 0) this.#terminal.print(`${vault.pending()} not sent yet: kept for the next time.`);
+  }
+}
+
+const shortened = (message: Message): string => {
+  const text = shownBody(message.body).split('\n')[0] ?? '';
+  return text.length > 30 ? `${text.slice(0, 29)}…` : text;
+};

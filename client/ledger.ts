@@ -1,0 +1,199 @@
+/**
+ * The part of the vault that can prove something later: log keys as they were first seen, every checkpoint that the client was shown,
+ * the signed batches with their acknowledgements, certificates of senders, and what was found to be false. Nothing here is ever
+ * deleted: it is small, and evidence that its holder thins out is worth less.
+ */
+import { sha256 } from '../base/hash.ts';
+import { utf8, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { decode, encode } from '../base/cbor.ts';
+import { bytes, list, literal, optional, record, text, uint, type Decoded } from '../base/decode.ts';
+import type { Code } from '../base/errors.ts';
+import { hex } from '../base/bytes.ts';
+import type { Database, Row } from './database.ts';
+import type { Seal } from './seal.ts';
+
+/** A log's key as this client first saw it, and the statement by which a server certificate vouched for it. */
+export interface PinnedLog {
+  readonly origin: string;
+  readonly vkey: string;
+  readonly statement: string;
+  readonly algorithm: number;
+  readonly signature: Uint8Array;
+  /** DER of the server certificate that signed the statement */
+  readonly certificate: Uint8Array;
+}
+
+/** A checkpoint whose signature was verified; `note` is what the log signed. */
+export interface SeenCheckpoint {
+  readonly origin: string;
+  readonly size: number;
+  readonly root: Hash;
+  readonly note: string;
+  /** true: shown to be one history with the others that are marked so */
+  readonly isProven: boolean;
+}
+
+const evidenceItem = record({
+  statement: optional(bytes(248)),
+  statement_hash: optional(bytes(32)),
+  leaf_hash: optional(bytes(32)),
+});
+const evidence = record({
+  v: literal(1),
+  algorithm: uint(255),
+  signature: bytes(0, 4096),
+  batch: bytes(172),
+  ack: bytes(1, 65_536),
+  note: text(1_000_000),
+  items: list(evidenceItem, 1024, 1),
+});
+/**
+ * One signed batch and its place in the log. An item is a statement, or the two leaf hashes of a message that belongs to a conversation
+ * of others. `note` is the checkpoint that the acknowledgement proves into, also when the acknowledgement itself came without one.
+ */
+export type Evidence = Omit<Decoded<typeof evidence>, 'v'>;
+
+const alarmDetail = record({ message: text(4096), detail: bytes(0, 4_000_000) });
+export interface Alarm {
+  readonly at: number;
+  readonly code: Code;
+  readonly message: string;
+  /** what was refused, in CBOR */
+  readonly detail: Uint8Array;
+}
+
+const chainOf = list(bytes(1, 65_535), 16, 1);
+
+export class Ledger {
+  readonly #db: Database;
+  readonly #seal: Seal;
+
+  constructor(db: Database, seal: Seal) {
+    this.#db = db;
+    this.#seal = seal;
+  }
+
+  pinnedLog(origin: string): PinnedLog | null {
+    const row = this.#db.one('SELECT * FROM origin WHERE origin = ?', origin);
+    return row === undefined
+      ? null
+      : {
+          origin,
+          vkey: row['vkey'] as string,
+          statement: row['statement'] as string,
+          algorithm: row['algorithm'] as number,
+          signature: row['signature'] as Uint8Array,
+          certificate: row['certificate'] as Uint8Array,
+        };
+  }
+  /** Adds a pin, or replaces it (the caller has checked that the old key signed for the new one). */
+  pinLog(log: PinnedLog): void {
+    this.#db.run(
+      'INSERT OR REPLACE INTO origin (origin, vkey, statement, algorithm, signature, certificate) VALUES (?,?,?,?,?,?)',
+      ...[log.origin, log.vkey, log.statement, log.algorithm, log.signature, log.certificate],
+    );
+  }
+  /** Of the log that was pinned last. */
+  lastOrigin(): string | null {
+    return (this.#db.one('SELECT origin FROM origin ORDER BY rowid DESC LIMIT 1')?.['origin'] as string) ?? null;
+  }
+  origins(): string[] {
+    return this.#db.all('SELECT origin FROM origin ORDER BY origin').map((row) => row['origin'] as string);
+  }
+
+  /** Keeps a checkpoint; one that is known already keeps its mark. The first of an origin is proven: there is nothing to contradict it. */
+  addCheckpoint(checkpoint: Omit<SeenCheckpoint, 'isProven'>): void {
+    const { origin, size, root, note } = checkpoint;
+    const isFirst = this.#db.one('SELECT 1 FROM checkpoint WHERE origin = ?', origin) === undefined;
+    this.#db.run(
+      'INSERT OR IGNORE INTO checkpoint (origin, size, root, note, is_proven) VALUES (?,?,?,?,?)',
+      ...[origin, size, root, note, isFirst ? 1 : 0],
+    );
+  }
+  /** The largest that is proven to continue the others. */
+  head(origin: string): SeenCheckpoint | null {
+    return checkpointOf(
+      this.#db.one('SELECT * FROM checkpoint WHERE origin = ? AND is_proven = 1 ORDER BY size DESC LIMIT 1', origin),
+    );
+  }
+  /** The largest that the log has signed for us, proven or not. */
+  newest(origin: string): SeenCheckpoint | null {
+    return checkpointOf(this.#db.one('SELECT * FROM checkpoint WHERE origin = ? ORDER BY size DESC LIMIT 1', origin));
+  }
+  /** The largest that still needs its proof, so that one proof moves the head as far as possible. */
+  unproven(origin: string): SeenCheckpoint | null {
+    return checkpointOf(
+      this.#db.one('SELECT * FROM checkpoint WHERE origin = ? AND is_proven = 0 ORDER BY size DESC LIMIT 1', origin),
+    );
+  }
+  markProven({ origin, size, root }: SeenCheckpoint): void {
+    this.#db.run('UPDATE checkpoint SET is_proven = 1 WHERE origin = ? AND size = ? AND root = ?', origin, size, root);
+  }
+  /** Another one of the same size with another root, which only a fork can explain. */
+  rivalOf({ origin, size, root }: Pick<SeenCheckpoint, 'origin' | 'size' | 'root'>): SeenCheckpoint | null {
+    return checkpointOf(
+      this.#db.one('SELECT * FROM checkpoint WHERE origin = ? AND size = ? AND root <> ?', origin, size, root),
+    );
+  }
+  checkpointCount(): number {
+    return this.#db.one('SELECT count(*) AS n FROM checkpoint')?.['n'] as number;
+  }
+
+  evidence(batchHash: Hash): Evidence | null {
+    const row = this.#db.one('SELECT sealed FROM evidence WHERE hash = ?', batchHash);
+    return row === undefined ? null : this.#openEvidence(batchHash, row);
+  }
+  /** Keeps a batch; what an earlier delivery of the same batch showed and this one hides is kept as well. */
+  addEvidence(batchHash: Hash, origin: string, found: Evidence): void {
+    const known = this.evidence(batchHash);
+    const items = found.items.map((item, i) => (item.statement ? item : (known?.items[i] ?? item)));
+    const sealed = this.#seal.seal(`evidence/${hex(batchHash)}`, encode({ v: 1, ...found, items }));
+    this.#db.run('INSERT OR REPLACE INTO evidence (hash, origin, sealed) VALUES (?,?,?)', batchHash, origin, sealed);
+  }
+  allEvidence(): Evidence[] {
+    return this.#db
+      .all('SELECT hash, sealed FROM evidence ORDER BY rowid')
+      .map((row) => this.#openEvidence(row['hash'] as Uint8Array as Hash, row));
+  }
+
+  /** DER, leaf first. */
+  certificate(fingerprint: Fingerprint): Uint8Array[] | null {
+    const row = this.#db.one('SELECT sealed FROM certificate WHERE fingerprint = ?', fingerprint);
+    if (row === undefined) return null;
+    return chainOf(decode(this.#seal.open(`certificate/${hex(fingerprint)}`, row['sealed'] as Uint8Array)), 'chain');
+  }
+  addCertificate(fingerprint: Fingerprint, chain: readonly Uint8Array[]): void {
+    const sealed = this.#seal.seal(`certificate/${hex(fingerprint)}`, encode([...chain]));
+    this.#db.run('INSERT OR REPLACE INTO certificate (fingerprint, sealed) VALUES (?,?)', fingerprint, sealed);
+  }
+
+  /** False when the same finding about the same subject is kept already. @param subject what tells one finding from another */
+  addAlarm(at: number, code: Code, subject: string, message: string, detail: Uint8Array): boolean {
+    const key = sha256(utf8(subject));
+    const sealed = this.#seal.seal(`alarm/${code}/${hex(key)}`, encode({ message, detail }));
+    const sql = 'INSERT OR IGNORE INTO alarm (at, code, subject, sealed) VALUES (?,?,?,?)';
+    return this.#db.run(sql, at, code, key, sealed) === 1;
+  }
+  alarms(): Alarm[] {
+    return this.#db.all('SELECT * FROM alarm ORDER BY row').map((row) => {
+      const place = `alarm/${row['code']}/${hex(row['subject'] as Uint8Array)}`;
+      const opened = alarmDetail(decode(this.#seal.open(place, row['sealed'] as Uint8Array)), 'alarm');
+      return { at: row['at'] as number, code: row['code'] as Code, ...opened };
+    });
+  }
+
+  #openEvidence(hash: Hash, row: Row): Evidence {
+    return evidence(decode(this.#seal.open(`evidence/${hex(hash)}`, row['sealed'] as Uint8Array)), 'evidence');
+  }
+}
+
+function checkpointOf(row: Row | undefined): SeenCheckpoint | null {
+  if (row === undefined) return null;
+  return {
+    origin: row['origin'] as string,
+    size: row['size'] as number,
+    root: row['root'] as Uint8Array as Hash,
+    note: row['note'] as string,
+    isProven: row['is_proven'] === 1,
+  };
+}

@@ -1,0 +1,102 @@
+/**
+ * Registration and login (docs/PROTOCOL.md §4). The password is hashed here; what travels is a proof that is worth something on this
+ * connection alone. The server proves in turn that it knows the account.
+ */
+import { randomBytes } from 'node:crypto';
+import { ChatError } from '../base/errors.ts';
+import type { Secret } from '../base/secret.ts';
+import { loginBinding } from '../protocol/key-schedule.ts';
+import type { Reply } from '../protocol/messages.ts';
+import {
+  authMessage,
+  checkServerSignature,
+  clientProof,
+  DEFAULT_KDF,
+  formatKdf,
+  NONCE_BYTES,
+  parseKdf,
+  SALT_BYTES,
+  saltedPassword,
+  verifierOf,
+} from '../protocol/scram.ts';
+import type { Requester } from './requester.ts';
+
+/** @param password from preparePassword(). @throws what the server refuses it with: USER_EXISTS, BAD_NAME, … */
+export async function register(
+  requester: Requester,
+  account: { readonly username: string; readonly email: string },
+  password: Secret,
+): Promise<void> {
+  const salt = randomBytes(SALT_BYTES);
+  const salted = await hash(password, salt, formatKdf(DEFAULT_KDF));
+  const { storedKey, serverKey } = verifierOf(salted);
+  salted.wipe();
+  await requester.request(
+    {
+      type: 'register',
+      ...account,
+      salt,
+      kdf: formatKdf(DEFAULT_KDF),
+      stored_key: storedKey,
+      server_key: serverKey,
+    },
+    'ok',
+  );
+}
+
+/**
+ * @param account canonical username or e-mail address
+ * @param username of the account, which the proof names
+ * @param checkpoint the newest that this client holds: a server whose log is shorter must stop
+ * @throws AUTH_FAIL, LOCKED, …; WEAK_KDF when the server names a cost outside the limits; SIG_FAIL/server_signature when it does not
+ *   know the account
+ */
+export async function login(
+  requester: Requester,
+  account: string,
+  password: Secret,
+  checkpoint: string | undefined,
+): Promise<Reply<'login_ok'>> {
+  const clientNonce = randomBytes(NONCE_BYTES);
+  const challenge = await requester.request({ type: 'login', account, nonce: clientNonce }, 'login_challenge');
+  const salted = await hash(password, challenge.salt, challenge.kdf);
+  try {
+    const message = authMessage({
+      username: account,
+      clientNonce,
+      serverNonce: challenge.nonce,
+      salt: challenge.salt,
+      kdf: challenge.kdf,
+      channelBinding: loginBinding(requester.link.exporter),
+    });
+    const proof = clientProof(salted, message);
+    const shown = checkpoint === undefined ? {} : { checkpoint };
+    const reply = await requester.request({ type: 'login_proof', proof, ...shown }, 'login_ok');
+    if (reply.server_signature === undefined || !checkServerSignature(salted, message, reply.server_signature))
+      throw new ChatError('SIG_FAIL', 'the server did not prove that it knows this account', {
+        sub: 'server_signature',
+      });
+    return reply;
+  } finally {
+    salted.wipe();
+  }
+}
+
+/** @throws AUTH_FAIL when the token is no longer good */
+export const resume = (
+  requester: Requester,
+  token: string,
+  checkpoint: string | undefined,
+): Promise<Reply<'login_ok'>> =>
+  requester.request({ type: 'resume', token, ...(checkpoint === undefined ? {} : { checkpoint }) }, 'login_ok');
+
+/** The limits are checked before the work is done: a lying server sets neither a weak cost nor one that stops this machine. */
+function hash(password: Secret, salt: Uint8Array, kdf: string): Promise<Secret> {
+  const cost = parseKdf(kdf);
+  // A copy: the bytes are used in another thread after this call has returned.
+  return saltedPassword(
+    password.use((bytes) => Buffer.from(bytes)),
+    salt,
+    cost,
+  );
+}

@@ -1,0 +1,139 @@
+/** Requests and their replies on one link, and whether the other end is still there. What a reply means is decided by the callers. */
+import { ChatError, CODES, type Code } from '../base/errors.ts';
+import { REPORTED } from '../protocol/hello.ts';
+import type { Reply, ReplyType, Request } from '../protocol/messages.ts';
+import type { ClientLink, Closed } from '../runtime/link.ts';
+
+type WithoutId<T> = T extends { readonly id: number } ? Omit<T, 'id'> : never;
+export type RequestBody = WithoutId<Request>;
+export type Notice = Exclude<Reply, { readonly id: number }>;
+
+interface Pending {
+  readonly want: ReplyType;
+  resolve(reply: Reply): void;
+  reject(error: ChatError): void;
+}
+
+export const PING_INTERVAL_MS = 20_000;
+const MAX_EARLY = 8192;
+
+export class Requester {
+  readonly link: ClientLink;
+  readonly #pending = new Map<number, Pending>();
+  #lastId = 0;
+  #notice: ((frame: Notice) => void) | null = null;
+  /** notices that came before there was anybody to tell: the server may deliver in the same breath in which it answers the login */
+  readonly #early: Notice[] = [];
+  #note: Uint8Array | undefined;
+  readonly #noteBefore = new WeakMap<Reply, Uint8Array>();
+  #closed: ChatError | null = null;
+
+  /** @param pingIntervalMs a ping that is not answered before the next one is due ends the link */
+  constructor(link: ClientLink, pingIntervalMs = PING_INTERVAL_MS) {
+    this.link = link;
+    link.onFrame((frame) => this.#take(frame));
+    let isWaiting = false;
+    const timer = setInterval(() => {
+      if (isWaiting) return link.close('CONNECTION_LOST');
+      isWaiting = true;
+      this.request({ type: 'ping' }, 'pong').then(
+        () => (isWaiting = false),
+        () => {},
+      );
+    }, pingIntervalMs);
+    timer.unref();
+    void link.closed.then((closed) => {
+      clearInterval(timer);
+      this.#closed = closedError(closed);
+      for (const { reject } of this.#pending.values()) reject(this.#closed);
+      this.#pending.clear();
+    });
+  }
+
+  /** Frames that answer nothing, in order; those that came before there was a handler wait for it. */
+  onNotice(handler: (frame: Notice) => void): void {
+    this.#notice = handler;
+    for (const frame of this.#early.splice(0)) handler(frame);
+  }
+
+  /** The checkpoint that came last before this frame: an acknowledgement without one of its own means it. */
+  noteBefore(frame: Reply): Uint8Array | undefined {
+    return this.#noteBefore.get(frame);
+  }
+
+  /** @throws what the server refused it with; CONNECTION_LOST or the code of the close when the link ends first */
+  request<T extends ReplyType>(body: RequestBody, want: T): Promise<Reply<T>> {
+    if (this.#closed !== null) return Promise.reject(this.#closed);
+    const id = (this.#lastId = (this.#lastId % (2 ** 32 - 1)) + 1);
+    return new Promise<Reply>((resolve, reject) => {
+      this.#pending.set(id, { want, resolve, reject });
+      this.link.send({ ...body, id } as Request);
+    }) as Promise<Reply<T>>;
+  }
+
+  #take(frame: Reply): void {
+    if (frame.type === 'checkpoint') this.#note = Buffer.from(frame.note, 'utf8');
+    else if (this.#note !== undefined) this.#noteBefore.set(frame, this.#note);
+    const id = 'id' in frame ? frame.id : undefined;
+    if (id === undefined) {
+      // An error that belongs to no request is about the connection.
+      if (frame.type === 'error') return this.link.close();
+      if (this.#notice !== null) return this.#notice(frame as Notice);
+      if (this.#early.push(frame as Notice) > MAX_EARLY) this.link.close('BAD_FRAME');
+      return;
+    }
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    if (pending === undefined) return this.link.close('BAD_FRAME');
+    if (frame.type === 'error') return pending.reject(errorOf(frame));
+    if (frame.type === pending.want) return pending.resolve(frame);
+    pending.reject(
+      new ChatError('BAD_FRAME', 'the server answered with another frame than asked for', { field: 'type' }),
+    );
+    this.link.close('BAD_FRAME');
+  }
+}
+
+/** What people read when the server refuses. Codes that are not here get a sentence that names no cause. */
+const SENTENCES: { readonly [C in Code]?: string } = {
+  AUTH_FAIL: 'name or password is wrong',
+  NOT_LOGGED_IN: 'log in first',
+  BAD_CERT: 'the server refused your certificate',
+  CERT_ACCOUNT_MISMATCH: 'this account belongs to another certificate',
+  BAD_NAME: 'the server does not allow this name',
+  USER_EXISTS: 'the name or e-mail address is taken',
+  REGISTRATION_CLOSED: 'this server registers nobody by itself: ask its operator',
+  DEVICE_LIMIT: 'the account has as many devices as the server allows',
+  SUSPENDED: 'the account is suspended',
+  LOCKED: 'too many wrong passwords',
+  RATE_LIMIT: 'too much in too short a time',
+  QUOTA: 'too much waits for the recipient already',
+  NO_SUCH_PEER: 'nobody has this name',
+  NOT_FOUND: 'the server does not have it',
+  TOO_LARGE: 'too large for the server',
+  SHUTTING_DOWN: 'the server is stopping',
+  UNAVAILABLE: 'the server cannot take it now',
+  ROLLBACK: 'the record of the server is shorter than what it signed before: keep your evidence',
+  FORK: 'the server has two different records of the same history: keep your evidence',
+};
+
+function errorOf({ code, sub, field, retry_after_ms: retryAfterMs }: Reply<'error'>): ChatError {
+  const wait = retryAfterMs === undefined ? '' : `; try again in ${Math.ceil(retryAfterMs / 1000)} s`;
+  const why = sub === undefined ? '' : ` (${sub.replace(/[^a-z_]/g, '?')})`;
+  const message = `${SENTENCES[code] ?? 'the server refused the request'}${why}${wait}`;
+  return new ChatError(code, message, {
+    cause: REPORTED,
+    ...(sub === undefined ? {} : { sub }),
+    ...(field === undefined ? {} : { field }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
+}
+
+/** What the end of a link means to whoever was waiting. */
+export function closedError({ code, sub }: Closed): ChatError {
+  if (code === null || CODES[code].exit === CODES.CONNECTION_LOST.exit)
+    return new ChatError(code ?? 'CONNECTION_LOST', 'the connection to the server ended');
+  const why = sub === undefined ? '' : ` (${sub.replace(/[^a-z_]/g, '?')})`;
+  const sentence = SENTENCES[code] ?? 'the connection to the server ended';
+  return new ChatError(code, `${sentence}${why}`, sub === undefined ? {} : { sub });
+}

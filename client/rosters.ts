@@ -1,0 +1,156 @@
+/**
+ * Who is in a conversation, and that each of their devices has a certificate of that person. The server lists the devices; this is
+ * where a device that it made up is found, before anything is signed for it or shown as coming from it.
+ */
+import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { sha256 } from '../base/hash.ts';
+import type { Reply } from '../protocol/messages.ts';
+import { parseCertificate, type Certificate } from '../x509/certificate.ts';
+import { canonicalEmail, canonicalUsername, identityOf } from '../x509/identity.ts';
+import { validatePath } from '../x509/path.ts';
+import type { ClientIdentity } from './identity.ts';
+import type { Requester } from './requester.ts';
+import type { Conversation, Roster, Vault } from './vault.ts';
+
+export class Rosters {
+  readonly #vault: Vault;
+  readonly #requester: Requester;
+  readonly #own: ClientIdentity;
+  /** conversations whose devices were checked on this connection, as they were then */
+  readonly #checked = new Map<string, number>();
+
+  constructor(vault: Vault, requester: Requester, own: ClientIdentity) {
+    this.#vault = vault;
+    this.#requester = requester;
+    this.#own = own;
+  }
+
+  /**
+   * The direct conversation with somebody.
+   * @param peer username or e-mail address
+   * @throws NO_SUCH_PEER, BAD_NAME; BAD_CERT for somebody else than was asked for, or a device that is not a member's
+   */
+  async open(peer: string): Promise<Conversation> {
+    const asked = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
+    const reply = await this.#requester.request({ type: 'conversation_open', peer: asked }, 'conversation');
+    return this.#keep(reply, asked);
+  }
+  /** Asks the server again. @throws NOT_FOUND, BAD_CERT */
+  async refresh(id: ConversationId): Promise<Conversation> {
+    const reply = await this.#requester.request({ type: 'conversation_get', conversation: id }, 'conversation');
+    if (!equal(reply.conversation, id))
+      throw new ChatError('BAD_FRAME', 'another conversation than asked for', { field: 'conversation' });
+    return this.#keep(reply);
+  }
+  /** As it is known, with every device checked; asked for when it is not known, or not right any more. @throws NOT_FOUND, BAD_CERT */
+  async trusted(id: ConversationId): Promise<Conversation> {
+    const known = this.#vault.conversation(id);
+    if (known === null || !this.#hasThisDevice(known)) return this.refresh(id);
+    if (this.#checked.get(hex(id)) === known.epoch) return known;
+    try {
+      await this.#check(id, known);
+      return known;
+    } catch (error) {
+      if (!(error instanceof ChatError) || (error.code !== 'BAD_CERT' && error.code !== 'NOT_FOUND')) throw error;
+      return this.refresh(id);
+    }
+  }
+
+  /**
+   * A sender's certificate chain, and whose it is.
+   * @param at Unix ms at which it must have been valid
+   * @throws BAD_CERT, NOT_FOUND; SIG_FAIL/fingerprint when the server answers with another certificate
+   */
+  async certificate(
+    fingerprint: Fingerprint,
+    at: number,
+  ): Promise<{ readonly leaf: Certificate; readonly username: string }> {
+    const known = this.#vault.ledger.certificate(fingerprint);
+    const ders =
+      known ?? (await this.#requester.request({ type: 'certificate_get', fingerprint }, 'certificate')).chain;
+    if (!equal(sha256(ders[0]!), fingerprint))
+      throw new ChatError('SIG_FAIL', 'the server answered with another certificate than asked for', {
+        sub: 'fingerprint',
+      });
+    const [leaf, ...others] = ders.map(parseCertificate) as [Certificate, ...Certificate[]];
+    const { roots } = this.#own;
+    const intermediates = [...others, ...this.#own.intermediates];
+    validatePath({ leaf, intermediates, roots, crls: [], at, purpose: 'clientAuth', revocation: 'at-signing' });
+    const { username } = identityOf(leaf);
+    if (known === null) this.#vault.ledger.addCertificate(fingerprint, ders);
+    return { leaf, username };
+  }
+
+  async #keep({ conversation, epoch, members }: Reply<'conversation'>, asked?: string): Promise<Conversation> {
+    const id = conversation as ConversationId;
+    const own = members.find((m) => m.username === this.#own.username);
+    const others = members.filter((m) => m !== own);
+    const [peer] = others;
+    if (own === undefined || peer === undefined || others.length > 1)
+      throw new ChatError('BAD_CERT', 'the server put others into a conversation of two', { sub: 'untrusted' });
+    if (!this.#hasThisDevice({ members }))
+      throw new ChatError('BAD_CERT', 'the server does not count this device to the conversation: was it revoked', {
+        sub: 'revoked',
+      });
+    const known = this.#vault.conversation(id);
+    if (known !== null && known.peer !== peer.username)
+      throw new ChatError('BAD_CERT', `the server put ${peer.username} in the place of ${known.peer}`, {
+        sub: 'untrusted',
+      });
+    const isAsked = asked === undefined || asked === peer.username || (await this.#isAddressOf(asked, peer.devices));
+    if (!isAsked)
+      throw new ChatError('BAD_CERT', `the server answered with ${peer.username}, who is not ${asked}`, {
+        sub: 'untrusted',
+      });
+    const roster: Roster = {
+      peer: peer.username,
+      epoch,
+      members: members.map((m) => ({ ...m, devices: [...m.devices] })),
+    };
+    await this.#check(id, roster);
+    this.#vault.putRoster(id, roster);
+    return this.#vault.conversation(id)!;
+  }
+
+  /** Whether the certificate of every one of these devices names the e-mail address: that an account has it is the server's word alone. */
+  async #isAddressOf(address: string, devices: readonly Uint8Array[]): Promise<boolean> {
+    for (const device of devices) {
+      const { leaf } = await this.#certificateOfDevice(device as Fingerprint);
+      if (identityOf(leaf).email !== address) return false;
+    }
+    return address.includes('@') && devices.length > 0;
+  }
+
+  #hasThisDevice({ members }: Pick<Roster, 'members'>): boolean {
+    const own = members.find((member) => member.username === this.#own.username);
+    return own?.devices.some((device) => equal(device, this.#own.fingerprint)) === true;
+  }
+
+  async #check(id: ConversationId, { epoch, members }: Roster): Promise<void> {
+    for (const member of members)
+      for (const device of member.devices) {
+        if (equal(device, this.#own.fingerprint)) continue;
+        const { leaf, username } = await this.#certificateOfDevice(device as Fingerprint);
+        if (username !== member.username)
+          throw new ChatError(
+            'BAD_CERT',
+            `the server lists a device of ${leaf.subject.text} as one of ${member.username}`,
+            {
+              sub: 'bad_name',
+            },
+          );
+      }
+    this.#checked.set(hex(id), epoch);
+  }
+
+  /** Whether it is still valid is the server's to know; that this authority gave it to this person must be true at any time. */
+  async #certificateOfDevice(device: Fingerprint) {
+    const known = this.#vault.ledger.certificate(device);
+    const ders =
+      known ?? (await this.#requester.request({ type: 'certificate_get', fingerprint: device }, 'certificate')).chain;
+    const { notBefore } = parseCertificate(ders[0]!);
+    if (known === null && equal(sha256(ders[0]!), device)) this.#vault.ledger.addCertificate(device, ders);
+    return this.certificate(device, notBefore);
+  }
+}

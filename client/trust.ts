@@ -1,0 +1,139 @@
+/**
+ * What the client believes about a server's log, and when it stops believing. A log has one key for ever; every checkpoint it signs is
+ * kept; each must be shown to be one history with the others. Whatever contradicts that ends the session, and both notes are kept.
+ */
+import { concat, equal, fromUtf8, utf8, type Hash } from '../base/bytes.ts';
+import { encode } from '../base/cbor.ts';
+import { ChatError, CODES } from '../base/errors.ts';
+import type { Reply } from '../protocol/messages.ts';
+import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
+import { openKeyStatement, parseOrigin } from '../transcript/key-statement.ts';
+import { isConsistent } from '../transcript/merkle.ts';
+import { formatVkey, type VerifierKey } from '../transcript/note.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { checkServerName } from '../x509/server-name.ts';
+import type { Ledger, SeenCheckpoint } from './ledger.ts';
+import type { Requester } from './requester.ts';
+
+/**
+ * The key of the log that this server writes, pinned at first sight.
+ * @param server certificate of the link
+ * @param warn told when the server writes a new log after an older one
+ * @throws FORK when the log has another key than before; ROLLBACK when the server went back to an older log
+ * @throws SIG_FAIL/log_key, BAD_CERT/wrong_host, BAD_FRAME when the statement does not hold
+ */
+export function admitLog(
+  ledger: Ledger,
+  identity: Reply<'login_ok'>['log'],
+  server: Certificate,
+  now: number,
+  warn: (sentence: string) => void,
+): VerifierKey {
+  const text = utf8(identity.statement);
+  const signature = concat(Buffer.of(identity.algorithm), identity.signature);
+  const statement = openKeyStatement(text, signature, server.publicKey);
+  if (!equal(statement.serverCertificate, server.fingerprint))
+    throw new ChatError('SIG_FAIL', 'the log key was certified for another server certificate', { sub: 'log_key' });
+  if (now < statement.notBefore || now > statement.notAfter)
+    throw new ChatError('SIG_FAIL', 'the log key is not valid now: check the clock of this machine', {
+      sub: 'log_key',
+    });
+  const { log } = statement;
+  const { host, node, epoch } = parseOrigin(log.name);
+  checkServerName(server, host);
+  const vkey = formatVkey(log);
+  const pin = { origin: log.name, vkey, certificate: server.der, ...identity };
+  const known = ledger.pinnedLog(log.name);
+  if (known !== null) {
+    if (known.vkey !== vkey)
+      throw new ChatError('FORK', `the log ${log.name} has another key than when this client first saw it`, {
+        sub: 'vkey',
+      });
+    return log;
+  }
+  const newestEpoch = ledger
+    .origins()
+    .map(parseOrigin)
+    .filter((other) => other.host === host && other.node === node)
+    .reduce((newest, other) => Math.max(newest, other.epoch), 0);
+  if (newestEpoch > epoch)
+    throw new ChatError('ROLLBACK', `the server went back to its older log ${log.name}`, { sub: 'epoch' });
+  if (newestEpoch > 0) warn(`the server began a new log, ${log.name}: ask its operator what became of the one before`);
+  ledger.pinLog(pin);
+  return log;
+}
+
+/** The checkpoints of one log, as one connection shows them. */
+export class LogView {
+  readonly key: VerifierKey;
+  readonly #ledger: Ledger;
+
+  constructor(ledger: Ledger, key: VerifierKey) {
+    this.#ledger = ledger;
+    this.key = key;
+  }
+
+  get origin(): string {
+    return this.key.name;
+  }
+  /** Size of the largest tree that the log ever signed for this client. */
+  get newestSize(): number {
+    return this.#ledger.newest(this.origin)?.size ?? 0;
+  }
+
+  /** @throws SIG_FAIL/note, BAD_FRAME */
+  open(note: Uint8Array): Checkpoint {
+    return openCheckpoint(note, this.key);
+  }
+
+  /** Keeps a checkpoint whose signature was verified. @throws FORK when the log signed two trees of one size */
+  keep({ origin, size, root }: Checkpoint, note: Uint8Array): void {
+    const rival = this.#ledger.rivalOf({ origin, size, root });
+    this.#ledger.addCheckpoint({ origin, size, root, note: fromUtf8(note) ?? '' });
+    if (rival !== null)
+      throw new ChatError('FORK', `the server signed two different records of ${size} entries`, { sub: 'same_size' });
+  }
+
+  /** Asks for proofs until every checkpoint is shown to be of one history. @throws FORK, ROLLBACK; CONNECTION_LOST and the like */
+  async prove(requester: Requester): Promise<void> {
+    for (;;) {
+      const next = this.#ledger.unproven(this.origin);
+      const head = this.#ledger.head(this.origin);
+      if (next === null || head === null) return;
+      const [older, newer] = next.size < head.size ? [next, head] : [head, next];
+      if (!(await this.#isPrefix(requester, older, newer)))
+        throw new ChatError('FORK', `the record of ${newer.size} entries does not continue that of ${older.size}`, {
+          sub: 'consistency',
+        });
+      this.#ledger.markProven(next);
+    }
+  }
+
+  async #isPrefix(requester: Requester, older: SeenCheckpoint, newer: SeenCheckpoint): Promise<boolean> {
+    if (older.size === newer.size || older.size === 0)
+      return isConsistent(older.size, older.root, newer.size, newer.root, []);
+    try {
+      const { size: from } = older;
+      const { size: to } = newer;
+      const { hashes } = await requester.request({ type: 'log_consistency', from, to }, 'log_consistency');
+      return isConsistent(from, older.root, to, newer.root, hashes as Uint8Array[] as Hash[]);
+    } catch (error) {
+      // It signed both sizes: that it does not know one of them any more is no excuse.
+      if (error instanceof ChatError && (error.code === 'BAD_FRAME' || error.code === 'NOT_FOUND'))
+        throw new ChatError('ROLLBACK', `the server cannot show that its record still holds ${older.size} entries`, {
+          sub: 'consistency',
+          cause: error,
+        });
+      throw error;
+    }
+  }
+
+  /** What is kept with an alarm, in CBOR: what was refused, and the notes that contradict each other, or the newest ones. */
+  evidence(refused: Uint8Array): Buffer {
+    const seen = [this.#ledger.head(this.origin), this.#ledger.unproven(this.origin), this.#ledger.newest(this.origin)];
+    return encode({ refused, notes: [...new Set(seen.flatMap((checkpoint) => checkpoint?.note ?? []))] });
+  }
+}
+
+/** Whether an error says that the server's history is not one: then nothing it says is worth anything. */
+export const isBetrayal = ({ code }: ChatError): boolean => CODES[code].exit === CODES.FORK.exit;

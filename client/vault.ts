@@ -1,0 +1,383 @@
+/**
+ * All that one profile keeps on disk: who it is, its conversations, its messages in both directions, and what waits to be sent. One
+ * process has it at a time. Every method is one transaction that is durable when it returns, so a kill between two calls leaves a
+ * state that the next start carries on from: waiting → signed (the outbox, resent byte for byte) → accepted → delivered.
+ *
+ * The counters of a session advance only when a batch is acknowledged; there is never more than one batch in the outbox, so what the
+ * next statements must say follows from the last acknowledged ones, and a refused batch leaves no gap.
+ */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { equal, hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { decode, encode, type Encodable } from '../base/cbor.ts';
+import { bytes, list, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
+import { sha256 } from '../base/hash.ts';
+import { leafHash, NO_HASH } from '../transcript/merkle.ts';
+import { decodeBs, decodeMs, SESSION_BYTES } from '../transcript/statement.ts';
+import { Database, type Row } from './database.ts';
+import { Ledger, type Evidence } from './ledger.ts';
+import { MessageTable, type Message } from './message-table.ts';
+import { Seal, sealingKey } from './seal.ts';
+
+const hash = bytes(32);
+const account = record({ username: text(64), email: text(254), server: text(300) });
+/** `server` is HOST:PORT as it was dialled. */
+export type Account = Decoded<typeof account>;
+const token = record({ token: text(2048), expires: uint(), fingerprint: hash });
+export type ResumeToken = Decoded<typeof token>;
+
+const member = record({ username: text(64), devices: list(hash, 64) });
+const conversation = record({ peer: text(64), epoch: uint(), members: list(member, 1024, 1) });
+/** Who is in a conversation, as the server said last; `peer` is the other one of the two. */
+export type Roster = Decoded<typeof conversation>;
+export interface Conversation extends Roster {
+  readonly id: ConversationId;
+  /** session that convCtr counts in; null before the first own message */
+  readonly session: SessionId | null;
+  readonly convCtr: number;
+  readonly lastLeaf: Hash;
+}
+
+/** The lineage of this device's statements, as far as it is acknowledged. */
+export interface Session {
+  readonly id: SessionId;
+  readonly lastCtr: number;
+  readonly lastBatch: Hash;
+}
+
+const staged = record({
+  algorithm: uint(255),
+  signature: bytes(1, 4096),
+  batch: bytes(172),
+  messages: list(record({ statement: bytes(248), parts: list(bytes(0, 2_000_000), 1024, 1) }), 1024, 1),
+  rows: list(uint(), 1024, 1),
+  kfs: list(bytes(32), 1024, 1),
+});
+/** A signed batch, exactly as it is sent and sent again; `rows` are its messages here, `kfs` the keys of their commitments. */
+export type StagedBatch = Decoded<typeof staged>;
+
+export interface Received {
+  readonly conversation: ConversationId;
+  readonly seq: number;
+  readonly hash: Hash;
+  readonly direction: 'in' | 'out';
+  readonly sender: string;
+  readonly body: Uint8Array;
+  readonly kf: Uint8Array;
+  readonly clientTime: number;
+  readonly serverTime: number;
+  /** lineage of the sender after it */
+  readonly lineage: { readonly fingerprint: Fingerprint; readonly session: SessionId; readonly convCtr: number };
+}
+export interface SenderLineage {
+  readonly session: SessionId;
+  readonly convCtr: number;
+  readonly lastLeaf: Hash;
+}
+
+export type { Message } from './message-table.ts';
+
+export class Vault {
+  readonly ledger: Ledger;
+  readonly #db: Database;
+  readonly #seal: Seal;
+  readonly #table: MessageTable;
+
+  private constructor(db: Database, seal: Seal) {
+    this.#db = db;
+    this.#seal = seal;
+    this.#table = new MessageTable(db, seal);
+    this.ledger = new Ledger(db, seal);
+  }
+
+  /** @param folder of the profile, made when it is missing. @throws IN_USE, UNSAFE_FILE, STORE_SCHEMA, STORE_FAILED */
+  static open(folder: string): Vault {
+    const isNew = !existsSync(join(folder, 'vault.db'));
+    const db = Database.open(folder);
+    try {
+      // A database without its key must not get a new one: every value in it would look altered.
+      const isEmpty = isNew || db.one('SELECT 1 FROM value LIMIT 1') === undefined;
+      const vault = new Vault(db, new Seal(sealingKey(join(folder, 'vault.key'), isEmpty)));
+      if (isEmpty)
+        vault.#setValue('created', utf8('1')); // from now on the key is needed
+      else vault.#seal.open('value/created', db.one(SELECT_VALUE, 'created')?.['sealed'] as Uint8Array);
+      return vault;
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  /** Several calls as one transaction. */
+  transaction<T>(work: () => T): T {
+    return this.#db.transaction(work);
+  }
+
+  account(): Account | null {
+    return this.#value('account', account);
+  }
+  setAccount(value: Account): void {
+    this.#setValue('account', encode(value));
+  }
+  resumeToken(): ResumeToken | null {
+    return this.#value('resume', token);
+  }
+  /** null: forget it */
+  setResumeToken(value: ResumeToken | null): void {
+    if (value === null) this.#db.run('DELETE FROM value WHERE name = ?', 'resume');
+    else this.#setValue('resume', encode(value));
+  }
+  /** The conversation that the interactive mode was last in. */
+  lastPeer(): string | null {
+    return this.#value('last_peer', text(64));
+  }
+  setLastPeer(peer: string): void {
+    this.#setValue('last_peer', encode(peer));
+  }
+
+  /** The session of this certificate; a new certificate, or `restartSession`, begins a new one. */
+  session(fingerprint: Fingerprint): Session {
+    const row = this.#db.one('SELECT * FROM session WHERE fingerprint = ? AND is_current = 1', fingerprint);
+    return row === undefined ? this.restartSession(fingerprint) : sessionOf(row);
+  }
+  /**
+   * A session that begins at counter 1. @param isAfterLoss what this device knows of its earlier statements is wrong (its disk was put
+   * back to an older state): the new ones link to nothing, which says exactly that
+   */
+  restartSession(fingerprint: Fingerprint, isAfterLoss = false): Session {
+    const id = randomBytes(SESSION_BYTES) as Uint8Array as SessionId;
+    this.#db.transaction(() => {
+      if (isAfterLoss) this.#db.run('UPDATE conversation SET last_leaf = ?', NO_HASH);
+      this.#db.run('UPDATE session SET is_current = 0');
+      this.#db.run('INSERT INTO session VALUES (?,?,0,?,1)', id, fingerprint, NO_HASH);
+    });
+    return { id, lastCtr: 0, lastBatch: NO_HASH };
+  }
+
+  conversations(): Conversation[] {
+    return this.#db.all('SELECT * FROM conversation').map((row) => this.#conversationOf(row));
+  }
+  conversation(id: ConversationId): Conversation | null {
+    const row = this.#db.one('SELECT * FROM conversation WHERE id = ?', id);
+    return row === undefined ? null : this.#conversationOf(row);
+  }
+  conversationWith(peer: string): Conversation | null {
+    return this.conversations().find((c) => c.peer === peer) ?? null;
+  }
+  putRoster(id: ConversationId, roster: Roster): void {
+    const sealed = this.#seal.seal(`conversation/${hex(id)}`, encode(roster as unknown as Encodable));
+    this.#db.run(
+      `INSERT INTO conversation (id, sealed, session, conv_ctr, last_leaf) VALUES (?,?,NULL,0,?)
+       ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed`,
+      ...[id, sealed, NO_HASH],
+    );
+  }
+
+  /** A message of ours that waits to be signed. Answers its row. */
+  enqueue(id: ConversationId, sender: string, body: Uint8Array, now: number): number {
+    const value = { sender, body, client_time: now };
+    return this.#table.add(id, 'out', 'waiting', null, null, value);
+  }
+  /** In the order in which they were written: at least one if there is any, then as many as stay below both limits. */
+  waiting(limit: number, maxBytes: number): Message[] {
+    const sql = "SELECT row, length(sealed) AS bytes FROM message WHERE state = 'waiting' ORDER BY row LIMIT ?";
+    let bytes = 0;
+    let last = 0;
+    for (const row of this.#db.all(sql, limit)) {
+      bytes += row['bytes'] as number;
+      if (last > 0 && bytes > maxBytes) break;
+      last = row['row'] as number;
+    }
+    return this.#table.select("WHERE state = 'waiting' AND row <= ? ORDER BY row", last);
+  }
+  message(row: number): Message | null {
+    return this.#table.one(row);
+  }
+  messageByHash(leaf: Hash): Message | null {
+    return this.#table.select('WHERE hash = ?', leaf)[0] ?? null;
+  }
+  /** Sent, but no word yet that it was delivered or that it failed. */
+  undelivered(): number {
+    const sql = "SELECT count(*) AS n FROM message WHERE state IN ('waiting','signed','accepted')";
+    return this.#db.one(sql)?.['n'] as number;
+  }
+  /** Not accepted yet. */
+  pending(): number {
+    return this.#db.one("SELECT count(*) AS n FROM message WHERE state IN ('waiting','signed')")?.['n'] as number;
+  }
+  /** Oldest first, in the conversation's order; what has no place there yet comes last. */
+  history(id: ConversationId, last: number): Message[] {
+    const sql = 'WHERE conversation = ? ORDER BY seq IS NULL DESC, seq DESC, row DESC LIMIT ?';
+    return this.#table.select(sql, id, last).reverse();
+  }
+  /** Received after a place in the conversation. */
+  receivedAfter(id: ConversationId, seq: number, limit: number): Message[] {
+    const sql = "WHERE conversation = ? AND direction = 'in' AND seq > ? ORDER BY seq LIMIT ?";
+    return this.#table.select(sql, id, seq, limit);
+  }
+  /** Received by whatever command, and not shown to anybody yet; oldest first. @param id null: of all conversations */
+  unshown(id: ConversationId | null, limit: number): Message[] {
+    const sql = "WHERE direction = 'in' AND is_shown = 0";
+    return id === null
+      ? this.#table.select(`${sql} ORDER BY row LIMIT ?`, limit)
+      : this.#table.select(`${sql} AND conversation = ? ORDER BY row LIMIT ?`, id, limit);
+  }
+  markShown(rows: readonly number[]): void {
+    this.#db.transaction(() => {
+      for (const row of rows) this.#db.run('UPDATE message SET is_shown = 1 WHERE row = ?', row);
+    });
+  }
+
+  /** The batch that is signed and not yet acknowledged. */
+  outbox(): StagedBatch | null {
+    const row = this.#db.one('SELECT * FROM outbox');
+    if (row === undefined) return null;
+    const place = `outbox/${hex(row['hash'] as Uint8Array)}`;
+    return staged(decode(this.#seal.open(place, row['sealed'] as Uint8Array)), 'outbox');
+  }
+  /** Keeps a signed batch before its first byte is sent. */
+  stage(batch: StagedBatch): void {
+    const key = leafHash(batch.batch);
+    const sealed = this.#seal.seal(`outbox/${hex(key)}`, encode(batch as unknown as Encodable));
+    this.#db.transaction(() => {
+      this.#db.run('DELETE FROM outbox');
+      this.#db.run('INSERT INTO outbox (hash, sealed) VALUES (?,?)', key, sealed);
+      batch.rows.forEach((row, i) => {
+        const leaf = leafHash(batch.messages[i]!.statement);
+        this.#db.run("UPDATE message SET state = 'signed', hash = ? WHERE row = ?", leaf, row);
+      });
+    });
+  }
+  /** The batch was refused: its messages wait again. @param isSolo each in a batch of its own, to find out which one was meant */
+  unstage(isSolo: boolean): void {
+    this.#db.transaction(() => {
+      this.#db.run('DELETE FROM outbox');
+      this.#db.run(
+        "UPDATE message SET state = 'waiting', hash = NULL, is_solo = max(is_solo, ?) WHERE state = 'signed'",
+        isSolo ? 1 : 0,
+      );
+    });
+  }
+  /** The batch was refused for good. */
+  fail(rows: readonly number[], reason: string): void {
+    this.#db.transaction(() => {
+      this.#db.run('DELETE FROM outbox');
+      for (const row of rows) {
+        this.#table.rewrite(row, { reason });
+        this.#db.run("UPDATE message SET state = 'failed', hash = NULL WHERE row = ?", row);
+      }
+    });
+  }
+  /**
+   * The batch is in the log: advances session and conversations, gives the messages their places, keeps the evidence.
+   * @param seqs one for each message, in order
+   */
+  accept(batch: StagedBatch, origin: string, serverTime: number, seqs: readonly number[], evidence: Evidence): void {
+    const bs = decodeBs(batch.batch);
+    const batchHash = leafHash(batch.batch);
+    this.#db.transaction(() => {
+      this.#db.run('DELETE FROM outbox');
+      const last = bs.firstCtr + bs.count - 1;
+      this.#db.run('UPDATE session SET last_ctr = ?, last_batch = ? WHERE id = ?', last, batchHash, bs.session);
+      batch.rows.forEach((row, i) => {
+        const statement = batch.messages[i]!.statement;
+        const ms = decodeMs(statement);
+        const leaf = leafHash(statement);
+        this.#table.rewrite(row, { server_time: serverTime, kf: batch.kfs[i] });
+        this.#db.run("UPDATE message SET state = 'accepted', seq = ?, hash = ? WHERE row = ?", seqs[i]!, leaf, row);
+        this.#db.run(
+          'UPDATE conversation SET session = ?, conv_ctr = ?, last_leaf = ? WHERE id = ?',
+          ...[ms.session, ms.convCtr, leaf, ms.conversation],
+        );
+        const early = this.#db.one('SELECT 1 FROM receipt WHERE message = ?', leaf);
+        if (early) this.#db.run("UPDATE message SET state = 'delivered' WHERE row = ?", row);
+      });
+      this.ledger.addEvidence(batchHash, origin, evidence);
+    });
+  }
+
+  /** What the server says about one of our messages. Answers the row whose state it changed, or null. */
+  addReceipt(leaf: Hash, status: 'delivered' | 'expired', by: string, at: number): number | null {
+    const byHash = sha256(utf8(by));
+    return this.#db.transaction(() => {
+      const sealed = this.#seal.seal(`receipt/${hex(leaf)}/${hex(byHash)}`, encode({ status, by, at }));
+      this.#db.run('INSERT OR REPLACE INTO receipt (message, by_hash, sealed) VALUES (?,?,?)', leaf, byHash, sealed);
+      const found = this.messageByHash(leaf);
+      if (found === null || found.direction !== 'out' || found.state !== 'accepted') return null;
+      if (status === 'expired') this.#table.rewrite(found.row, { reason: 'EXPIRED' });
+      const state = status === 'delivered' ? 'delivered' : 'failed';
+      this.#db.run('UPDATE message SET state = ? WHERE row = ?', state, found.row);
+      return found.row;
+    });
+  }
+
+  senderLineage(fingerprint: Fingerprint, id: ConversationId): SenderLineage | null {
+    const sql = 'SELECT * FROM sender WHERE fingerprint = ? AND conversation = ? ORDER BY row DESC LIMIT 1';
+    const row = this.#db.one(sql, fingerprint, id);
+    if (row === undefined) return null;
+    return {
+      session: row['session'] as Uint8Array as SessionId,
+      convCtr: row['conv_ctr'] as number,
+      lastLeaf: row['last_leaf'] as Uint8Array as Hash,
+    };
+  }
+  /** Null for a message that is here already (the server repeats what it does not know to be received). */
+  addReceived(received: Received): Message | null {
+    return this.#db.transaction(() => {
+      if (this.messageByHash(received.hash) !== null) return null;
+      const { conversation: id, direction, seq, hash: leaf, sender, body, kf, lineage } = received;
+      const value = { sender, body, kf, client_time: received.clientTime, server_time: received.serverTime };
+      const state = direction === 'in' ? 'received' : 'accepted';
+      const row = this.#table.add(id, direction, state, seq, leaf, value);
+      this.#db.run(
+        'INSERT OR REPLACE INTO sender (fingerprint, session, conversation, conv_ctr, last_leaf, row) VALUES (?,?,?,?,?,?)',
+        ...[lineage.fingerprint, lineage.session, id, lineage.convCtr, leaf, row],
+      );
+      return this.message(row);
+    });
+  }
+
+  #conversationOf(row: Row): Conversation {
+    const id = row['id'] as Uint8Array as ConversationId;
+    const roster = conversation(
+      decode(this.#seal.open(`conversation/${hex(id)}`, row['sealed'] as Uint8Array)),
+      'conversation',
+    );
+    return {
+      id,
+      ...roster,
+      session: row['session'] as Uint8Array as SessionId | null,
+      convCtr: row['conv_ctr'] as number,
+      lastLeaf: row['last_leaf'] as Uint8Array as Hash,
+    };
+  }
+  #value<T>(name: string, shape: Decode<T>): T | null {
+    const row = this.#db.one(SELECT_VALUE, name);
+    return row === undefined
+      ? null
+      : shape(decode(this.#seal.open(`value/${name}`, row['sealed'] as Uint8Array)), name);
+  }
+  #setValue(name: string, value: Uint8Array): void {
+    const sealed = this.#seal.seal(`value/${name}`, value);
+    this.#db.run('INSERT OR REPLACE INTO value (name, sealed) VALUES (?,?)', name, sealed);
+  }
+}
+
+const SELECT_VALUE = 'SELECT sealed FROM value WHERE name = ?';
+
+function sessionOf(row: Row): Session {
+  return {
+    id: row['id'] as Uint8Array as SessionId,
+    lastCtr: row['last_ctr'] as number,
+    lastBatch: row['last_batch'] as Uint8Array as Hash,
+  };
+}
+
+/** Whether two rosters name the same people and devices at the same epoch. */
+export const isSameRoster = (a: Roster, b: Roster): boolean =>
+  equal(encode(a as unknown as Encodable), encode(b as unknown as Encodable));

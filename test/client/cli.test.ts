@@ -1,0 +1,467 @@
+/** The commands as a person or a script meets them: arguments in, lines and exit status out, over real TLS and both handshakes. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PassThrough, Readable, Writable } from 'node:stream';
+import t, { type Test } from 'tap';
+import { main } from '../../client/main.ts';
+import { leafHash } from '../../transcript/merkle.ts';
+import { ScriptedServer, type Delivery } from './scripted-server.ts';
+import { Listener } from './listener.ts';
+
+interface Result {
+  readonly status: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+class Sink extends Writable {
+  text = '';
+  onText: () => void = () => {};
+  override _write(chunk: Buffer, _: BufferEncoding, done: () => void): void {
+    this.text += chunk.toString();
+    this.onText();
+    done();
+  }
+}
+
+/** Somebody at a shell. */
+class Shell {
+  readonly env: NodeJS.ProcessEnv;
+  readonly passwordFile: string;
+  constructor(t: Test, server: Listener, address: string, name: string, password = 'correct horse battery') {
+    const home = join(t.testdirName, `home-${name}`);
+    this.passwordFile = join(t.testdirName, `password-${name}`);
+    writeFileSync(this.passwordFile, `${password}\n`, { mode: 0o600 });
+    this.env = { CHAT_CLIENT_HOME: home, CHAT_SERVER: address, ...server.files(t, name) };
+  }
+  async run(args: readonly string[], stdin: Readable | string | Buffer = ''): Promise<Result> {
+    const out = new Sink();
+    const err = new Sink();
+    const input = stdin instanceof Readable ? stdin : Readable.from(stdin.length === 0 ? [] : [stdin]);
+    const status = await main(args, this.env, { stdin: input, stdout: out, stderr: err });
+    return { status, out: out.text, err: err.text };
+  }
+  register(): Promise<Result> {
+    return this.run(['register', '--password-file', this.passwordFile]);
+  }
+}
+
+async function world(t: Test): Promise<{ server: Listener; alice: Shell; address: string }> {
+  t.testdir({});
+  const server = new Listener();
+  const address = await server.listen(t);
+  return { server, address, alice: new Shell(t, server, address, 'alice') };
+}
+const lines = (text: string): Record<string, unknown>[] =>
+  text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+t.test('register, whoami, login, send, history, status', async (t) => {
+  const { server, alice, address } = await world(t);
+  t.strictSame(await alice.register(), { status: 0, out: 'registered alice <alice@example.org>\n', err: '' });
+  const again = await alice.register();
+  t.equal(again.status, 4);
+  t.equal(again.err, 'chat: the name or e-mail address is taken [USER_EXISTS]\n');
+
+  const [who] = lines((await alice.run(['whoami', '--json'])).out);
+  t.match(who, {
+    v: 1,
+    type: 'whoami',
+    account: { username: 'alice', server: address },
+    certificate: { username: 'alice' },
+  });
+
+  const wrong = join(t.testdirName, 'wrong');
+  writeFileSync(wrong, 'incorrect horse', { mode: 0o600 });
+  const refused = await alice.run(['login', '--password-file', wrong]);
+  t.strictSame([refused.status, refused.out], [4, '']);
+  t.equal(refused.err, 'chat: name or password is wrong [AUTH_FAIL]\n');
+  t.match(await alice.run(['login', '--password-stdin'], 'correct horse battery\n'), {
+    status: 0,
+    out: 'logged in as alice\n',
+  });
+
+  t.strictSame(await alice.run(['send', 'bob', 'stand by']), { status: 0, out: 'bob #1 accepted\n', err: '' });
+  const piped = await alice.run(['send', 'bob', '-', '--json'], 'from a pipe\n');
+  t.equal(piped.err, '');
+  const [sent] = lines(piped.out);
+  t.match(sent, { type: 'sent', peer: 'bob', seq: 2, state: 'accepted', body: 'from a pipe' });
+  const [raw] = lines((await alice.run(['send', 'bob', '--json'], Buffer.of(0xff, 0, 0x0a))).out);
+  t.equal(raw?.['body_base64url'], '_wAK', 'bytes that are not text stay as they are');
+
+  t.equal((await alice.run(['send', 'bob', '--', '-42'])).out, 'bob #4 accepted\n');
+  t.equal((await alice.run(['send', 'bob', '007'])).out, 'bob #5 accepted\n');
+  const late = await alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '50ms']);
+  t.strictSame([late.status, late.out], [7, '']);
+  t.equal(late.err, 'chat: the message is accepted, not delivered yet [NOT_REACHED]\n');
+
+  await server.stop();
+  const history = await alice.run(['history', 'bob']);
+  t.equal(history.status, 0, 'history needs no server');
+  t.match(
+    history.out,
+    /^#1 .* You: stand by ✓\n#2 .* You: from a pipe ✓\n#3 .* \(3 bytes that are not text\) ✓\n#4 .*You: -42 ✓\n#5 .*You: 007 ✓\n#6 .*hello ✓\n$/,
+  );
+  t.equal(lines((await alice.run(['history', 'bob', '--json', '--last', '2'])).out).length, 2);
+  const status = await alice.run(['status', '--json']);
+  t.equal(status.status, 3);
+  t.match(lines(status.out)[0], {
+    connected: false,
+    error: 'UNREACHABLE',
+    account: 'alice',
+    undelivered: 6,
+    pending: 0,
+  });
+  t.match(status.err, /nothing answers at 127\.0\.0\.1:\d+.*\[UNREACHABLE\]/);
+});
+
+t.test('delivered', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send') return false;
+    server.ack(link, frame, server.append(frame));
+    const message = frame.messages[0]!;
+    setImmediate(() => {
+      const hash = leafOf(message.statement);
+      const { conversation, time } = server;
+      link.send({
+        type: 'msg_receipt',
+        cursor: 1,
+        conversation,
+        message: hash,
+        status: 'delivered',
+        by: 'bob',
+        at: time,
+      });
+    });
+    return true;
+  };
+  t.match(await alice.run(['send', 'bob', 'now', '--wait', 'delivered']), { status: 0, out: 'bob #1 delivered\n' });
+});
+
+t.test('recv shows what was delivered, once, whichever command took it', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  const evil = 'line one\n\u001b]0;owned\u0007\u202etxt\r\nServer delivered: ✔';
+  let waiting: Delivery[] = [];
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return false;
+    server.answer(frame, link, 'alice');
+    for (const delivery of waiting.splice(0)) link.send(delivery);
+    return true;
+  };
+  const deliver = (...bodies: (string | Buffer)[]): void => {
+    const sent = server.compose('bob', bodies);
+    waiting.push(server.delivery(sent, server.append(sent)));
+  };
+  deliver(evil);
+  t.equal((await alice.run(['send', 'bob', 'hi'])).status, 0, 'takes the delivery on the way');
+  const shown = await alice.run(['recv']);
+  t.equal(shown.status, 0);
+  t.notMatch(shown.out, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/u, 'nothing that a terminal obeys');
+  t.match(
+    shown.out,
+    /bob: line one\n    \\u\{1b\}\]0;owned\\u\{7\}\\u\{202e\}txt\n    Server delivered: ✔\n$/,
+    'no forged line',
+  );
+  t.equal((await alice.run(['recv'])).out, '', 'shown once');
+
+  deliver('two', Buffer.of(0xc0, 0x80));
+  const json = lines((await alice.run(['recv', 'bob', '--max', '2', '--json', '--timeout', '5s'])).out);
+  t.match(json, [{ from: 'bob', body: 'two' }, { body_base64url: 'wIA' }]);
+  const since = lines((await alice.run(['recv', 'bob', '--since', '0', '--json'])).out);
+  t.equal(since.length, 3, 'again on request');
+  t.equal(since[0]?.['body'], evil, 'exact in JSON');
+  t.match(await alice.run(['recv', '--max', '1', '--timeout', '50ms']), { status: 7 });
+});
+
+t.test('recv -f follows until it is interrupted', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  const out = new Sink();
+  const running = main(['recv', '-f', '--json'], alice.env, {
+    stdin: Readable.from([]),
+    stdout: out,
+    stderr: new Sink(),
+  });
+  await new Promise<void>((resolve) => {
+    const interval = setInterval(() => {
+      if (server.frames('resume').length === 0) return;
+      clearInterval(interval);
+      resolve();
+    }, 5);
+  });
+  const seen = new Promise<void>((resolve) => (out.onText = () => out.text.includes('three') && resolve()));
+  for (const body of ['one', 'two', 'three']) server.say(server.latest, 'bob', [body]);
+  await seen;
+  process.emit('SIGINT');
+  t.equal(await running, 130);
+  t.strictSame(
+    lines(out.text).map((line) => line['body']),
+    ['one', 'two', 'three'],
+  );
+});
+
+t.test('failures: exit status, code and sentence', async (t) => {
+  const { server, alice, address } = await world(t);
+  const stranger = new ScriptedServer();
+  const elsewhere = new Listener();
+  elsewhere.server = elsewhere.ca.server({ san: ['DNS:elsewhere.example'] });
+  const elsewhereAddress = await elsewhere.listen(t);
+  const files = join(t.testdirName, 'other');
+  mkdirSync(files);
+  const put = (name: string, text: string, mode = 0o600): string => {
+    writeFileSync(join(files, name), text, { mode });
+    return join(files, name);
+  };
+  const old = server.ca.client('alice', { notAfter: Date.now() - 1000 });
+  const serverOnly = server.ca.issue({ cn: 'alice', eku: ['1.3.6.1.5.5.7.3.1'] });
+  const otherCa = put('other-ca.crt', stranger.ca.pem);
+  const theirs = stranger.get('alice').issued;
+  const pair = (name: string, { pem, keyPem }: { pem: string; keyPem: string }): string[] => [
+    '--cert',
+    put(`${name}.crt`, pem),
+    '--key',
+    put(`${name}.key`, keyPem),
+  ];
+  const rows: readonly (readonly [string, string[], number, RegExp])[] = [
+    ['no such command', ['frobnicate'], 2, /\[USAGE\]/],
+    ['no such option', ['status', '--frobnicate'], 2, /\[USAGE\]/],
+    ['an option without its value', ['status', '--server'], 2, /\[USAGE\]/],
+    ['nobody to send to', ['send'], 2, /\[USAGE\]/],
+    ['an empty message', ['send', 'bob', ' \n'], 2, /an empty message is not sent \[USAGE\]/],
+    ['a duration that is none', ['send', 'bob', 'x', '--timeout', 'soon'], 2, /--timeout.*\[USAGE\]/],
+    ['a server that is none', ['status', '--server', 'a b'], 2, /server: want HOST or HOST:PORT \[CONFIG_INVALID\]/],
+    ['a profile that leaves its folder', ['status', '-P', '../x'], 2, /\[CONFIG_INVALID\]/],
+    ['no such configuration file', ['status', '-c', 'nowhere.toml'], 2, /\[CONFIG_INVALID\]/],
+    ['no key at all', ['status', '--key', 'nowhere.key'], 2, /nowhere\.key.*\[CONFIG_INVALID\]/],
+    [
+      'a key that others can read',
+      ['status', '--key', put('open.key', old.keyPem, 0o644)],
+      2,
+      /chmod 600.*\[UNSAFE_FILE\]/,
+    ],
+    [
+      'the key of another certificate',
+      ['status', '--key', put('wrong.key', old.keyPem)],
+      6,
+      /\[BAD_CERT\/key_mismatch\]/,
+    ],
+    ['an expired certificate', ['status', ...pair('old', old)], 6, /ask your authority.*\[BAD_CERT\/expired\]/],
+    ['a certificate for servers', ['status', ...pair('srv', serverOnly)], 6, /clientAuth.*\[BAD_CERT\/wrong_eku\]/],
+    ['a certificate of another authority', ['status', ...pair('theirs', theirs)], 6, /\[BAD_CERT\/untrusted\]/],
+    [
+      'a server of another authority',
+      ['status', '--ca', otherCa, ...pair('theirs', theirs)],
+      6,
+      /certificate of the server.*\[BAD_CERT\/untrusted\]/,
+    ],
+    [
+      'a certificate for another host',
+      [
+        'status',
+        '--server',
+        elsewhereAddress,
+        '--ca',
+        put('else-ca.crt', elsewhere.ca.pem),
+        ...pair('else', elsewhere.get('alice').issued),
+      ],
+      6,
+      /certificate of the server.*\[BAD_CERT\/wrong_host\]/,
+    ],
+    ['nobody listening', ['status', '--server', '127.0.0.1:9'], 3, /\[UNREACHABLE\]/],
+    ['not logged in, and nobody to ask', ['send', 'bob', 'x'], 4, /a password is needed.*\[NOT_LOGGED_IN\]/],
+    ['no conversation in the records', ['history', 'bob'], 8, /\[NOT_FOUND\]/],
+    ['a name that cannot be one', ['history', 'b\u001bob'], 2, /\[BAD_NAME\]/],
+  ];
+  for (const [name, args, status, err] of rows) {
+    const result = await alice.run(args);
+    t.equal(result.status, status, `${name}: ${result.err}`);
+    t.match(result.err, err, name);
+    t.match(result.err, /^(chat: [^\n]+\n)+$/, `${name}: prefixed lines`);
+    t.notMatch(result.err, /\u001b/, name);
+    if (args[0] !== 'status') t.equal(result.out, '', `${name}: nothing on standard output`);
+  }
+  await alice.register();
+  t.match(await alice.run(['send', 'carol', 'x']), { status: 8, err: 'chat: nobody has this name [NO_SUCH_PEER]\n' });
+  const bob = new Shell(t, server, address, 'bob');
+  t.match(await alice.run(['whoami', '--cert', bob.env['CHAT_CERT_FILE']!, '--key', bob.env['CHAT_KEY_FILE']!]), {
+    status: 6,
+    err: /belongs to alice.*\[CERT_ACCOUNT_MISMATCH\]/,
+  });
+});
+
+t.test('a lying server ends a command with 14, and status goes on saying so', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  await alice.run(['send', 'bob', 'one']);
+  server.entries[0] = Buffer.from(server.entries[1]!);
+  const result = await alice.run(['send', 'bob', 'two']);
+  t.equal(result.status, 14);
+  t.match(result.err, /^chat: ALARM: .* \[FORK\]; the evidence is kept\nchat: .*\[FORK\/consistency\]\n$/);
+  t.match(lines((await alice.run(['status', '--json'])).out)[0], { alarms: 1 });
+});
+
+t.test('what worked is remembered; logout forgets the login alone', async (t) => {
+  const { alice } = await world(t);
+  await alice.register();
+  const { CHAT_CLIENT_HOME } = alice.env;
+  for (const name of Object.keys(alice.env)) if (name !== 'CHAT_CLIENT_HOME') delete alice.env[name];
+  t.ok(CHAT_CLIENT_HOME);
+  t.match(await alice.run(['send', 'bob', 'no flags']), { status: 0, out: 'bob #1 accepted\n' });
+  t.equal((await alice.run(['logout'])).out, 'logged out\n');
+  t.match(await alice.run(['send', 'bob', 'x']), { status: 4, err: /\[NOT_LOGGED_IN\]/ });
+});
+
+t.test('a canary password and body are nowhere but where they belong', async (t) => {
+  const { server, address } = await world(t);
+  const shell = new Shell(t, server, address, 'bob', 'canary-pässwörd-4711');
+  const results = [
+    await shell.register(),
+    await shell.run(['login', '-v', '--password-stdin'], 'canary-pässwörd-4711\n'),
+    await shell.run(['login', '--password-stdin'], 'canary-pässwörd-4711 \u0007\n'),
+    await shell.run(['status', '-v', '--json']),
+  ];
+  for (const { out, err } of results) t.notMatch(out + err, /canary/);
+  const sent = server.received.flatMap((frame) =>
+    Object.values(frame).filter((v) => v instanceof Uint8Array || typeof v === 'string'),
+  );
+  t.notOk(
+    sent.some((value) => Buffer.from(value as string).includes('canary')),
+    'not even inside the channel',
+  );
+});
+
+t.test('help and version', async (t) => {
+  const { alice } = await world(t);
+  const help = await alice.run(['send', '--help']);
+  t.equal(help.status, 0);
+  t.match(help.out, /--wait[\s\S]*Examples:[\s\S]*df -h/);
+  t.match((await alice.run(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
+});
+
+// ---- the interactive mode, through pipes -------------------------------------------------------------------------------------------
+
+t.test('no arguments: the whole flow, line by line', async (t) => {
+  const { server, alice, address } = await world(t);
+  const input = new PassThrough();
+  const out = new Sink();
+  const err = new Sink();
+  const running = main([], alice.env, { stdin: input, stdout: out, stderr: err });
+  const sees = (what: string): Promise<void> =>
+    new Promise((resolve) => {
+      const check = (): void => void (out.text.includes(what) && resolve());
+      out.onText = check;
+      check();
+    });
+  const type = async (after: string, line: string): Promise<void> => {
+    await sees(after);
+    input.write(`${line}\n`);
+  };
+  await type('Register or login? [register]: ', '');
+  await type('E-mail [alice@example.org]: ', '');
+  await type('Username [alice]: ', '');
+  await type('Password: ', 'correct horse');
+  await type('Repeat password: ', 'correct horse');
+  await type('Chat with: ', 'bob');
+  await type('Type /quit to exit.', '   ');
+  input.write('hey\n');
+  await sees('You: hey\n');
+  const frame = await waited(() => server.frames('msg_send')[0]);
+  const message = leafOf(frame.messages[0]!.statement);
+  const { conversation, time } = server;
+  server.latest.send({
+    type: 'msg_receipt',
+    cursor: 7,
+    conversation,
+    message,
+    status: 'delivered',
+    by: 'bob',
+    at: time,
+  });
+  await sees('Server delivered: ✔');
+  server.say(server.latest, 'bob', ['hello \u001b[31malice']);
+  await sees('bob: hello \\u{1b}[31malice');
+  server.latest.send({ type: 'presence', username: 'bob', online: true });
+  server.latest.send({ type: 'presence', username: 'bob', online: false });
+  await sees('Partner has disconnected');
+  server.script = (f, link) => {
+    if (f.type !== 'msg_send') return false;
+    server.ack(link, f, server.append(f), (r) => ({ ...r, messages: r.messages.map((m) => ({ ...m, queued: true })) }));
+    return true;
+  };
+  input.write('for later\n');
+  await sees('Server accepted: ✔ (queued, bob is offline)');
+  input.write('/nonsense\n');
+  await sees('Unknown command /nonsense');
+  input.write(' /quit\n');
+  await sees('Not sent: a command has no space before the slash');
+  input.write('//quit\n');
+  await waited(() => server.frames('msg_send')[2]);
+  input.write('/quit\n');
+  t.equal(await running, 0, err.text);
+  const shown = out.text.split('\n');
+  const steps = [
+    'Connected to server',
+    '✔ Server certificate validated',
+    'DH complete — encrypted channel established.',
+    '✔ Registration request sent (encrypted)',
+    "Server response: {'status': 'ok'}",
+    "Login response: {'status': 'ok'}",
+    'Secure channel ready — type your messages.',
+    'Type /quit to exit.',
+    'You: hey',
+    'Server delivered: ✔',
+  ];
+  let at = -1;
+  for (const step of steps) {
+    const next = shown.indexOf(step, at + 1);
+    t.ok(next > at, `${step} comes next`);
+    at = next;
+  }
+  t.notMatch(out.text, /correct horse/, 'the password is not shown');
+  t.notMatch(out.text, /\u001b/);
+  t.equal(server.frames('msg_send').length, 3, 'blank lines are not sent');
+  t.equal(Buffer.from(server.frames('msg_send')[2]!.messages[0]!.parts[0]!.subarray(32)).toString(), '/quit');
+
+  const again = new Shell(t, server, address, 'alice', 'correct horse');
+  const second = await again.run([], '\n/quit\n');
+  t.equal(second.status, 0, second.err);
+  t.match(
+    second.out,
+    /Login response: \{'status': 'ok'\}\nChat with \[bob\]: \nSecure channel ready/,
+    'no password asked again',
+  );
+  await again.run(['logout']);
+  const third = await again.run(['--password-file', again.passwordFile], '/quit\n');
+  t.match(
+    third,
+    { status: 0, out: /established\.\nLogin response: \{'status': 'ok'\}\nChat with/ },
+    'nothing asked that is known',
+  );
+  await again.run(['logout']);
+  t.match(await again.run([], 'correct horse\n/quit\n'), { status: 0, out: /established\.\nPassword: \nLogin/ });
+});
+
+t.test('interactive: refusals end it with their status', async (t) => {
+  const { alice } = await world(t);
+  t.match(await alice.run([], 'maybe\n'), { status: 2, out: /Invalid Choice\n$/ });
+  const twice = await alice.run([], 'r\n\n\none password\nanother\n');
+  t.match(twice, { status: 2, err: /the two passwords are not the same \[USAGE\/password\]/ });
+  const wrong = await alice.run([], 'login\n\nsome password\n');
+  t.match(wrong, { status: 4, out: /Login response: \{'status': 'error', 'code': 'AUTH_FAIL'\}\n$/ });
+  t.equal((await alice.run([], '')).status, 130, 'the input ends before the flow does');
+});
+
+async function waited<T>(look: () => T | undefined): Promise<T> {
+  for (;;) {
+    const found = look();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+const leafOf = (statement: Uint8Array): Uint8Array => leafHash(statement);

@@ -1,0 +1,362 @@
+/** Outbox and inbox against an honest server: bursts, drops, ends of processes, refusals, and what is taken up again. */
+import { join } from 'node:path';
+import t from 'tap';
+import { equal, hex } from '../../base/bytes.ts';
+import type { Reply } from '../../protocol/messages.ts';
+import { leafHash } from '../../transcript/merkle.ts';
+import { audienceOf, decodeBs, decodeMs } from '../../transcript/statement.ts';
+import { drop, ORIGIN, ScriptedServer } from './scripted-server.ts';
+import { accepted, findings, isAlarm, isLost, isMessage, logIn, open, quiet, say } from './side.ts';
+
+t.test('accepted, then delivered, with evidence and proven checkpoints', async (t) => {
+  const side = await logIn(t);
+  const first = await accepted(side, say(side, 'one'));
+  const second = await accepted(side, say(side, 'two'));
+  t.strictSame([first.seq, second.seq], [1, 2]);
+  t.strictSame(findings(side.server), []);
+  await side.app.settled();
+  const { log } = side.app.status();
+  t.strictSame(log, { origin: ORIGIN, size: 4, provenSize: 4 });
+  t.ok(side.server.frames('log_consistency').some((f) => f.from === 2 && f.to === 4));
+  const evidence = side.app.vault.ledger.allEvidence();
+  t.equal(evidence.length, 2);
+  t.equal(evidence[0]?.items.length, 1);
+
+  const delivered = side.app.waitFor(second.row, 'delivered', 5000);
+  const at = side.server.time;
+  side.server.latest.send({
+    type: 'msg_receipt',
+    cursor: 9,
+    conversation: side.id,
+    message: second.hash!,
+    status: 'delivered',
+    by: 'bob',
+    at,
+  });
+  t.equal((await delivered).state, 'delivered');
+  await quiet(side);
+  t.strictSame(side.server.frames('msg_received').at(-1)?.cursors, [9]);
+});
+
+t.test('a receipt that overtakes its acknowledgement is not lost', async (t) => {
+  const side = await logIn(t);
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'msg_send') return false;
+    const message = leafHash(frame.messages[0]!.statement);
+    link.send({
+      type: 'msg_receipt',
+      cursor: 1,
+      conversation: side.id,
+      message,
+      status: 'delivered',
+      by: 'bob',
+      at: 1,
+    });
+    side.server.ack(link, frame, side.server.append(frame));
+    return true;
+  };
+  t.equal((await side.app.waitFor(say(side, 'quick'), 'delivered', 5000)).state, 'delivered');
+});
+
+t.test('what is written while a batch is on its way leaves together in the next', async (t) => {
+  const side = await logIn(t);
+  const rows = Array.from({ length: 300 }, (_, i) => say(side, `m${i}`));
+  await Promise.all(rows.map((row) => accepted(side, row)));
+  const counts = side.server.frames('msg_send').map((f) => f.messages.length);
+  t.ok(counts.length <= 3, `batches of ${counts.join(', ')}`);
+  t.equal(
+    counts.reduce((a, b) => a + b),
+    300,
+  );
+  t.strictSame(findings(side.server), []);
+});
+
+t.test('large bodies never make a batch larger than a record', async (t) => {
+  const side = await logIn(t);
+  const rows = Array.from({ length: 5 }, () => side.app.send(side.id, Buffer.alloc(400_000, 1)));
+  await Promise.all(rows.map((row) => accepted(side, row)));
+  t.strictSame(
+    side.server.frames('msg_send').map((f) => f.messages.length),
+    [2, 2, 1],
+  );
+  t.throws(() => side.app.send(side.id, Buffer.alloc(1_015_777)), { code: 'TOO_LARGE', field: 'body' });
+});
+
+t.test('dropped before the acknowledgement: the same bytes again, accepted once', async (t) => {
+  const side = await logIn(t);
+  let drops = 0;
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'msg_send') return false;
+    if (drops === 0) side.server.append(frame);
+    if (++drops <= 2) {
+      drop(link);
+      return true;
+    }
+    side.server.ack(link, frame, 0); // the log holds it since the first time
+    return true;
+  };
+  const row = say(side, 'only once');
+  t.equal((await accepted(side, row)).seq, 1);
+  const sent = side.server.frames('msg_send');
+  t.equal(sent.length, 3);
+  t.ok(equal(sent[0]!.batch, sent[2]!.batch) && equal(sent[0]!.signature, sent[2]!.signature));
+  t.ok(equal(sent[0]!.messages[0]!.statement, sent[2]!.messages[0]!.statement));
+  t.equal(side.server.entries.length, 2);
+});
+
+t.test('the process ends before the acknowledgement: the next one sends the same bytes', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  const first = await logIn(t, server, folder);
+  server.script = (frame) => frame.type === 'msg_send';
+  const row = say(first, 'later');
+  await quiet(first);
+  await first.app.close();
+  server.script = () => false;
+  const second = open(t, server, folder);
+  await second.app.connect();
+  await second.app.login(null);
+  t.equal((await accepted(second, row)).state, 'accepted');
+  const [a, b] = server.frames('msg_send');
+  t.ok(a && b && equal(a.batch, b.batch) && equal(a.signature, b.signature));
+});
+
+t.test('connection lost: tried again, and what was written meanwhile is sent', async (t) => {
+  const side = await logIn(t);
+  drop(side.server.latest);
+  const lost = await side.until(isLost);
+  t.equal(lost.willRetry, true);
+  const waiting = await side.until((e) => e.on === 'waiting');
+  t.ok(waiting.on === 'waiting' && waiting.ms >= 100 && waiting.ms <= 200);
+  const row = say(side, 'written offline');
+  t.equal((await accepted(side, row)).state, 'accepted');
+  t.equal(side.server.links.length, 2);
+});
+
+t.test('what is delivered in the same breath as the login is not lost', async (t) => {
+  const server = new ScriptedServer();
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return false;
+    link.send(server.loginOk(frame.id, 'alice'));
+    server.say(link, 'bob', ['waiting for you']);
+    return true;
+  };
+  const side = await logIn(t, server);
+  await side.until(isMessage);
+  t.strictSame(side.shown(), ['waiting for you']);
+});
+
+t.test('STALE: the roster is asked for again, and the same counters are signed anew', async (t) => {
+  const side = await logIn(t);
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || side.server.epoch > 2) return false;
+    side.server.epoch = 3;
+    link.send({ type: 'error', id: frame.id, code: 'STALE' });
+    return true;
+  };
+  await accepted(side, say(side, 'to whoever it is now'));
+  const [refused, taken] = side.server.frames('msg_send').map((f) => decodeMs(f.messages[0]!.statement));
+  t.equal(refused!.sessionCtr, 1);
+  t.equal(taken!.sessionCtr, 1);
+  t.not(hex(refused!.rosterHash), hex(taken!.rosterHash));
+});
+
+t.test('one bad message in a batch fails alone', async (t) => {
+  const side = await logIn(t);
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'msg_send') return false;
+    const isBad = frame.messages.some((m) => Buffer.from(m.parts[0]!).includes('bad'));
+    if (isBad) link.send({ type: 'error', id: frame.id, code: 'QUOTA' });
+    return isBad;
+  };
+  const rows = ['good 1', 'bad', 'good 2'].map((text) => say(side, text));
+  await accepted(side, rows[0]!);
+  await t.rejects(accepted(side, rows[1]!), { code: 'QUOTA' });
+  await accepted(side, rows[2]!);
+  t.equal(side.app.vault.message(rows[1]!)?.reason, 'QUOTA');
+  const logged = side.server
+    .frames('msg_send')
+    .slice(1)
+    .map((f) => decodeBs(f.batch).firstCtr);
+  t.strictSame(logged, [1, 2, 2], 'the refused one left no gap');
+});
+
+t.test('a refusal that goes away is waited for', async (t) => {
+  const side = await logIn(t);
+  let refusals = 0;
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || refusals++ > 0) return false;
+    link.send({ type: 'error', id: frame.id, code: 'RATE_LIMIT', retry_after_ms: 5 });
+    return true;
+  };
+  t.equal((await accepted(side, say(side, 'patience'))).state, 'accepted');
+});
+
+t.test('the server knows more of this device than the profile does: a new session, said aloud', async (t) => {
+  const side = await logIn(t);
+  await accepted(side, say(side, 'first'));
+  let refusals = 0;
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || refusals++ > 0) return false;
+    link.send({ type: 'error', id: frame.id, code: 'COUNTER_REUSED' });
+    return true;
+  };
+  await accepted(side, say(side, 'after the backup'));
+  const [first, , last] = side.server.frames('msg_send').map((f) => decodeMs(f.messages[0]!.statement));
+  t.not(hex(first!.session), hex(last!.session));
+  t.strictSame([last!.sessionCtr, last!.convCtr, hex(last!.prevConv)], [1, 1, '00'.repeat(32)]);
+  t.ok(side.events.some((e) => e.on === 'warning' && /COUNTER_REUSED/.test(e.text)));
+});
+
+t.test('a device that is nobody of the conversation: nothing is signed for it', async (t) => {
+  const side = await logIn(t);
+  const mallory = side.server.person('mallory');
+  side.server.ghosts = [{ username: 'bob', fingerprint: mallory.fingerprint }];
+  side.server.epoch = 3;
+  let isStale = true;
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || !isStale) return false;
+    isStale = false;
+    link.send({ type: 'error', id: frame.id, code: 'STALE' });
+    return true;
+  };
+  const row = say(side, 'for bob alone');
+  await side.until(isAlarm);
+  t.equal(side.server.frames('msg_send').length, 1, 'not sent again');
+  await t.rejects(accepted(side, row), { code: 'BAD_CERT', sub: 'bad_name' });
+});
+
+t.test('a server that cannot answer now is asked again on the next connection', async (t) => {
+  const side = await logIn(t);
+  let refusals = 0;
+  const carol = side.server.person('bob', undefined, 'ed25519'); // a new device of bob, whose certificate is not known here yet
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'certificate_get' || refusals++ > 0) return false;
+    link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE' });
+    return true;
+  };
+  const sent = side.server.compose('bob', ['from a new device'], { sender: carol.fingerprint, key: carol.issued.key });
+  const delivery = side.server.delivery(sent, side.server.append(sent));
+  side.server.latest.send(delivery);
+  t.match(await side.until(isLost), { willRetry: true });
+  while (!side.app.status().isConnected) await new Promise((resolve) => setTimeout(resolve, 5));
+  side.server.latest.send(delivery);
+  await side.until(isMessage);
+  t.strictSame(side.shown(), ['from a new device']);
+  t.strictSame(side.app.vault.ledger.alarms(), []);
+});
+
+t.test('whenever it is written, it is sent', async (t) => {
+  const side = await logIn(t);
+  // The outbox looks for more after every batch; what is written in the very turn in which it finds nothing must not be left.
+  for (let turns = 0; turns < 12; turns++) {
+    const seen = new Promise<number>((resolve) => {
+      const stop = side.app.on((event) => {
+        if (event.on !== 'state') return;
+        stop();
+        process.nextTick(async () => {
+          for (let i = 0; i < turns; i++) await undefined;
+          resolve(say(side, `second ${turns}`));
+        });
+      });
+    });
+    say(side, `first ${turns}`);
+    t.equal((await side.app.waitFor(await seen, 'accepted', 500)).state, 'accepted', `after ${turns} turns`);
+  }
+});
+
+t.test('an old message with its old checkpoint: proven to be part of the history that is known', async (t) => {
+  const side = await logIn(t);
+  const sent = side.server.compose('bob', ['queued long ago']);
+  const first = side.server.append(sent);
+  const delivery = side.server.delivery(sent, first);
+  await accepted(side, say(side, 'newer'));
+  side.server.latest.send(delivery);
+  await side.until(isMessage);
+  await quiet(side);
+  t.match(side.server.frames('log_consistency').at(-1), { from: 2, to: 4 });
+  t.match(side.app.status(), { alarms: 0, log: { size: 4, provenSize: 4 } });
+  t.equal(side.app.vault.ledger.unproven(ORIGIN), null);
+});
+
+t.test('a new log of the same server: the statements stay, the batch is signed for it', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  const first = await logIn(t, server, folder);
+  server.script = (frame) => frame.type === 'msg_send';
+  say(first, 'for whichever log');
+  await quiet(first);
+  await first.app.close();
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return frame.type === 'msg_send';
+    link.send(server.loginOk(frame.id, 'alice', `${ORIGIN}/e2`));
+    return true;
+  };
+  const second = open(t, server, folder);
+  await second.app.connect();
+  await second.app.login(null);
+  await quiet(second);
+  const [old, renewed] = server.frames('msg_send');
+  t.strictSame(renewed?.messages, old?.messages);
+  t.strictSame(decodeBs(renewed!.batch).audience, audienceOf(`${ORIGIN}/e2`));
+  t.match(
+    second.events.find((e) => e.on === 'warning'),
+    { text: /began a new log/ },
+  );
+});
+
+t.test('a new certificate: what the old one signed is signed anew', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  const first = await logIn(t, server, folder);
+  server.script = (frame) => frame.type === 'msg_send';
+  const row = say(first, 'before the renewal');
+  await quiet(first);
+  await first.app.close();
+  const renewed = server.person('alice', undefined, 'ed25519');
+  server.script = () => false;
+  server.epoch = 3;
+  const second = open(t, server, folder);
+  await second.app.connect();
+  await second.app.login(null);
+  await accepted(second, row); // the roster that was kept lacks the new certificate: it is asked for again
+  const ms = decodeMs(server.frames('msg_send').at(-1)!.messages[0]!.statement);
+  t.strictSame(ms.sender, renewed.fingerprint);
+  t.equal(ms.sessionCtr, 1);
+});
+
+t.test('a conversation of two stays one', async (t) => {
+  t.testdir({});
+  for (const [name, change] of [
+    [
+      'a third person',
+      (r: Reply<'conversation'>) => ({ ...r, members: [...r.members, { username: 'mallory', devices: [] }] }),
+    ],
+    ['without us', (r: Reply<'conversation'>) => ({ ...r, members: r.members.slice(1) })],
+    [
+      'without this device',
+      (r: Reply<'conversation'>) => ({ ...r, members: r.members.map((m) => ({ ...m, devices: [] })) }),
+    ],
+  ] as const) {
+    const server = new ScriptedServer();
+    server.script = (frame, link) => {
+      if (frame.type !== 'conversation_open') return false;
+      link.send(change(server.roster(frame.id)));
+      return true;
+    };
+    const side = open(t, server, join(t.testdirName, name.replaceAll(' ', '-')));
+    await side.app.connect();
+    await side.app.login(null);
+    await t.rejects(side.app.open('bob'), { code: 'BAD_CERT' }, name);
+    t.strictSame(side.app.vault.conversations(), [], name);
+  }
+});
+
+t.test('a device in the records that nobody knows any more: the server is asked who is there now', async (t) => {
+  const side = await logIn(t);
+  const { members } = side.server.roster(1);
+  const gone = members.map((m) => (m.username === 'bob' ? { ...m, devices: [Buffer.alloc(32, 1)] } : m));
+  side.app.vault.putRoster(side.id, { peer: 'bob', epoch: 1, members: gone });
+  await accepted(side, say(side, 'to the bob of today'));
+  t.equal(side.app.vault.conversation(side.id)?.epoch, side.server.epoch);
+});

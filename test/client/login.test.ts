@@ -1,0 +1,207 @@
+/** Password proofs over a real connection, servers that cheat at them, and coming back after a loss. */
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Secret } from '../../base/secret.ts';
+import { App, type AppEvent } from '../../client/app.ts';
+import { Connection, pauseMs } from '../../client/connection.ts';
+import { dialer } from '../../client/dial.ts';
+import { parseAddress } from '../../client/settings.ts';
+import { Vault } from '../../client/vault.ts';
+import { Requester } from '../../client/requester.ts';
+import { preparePassword } from '../../protocol/scram.ts';
+import { Listener } from './listener.ts';
+import { drop, ScriptedServer } from './scripted-server.ts';
+
+const password = (text = 'correct horse'): Secret => new Secret(preparePassword(text));
+const account = { username: 'alice', email: 'alice@example.org' };
+
+async function world(t: Test): Promise<{ server: Listener; app: App; events: AppEvent[] }> {
+  const server = new Listener();
+  const address = await server.listen(t);
+  const identity = server.identity('alice');
+  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const app = new App({ vault, identity, server: address, dial: dialer(parseAddress(address)!, identity) });
+  const events: AppEvent[] = [];
+  app.on((event) => events.push(event));
+  t.teardown(() => app.close());
+  return { server, app, events };
+}
+const until = async (events: readonly AppEvent[], is: (event: AppEvent) => boolean): Promise<AppEvent> => {
+  for (;;) {
+    const found = events.find(is);
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+};
+
+t.test('register, log in, come back by token after the line was cut', async (t) => {
+  const { server, app, events } = await world(t);
+  await app.connect();
+  await app.register(account, password());
+  await t.rejects(app.login(password('wrong')), { code: 'AUTH_FAIL' });
+  t.equal(app.status().isConnected, false);
+  await app.login(password());
+  t.match(app.vault.account(), account);
+  t.ok(app.canResume);
+  server.latest.close('UNAVAILABLE');
+  await until(events, (e) => e.on === 'lost' && e.willRetry);
+  await until(events.slice(), (e) => e.on === 'connected');
+  while (!app.status().isConnected) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.equal(server.frames('resume').length, 1);
+  t.equal(server.frames('login').length, 2, 'no password was asked for again');
+});
+
+t.test('a token that is no longer good: the password of this process serves', async (t) => {
+  const { server, app, events } = await world(t);
+  await app.connect();
+  await app.register(account, password());
+  await app.login(password());
+  server.script = (frame, link) => {
+    if (frame.type === 'resume') link.send({ type: 'error', id: frame.id, code: 'AUTH_FAIL' });
+    return frame.type === 'resume';
+  };
+  server.latest.close('SHUTTING_DOWN');
+  await until(events, (e) => e.on === 'lost');
+  while (!app.status().isConnected) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.equal(server.frames('login_proof').length, 2);
+});
+
+t.test('an old token is not even shown', async (t) => {
+  const { server, app } = await world(t);
+  app.vault.setResumeToken({ token: 'old', expires: Date.now() - 1, fingerprint: app.identity.fingerprint });
+  t.notOk(app.canResume);
+  await app.connect();
+  await t.rejects(app.login(null), { code: 'NOT_LOGGED_IN' });
+  app.vault.setResumeToken({ token: 'of another', expires: Date.now() + 100_000, fingerprint: Buffer.alloc(32) });
+  await t.rejects(app.login(null), { code: 'NOT_LOGGED_IN' }, 'nor the token of another certificate');
+  t.strictSame(server.frames('resume'), []);
+});
+
+t.test('what must not be tried again ends it', async (t) => {
+  const { server, app, events } = await world(t);
+  await app.connect();
+  await app.register(account, password());
+  await app.login(password());
+  server.latest.close('BAD_CERT', 'revoked');
+  const lost = await until(events, (e) => e.on === 'lost');
+  t.match(lost, {
+    willRetry: false,
+    error: { code: 'BAD_CERT', sub: 'revoked', message: /your certificate \(revoked\)/ },
+  });
+  await t.rejects(app.settled(), { code: 'BAD_CERT' });
+  t.equal(server.links.length, 1);
+});
+
+t.test('a server that cheats at the login', async (t) => {
+  const { server, app } = await world(t);
+  await app.connect();
+  await app.register(account, password());
+  let kdf = 'argon2id$m=8,t=1,p=1';
+  server.script = (frame, link) => {
+    if (frame.type !== 'login') return false;
+    link.send({ type: 'login_challenge', id: frame.id, nonce: Buffer.alloc(24), salt: Buffer.alloc(16), kdf });
+    return true;
+  };
+  await t.rejects(app.login(password()), { code: 'WEAK_KDF', sub: 'memory' }, 'a cost that makes guessing cheap');
+  kdf = 'argon2id$m=1048577,t=3,p=1';
+  await t.rejects(app.login(password()), { code: 'WEAK_KDF', sub: 'memory' }, 'a cost that stops this machine');
+  t.equal(server.frames('login_proof').length, 0, 'nothing was proven to it');
+
+  for (const signature of [undefined, Buffer.alloc(32, 1)]) {
+    server.script = (frame, link) => {
+      if (frame.type !== 'login_proof') return false;
+      link.send({
+        ...server.loginOk(frame.id, 'alice'),
+        ...(signature === undefined ? {} : { server_signature: signature }),
+      });
+      return true;
+    };
+    await t.rejects(
+      app.login(password()),
+      { code: 'SIG_FAIL', sub: 'server_signature' },
+      'it does not know the account',
+    );
+  }
+  server.script = (frame, link) => {
+    if (frame.type === 'resume') link.send(server.loginOk(frame.id, 'bob'));
+    return frame.type === 'resume';
+  };
+  app.vault.setResumeToken({ token: 'x', expires: 4_000_000_000_000, fingerprint: app.identity.fingerprint });
+  await t.rejects(app.login(null), { code: 'CERT_ACCOUNT_MISMATCH' }, 'logged in as somebody else');
+  t.equal(app.vault.account(), null, 'nothing of it is kept');
+});
+
+t.test('pauses grow from 0.2 s to 30 s, and are drawn from their upper half', (t) => {
+  t.strictSame(
+    [0, 1, 2, 7, 8, 100].map((attempt) => [pauseMs(attempt, 0), pauseMs(attempt, 1)]),
+    [
+      [100, 200],
+      [200, 400],
+      [400, 800],
+      [12_800, 25_600],
+      [15_000, 30_000],
+      [15_000, 30_000],
+    ],
+  );
+  t.end();
+});
+
+t.test('requests and their replies', async (t) => {
+  const server = new ScriptedServer();
+  server.script = () => true;
+  const requester = new Requester(server.connect('alice'));
+  const ping = requester.request({ type: 'ping' }, 'pong');
+  const open = requester.request({ type: 'conversation_open', peer: 'bob' }, 'conversation');
+  await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  const [first, second] = server.received as { id: number }[];
+  t.strictSame([first?.id, second?.id], [1, 2]);
+  server.latest.send({ type: 'error', id: 2, code: 'RATE_LIMIT', retry_after_ms: 1500, sub: 'x\u001b' });
+  await t.rejects(open, {
+    code: 'RATE_LIMIT',
+    retryAfterMs: 1500,
+    message: 'too much in too short a time (x?); try again in 2 s',
+  });
+  server.latest.send({ type: 'pong', id: 1, server_time: 5 });
+  t.equal((await ping).server_time, 5);
+
+  const wrong = requester.request({ type: 'ping' }, 'pong');
+  server.latest.send({ type: 'ok', id: 3 });
+  await t.rejects(wrong, { code: 'BAD_FRAME', field: 'type' });
+  t.match(await requester.link.closed, { code: 'BAD_FRAME' });
+  await t.rejects(requester.request({ type: 'ping' }, 'pong'), { code: 'BAD_FRAME' });
+});
+
+t.test('a reply that nobody asked for, a cut line, a server that goes silent', async (t) => {
+  const server = new ScriptedServer();
+  server.script = () => true;
+  const unasked = new Requester(server.connect('alice'));
+  server.latest.send({ type: 'ok', id: 77 });
+  t.match(await unasked.link.closed, { code: 'BAD_FRAME' });
+
+  const cut = new Requester(server.connect('alice'));
+  const waiting = cut.request({ type: 'ping' }, 'pong');
+  drop(server.latest);
+  await t.rejects(waiting, { code: 'CONNECTION_LOST' });
+
+  const silent = new Requester(server.connect('alice'), 10);
+  const keepAlive = setInterval(() => {}, 1000); // the pings themselves keep no process alive
+  t.match(await silent.link.closed, { code: 'CONNECTION_LOST' });
+  clearInterval(keepAlive);
+});
+
+t.test('the first attempt fails aloud', async (t) => {
+  const server = new Listener();
+  const identity = server.identity('alice');
+  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const handlers = {
+    open: () => {},
+    notice: () => {},
+    lost: () => t.fail('not a loss'),
+    waiting: () => t.fail('no retry'),
+  };
+  const connection = new Connection(dialer({ host: '127.0.0.1', port: 9 }, identity), vault, handlers, Date.now);
+  await t.rejects(connection.dial(), { code: 'UNREACHABLE', message: /127\.0\.0\.1:9/ });
+  await connection.close();
+  vault.close();
+});

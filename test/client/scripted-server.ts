@@ -1,0 +1,403 @@
+/**
+ * A server for tests of the client: honest unless a script makes it lie. It keeps a real log (the transcript room's own tree, checkpoints
+ * and acknowledgements), real certificates, and no storage. Links come from memory, so that every frame still goes through its encoding.
+ */
+import { createPublicKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto';
+import {
+  equal,
+  hex,
+  utf8,
+  type ConversationId,
+  type Fingerprint,
+  type Hash,
+  type SessionId,
+} from '../../base/bytes.ts';
+import type { Code } from '../../base/errors.ts';
+import { sha256 } from '../../base/hash.ts';
+import { Secret } from '../../base/secret.ts';
+import { CONTEXT, sign } from '../../base/signature.ts';
+import { decodeReplies, decodeRequests, encodeFrame, type Reply, type Request } from '../../protocol/messages.ts';
+import type { ClientLink, Link, ServerLink } from '../../runtime/link.ts';
+import type { Chain } from '../../runtime/tls.ts';
+import { encodeAck } from '../../transcript/ack.ts';
+import { signCheckpoint } from '../../transcript/checkpoint.ts';
+import { formatKeyStatement, signKeyStatement, type KeyStatement } from '../../transcript/key-statement.ts';
+import { batchEntries } from '../../transcript/leaf.ts';
+import { leafHash, NO_HASH, nodesOver, rootOf, Tree } from '../../transcript/merkle.ts';
+import { verifierKey } from '../../transcript/note.ts';
+import {
+  audienceOf,
+  ciphertextHash,
+  commitment,
+  encodeBs,
+  encodeMs,
+  KIND,
+  rosterHash,
+  type MessageStatement,
+} from '../../transcript/statement.ts';
+import { parseCertificate, type Certificate } from '../../x509/certificate.ts';
+import type { ClientIdentity } from '../../client/identity.ts';
+import { authority, type Authority, type Issued } from '../support/pki.ts';
+
+export const ORIGIN = 'localhost/log/n1';
+
+export interface Person {
+  readonly name: string;
+  readonly issued: Issued;
+  readonly certificate: Certificate;
+  readonly fingerprint: Fingerprint;
+}
+
+/** A delivery before it is encoded; scripts alter it. */
+export type Delivery = Reply<'msg_deliver'>;
+type Sent = Request<'msg_send'>;
+
+export class ScriptedServer {
+  readonly ca: Authority = authority();
+  server: Issued = this.ca.server();
+  readonly conversation = randomBytes(32) as unknown as ConversationId;
+  logKey: KeyObject = generateKeyPairSync('ed25519').privateKey;
+  entries: Buffer[] = [];
+  time = 1_800_000_000_000;
+  epoch = 2;
+  /** every frame that came, over all links */
+  readonly received: Request[] = [];
+  readonly links: ServerLink[] = [];
+  /** Answers a frame in the place of the server when it gives true. */
+  script: (frame: Request, link: ServerLink) => boolean = () => false;
+  /** extra devices that it claims a member has */
+  ghosts: { readonly username: string; readonly fingerprint: Fingerprint }[] = [];
+  readonly people = new Map<string, Person>();
+  #cursor = 0;
+  #seq = 0;
+  readonly #lineage = new Map<string, { ctr: number; batch: Hash; conv: number; leaf: Hash; session: SessionId }>();
+
+  constructor() {
+    this.person('alice');
+    this.person('bob');
+  }
+
+  person(name: string, ca: Authority = this.ca, key: 'ec256' | 'rsa2048' | 'ed25519' = 'ec256'): Person {
+    const issued = ca.client(name, { key });
+    const certificate = parseCertificate(issued.der);
+    const person = { name, issued, certificate, fingerprint: certificate.fingerprint };
+    if (ca === this.ca) this.people.set(name, person);
+    return person;
+  }
+  get(name: string): Person {
+    return this.people.get(name)!;
+  }
+
+  identity(name: string): ClientIdentity {
+    const { issued, certificate } = this.get(name);
+    return {
+      chain: [certificate],
+      roots: [parseCertificate(this.ca.der)],
+      intermediates: [],
+      privateKey: issued.key,
+      fingerprint: certificate.fingerprint,
+      username: name,
+      email: `${name}@example.org`,
+      notAfter: certificate.notAfter,
+      certPem: issued.pem,
+      caPem: this.ca.pem,
+    };
+  }
+
+  /** A link of this person to the server. */
+  connect(name: string): ClientLink {
+    const { fingerprint, certificate } = this.get(name);
+    const serverChain: Chain = [parseCertificate(this.server.der), parseCertificate(this.ca.der)];
+    const { client, server } = linkPair(fingerprint, serverChain, [certificate, parseCertificate(this.ca.der)]);
+    this.links.push(server);
+    server.onFrame((frame) => {
+      this.received.push(frame);
+      if (!this.script(frame, server)) this.answer(frame, server, name);
+    });
+    return client;
+  }
+
+  get latest(): ServerLink {
+    return this.links.at(-1)!;
+  }
+  frames<T extends Request['type']>(type: T): Request<T>[] {
+    return this.received.filter((frame) => frame.type === type) as unknown as Request<T>[];
+  }
+
+  answer(frame: Request, link: ServerLink, name: string): void {
+    switch (frame.type) {
+      case 'resume':
+        return link.send(this.loginOk(frame.id, name));
+      case 'conversation_open':
+      case 'conversation_get':
+        return link.send(this.roster(frame.id));
+      case 'certificate_get': {
+        const person = [...this.people.values()].find((p) => equal(p.fingerprint, frame.fingerprint));
+        if (person === undefined) return link.send({ type: 'error', id: frame.id, code: 'NOT_FOUND' });
+        return link.send({ type: 'certificate', id: frame.id, chain: [person.issued.der] });
+      }
+      case 'presence_watch':
+        return link.send({ type: 'presence', id: frame.id, username: frame.username, online: true });
+      case 'msg_send':
+        return this.ack(link, frame, this.append(frame));
+      case 'log_consistency':
+        return link.send({
+          type: 'log_consistency',
+          id: frame.id,
+          hashes: this.tree(frame.to).consistency(frame.from) as Uint8Array[],
+        });
+      case 'ping':
+        return link.send({ type: 'pong', id: frame.id, server_time: this.time });
+      default:
+        return;
+    }
+  }
+
+  loginOk(id: number, username: string, origin = ORIGIN, change: Partial<KeyStatement> = {}): Reply<'login_ok'> {
+    const statement = formatKeyStatement({
+      log: verifierKey(origin, createPublicKey(this.logKey)),
+      notBefore: 0,
+      notAfter: 4_000_000_000_000,
+      serverCertificate: parseCertificate(this.server.der).fingerprint,
+      previous: null,
+      ...change,
+    });
+    const signature = signKeyStatement(statement, this.server.key);
+    return {
+      type: 'login_ok',
+      id,
+      username,
+      email: `${username}@example.org`,
+      token: 'token',
+      token_expires: 4_000_000_000_000,
+      server_time: Date.now(),
+      log: { statement: statement.toString(), algorithm: signature[0]!, signature: signature.subarray(1) },
+    };
+  }
+
+  roster(id: number): Reply<'conversation'> {
+    const members = ['alice', 'bob'].map((username) => ({
+      username,
+      devices: [
+        this.get(username).fingerprint,
+        ...this.ghosts.filter((g) => g.username === username).map((g) => g.fingerprint),
+      ] as Uint8Array[],
+    }));
+    return { type: 'conversation', id, conversation: this.conversation, epoch: this.epoch, members };
+  }
+
+  tree(size = this.entries.length): Tree {
+    return new Tree(size, nodesOver(this.entries.slice(0, size).map(leafHash)));
+  }
+  note(size = this.entries.length, key = this.logKey): Buffer {
+    return signCheckpoint({ origin: ORIGIN, size, root: this.tree(size).root() }, key);
+  }
+
+  /** Logs a batch; answers the index of its first leaf. */
+  append(frame: Pick<Sent, 'algorithm' | 'signature' | 'batch' | 'messages'>): number {
+    const first = this.entries.length;
+    const statements = frame.messages.map(({ statement }) => statement);
+    this.entries.push(...batchEntries(this.time, frame.algorithm, frame.signature, frame.batch, statements));
+    return first;
+  }
+  /** The acknowledgement of the batch at `first`. @param isWhole with its checkpoint inside */
+  ackBytes(first: number, count: number, isWhole = true, size = this.entries.length): Buffer {
+    const tree = this.tree(size);
+    return encodeAck({
+      first,
+      count,
+      serverTime: this.time,
+      treeSize: tree.size,
+      proof: tree.range(first, first + count + 1),
+      checkpoint: isWhole ? this.note(size) : Buffer.alloc(0),
+    });
+  }
+  ack(
+    link: ServerLink,
+    frame: Sent,
+    first: number,
+    change: (reply: Reply<'msg_ack'>) => Reply<'msg_ack'> = (r) => r,
+  ): void {
+    const messages = frame.messages.map(() => ({ seq: ++this.#seq, queued: false }));
+    link.send({ type: 'checkpoint', note: this.note().toString() });
+    link.send(change({ type: 'msg_ack', id: frame.id, ack: this.ackBytes(first, messages.length, false), messages }));
+  }
+  /** Acknowledges and delivers what a person writes, as that person's own client would have signed it. */
+  compose(name: string, bodies: readonly (string | Uint8Array)[], change: Change = {}): Sent {
+    const { fingerprint, issued } = this.get(name);
+    const state = this.#lineage.get(name) ?? {
+      ctr: 0,
+      batch: NO_HASH,
+      conv: 0,
+      leaf: NO_HASH,
+      session: randomBytes(16) as unknown as SessionId,
+    };
+    const sender = change.sender ?? fingerprint;
+    const firstCtr = state.ctr + 1;
+    const members = ['alice', 'bob'].map((who) => this.get(who).fingerprint);
+    const messages = bodies.map((body) => {
+      const bytes = typeof body === 'string' ? utf8(body) : body;
+      const kf = randomBytes(32);
+      const parts = [Buffer.concat([kf, bytes])];
+      state.ctr++;
+      state.conv += 1 + (change.skip ?? 0);
+      const draft: MessageStatement = {
+        kind: KIND.message,
+        parts: 1,
+        ciphertextBytes: parts[0]!.length,
+        sender: change.stated ?? sender,
+        session: state.session,
+        sessionCtr: state.ctr + (change.ahead ?? 0),
+        clientTime: this.time,
+        conversation: this.conversation,
+        convCtr: state.conv,
+        prevConv: state.leaf,
+        rosterHash: rosterHash(this.conversation, this.epoch, members),
+        commitment: NO_HASH,
+        ciphertextHash: ciphertextHash(parts),
+      };
+      const committed = change.committed === undefined ? bytes : utf8(change.committed);
+      const statement = encodeMs({ ...draft, commitment: commitment(kf, encodeMs(draft), committed) });
+      state.leaf = leafHash(statement);
+      return { statement, parts };
+    });
+    const batch = encodeBs({
+      sender,
+      session: state.session,
+      firstCtr,
+      count: messages.length,
+      signTime: this.time,
+      prevBatch: state.batch,
+      batchRoot: rootOf(messages.map(({ statement }) => leafHash(statement))),
+      audience: audienceOf(change.audience ?? ORIGIN),
+    });
+    state.batch = leafHash(batch);
+    this.#lineage.set(name, state);
+    return { type: 'msg_send', id: 1, ...sign(change.key ?? issued.key, CONTEXT.senderBatch, batch), batch, messages };
+  }
+  /** The delivery of a batch that append() has logged at `first`. */
+  delivery(sent: Sent, first: number, size = this.entries.length): Delivery {
+    const { algorithm, signature, batch } = sent;
+    const items = sent.messages.map(({ statement, parts }) => ({
+      cursor: ++this.#cursor,
+      seq: ++this.#seq,
+      statement,
+      parts,
+    }));
+    return {
+      type: 'msg_deliver',
+      algorithm,
+      signature,
+      batch,
+      ack: this.ackBytes(first, items.length, true, size),
+      items,
+    };
+  }
+  /** Composes, logs, delivers. */
+  say(link: ServerLink, name: string, bodies: readonly (string | Uint8Array)[], change: Change = {}): Delivery {
+    const sent = this.compose(name, bodies, change);
+    const delivery = this.delivery(sent, this.append(sent));
+    link.send(delivery);
+    return delivery;
+  }
+}
+
+interface Change {
+  readonly sender?: Fingerprint;
+  /** sender in the statements alone */
+  readonly stated?: Fingerprint;
+  /** added to the session counters in the statements alone */
+  readonly ahead?: number;
+  readonly key?: KeyObject;
+  readonly audience?: string;
+  /** what the commitment is made over, in place of the body */
+  readonly committed?: string;
+  /** conversation counters left out before each message */
+  readonly skip?: number;
+}
+
+/** Two ends in memory; frames are encoded and decoded on the way, and arrive in later ticks, those of one tick together. */
+export function linkPair(
+  client: Fingerprint,
+  serverChain: Chain,
+  clientChain: Chain,
+): { readonly client: ClientLink; readonly server: ServerLink } {
+  const exporter = randomBytes(32);
+  const a = new MemoryLink<Reply, Request>(client, serverChain, exporter, (bytes) => decodeReplies(bytes));
+  const b = new MemoryLink<Request, Reply>(serverChain[0].fingerprint, clientChain, exporter, (bytes) =>
+    decodeRequests(bytes),
+  );
+  a.other = b;
+  b.other = a;
+  return { client: a, server: b };
+}
+
+class MemoryLink<In, Out> implements Link<In, Out> {
+  readonly peerChain: Chain;
+  readonly ownFingerprint: Fingerprint;
+  readonly address = 'memory';
+  readonly suite = 1;
+  readonly confirmation = '0123456789abcdef';
+  readonly exporter: Secret;
+  readonly queuedBytes = 0;
+  readonly closed: Promise<{ code: Code | null }>;
+  other!: { arrive(bytes: Uint8Array): void; end(code: Code | null): void };
+  readonly #decode: (bytes: Uint8Array) => Iterable<In>;
+  #handler: ((frame: In) => void) | null = null;
+  #waiting: In[] = [];
+  #out: Buffer[] = [];
+  #isClosed = false;
+  #resolve!: (closed: { code: Code | null }) => void;
+
+  constructor(own: Fingerprint, peers: Chain, exporter: Buffer, decode: (b: Uint8Array) => Iterable<In>) {
+    this.ownFingerprint = own;
+    this.peerChain = peers;
+    this.exporter = new Secret(Buffer.from(exporter));
+    this.#decode = decode;
+    this.closed = new Promise((resolve) => (this.#resolve = resolve));
+  }
+  send(frame: Out): void {
+    if (this.#isClosed) return;
+    if (this.#out.push(encodeFrame(frame as Reply | Request)) === 1) setImmediate(() => this.#flush());
+  }
+  onFrame(handler: (frame: In) => void): void {
+    this.#handler = handler;
+    for (const frame of this.#waiting.splice(0)) handler(frame);
+  }
+  onDrain(): void {}
+  pause(): void {}
+  resume(): void {}
+  close(code?: Code): void {
+    if (this.#isClosed) return;
+    this.#flush();
+    this.#isClosed = true;
+    this.#resolve({ code: code ?? null });
+    setImmediate(() => this.other.end(code ?? null));
+  }
+  /** As when the network goes: what is on its way is lost. */
+  drop(): void {
+    this.#out = [];
+    this.close('CONNECTION_LOST');
+  }
+  arrive(bytes: Uint8Array): void {
+    if (this.#isClosed) return;
+    for (const frame of this.#decode(bytes)) {
+      if (this.#handler === null) this.#waiting.push(frame);
+      else this.#handler(frame);
+    }
+  }
+  end(code: Code | null): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#resolve({ code });
+  }
+  #flush(): void {
+    const bytes = Buffer.concat(this.#out.splice(0));
+    if (bytes.length > 0) this.other.arrive(bytes);
+  }
+}
+
+/** Cuts a link of linkPair(). */
+export const drop = (link: ServerLink): void => (link as unknown as MemoryLink<Request, Reply>).drop();
+
+export const idOf = (bytes: Uint8Array): string => hex(sha256(bytes));

@@ -1,0 +1,156 @@
+/** What this device states is what the log's own rules admit, whatever is written, to whom, in what bursts. */
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import t from 'tap';
+import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
+import { CONTEXT, verify } from '../../base/signature.ts';
+import { openBody, sealBody, MAX_TEXT_BYTES } from '../../client/body.ts';
+import { composeBatch, fillBatch, rosterOf } from '../../client/statements.ts';
+import type { Conversation, Message, Session } from '../../client/vault.ts';
+import { encodeFrame, MAX_SEND_BYTES } from '../../protocol/messages.ts';
+import { decodeBatch, judge, LineageMemory } from '../../transcript/lineage.ts';
+import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
+import { audienceOf, decodeBs, decodeMs, isCiphertextOf, isCommitted, rosterHash } from '../../transcript/statement.ts';
+
+const runs = process.env['FUZZ'] ? { numRuns: 5000 } : { numRuns: 50, seed: 20261121 };
+const ORIGIN = 'localhost/log/n1';
+const fingerprint = randomBytes(32) as unknown as Fingerprint;
+const other = randomBytes(32) as unknown as Fingerprint;
+const pair = generateKeyPairSync('ed25519');
+const signer = { fingerprint, privateKey: pair.privateKey };
+const conversationId = (n: number): ConversationId => Buffer.alloc(32, n + 1) as unknown as ConversationId;
+
+const message = (row: number, conversation: number, body: Uint8Array, isSolo = false): Message => ({
+  row,
+  conversation: conversationId(conversation),
+  direction: 'out',
+  state: 'waiting',
+  seq: null,
+  hash: null,
+  isSolo,
+  sender: 'alice',
+  body,
+  clientTime: 1000 + row,
+  serverTime: null,
+  reason: null,
+});
+const fresh = (n: number): Conversation => ({
+  id: conversationId(n),
+  peer: `peer${n}`,
+  epoch: n,
+  members: [
+    { username: 'alice', devices: [fingerprint] },
+    { username: `peer${n}`, devices: [other] },
+  ],
+  session: null,
+  convCtr: 0,
+  lastLeaf: NO_HASH,
+});
+const begin = (): Session => ({ id: randomBytes(16) as unknown as SessionId, lastCtr: 0, lastBatch: NO_HASH });
+
+t.test('every batch is admitted, across batches, conversations and sessions', (t) => {
+  const burst = fc.array(fc.tuple(fc.integer({ min: 0, max: 3 }), fc.uint8Array({ maxLength: 40 })), {
+    minLength: 1,
+    maxLength: 12,
+  });
+  const step = fc.record({ burst, isNewSession: fc.boolean(), isRefused: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 1, maxLength: 8 }), (steps) => {
+      const memory = new LineageMemory();
+      const conversations = new Map([0, 1, 2, 3].map((n) => [hex(conversationId(n)), fresh(n)]));
+      let session = begin();
+      for (const { burst, isNewSession, isRefused } of steps) {
+        if (isNewSession) session = begin();
+        const messages = burst.map(([to, body], i) => message(i + 1, to, body));
+        const kfs = messages.map(() => randomBytes(32));
+        const batch = composeBatch(signer, session, messages, conversations, kfs, ORIGIN, 2000);
+        const statements = batch.messages.map((m) => m.statement);
+        const judgement = judge(decodeBatch(batch.batch, statements), audienceOf(ORIGIN), memory);
+        if (judgement.findings.length > 0) throw new Error(JSON.stringify(judgement.findings));
+        if (!verify(pair.publicKey, batch.algorithm, CONTEXT.senderBatch, batch.batch, batch.signature)) return false;
+        batch.messages.forEach(({ statement, parts }, i) => {
+          const { kf, body } = openBody(parts);
+          if (!isCiphertextOf(decodeMs(statement), parts)) throw new Error('ciphertext');
+          if (!isCommitted(kf, statement, body)) throw new Error('commitment');
+          if (Buffer.compare(body, messages[i]!.body) !== 0) throw new Error('body');
+        });
+        if (isRefused) continue; // nothing advances: the next one takes its counters
+        memory.apply(judgement.change);
+        const bs = decodeBs(batch.batch);
+        session = { id: session.id, lastCtr: bs.firstCtr + bs.count - 1, lastBatch: leafHash(batch.batch) };
+        for (const statement of statements) {
+          const ms = decodeMs(statement);
+          const known = conversations.get(hex(ms.conversation))!;
+          conversations.set(hex(ms.conversation), {
+            ...known,
+            session: session.id,
+            convCtr: ms.convCtr,
+            lastLeaf: leafHash(statement),
+          });
+        }
+      }
+      return true;
+    }),
+    runs,
+  );
+  t.pass('admitted');
+  t.end();
+});
+
+t.test('the audience is what is signed', (t) => {
+  const conversation = fresh(1);
+  const batch = composeBatch(
+    signer,
+    begin(),
+    [message(1, 1, Buffer.from('x'))],
+    new Map([[hex(conversation.id), conversation]]),
+    [randomBytes(32)],
+    ORIGIN,
+    1,
+  );
+  const ms = decodeMs(batch.messages[0]!.statement);
+  t.strictSame(ms.rosterHash, rosterHash(conversation.id, 1, [other, fingerprint]) as Hash);
+  t.notSame(rosterOf(conversation.id, { ...conversation, epoch: 2 }), ms.rosterHash);
+  t.end();
+});
+
+t.test('a batch takes what fits', (t) => {
+  const many = Array.from({ length: 2000 }, (_, i) => message(i, 0, Buffer.alloc(10)));
+  t.equal(fillBatch(many).length, 1024);
+  const solo = [message(1, 0, Buffer.alloc(1)), message(2, 0, Buffer.alloc(1), true), message(3, 0, Buffer.alloc(1))];
+  t.strictSame(
+    [fillBatch(solo).length, fillBatch(solo.slice(1)).length, fillBatch([]).length],
+    [1, 1, 0],
+    'one that must go alone goes alone',
+  );
+  for (const size of [0, 1, 200, 5000, 100_000, 339_000, MAX_TEXT_BYTES]) {
+    const conversation = fresh(0);
+    const waiting = Array.from({ length: 1100 }, (_, i) => message(i, 0, Buffer.alloc(Math.min(size, MAX_TEXT_BYTES))));
+    const taken = fillBatch(waiting);
+    const kfs = taken.map(() => Buffer.alloc(32));
+    const batch = composeBatch(signer, begin(), taken, new Map([[hex(conversation.id), conversation]]), kfs, ORIGIN, 1);
+    const { algorithm, batch: bs, messages } = batch;
+    const frame = {
+      type: 'msg_send' as const,
+      id: 2 ** 32 - 1,
+      algorithm,
+      signature: Buffer.alloc(1024),
+      batch: bs,
+      messages,
+    };
+    const bytes = encodeFrame(frame).length;
+    t.ok(bytes <= MAX_SEND_BYTES, `${taken.length} bodies of ${size} bytes: ${bytes}`);
+  }
+  t.end();
+});
+
+t.test('bodies', (t) => {
+  const kf = randomBytes(32);
+  t.strictSame(Buffer.from(openBody(sealBody(kf, Buffer.from('hi'))).body).toString(), 'hi');
+  t.equal(openBody(sealBody(kf, Buffer.alloc(0))).body.length, 0);
+  t.throws(() => sealBody(kf, Buffer.alloc(MAX_TEXT_BYTES + 1)), { code: 'TOO_LARGE' });
+  t.throws(() => openBody([Buffer.alloc(31)]), { code: 'BAD_FRAME', field: 'opening' });
+  t.throws(() => openBody([Buffer.alloc(40), Buffer.alloc(1)]), { code: 'BAD_FRAME', field: 'parts' });
+  t.throws(() => openBody([]), { code: 'BAD_FRAME' });
+  t.end();
+});

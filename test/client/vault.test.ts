@@ -1,0 +1,300 @@
+/** What survives: kills between any two steps, a second process, moved values, a lost key; and what cannot be read from the files. */
+import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { equal, type Fingerprint, type Hash } from '../../base/bytes.ts';
+import { Database } from '../../client/database.ts';
+import { makePrivateFolder } from '../../client/private-file.ts';
+import { Vault, type Message } from '../../client/vault.ts';
+import { composeBatch, fillBatch } from '../../client/statements.ts';
+import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
+import { decodeBs } from '../../transcript/statement.ts';
+import { ScriptedServer } from './scripted-server.ts';
+
+/** of the certificate that vault-child.ts signs with */
+const CHILD = Buffer.alloc(32, 9) as unknown as Fingerprint;
+const server = new ScriptedServer();
+const alice = server.identity('alice');
+const id = server.conversation;
+const roster = {
+  peer: 'bob',
+  epoch: 2,
+  members: ['alice', 'bob'].map((username) => ({ username, devices: [server.get(username).fingerprint] })),
+};
+const body = (text: string): Buffer => Buffer.from(text);
+
+function stage(vault: Vault, messages: readonly Message[] = fillBatch(vault.waiting(1024, 1_000_000))) {
+  const conversation = vault.conversation(id)!;
+  const batch = composeBatch(
+    alice,
+    vault.session(alice.fingerprint),
+    messages,
+    new Map([[Buffer.from(id).toString('hex'), conversation]]),
+    messages.map(() => randomBytes(32)),
+    'localhost/log/n1',
+    1000,
+  );
+  vault.stage(batch);
+  return batch;
+}
+function accept(vault: Vault, firstSeq: number) {
+  const batch = vault.outbox()!;
+  const seqs = batch.rows.map((_, i) => firstSeq + i);
+  const items = batch.messages.map(({ statement }) => ({ statement }));
+  const { algorithm, signature } = batch;
+  vault.accept(batch, 'localhost/log/n1', 5000, seqs, {
+    algorithm,
+    signature,
+    batch: batch.batch,
+    ack: Buffer.alloc(40),
+    note: 'note',
+    items,
+  });
+  return batch;
+}
+
+t.test('the life of a message, and what the next batch continues from', (t) => {
+  const folder = join(t.testdir({}), 'p');
+  const vault = Vault.open(folder);
+  vault.putRoster(id, roster);
+  const row = vault.enqueue(id, 'alice', body('one'), 1);
+  t.equal(vault.message(row)?.state, 'waiting');
+  const first = stage(vault);
+  t.equal(vault.message(row)?.state, 'signed');
+  t.match(vault.session(alice.fingerprint), { lastCtr: 0 }, 'nothing is counted before it is acknowledged');
+  vault.unstage(false);
+  t.match(vault.message(row), { state: 'waiting', hash: null });
+  const second = stage(vault);
+  t.equal(decodeBs(second.batch).firstCtr, decodeBs(first.batch).firstCtr);
+  accept(vault, 7);
+  t.match(vault.message(row), { state: 'accepted', seq: 7, serverTime: 5000 });
+  const session = vault.session(alice.fingerprint);
+  t.equal(session.lastCtr, 1);
+  t.ok(equal(session.lastBatch, leafHash(second.batch)));
+  t.equal(vault.outbox(), null);
+  const conversation = vault.conversation(id)!;
+  t.equal(conversation.convCtr, 1);
+  t.ok(equal(conversation.lastLeaf, leafHash(second.messages[0]!.statement)));
+
+  const leaf = leafHash(second.messages[0]!.statement);
+  t.equal(vault.addReceipt(leaf, 'delivered', 'bob', 6000), row);
+  t.equal(vault.message(row)?.state, 'delivered');
+  t.equal(vault.addReceipt(leaf, 'expired', 'bob', 6001), null, 'delivered stays delivered');
+  t.equal(vault.message(row)?.state, 'delivered');
+  vault.close();
+  t.end();
+});
+
+t.test('history is in the order of the conversation, both directions; what has no place comes last', (t) => {
+  const vault = Vault.open(join(t.testdir({}), 'p'));
+  vault.putRoster(id, roster);
+  const mine = vault.enqueue(id, 'alice', body('second'), 2);
+  stage(vault);
+  accept(vault, 2);
+  vault.enqueue(id, 'alice', body('not yet'), 3);
+  for (const [seq, text] of [
+    [3, 'third'],
+    [1, 'first'],
+  ] as const)
+    vault.addReceived({
+      conversation: id,
+      seq,
+      hash: randomBytes(32) as unknown as Hash,
+      direction: 'in',
+      sender: 'bob',
+      body: body(text),
+      kf: Buffer.alloc(32),
+      clientTime: 1,
+      serverTime: 1,
+      lineage: { fingerprint: server.get('bob').fingerprint, session: Buffer.alloc(16) as never, convCtr: seq },
+    });
+  const texts = (messages: readonly Message[]) => messages.map((m) => Buffer.from(m.body).toString());
+  t.strictSame(texts(vault.history(id, 10)), ['first', 'second', 'third', 'not yet']);
+  t.strictSame(texts(vault.history(id, 2)), ['third', 'not yet']);
+  t.strictSame(texts(vault.unshown(null, 10)), ['third', 'first']);
+  vault.markShown(vault.unshown(null, 10).map((m) => m.row));
+  t.strictSame(vault.unshown(id, 10), []);
+  t.equal(vault.message(mine)?.direction, 'out');
+  vault.close();
+  t.end();
+});
+
+t.test('a new certificate begins a session; the conversation goes on linking', (t) => {
+  const vault = Vault.open(join(t.testdir({}), 'p'));
+  vault.putRoster(id, roster);
+  vault.enqueue(id, 'alice', body('x'), 1);
+  stage(vault);
+  accept(vault, 1);
+  const other = randomBytes(32) as unknown as Fingerprint;
+  t.equal(vault.session(other).lastCtr, 0);
+  t.notOk(equal(vault.conversation(id)!.lastLeaf, NO_HASH));
+  vault.restartSession(other, true);
+  t.ok(equal(vault.conversation(id)!.lastLeaf, NO_HASH), 'after a loss it links to nothing');
+  vault.close();
+  t.end();
+});
+
+t.test('one process at a time; the second is told which has it', (t) => {
+  const folder = join(t.testdir({}), 'p');
+  const vault = Vault.open(folder);
+  t.throws(() => Vault.open(folder), { code: 'IN_USE', message: new RegExp(`pid ${process.pid}`) });
+  vault.close();
+  Vault.open(folder).close();
+  t.end();
+});
+
+t.test(
+  'private: folder 0700, files 0600, and refused when they are not',
+  { skip: process.platform === 'win32' },
+  (t) => {
+    const folder = join(t.testdir({}), 'p');
+    Vault.open(folder).close();
+    t.equal(statSync(folder).mode & 0o777, 0o700);
+    for (const file of readdirSync(folder)) t.equal(statSync(join(folder, file)).mode & 0o077, 0, file);
+    for (const path of [folder, join(folder, 'vault.db'), join(folder, 'vault.key')]) {
+      const { mode } = statSync(path);
+      chmodSync(path, mode | 0o040);
+      t.throws(() => Vault.open(folder), { code: 'UNSAFE_FILE' }, path);
+      chmodSync(path, mode);
+    }
+    Vault.open(folder).close();
+    t.end();
+  },
+);
+
+t.test('content is nowhere in the files', (t) => {
+  const folder = join(t.testdir({}), 'p');
+  const vault = Vault.open(folder);
+  vault.putRoster(id, { ...roster, peer: 'canary-peer' });
+  vault.setAccount({ username: 'canary-user', email: 'canary@example.org', server: 'canary.example:1' });
+  vault.setResumeToken({ token: 'canary-token', expires: 1, fingerprint: Buffer.alloc(32) });
+  vault.setLastPeer('canary-last');
+  vault.enqueue(id, 'alice', body('canary-waiting'), 1);
+  stage(vault);
+  t.match(vault.outbox()?.messages.length, 1);
+  const sealed = () =>
+    Buffer.concat(readdirSync(folder).map((file) => readFileSync(join(folder, file)))).toString('latin1');
+  t.notMatch(sealed(), /canary/, 'while it is open');
+  accept(vault, 1);
+  vault.ledger.addAlarm(1, 'FORK', 'canary-subject', 'canary-message', body('canary-detail'));
+  vault.ledger.addCertificate(alice.fingerprint, [body('canary-certificate')]);
+  vault.addReceipt(leafHash(body('x')), 'delivered', 'canary-by', 1);
+  vault.close();
+  t.notMatch(sealed(), /canary/, 'and after');
+  t.end();
+});
+
+t.test('a value that was altered, moved, or sealed under another key is refused', (t) => {
+  const folder = join(t.testdir({}), 'p');
+  const rows: readonly (readonly [string, (db: DatabaseSync) => void])[] = [
+    [
+      'altered',
+      (db) =>
+        db.exec(
+          "UPDATE message SET sealed = CAST(substr(sealed, 1, length(sealed) - 1) || x'00' AS BLOB) WHERE row = 1",
+        ),
+    ],
+    ['shortened', (db) => db.exec('UPDATE message SET sealed = substr(sealed, 1, 20) WHERE row = 1')],
+    ['moved', (db) => db.exec('UPDATE message SET sealed = (SELECT sealed FROM message WHERE row = 2) WHERE row = 1')],
+  ];
+  for (const [name, harm] of rows) {
+    rmSync(folder, { recursive: true, force: true });
+    const vault = Vault.open(folder);
+    vault.enqueue(id, 'alice', body('one'), 1);
+    vault.enqueue(id, 'alice', body('two'), 1);
+    vault.close();
+    const db = new DatabaseSync(join(folder, 'vault.db'));
+    harm(db);
+    db.close();
+    const opened = Vault.open(folder);
+    t.throws(() => opened.message(1), { code: 'STORE_FAILED' }, name);
+    opened.close();
+  }
+  writeFileSync(join(folder, 'vault.key'), randomBytes(32));
+  t.throws(() => Vault.open(folder), { code: 'STORE_FAILED' }, 'another key');
+  rmSync(join(folder, 'vault.key'));
+  t.throws(
+    () => Vault.open(folder),
+    { code: 'STORE_FAILED', message: /key of the local store/ },
+    'no key: no new one is made',
+  );
+  t.end();
+});
+
+t.test('a store of a later version is left alone', (t) => {
+  const folder = join(t.testdir({}), 'p');
+  Vault.open(folder).close();
+  const db = new DatabaseSync(join(folder, 'vault.db'));
+  db.exec('PRAGMA user_version = 99');
+  db.close();
+  t.throws(() => Vault.open(folder), { code: 'STORE_SCHEMA' });
+  t.end();
+});
+
+t.test('durable at every commit, also when it is opened again', (t) => {
+  const folder = join(t.testdir({}), 'p');
+  makePrivateFolder(folder);
+  for (let i = 0; i < 2; i++) {
+    const db = Database.open(folder);
+    t.equal(db.one('PRAGMA synchronous')?.['synchronous'], 2);
+    t.equal(db.one('PRAGMA journal_mode')?.['journal_mode'], 'wal');
+    db.close();
+  }
+  t.end();
+});
+
+t.test('a transaction is all or nothing, also when it is part of another', (t) => {
+  const vault = Vault.open(join(t.testdir({}), 'p'));
+  t.throws(() =>
+    vault.transaction(() => {
+      vault.enqueue(id, 'alice', body('half'), 1);
+      throw new Error('in the middle');
+    }),
+  );
+  t.strictSame(vault.waiting(10, 1000), []);
+  vault.close();
+  t.end();
+});
+
+/*
+ * A child process does one step after the other and says so before and after each; it is killed at every one of these places in turn.
+ * What it had said to be done must be there, and the state must be one that the next start can go on from.
+ */
+t.test('killed between any two steps', async (t) => {
+  const child = fileURLToPath(new URL('vault-child.ts', import.meta.url));
+  const base = t.testdir({});
+  const count =
+    Number(spawnSync(process.execPath, [child, join(base, 'count')], { encoding: 'utf8' }).stdout.split('\n').length) -
+    1;
+  t.ok(count >= 6, `${count} steps`);
+  for (let killAt = 1; killAt <= count; killAt++) {
+    const folder = join(base, `k${killAt}`);
+    const done = await new Promise<string[]>((resolve) => {
+      const process_ = spawn(process.execPath, [child, folder]);
+      let text = '';
+      process_.stdout.on('data', (chunk: Buffer) => {
+        text += chunk.toString();
+        if (text.split('\n').length - 1 >= killAt) process_.kill('SIGKILL');
+      });
+      process_.on('close', () => resolve(text.split('\n').slice(0, -1)));
+    });
+    const vault = Vault.open(folder);
+    const waiting = vault.waiting(10, 1_000_000).length;
+    const outbox = vault.outbox();
+    const signed = outbox?.rows.length ?? 0;
+    const accepted = [1, 2, 3].filter((row) => vault.message(row)?.state === 'accepted').length;
+    const has = (step: string): boolean => done.includes(step);
+    if (has('enqueued')) t.equal(waiting + signed + accepted, 3, `${killAt}: every message is in exactly one state`);
+    if (has('staged') && !has('accepting')) t.equal(outbox?.rows.length, 2, `${killAt}: the batch is kept`);
+    if (has('accepted')) {
+      t.equal(accepted, 2, `${killAt}: what was accepted is`);
+      t.equal(vault.session(CHILD).lastCtr, 2, `${killAt}: counted`);
+      t.equal(vault.ledger.allEvidence().length, 1, `${killAt}: with its evidence`);
+    }
+    vault.close();
+  }
+});

@@ -1,0 +1,113 @@
+/** A client that only listens, through our own join and guard: the working group's acceptance test, with both providers. */
+import {
+  bytesToBase64,
+  decodeGroupState,
+  decodeMlsMessage,
+  defaultAuthenticationService,
+  defaultKeyPackageEqualityConfig,
+  defaultLifetimeConfig,
+  encodeGroupState,
+  makePskIndex,
+  type CiphersuiteImpl,
+  type ClientConfig,
+  type ClientState,
+  type CryptoProvider,
+} from 'ts-mls';
+import { decodeRatchetTree } from 'ts-mls/ratchetTree.js';
+import { parseMessage, receive, RETENTION, type Rules } from '../../client/e2ee/guard.ts';
+import { joinGroup } from '../../client/e2ee/join.ts';
+import { inThread } from './thread.ts';
+import { bytes, hexOf, loadVectors, PROVIDERS, suiteOf } from './vectors.ts';
+
+interface PassiveClient {
+  readonly cipher_suite: number;
+  readonly external_psks: readonly { readonly psk_id: string; readonly psk: string }[];
+  readonly key_package: string;
+  readonly signature_priv: string;
+  readonly encryption_priv: string;
+  readonly init_priv: string;
+  readonly welcome: string;
+  readonly ratchet_tree: string | null;
+  readonly initial_epoch_authenticator: string;
+  readonly epochs: readonly {
+    readonly proposals: readonly string[];
+    readonly commit: string;
+    readonly epoch_authenticator: string;
+  }[];
+}
+
+const config: ClientConfig = {
+  keyRetentionConfig: RETENTION,
+  lifetimeConfig: defaultLifetimeConfig,
+  keyPackageEqualityConfig: defaultKeyPackageEqualityConfig,
+  paddingConfig: { kind: 'alwaysPad', paddingLength: 0 },
+  authService: defaultAuthenticationService,
+};
+
+/** Everything that RFC 9420 has; the rules of the product are much narrower. */
+const everything: Omit<Rules, 'psks'> = {
+  proposals: new Set(['add', 'remove', 'update', 'psk', 'reinit', 'group_context_extensions'] as const),
+  standAlone: true,
+  device: (leaf) => hexOf(leaf.signaturePublicKey),
+  judge: () => {},
+};
+
+async function listen(vector: PassiveClient, suite: CiphersuiteImpl): Promise<number> {
+  const keyPackage = decodeMlsMessage(bytes(vector.key_package), 0)![0];
+  const welcome = decodeMlsMessage(bytes(vector.welcome), 0)![0];
+  if (keyPackage.wireformat !== 'mls_key_package' || welcome.wireformat !== 'mls_welcome') throw new Error('vector');
+  const psks = Object.fromEntries(
+    vector.external_psks.map(({ psk_id, psk }) => [bytesToBase64(bytes(psk_id)), bytes(psk)]),
+  );
+  const tree = vector.ratchet_tree === null ? undefined : decodeRatchetTree(bytes(vector.ratchet_tree), 0)![0];
+  const privateKeys = {
+    initPrivateKey: bytes(vector.init_priv),
+    hpkePrivateKey: bytes(vector.encryption_priv),
+    signaturePrivateKey: bytes(vector.signature_priv),
+  };
+  const joining = { suite, config, keyPackage: keyPackage.keyPackage, privateKeys, ...(tree && { tree }) };
+  let { state }: { state: ClientState } = await joinGroup(welcome.welcome, joining, makePskIndex(undefined, psks));
+  let matches = 0;
+  const compare = (expected: string) => hexOf(state.keySchedule.epochAuthenticator) === expected && matches++;
+  compare(vector.initial_epoch_authenticator);
+  for (const [i, epoch] of vector.epochs.entries()) {
+    for (const message of [...epoch.proposals, epoch.commit]) {
+      const result = await receive(state, parseMessage(bytes(message)), suite, {
+        ...everything,
+        psks: makePskIndex(state, psks),
+      });
+      if (!('state' in result)) throw new Error(result.kind);
+      state = result.state;
+    }
+    compare(epoch.epoch_authenticator);
+    if (i % 10 === 0) state = { ...decodeGroupState(encodeGroupState(state), 0)![0], clientConfig: config };
+  }
+  return matches;
+}
+
+for (const [file, providers] of [
+  ['passive-client-welcome.json', ['ours', 'library']],
+  ['passive-client-handling-commit.json', ['ours', 'library']],
+  ['passive-client-random.json', ['ours']],
+] as const) {
+  await inThread(import.meta.filename, file, async (t) => {
+    const vectors = loadVectors<PassiveClient>(file);
+    if (!vectors) return t.skip('no vectors: set CHAT_VECTORS');
+    for (const provider of providers) {
+      let present = 0;
+      for (const [i, vector] of vectors.entries()) {
+        const suite = await suiteOf(vector.cipher_suite, PROVIDERS[provider] as CryptoProvider);
+        // Of the library's own cryptography two suites are enough: NIST's larger curves take it ten times as long.
+        if (!suite || (provider === 'library' && vector.cipher_suite > 2)) continue;
+        present++;
+        const matches = await listen(vector, suite);
+        t.ok(
+          matches === vector.epochs.length + 1,
+          `${i}, suite ${vector.cipher_suite}, ${provider}: ${matches} epochs`,
+        );
+      }
+      t.comment(`${provider}: ${present} of ${vectors.length}`);
+      if (provider === 'ours') t.ok(present === vectors.length, 'every standard suite');
+    }
+  });
+}

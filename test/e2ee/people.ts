@@ -1,0 +1,82 @@
+/** People with certificates and devices for the tests of this room, in memory. */
+import { randomBytes } from 'node:crypto';
+import { Authority, bindingName, createBinding } from '../../client/e2ee/binding.ts';
+import { Engine } from '../../client/e2ee/conversation.ts';
+import { openToAll, type Conversation } from '../../client/e2ee/group.ts';
+import type { WelcomeParts } from '../../client/e2ee/invitation.ts';
+import type { OwnDevice, OwnKeyPackage } from '../../client/e2ee/key-package.ts';
+import { sha256 } from '../../base/hash.ts';
+import { parseCertificate } from '../../x509/certificate.ts';
+import { authority as newCa, DAY_MS, type Authority as Ca, type Issued, type KeyType } from '../support/pki.ts';
+
+export interface Person {
+  readonly device: OwnDevice;
+  readonly certificate: Issued;
+  readonly binding: Buffer;
+}
+
+export class World {
+  readonly ca: Ca;
+  readonly bindings = new Map<string, Uint8Array>();
+  readonly now = Date.now();
+  readonly authority: Authority;
+  engine!: Engine;
+
+  private constructor() {
+    this.ca = newCa('Test CA', { key: 'ed25519' });
+    this.authority = new Authority({
+      organisation: 'corp',
+      roots: [parseCertificate(this.ca.der)],
+      bindings: this.bindings,
+    });
+  }
+  static async open(): Promise<World> {
+    const world = new World();
+    world.engine = await Engine.open(world.authority);
+    return world;
+  }
+
+  /** With a bound device; another device of the same person if a certificate is given, the same device again if an id is. */
+  async person(
+    user: string,
+    options: { key?: KeyType; certificate?: Issued; deviceId?: Buffer; ca?: Ca } = {},
+  ): Promise<Person> {
+    const certificate = options.certificate ?? (options.ca ?? this.ca).client(user, { key: options.key ?? 'ed25519' });
+    const keys = await this.engine.newDeviceKey();
+    const deviceId = options.deviceId ?? randomBytes(16);
+    const validity = { notBefore: this.now - 60_000, notAfter: this.now + 60 * DAY_MS };
+    const statement = { organisation: 'corp', user, deviceId, mlsKey: keys.mlsKey, ...validity };
+    const binding = createBinding(statement, [certificate.der], certificate.key);
+    this.bindings.set(bindingName(binding), binding);
+    return { device: { user, deviceId, bindingHash: sha256(binding), ...keys }, certificate, binding };
+  }
+
+  keyPackage({ device }: Person): Promise<OwnKeyPackage> {
+    return this.engine.keyPackage(device, { notBefore: this.now - 60_000, notAfter: this.now + 30 * DAY_MS });
+  }
+  create({ device }: Person, settings: Uint8Array = new Uint8Array()): Promise<Conversation> {
+    return this.engine.create(device, randomBytes(32), settings, this.now);
+  }
+  async join({ device }: Person, own: OwnKeyPackage, welcome: WelcomeParts): Promise<Conversation> {
+    const entry = welcome.each.find(({ reference }) => Buffer.compare(reference, own.reference) === 0);
+    if (!entry) throw new Error('not invited');
+    const parts = { shared: welcome.shared, secrets: entry.secrets, tree: welcome.tree };
+    return (await this.engine.join(parts, device, own.secret)).conversation;
+  }
+
+  /** A group of these people, the first of them its maker, all in the same epoch. */
+  async group(people: readonly Person[], settings?: Uint8Array): Promise<Conversation[]> {
+    const [maker, ...others] = people as [Person, ...Person[]];
+    const made = await this.create(maker, settings);
+    if (others.length === 0) return [made];
+    const packages = await Promise.all(others.map((p) => this.keyPackage(p)));
+    const { conversation, welcome } = await this.engine.commit(
+      made,
+      { add: packages.map((p) => p.published) },
+      this.now,
+      openToAll,
+    );
+    const joined = await Promise.all(others.map((p, i) => this.join(p, packages[i]!, welcome!)));
+    return [this.engine.adopt(conversation), ...joined];
+  }
+}

@@ -1,0 +1,153 @@
+/** Invitations by a member who means harm, and by a server that mixes them up. */
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { makeKeyPackageRef } from 'ts-mls/keyPackage.js';
+import { extractWelcomeSecret, signGroupInfo } from 'ts-mls/groupInfo.js';
+import {
+  decodeEncryptedGroupSecrets,
+  decryptGroupInfo,
+  decryptGroupSecrets,
+  encodeEncryptedGroupSecrets,
+  encryptGroupInfo,
+  encryptGroupSecrets,
+} from 'ts-mls/welcome.js';
+import { openToAll, type Conversation } from '../../client/e2ee/group.ts';
+import { openSecret } from '../../client/e2ee/key-package.ts';
+import { openSuite } from '../../client/e2ee/provider.ts';
+import { World, type Person } from './people.ts';
+
+const world = await World.open();
+const { engine, now } = world;
+const suite = await openSuite();
+const people = await Promise.all(['mallory', 'bob', 'carol'].map((name) => world.person(name)));
+const [mallory] = (await world.group(people)) as [Conversation];
+const victim: Person = await world.person('dave');
+const own = await world.keyPackage(victim);
+// With a removal in it the commit has a path, and the Welcome a path secret.
+const { welcome } = await engine.commit(mallory, { add: [own.published], remove: [people[2]!.device] }, now, openToAll);
+const { shared, each } = welcome!;
+const { keyPackage, privateKeys } = openSecret(own.secret, victim.device);
+
+type Secrets = NonNullable<Awaited<ReturnType<typeof decryptGroupSecrets>>>;
+type Info = NonNullable<Awaited<ReturnType<typeof decryptGroupInfo>>>;
+
+/** The same invitation, opened, changed, and closed again with everything that its maker knows. */
+async function forged(change: { secrets?: (s: Secrets) => Secrets; info?: (i: Info) => Info | Promise<Info> }) {
+  const entry = decodeEncryptedGroupSecrets(each[0]!.secrets, 0)![0];
+  const parts = { cipherSuite: keyPackage.cipherSuite, secrets: [entry], encryptedGroupInfo: shared };
+  const reference = await makeKeyPackageRef(keyPackage, suite.hash);
+  const initKey = await suite.hpke.importPrivateKey(privateKeys.initPrivateKey);
+  const secrets = (await decryptGroupSecrets(initKey, reference, parts, suite.hpke))!;
+  const noPsk = new Uint8Array(suite.kdf.size);
+  const info = (await decryptGroupInfo(parts, secrets.joinerSecret, noPsk, suite))!;
+  const changed = (change.secrets ?? ((s) => s))(secrets);
+  const welcomeSecret = await extractWelcomeSecret(changed.joinerSecret, noPsk, suite.kdf);
+  const sealedInfo = await encryptGroupInfo(await (change.info ?? ((i) => i))(info), welcomeSecret, suite);
+  const publicKey = await suite.hpke.importPublicKey(keyPackage.initKey);
+  const { enc: kemOutput, ct: ciphertext } = await encryptGroupSecrets(publicKey, sealedInfo, changed, suite.hpke);
+  const sealed = { newMember: reference, encryptedGroupSecrets: { kemOutput, ciphertext } };
+  return { shared: sealedInfo, secrets: encodeEncryptedGroupSecrets(sealed) };
+}
+const resigned = (info: Info) => signGroupInfo(info, people[0]!.device.mlsPrivateKey, suite.signature);
+const join = (parts: { shared: Uint8Array; secrets: Uint8Array }) => engine.join(parts, victim.device, own.secret);
+
+t.test('as it was made', async (t) => {
+  t.match(await join(await forged({})), { by: { user: 'mallory' } });
+  t.match(await join({ shared, secrets: each[0]!.secrets }), { by: { user: 'mallory' } });
+});
+
+t.test('forged', async (t) => {
+  const rows: [string, Parameters<typeof forged>[0], RegExp][] = [
+    [
+      'a path secret of another tree',
+      { secrets: (s) => ({ ...s, pathSecret: randomBytes(suite.kdf.size) }) },
+      /path secret/,
+    ],
+    [
+      'another confirmation tag',
+      { info: (i) => resigned({ ...i, confirmationTag: randomBytes(64) }) },
+      /confirmation tag/,
+    ],
+    [
+      'another epoch',
+      { info: (i) => resigned({ ...i, groupContext: { ...i.groupContext, epoch: 7n } }) },
+      /confirmation tag/,
+    ],
+    ['not signed anew', { info: (i) => ({ ...i, groupContext: { ...i.groupContext, epoch: 7n } }) }, /signature/],
+    ['signed as somebody else', { info: (i) => resigned({ ...i, signer: 1 }) }, /signature/],
+    ['signed by nobody', { info: (i) => resigned({ ...i, signer: 77 }) }, /signed by nobody/],
+    [
+      'another tree hash',
+      { info: (i) => resigned({ ...i, groupContext: { ...i.groupContext, treeHash: randomBytes(64) } }) },
+      /its hash/,
+    ],
+    [
+      'another suite',
+      {
+        info: (i) =>
+          resigned({
+            ...i,
+            groupContext: { ...i.groupContext, cipherSuite: 'MLS_256_XWING_CHACHA20POLY1305_SHA512_Ed25519' },
+          }),
+      },
+      /cipher suite/,
+    ],
+    [
+      'an extension that nobody knows',
+      {
+        info: (i) =>
+          resigned({
+            ...i,
+            groupContext: { ...i.groupContext, extensions: [{ extensionType: 0xf123, extensionData: randomBytes(4) }] },
+          }),
+      },
+      /extension/,
+    ],
+    ['no tree', { info: (i) => resigned({ ...i, extensions: [] }) }, /tree/],
+    [
+      'a group that continues another',
+      {
+        secrets: (s) => ({
+          ...s,
+          psks: [
+            {
+              psktype: 'resumption',
+              usage: 'branch',
+              pskGroupId: randomBytes(32),
+              pskEpoch: 1n,
+              pskNonce: randomBytes(64),
+            },
+          ],
+        }),
+      },
+      /continues another group/,
+    ],
+  ];
+  for (const [name, change, message] of rows)
+    await t.rejects(join(await forged(change)), { code: 'DECRYPT_FAIL', message }, name);
+});
+
+t.test('mixed up', async (t) => {
+  const other = await world.keyPackage(victim);
+  const refusal = { code: 'DECRYPT_FAIL', sub: 'welcome' };
+  await t.rejects(
+    engine.join({ shared, secrets: each[0]!.secrets }, victim.device, other.secret),
+    refusal,
+    'for another key package',
+  );
+  await t.rejects(join({ shared: Buffer.concat([shared, Buffer.of(0)]), secrets: each[0]!.secrets }), refusal);
+  await t.rejects(join({ shared, secrets: each[0]!.secrets.subarray(1) }), refusal);
+  await t.rejects(join({ shared, secrets: Buffer.concat([each[0]!.secrets, Buffer.of(0)]) }), refusal);
+  await t.rejects(engine.join({ shared, secrets: each[0]!.secrets }, victim.device, own.secret.subarray(1)), {
+    code: 'BAD_FRAME',
+    field: 'keyPackage',
+  });
+  const door = await engine.door(mallory);
+  const damaged = Buffer.from(door.groupInfo);
+  damaged[damaged.length - 1]! ^= 1;
+  await t.rejects(
+    engine.joinExternal({ ...door, groupInfo: damaged }, victim.device, now),
+    refusal,
+    'a group info with a wrong signature',
+  );
+});
