@@ -1,0 +1,191 @@
+/**
+ * What end-to-end encryption costs: milliseconds of processor time (median) on this machine. `node bench/e2ee.ts [members]`; the room has 100
+ * members unless told otherwise.
+ */
+import { cpus } from 'node:os';
+import { randomBytes } from 'node:crypto';
+import { byInvitation, openToAll, type Conversation } from '../client/e2ee/group.ts';
+import { delta, restore, snapshot } from '../client/e2ee/delta.ts';
+import { World } from '../test/e2ee/people.ts';
+
+const members = Number(process.argv[2] ?? 100);
+const world = await World.open();
+const { engine, now } = world;
+
+/** Median over `runs`; what `prepare` does is not counted. */
+async function measure<T, U>(
+  name: string,
+  runs: number,
+  prepare: () => T | Promise<T>,
+  work: (x: T) => Promise<U> | U,
+): Promise<U> {
+  const times: number[] = [];
+  let last: U | undefined;
+  for (let i = 0; i < runs + Math.ceil(runs / 5); i++) {
+    const input = await prepare();
+    const from = process.cpuUsage();
+    last = await work(input);
+    const { user, system } = process.cpuUsage(from);
+    if (i >= Math.ceil(runs / 5)) times.push((user + system) / 1000);
+  }
+  const median = times.toSorted((a, b) => a - b)[times.length >> 1]!;
+  console.log(`${name.padEnd(44)} ${median.toFixed(3).padStart(9)} ms`);
+  return last as U;
+}
+
+console.log(`${cpus()[0]?.model ?? 'unknown processor'}, node ${process.version}, room of ${members}`);
+const [alice, bob] = await Promise.all([world.person('alice'), world.person('bob')]);
+await measure(
+  'key package',
+  40,
+  () => {},
+  () => world.keyPackage(bob),
+);
+const bobs = await world.keyPackage(bob);
+await measure(
+  'direct: create, add, welcome',
+  40,
+  () => {},
+  async () => {
+    const made = await world.create(alice);
+    return engine.adopt((await engine.commit(made, { add: [bobs.published] }, now, openToAll)).conversation);
+  },
+);
+const made = await world.create(alice);
+const direct = await engine.commit(made, { add: [bobs.published] }, now, openToAll);
+let a = engine.adopt(direct.conversation);
+let b = await measure(
+  'direct: join',
+  40,
+  () => {},
+  () => world.join(bob, bobs, direct.welcome!),
+);
+const body = randomBytes(1000);
+const aad = randomBytes(240);
+const sent: Uint8Array[] = [];
+await measure(
+  'encrypt 1 kB',
+  500,
+  () => {},
+  async () => {
+    const { conversation, message } = await engine.encrypt(a, body, aad);
+    a = conversation;
+    sent.push(message);
+  },
+);
+let i = 0;
+let before = b;
+await measure(
+  'decrypt 1 kB',
+  500,
+  () => {},
+  async () => {
+    const result = await engine.receive(b, sent[i++]!, now, byInvitation);
+    if (result.kind === 'message') [before, b] = [b, result.conversation];
+  },
+);
+await measure(
+  'delta of a message',
+  500,
+  () => {},
+  () => delta(before, b),
+);
+console.log(`  ${delta(before, b)?.length} bytes; message of 1 kB: ${sent[0]?.length} bytes`);
+await measure(
+  'commit with fresh keys',
+  20,
+  () => {},
+  () => engine.commit(a, {}, now, openToAll),
+);
+
+const people = [alice];
+for (let n = 1; n < members; n++) people.push(await world.person(`user${n}`));
+let room = await world.create(alice);
+let witness: Conversation | null = null;
+const from = process.cpuUsage();
+for (let n = 1; n < members; n += 100) {
+  const packages = [];
+  for (const p of people.slice(n, n + 100)) packages.push(await world.keyPackage(p));
+  const step = await engine.commit(room, { add: packages.map((p) => p.published) }, now, openToAll);
+  room = engine.adopt(step.conversation);
+  if (witness) {
+    const result = await engine.receive(witness, step.commit, now, byInvitation);
+    if (result.kind === 'commit') witness = result.conversation;
+  }
+  witness ??= await world.join(people[1]!, packages[0]!, step.welcome!);
+}
+const used = process.cpuUsage(from);
+console.log(
+  `${'room: made, 100 at a time (once)'.padEnd(44)} ${((used.user + used.system) / 1000).toFixed(0).padStart(9)} ms`,
+);
+const guest = await world.person('gustav');
+const guests = await world.keyPackage(guest);
+const added = await measure(
+  'room: add one',
+  10,
+  () => {},
+  () => engine.commit(room, { add: [guests.published] }, now, openToAll),
+);
+await measure(
+  'room: a member takes it',
+  10,
+  () => {},
+  () => engine.receive(witness!, added.commit, now, byInvitation),
+);
+await measure(
+  'room: the newcomer joins',
+  10,
+  () => {},
+  () => world.join(guest, guests, added.welcome!),
+);
+const removed = await measure(
+  'room: remove one',
+  10,
+  () => {},
+  () => engine.commit(room, { remove: [people[members >> 1]!.device] }, now, openToAll),
+);
+await measure(
+  'room: a member takes it',
+  10,
+  () => {},
+  () => engine.receive(witness!, removed.commit, now, byInvitation),
+);
+const door = await measure(
+  'room: group info',
+  10,
+  () => {},
+  () => engine.door(room),
+);
+const external = await measure(
+  'room: join from outside',
+  5,
+  () => {},
+  () => engine.joinExternal(door, guest.device, now),
+);
+await measure(
+  'room: a member takes it',
+  5,
+  () => {},
+  () => engine.receive(witness!, external.commit, now, openToAll),
+);
+const kept = await measure(
+  'room: snapshot',
+  10,
+  () => {},
+  () => snapshot(room),
+);
+await measure(
+  'room: restore',
+  10,
+  () => {},
+  () => restore(kept, []),
+);
+console.log(
+  `  snapshot ${kept.length} bytes, tree and group info ${(door.tree?.length ?? 0) + door.groupInfo.length} bytes`,
+);
+await measure(
+  'room: encrypt 1 kB',
+  100,
+  () => {},
+  async () => (room = (await engine.encrypt(room, body, aad)).conversation),
+);

@@ -1,0 +1,189 @@
+/**
+ * A password and a message that are like nothing else go through the real programs, and are then looked for everywhere: on the wire,
+ * inside TLS, in logs, arguments, environments, and every file. Each search is shown to find what is there.
+ */
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { PATIENCE_MS, root, System, type Program } from '../support/system.ts';
+
+const preload = new URL('./tls-recorder.ts', import.meta.url).href;
+
+t.setTimeout(300_000);
+
+type Shape = (canary: string) => string[];
+/** Every form in which bytes are written down. Base64 looks different at each of three places in a longer text. */
+const SHAPES: Readonly<Record<string, Shape>> = {
+  'as it is': (canary) => [canary],
+  'UTF-16': (canary) => [
+    Buffer.from(canary, 'utf16le').toString('latin1'),
+    Buffer.from(canary, 'utf16le').swap16().toString('latin1'),
+  ],
+  hexadecimal: (canary) => [Buffer.from(canary).toString('hex'), Buffer.from(canary).toString('hex').toUpperCase()],
+  base64: (canary) => base64(canary, 'base64'),
+  base64url: (canary) => base64(canary, 'base64url'),
+};
+function base64(canary: string, encoding: 'base64' | 'base64url'): string[] {
+  return [0, 1, 2].map((before) => {
+    const text = Buffer.from(' '.repeat(before) + canary)
+      .toString(encoding)
+      .replaceAll('=', '');
+    // Without the digits that hold bits of what stands before or behind.
+    return text.slice(Math.ceil((before * 8) / 6), Math.floor(((before + canary.length) * 8) / 6));
+  });
+}
+/** The shapes in which the canary is there. */
+function found(canary: string, places: readonly Buffer[]): string[] {
+  return Object.entries(SHAPES)
+    .filter(([, shape]) => shape(canary).some((text) => places.some((bytes) => bytes.includes(text, 0, 'latin1'))))
+    .map(([name]) => name);
+}
+
+const filesIn = (dir: string): string[] =>
+  readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+const contentsOf = (dir: string, fits: (path: string) => boolean = () => true): Buffer[] =>
+  filesIn(dir)
+    .filter(fits)
+    .map((path) => readFileSync(path));
+
+/** Passes everything on to the server and keeps it. */
+async function tap(t: Test, port: number): Promise<{ port: number; bytes: () => Buffer }> {
+  const chunks: Buffer[] = [];
+  const server = createServer((near) => {
+    const far = connect(port, '127.0.0.1');
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('data', (chunk) => void chunks.push(chunk));
+      from.pipe(to);
+      from.on('error', () => to.destroy());
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  return { port: (server.address() as { port: number }).port, bytes: () => Buffer.concat(chunks) };
+}
+
+t.test('the search finds every shape', (t) => {
+  const canary = randomBytes(12).toString('hex');
+  for (const [name, shape] of Object.entries(SHAPES))
+    for (const before of ['', 'x', 'xy', 'xyz']) {
+      const planted = {
+        'as it is': Buffer.from(`${before}${canary}zz`),
+        'UTF-16': Buffer.from(`${before}${canary}zz`, 'utf16le'),
+        hexadecimal: Buffer.from(Buffer.from(`${before}${canary}zz`).toString('hex')),
+        base64: Buffer.from(Buffer.from(`${before}${canary}zz`).toString('base64')),
+        base64url: Buffer.from(Buffer.from(`${before}${canary}zz`).toString('base64url')),
+      }[name];
+      t.ok(found(canary, [planted!]).includes(name), `${name} after ${before.length} bytes`);
+      t.ok(
+        shape(canary).every((text) => text.length >= 24),
+        'long enough to be no accident',
+      );
+    }
+  t.strictSame(found(canary, [randomBytes(100_000)]), []);
+  t.end();
+});
+
+t.test('a password is nowhere, and a message only where it waits', async (t) => {
+  const system = await System.create(t);
+  const secret = `pw${randomBytes(12).toString('hex')}`;
+  const body = `body${randomBytes(12).toString('hex')}`;
+  const bobSecret = `pw${randomBytes(12).toString('hex')}`;
+  const recorded = (name: string): string => join(system.dir, `${name}.tls`);
+  const record = (name: string) => ({ preload, env: { CHAT_RECORD: recorded(name) } });
+  await system.start(record('server'));
+  const wire = await tap(t, system.port);
+
+  const argv: Buffer[] = [];
+  const environ: Buffer[] = [];
+  const said: Buffer[] = [];
+  const look = ({ pid }: Program): void => {
+    argv.push(readFileSync(`/proc/${pid}/cmdline`));
+    environ.push(readFileSync(`/proc/${pid}/environ`));
+  };
+  const client = async (name: 'alice' | 'bob', args: readonly string[], stdin: string): Promise<Program> => {
+    const { preload, env } = record(name);
+    const program = system.client(name, args, { preload, env: { ...env, CHAT_SERVER: `127.0.0.1:${wire.port}` } });
+    // While it waits for its input, if it does.
+    look(program);
+    program.type(stdin);
+    look(program);
+    t.equal(await program.ended, 0, `${name} ${args[0]}: ${program.err}`);
+    said.push(Buffer.from(program.err));
+    return program;
+  };
+  const outputs: string[] = [];
+  outputs.push((await client('bob', ['register', '--password-stdin', '-v'], bobSecret)).out);
+  outputs.push((await client('alice', ['register', '--password-stdin', '-v'], `${secret}\n`)).out);
+  outputs.push((await client('alice', ['login', '--password-stdin', '-v'], secret)).out);
+  outputs.push((await client('alice', ['send', 'bob', '-', '-v'], body)).out);
+  look(system.server);
+
+  const database = (): Buffer[] => contentsOf(system.state, (path) => /\/chat\.db/.test(path));
+  t.not(found(body, database()).length, 0, 'control: the message waits in the database, and the search sees it there');
+
+  const received = await client('bob', ['recv', '--json', '-v'], '');
+  t.match(received.out, body, 'control: it is the message that arrived');
+  // Its content is deleted now. What an SQLite file keeps of deleted rows, and its write-ahead log, are cleaned soon after.
+  const until = performance.now() + PATIENCE_MS / 3;
+  while (found(body, database()).length > 0 && performance.now() < until) await sleep(50);
+  t.strictSame(found(body, database()), [], 'delivered: nothing of the message is left in the running database');
+
+  const tls = ['server', 'alice', 'bob'].map((name) => readFileSync(recorded(name)));
+  const places: Record<string, { readonly bytes: readonly Buffer[]; readonly control: string }> = {
+    'the TCP stream': { bytes: [wire.bytes()], control: 'chat/1' },
+    'the stream inside TLS': { bytes: tls, control: 'client_hello' },
+    'the log of the server': { bytes: [Buffer.from(system.server.err)], control: '"event":"login.done"' },
+    'what clients say': { bytes: said, control: 'suite 1' },
+    'results of commands': { bytes: outputs.map((out) => Buffer.from(out)), control: 'registered alice' },
+    arguments: { bytes: argv, control: 'bin/chat-client' },
+    environments: { bytes: environ, control: 'CHAT_PROFILE=alice' },
+    'the transcript': { bytes: contentsOf(system.transcript), control: 'localhost/log/n1' },
+    'the database': { bytes: database(), control: 'alice' },
+    'everything else of the server': { bytes: contentsOf(system.state), control: 'BEGIN PRIVATE KEY' },
+    'vaults of the clients': { bytes: contentsOf(join(system.dir, 'clients')), control: 'SQLite format 3' },
+    'configuration files': {
+      bytes: filesIn(system.dir)
+        .filter((path) => path.endsWith('.toml'))
+        .map((path) => readFileSync(path)),
+      control: 'state_dir',
+    },
+  };
+  for (const [place, { bytes, control }] of Object.entries(places)) {
+    t.ok(
+      bytes.some((each) => each.includes(control)),
+      `control: ${place} has ${control}`,
+    );
+    t.strictSame(found(secret, bytes), [], `the password is not in ${place}`);
+    t.strictSame(found(bobSecret, bytes), [], `nor is the other one`);
+    t.strictSame(found(body, bytes), [], `the message is not in ${place}`);
+  }
+  const frames = [readFileSync(`${recorded('server')}.frames`)];
+  t.ok(frames[0]?.includes('login_proof'), 'control: what came to the server inside the inner channel');
+  t.not(found(body, frames).length, 0, 'control: so does the message, which this version seals no further');
+  t.strictSame(found(secret, frames), [], 'the password does not leave the client at all');
+  t.strictSame(found(bobSecret, frames), []);
+  for (const bytes of tls) t.ok(bytes.includes('client_hello'), 'control: each end was recorded');
+});
+
+t.test('a process that is made to crash leaves neither report nor snapshot', async (t) => {
+  const system = await System.create(t);
+  await system.start({ shell: 'ulimit -c 0' });
+  const names = (): string[] => [...filesIn(system.dir), ...readdirSync(root)];
+  const before = new Set(names());
+  system.server.child.kill('SIGUSR1');
+  t.match(await system.status(), { connections: 0 }, 'SIGUSR1 opens no inspector');
+  t.notMatch(system.server.err, /Debugger listening/);
+  system.server.child.kill('SIGABRT');
+  t.equal(await system.server.ended, 'SIGABRT');
+  const left = names().filter((name) => !before.has(name) && /report|core|heap/i.test(name));
+  t.strictSame(left, []);
+  t.ok(statSync(system.state).isDirectory());
+});

@@ -1,0 +1,231 @@
+/** A log, a store and people who write through a sequencer: real files, real SQLite, real certificates. */
+import { createPublicKey, randomBytes, type KeyObject } from 'node:crypto';
+import type { ConversationId, Fingerprint, Hash, SessionId } from '../../base/bytes.ts';
+import { sha256 } from '../../base/hash.ts';
+import { CONTEXT, sign } from '../../base/signature.ts';
+import type { Log } from '../../runtime/log.ts';
+import { TranscriptLog, type LogOptions } from '../../server/log/log.ts';
+import { Sequencer, type SequencerOptions, type Submission } from '../../server/sequencer.ts';
+import { migrateStore, openStore } from '../../store/open.ts';
+import type { Device, Store } from '../../store/store.ts';
+import { encodeLeaf } from '../../transcript/leaf.ts';
+import { leafHash, NO_HASH, rootOf } from '../../transcript/merkle.ts';
+import { audienceOf, ciphertextHash, encodeBs, encodeMs, KIND, rosterHash } from '../../transcript/statement.ts';
+import { authority, type Authority, type Issued } from './pki.ts';
+import { LATER, newDevice, newUser, NOW } from './store-world.ts';
+
+export const ORIGIN = 'localhost/log/n1';
+export const silent: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  with: () => silent,
+};
+
+/** Certificates that outlive the tests. */
+export const identity = () => {
+  const ca = authority('Log CA', { notBefore: NOW - 1000, notAfter: LATER });
+  return { ca, server: ca.server({ notBefore: NOW - 1000, notAfter: LATER }) };
+};
+
+/** Options of a log in `dir`; segments of 64 KiB. A log that stops is a failure of the test unless it says otherwise. */
+export function logOptions(
+  dir: string,
+  server: Pick<Issued, 'key' | 'der'>,
+  more: Partial<LogOptions> = {},
+): LogOptions {
+  return {
+    dir: `${dir}/log`,
+    keyFile: `${dir}/log.key`,
+    origin: ORIGIN,
+    serverPrivateKey: server.key,
+    serverChain: [server.der],
+    now: () => NOW,
+    onFatal: (error) => {
+      throw error;
+    },
+    segmentBytes: 64 * 1024,
+    ...more,
+  };
+}
+
+/** Opened and certified. */
+export async function openLog(options: LogOptions): Promise<TranscriptLog> {
+  const log = await TranscriptLog.open(options);
+  await log.certify();
+  return log;
+}
+
+/** An entry of that many bytes which no other equals. */
+export const entry = (serverTime: number, bytes = 64): Buffer =>
+  encodeLeaf({ type: 'time', serverTime, token: randomBytes(bytes - 12) });
+
+/** A device that keeps its own lineage, as a client does. */
+export class Sender {
+  readonly device: Device;
+  readonly chain: readonly Uint8Array[];
+  readonly key: KeyObject;
+  readonly publicKey: KeyObject;
+  session = randomBytes(16) as Uint8Array as SessionId;
+  ctr = 1;
+  prevBatch: Hash = NO_HASH;
+  #convCtr = new Map<ConversationId, number>();
+  readonly #last = new Map<ConversationId, Hash>();
+
+  constructor(device: Device, chain: readonly Uint8Array[], key: KeyObject) {
+    this.device = device;
+    this.chain = chain;
+    this.key = key;
+    this.publicKey = createPublicKey(key);
+  }
+
+  newSession(): void {
+    this.session = randomBytes(16) as Uint8Array as SessionId;
+    this.ctr = 1;
+    this.prevBatch = NO_HASH;
+    this.#convCtr = new Map();
+  }
+
+  /** The next batch, one message for each text. Calling it moves the lineage on; `peek` leaves it where it is. */
+  batch(
+    conversation: ConversationId,
+    texts: readonly string[],
+    recipients: readonly number[],
+    o: BatchOptions = {},
+  ): Submission {
+    let convCtr = this.#convCtr.get(conversation) ?? 0;
+    let prevConv = o.prevConv ?? this.#last.get(conversation) ?? NO_HASH;
+    const firstCtr = o.firstCtr ?? this.ctr;
+    const messages = texts.map((text, i) => {
+      const parts = [Buffer.from(text)];
+      const statement = encodeMs({
+        kind: KIND.message,
+        parts: 1,
+        ciphertextBytes: parts[0]!.length,
+        sender: this.device.fingerprint,
+        session: o.msSession ?? this.session,
+        sessionCtr: firstCtr + i,
+        clientTime: NOW,
+        conversation,
+        convCtr: o.convCtr ?? ++convCtr,
+        prevConv,
+        rosterHash: rosterHash(conversation, 1, [this.device.fingerprint]),
+        commitment: NO_HASH,
+        ciphertextHash: ciphertextHash(parts),
+      });
+      prevConv = leafHash(statement);
+      return { statement, parts, recipients, peers: recipients, expiresAt: LATER };
+    });
+    const statement = encodeBs({
+      sender: o.sender ?? this.device.fingerprint,
+      session: this.session,
+      firstCtr,
+      count: messages.length,
+      signTime: NOW,
+      prevBatch: o.prevBatch ?? this.prevBatch,
+      batchRoot: rootOf(messages.map((message) => leafHash(message.statement))),
+      audience: audienceOf(o.audience ?? ORIGIN),
+    });
+    if (!o.peek) {
+      this.ctr = firstCtr + texts.length;
+      this.prevBatch = leafHash(statement);
+      this.#convCtr.set(conversation, convCtr);
+      this.#last.set(conversation, prevConv);
+    }
+    const { id, userId, fingerprint } = this.device;
+    const device = { id, userId, fingerprint, publicKey: this.publicKey, chain: this.chain };
+    return { device, ...sign(this.key, CONTEXT.senderBatch, statement), batch: statement, messages };
+  }
+}
+
+export interface BatchOptions {
+  readonly peek?: boolean;
+  readonly firstCtr?: number;
+  readonly convCtr?: number;
+  readonly prevConv?: Hash;
+  readonly prevBatch?: Hash;
+  readonly audience?: string;
+  readonly sender?: Fingerprint;
+  readonly msSession?: SessionId;
+}
+
+export interface TranscriptWorld {
+  readonly dir: string;
+  readonly ca: Authority;
+  readonly server: Issued;
+  store: Store;
+  transcript: TranscriptLog;
+  sequencer: Sequencer;
+  readonly conversation: ConversationId;
+  readonly alice: Sender;
+  readonly bob: Sender;
+  /** a device of another person, in no conversation */
+  device(name: string): Promise<Sender>;
+  /** Opens log, store and sequencer again. */
+  reopen(log?: Partial<LogOptions>): Promise<void>;
+  /** Through the middle of an orderly end. */
+  close(): Promise<void>;
+}
+
+export async function transcriptWorld(
+  dir: string,
+  sequencer: Partial<SequencerOptions> = {},
+  more: Partial<LogOptions> = {},
+  keys: { readonly ca: Authority; readonly server: Issued } = identity(),
+): Promise<TranscriptWorld> {
+  const { ca, server } = keys;
+  const url = `sqlite:${dir}/chat.db`;
+  await migrateStore(url, null, NOW);
+  const store = await openStore(url, null);
+  const addDevice = async (over: Store, name: string): Promise<Sender> => {
+    const user = await over.createUser(newUser(name));
+    const issued = ca.client(name, { key: 'ed25519', notBefore: NOW - 1000, notAfter: LATER });
+    const fingerprint = sha256(issued.der) as Uint8Array as Fingerprint;
+    const { device } = await over.addDevice(newDevice(user.id, { fingerprint }), NOW, 10);
+    return new Sender(device, [issued.der], issued.key);
+  };
+  const alice = await addDevice(store, 'alice');
+  const bob = await addDevice(store, 'bob');
+  const { id: conversation } = await store.openDirect(
+    alice.device.userId,
+    bob.device.userId,
+    randomBytes(32) as Uint8Array as ConversationId,
+    NOW,
+  );
+  const open = async (over: Store, log: Partial<LogOptions>) => {
+    const transcript = await TranscriptLog.open(
+      logOptions(dir, server, { segmentBytes: 4 * 1024 * 1024, ...more, ...log }),
+    );
+    const made = new Sequencer({ transcript, store: over, log: silent, now: () => NOW, retryMs: 1, ...sequencer });
+    try {
+      await made.recover();
+    } catch (error) {
+      await transcript.close();
+      await over.close();
+      throw error;
+    }
+    return { transcript, sequencer: made };
+  };
+  const world: TranscriptWorld = {
+    dir,
+    ca,
+    server,
+    store,
+    ...(await open(sequencer.store ?? store, {})),
+    conversation,
+    alice,
+    bob,
+    device: (name) => addDevice(world.store, name),
+    reopen: async (log = {}) => {
+      world.store = await openStore(url, null);
+      Object.assign(world, await open(world.store, log));
+    },
+    close: async () => {
+      await world.sequencer.drain();
+      await world.transcript.close().catch(() => undefined);
+      await world.store.close();
+    },
+  };
+  return world;
+}
