@@ -3,7 +3,7 @@
  * answers each when both have it. No timer: what comes during a write leaves with the next one.
  */
 import { hex, type Fingerprint } from '../base/bytes.ts';
-import { ChatError } from '../base/errors.ts';
+import { ChatError, CODES } from '../base/errors.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { Store, StoredMessage, WindowRecord } from '../store/store.ts';
 import { batchEntries, encodeLeaf } from '../transcript/leaf.ts';
@@ -174,7 +174,9 @@ export class Committer {
     const answers = stored.status === 'fulfilled' ? stored.value : await this.#storeAgain(window.record, stored.reason);
     if (answers === null) return this.#refuse(tickets, unavailable('the database did not answer', MAX_RETRY_MS));
     for (const fingerprint of window.record.certificates) this.#remember(hex(fingerprint));
-    await this.#accept(tickets, window, answers, time);
+    await this.#accept(tickets, window, answers, time).catch((error: unknown) =>
+      this.#refuse(tickets, unanswered(this.#o.log, error)),
+    );
   }
 
   /** Certificates that the log lacks, then batch by batch SIGB and MSG leaves. */
@@ -257,7 +259,7 @@ export class Committer {
       this.#forget(ticket);
       const ack = acks[i]!;
       if (ack.status === 'rejected') {
-        ticket.reject(ChatError.from(ack.reason)); // it is accepted all the same: a repetition gets its answer
+        ticket.reject(unanswered(this.#o.log, ack.reason));
         continue;
       }
       const { batch, messages } = record.batches[i]!;
@@ -297,8 +299,7 @@ export class Committer {
   }
 
   #forget(ticket: Ticket): void {
-    ticket.sender.onTheirWay--;
-    this.#tickets.delete(ticket.key);
+    if (this.#tickets.delete(ticket.key)) ticket.sender.onTheirWay--;
   }
 
   #remember(key: string): void {
@@ -309,5 +310,16 @@ export class Committer {
 
 export const unavailable = (message: string, retryAfterMs: number, cause?: unknown): ChatError =>
   new ChatError('UNAVAILABLE', message, { retryAfterMs, cause });
+
+/**
+ * What is in the log is accepted, whatever fails afterwards: a final refusal would have the sender write it a second time. He repeats
+ * it, and gets his answer then; the operator is told now.
+ */
+export function unanswered(log: Log, error: unknown): ChatError {
+  const failure = ChatError.from(error);
+  const line = CODES[failure.code].blame === 'us' ? log.error : log.warn;
+  line('transcript.failed', errorFields(failure));
+  return unavailable('the batch is in the log, and its proof cannot be made now', RETRY_AFTER_MS, error);
+}
 
 const keyOf = ({ bs }: Batch): string => `${hex(bs.sender)} ${hex(bs.session)} ${bs.firstCtr}`;

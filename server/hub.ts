@@ -185,7 +185,10 @@ export class Hub {
       ack: evidence.ack,
       messages: messages.map(({ seq, peers }) => ({ seq, queued: !peers.some((device) => this.#devices.has(device)) })),
     });
-    if (!accepted.repeated) this.#deliver(accepted);
+    if (!accepted.repeated) return this.#deliver(accepted);
+    // The first time it may have failed behind the commit: then it is queued, and nobody was offered it.
+    for (const device of new Set(messages.flatMap(({ recipients }) => recipients)))
+      this.#devices.get(device)?.outlet.look();
   }
 
   async received(member: Member, cursors: readonly number[]): Promise<void> {

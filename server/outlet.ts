@@ -92,6 +92,11 @@ export class Outlet {
     this.#deliverReceipt(receipt);
   }
 
+  /** Something may wait in the store that this connection was never offered: the queue is read again from the last page on. */
+  look(): void {
+    this.#fallBehind();
+  }
+
   /** Those of these cursors that were sent and are not acknowledged yet. */
   known(cursors: readonly number[]): number[] {
     return cursors.filter((cursor) => this.#inFlight.has(cursor));

@@ -12,7 +12,14 @@ import { decodeLeaf } from '../transcript/leaf.ts';
 import { decodeBatch, judge, type Batch } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { audienceOf, decodeBs, isCiphertextOf } from '../transcript/statement.ts';
-import { Committer, LEAF_HEADER_BYTES, MAX_WINDOW_ENTRIES, unavailable, type CommitterOptions } from './committer.ts';
+import {
+  Committer,
+  LEAF_HEADER_BYTES,
+  MAX_WINDOW_ENTRIES,
+  unanswered,
+  unavailable,
+  type CommitterOptions,
+} from './committer.ts';
 import { LineageCache } from './sequencer-lineage.ts';
 import { replay } from './sequencer-replay.ts';
 import { messageRecords, type Accepted, type BatchEvidence, type Submission } from './submission.ts';
@@ -214,7 +221,15 @@ export class Sequencer {
     const stored = await this.#o.store.findBatch(sender, session, firstCtr);
     if (stored === null || stored.origin !== this.#o.transcript.origin || !equal(stored.batchHash, batch.leaf))
       throw reused();
-    return () => this.#again(submission, batch, stored);
+    return async () => {
+      try {
+        return await this.#again(submission, batch, stored);
+      } catch (error) {
+        const failure = ChatError.from(error);
+        if (failure.code === 'DISK_FULL' || failure.code === 'STORE_FAILED') throw failure;
+        throw unanswered(this.#o.log, error);
+      }
+    };
   }
 
   async #again(submission: Submission, batch: Batch, stored: StoredBatch): Promise<Accepted> {

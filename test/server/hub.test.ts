@@ -24,6 +24,8 @@ class Desk {
   gate: Promise<void> = Promise.resolve();
   /** gate of store.backlog() */
   reading: Promise<void> = Promise.resolve();
+  /** devices whose queue was read */
+  pages: number[] = [];
   deviceEpoch = 1;
   devices = new Map([
     [1, [11]],
@@ -46,7 +48,7 @@ class Desk {
     const store = {
       findUser: async (name: string) => user(name),
       setLastSeen: async (id: number) => void this.lastSeen.push(id),
-      backlog: async () => (await this.reading, []),
+      backlog: async (id: number) => (this.pages.push(id), await this.reading, []),
       queueUsage: async (id: number) => {
         this.asked.push(`usage ${id}`);
         return this.usage.get(id) ?? { bytes: 0, rows: 0 };
@@ -187,6 +189,7 @@ t.test('the senderâ€™s answer comes first; then his other devices and the otherâ
   desk.accept = (s) => ({ ...desk.accepted(s), repeated: true });
   await desk.hub.send(a.member, 10, submission);
   t.strictSame(order.slice(6), ['a msg_ack'], 'a repetition delivers nothing');
+  t.strictSame(desk.pages.slice(3).sort(), [12, 21], 'but what the first time left in their queues is looked for');
   desk.hub.leave(b.member);
   await desk.hub.send(a.member, 11, submission);
   t.match(a.frames.at(-1), { messages: [{ queued: true }, { queued: true }] }, 'his own phone does not count');

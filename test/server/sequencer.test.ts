@@ -342,6 +342,36 @@ t.test('a repetition gets the same answer: at once, later, and after a restart',
   await w.close();
 });
 
+t.test('what fails behind the commit is no refusal: the sender repeats, and gets his acknowledgement', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob, conversation } = w;
+  const lines: string[] = [];
+  const log = { ...silent, warn: (event: string) => void lines.push(event), error: silent.warn };
+  const sequencer = over(w, w.store, { log });
+  const { ack } = w.transcript;
+  const damaged = async () => {
+    throw new ChatError('LOG_CORRUPT', 'a hash tile is damaged');
+  };
+  w.transcript.ack = damaged;
+  const sent = alice.batch(conversation, ['one'], [bob.device.id]);
+  const now = sequencer.submit(sent);
+  const refused = { code: 'UNAVAILABLE', retryAfterMs: 1000 };
+  await t.rejects(now, refused);
+  t.strictSame(lines, ['transcript.failed'], 'the operator is told');
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 1, 'it is in log and queue');
+  await t.rejects(sequencer.submit(sent), refused, 'a repetition that meets the same');
+  w.transcript.entries = damaged;
+  await t.rejects(sequencer.submit(sent), refused, 'or another failure');
+  Reflect.deleteProperty(w.transcript, 'entries');
+  w.transcript.ack = ack;
+  const again = await sequencer.submit(sent);
+  holds(t, w, sent, again);
+  t.match(again, { repeated: true, messages: [{ seq: 1 }] });
+  const next = await sequencer.submit(alice.batch(conversation, ['two'], []));
+  t.equal(next.messages[0]!.seq, 2, 'once in the conversation');
+  await w.close();
+});
+
 t.test('different bytes under the counters of a batch on its way are refused', async (t) => {
   const w = await worldIn(t);
   await w.sequencer.submit(w.alice.batch(w.conversation, ['zero'], [])); // or the wait for the certificate would outlast the first
