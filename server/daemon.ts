@@ -77,8 +77,16 @@ export async function startServer(
   const { own, authorities } = readTls(config, now());
   ensurePrivateDirectory(values.stateDir, 'state_dir');
 
-  const store = await open(config, log);
-  lifecycle.onStop('store', () => store.close());
+  let lost: ChatError | null = null;
+  const store = await open(config, log, (error) => {
+    lost = error; // nothing here brings it back: whoever supervises this process starts it again
+    log.warn('store.failed', errorFields(error));
+    void lifecycle.stop('store');
+  });
+  lifecycle.onStop('store', async () => {
+    await store.close();
+    if (lost) throw lost;
+  });
 
   let fatal: ChatError | null = null;
   const transcript = await TranscriptLog.open({
@@ -217,13 +225,13 @@ export async function startServer(
 }
 
 /** SQLite is made and migrated by itself: it belongs to this process alone. MySQL is the operator's (`db init`, `db migrate`). */
-async function open(config: LoadedServerConfig, log: Log): Promise<Store> {
+async function open(config: LoadedServerConfig, log: Log, onLost: (error: ChatError) => void): Promise<Store> {
   const { url, password } = storeOf(config);
   if (url.startsWith('sqlite:')) {
     const { pending } = await migrateStore(url, password, Date.now());
     if (pending.length > 0) log.info('store.migrated', { count: pending.length });
   }
-  const store = await openStore(url, password);
+  const store = await openStore(url, password, onLost);
   log.info('store.opened', { backend: store.kind });
   return store;
 }

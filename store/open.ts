@@ -8,10 +8,18 @@ import { sqliteSchema } from './sqlite-schema.ts';
 import { openSqlite } from './sqlite.ts';
 import type { Store } from './store.ts';
 
-/** @throws CONFIG_INVALID for the URL; STORE_SCHEMA, STORE_FAILED */
-export async function openStore(url: string, password: Secret | null): Promise<Store> {
+/**
+ * @param onLost the store is gone for good, and only another process can open it again: SQLite's thread has died. A MySQL server comes
+ *   back, and its pool connects again
+ * @throws CONFIG_INVALID for the URL; STORE_SCHEMA, STORE_FAILED
+ */
+export async function openStore(
+  url: string,
+  password: Secret | null,
+  onLost?: (error: ChatError) => void,
+): Promise<Store> {
   const location = parse(url);
-  return location.kind === 'sqlite' ? openSqlite(location.path) : openMysql(location, password);
+  return location.kind === 'sqlite' ? openSqlite(location.path, onLost) : openMysql(location, password);
 }
 
 /** What `migrateStore` would do; creates nothing. @throws CONFIG_INVALID, STORE_SCHEMA/newer, STORE_FAILED */

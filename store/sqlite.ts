@@ -30,9 +30,10 @@ interface Waiting {
 
 /**
  * Opens the database file, which `migrate` has made, and holds it open until close().
+ * @param onLost the thread has died, and nothing brings it back: every call from now on fails. Called at most once, never after close()
  * @throws STORE_SCHEMA, STORE_FAILED
  */
-export async function openSqlite(path: string): Promise<Store> {
+export async function openSqlite(path: string, onLost: (error: ChatError) => void = () => {}): Promise<Store> {
   // Beside this file, in the form that this file has: source or built.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const worker = new Worker(new URL(`./sqlite-worker.${extension}`, import.meta.url), { workerData: { path } });
@@ -50,13 +51,19 @@ export async function openSqlite(path: string): Promise<Store> {
     }
     if (waiting.size === 0) worker.unref();
   });
-  const fail = (cause?: unknown): void => {
-    end ??= new ChatError('STORE_FAILED', 'the database is closed', { cause });
+  const fail = (error: ChatError): boolean => {
+    const isFirst = end === null;
+    end ??= error;
     for (const { reject } of waiting.values()) reject(end);
     waiting.clear();
+    return isFirst;
   };
-  worker.on('error', fail);
-  worker.on('exit', () => fail());
+  const lost = (cause: unknown): void => {
+    const error = new ChatError('STORE_FAILED', 'the thread of the database has died', { cause });
+    if (fail(error)) onLost(error);
+  };
+  worker.on('error', lost);
+  worker.on('exit', lost);
 
   let gathered: Request[] = [];
   let blocks: ArrayBuffer[] = [];
@@ -89,8 +96,8 @@ export async function openSqlite(path: string): Promise<Store> {
     close: async () => {
       if (end) return;
       await send('close');
+      fail(new ChatError('STORE_FAILED', 'the database is closed'));
       await worker.terminate();
-      fail();
     },
   };
 }

@@ -4,6 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } 
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { Lifecycle, type Signals } from '../../runtime/lifecycle.ts';
 import { askAdmin } from '../../server/admin.ts';
@@ -193,4 +194,23 @@ t.test('a transcript whose disk fails ends the server, and not with 0', async (t
   await w.line('transcript.failed');
   t.equal((await a.link.closed).code, 'SHUTTING_DOWN');
   t.equal(await w.stop(), 1);
+});
+
+t.test('a thread of SQLite that dies ends the server, by name, and not with 0', async (t) => {
+  const threads: Worker[] = [];
+  const watch = (worker: Worker) => void threads.push(worker);
+  process.on('worker', watch);
+  const w = await world(t);
+  process.off('worker', watch);
+  const alice = await w.person('alice');
+  const a = await w.login(alice);
+  t.equal(threads.length, 1);
+  void threads[0]!.terminate();
+  await w.line('store.failed');
+  t.equal((await a.link.closed).code, 'SHUTTING_DOWN');
+  t.equal(await w.stop(), 1);
+  t.match(
+    w.lines.find(({ event }) => event === 'server.failed'),
+    { code: 'STORE_FAILED', reason: 'store' },
+  );
 });

@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { select } from '../../store/operation.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
@@ -123,4 +124,24 @@ t.test('a full disk says so, loses nothing, and works again when there is room',
     return t.pass('cannot mount here', { skip: 'no permission to mount a small file system' });
   const output = execFileSync('unshare', [...unshare, process.execPath, script, dir], { encoding: 'utf8' });
   t.match(JSON.parse(output), { code: 'DISK_FULL', kept: true, later: true });
+});
+
+t.test('the thread dies: every call fails by name, and the owner is told once; a close is no death', async (t) => {
+  const url = `sqlite:${t.testdir()}/chat.db`;
+  await migrateStore(url, null, NOW);
+  const threads: Worker[] = [];
+  const watch = (worker: Worker) => void threads.push(worker);
+  process.on('worker', watch);
+  t.teardown(() => process.off('worker', watch));
+  const told: unknown[] = [];
+  const store = await openStore(url, null, (error) => void told.push(error));
+  const asked = t.rejects(store.createUser(newUser('alice')), { code: 'STORE_FAILED' }, 'on its way');
+  await threads[0]!.terminate();
+  await asked;
+  await t.rejects(store.findUser('alice'), { code: 'STORE_FAILED' }, 'afterwards');
+  t.match(told, [{ code: 'STORE_FAILED', message: 'the thread of the database has died' }]);
+  await store.close();
+  const next = await openStore(url, null, (error) => void told.push(error));
+  await next.close();
+  t.equal(told.length, 1);
 });
