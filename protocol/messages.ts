@@ -30,6 +30,9 @@ export const MAX_SEND_BYTES = 1_040_384;
 export const MAX_PARTS = 1024;
 /** Deliveries that one notice may acknowledge. */
 export const MAX_RECEIVED = 1024;
+/** One key package: 100 of them fit the record that answers `keypackages_take`. */
+export const MAX_KEY_PACKAGE_BYTES = 8192;
+export const MAX_BINDING_BYTES = 65_536;
 
 const requestId = uint(2 ** 32 - 1, 1);
 const hash = bytes(32);
@@ -42,6 +45,11 @@ const status = oneOf('delivered', 'expired');
 
 const parts = list(bytes(0, MAX_BODY_BYTES), MAX_PARTS, 1);
 const member = record({ username, devices: list(hash, 64) });
+const generation = uint(2 ** 32 - 1, 1);
+/** The state of an MLS group that a message was made in: for a commit, the one that it ends. */
+const groupState = record({ generation, epoch: uint() });
+const groupInfo = bytes(1, MAX_BODY_BYTES);
+const keyPackage = bytes(1, MAX_KEY_PACKAGE_BYTES);
 const logIdentity = record({ statement: text(2048, 1), algorithm, signature });
 
 /** What a client may send. */
@@ -70,16 +78,44 @@ export const requests = {
     algorithm,
     signature,
     batch: bytes(172),
-    messages: list(record({ statement: bytes(248), parts }), MAX_BATCH_MESSAGES, 1),
+    messages: list(
+      record({ statement: bytes(248), parts, group: optional(groupState), group_info: optional(groupInfo) }),
+      MAX_BATCH_MESSAGES,
+      1,
+    ),
   }),
   msg_received: record({ type: literal('msg_received'), cursors: list(uint(), MAX_RECEIVED, 1) }),
+  sync: record({ type: literal('sync'), id: requestId }),
+  binding_put: record({ type: literal('binding_put'), id: requestId, binding: bytes(1, MAX_BINDING_BYTES) }),
+  binding_get: record({ type: literal('binding_get'), id: requestId, hash }),
+  keypackages_put: record({
+    type: literal('keypackages_put'),
+    id: requestId,
+    packages: list(keyPackage, 64),
+    last_resort: bool,
+    fresh: optional(bool),
+  }),
+  keypackages_take: record({
+    type: literal('keypackages_take'),
+    id: requestId,
+    conversation: hash,
+    devices: list(hash, 100, 1),
+  }),
+  group_get: record({ type: literal('group_get'), id: requestId, conversation: hash }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, from: uint(), to: uint() }),
   ping: record({ type: literal('ping'), id: requestId }),
   bye: record({ type: literal('bye') }),
 };
 
 /** One message of a delivered batch: whole, or only its two leaf hashes when it belongs to a conversation of others. */
-const delivered = record({ cursor: uint(), seq: uint(), statement: bytes(248), parts });
+const delivered = record({
+  cursor: uint(),
+  seq: uint(),
+  statement: bytes(248),
+  parts,
+  generation: optional(generation),
+  epoch: optional(uint()),
+});
 const hidden = record({ statement_hash: hash, leaf_hash: hash });
 export type Delivered = Decoded<typeof delivered>;
 export type Hidden = Decoded<typeof hidden>;
@@ -156,6 +192,22 @@ export const replies = {
     status,
     by: username,
     at: time,
+  }),
+  synced: record({ type: literal('synced'), id: requestId }),
+  binding: record({ type: literal('binding'), id: requestId, binding: bytes(1, MAX_BINDING_BYTES) }),
+  keypackages: record({ type: literal('keypackages'), id: requestId, count: uint() }),
+  keypackages_taken: record({
+    type: literal('keypackages_taken'),
+    id: requestId,
+    packages: list(record({ device: hash, package: keyPackage }), 100),
+  }),
+  group: record({
+    type: literal('group'),
+    id: requestId,
+    conversation: hash,
+    generation: uint(2 ** 32 - 1),
+    epoch: uint(),
+    group_info: optional(groupInfo),
   }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, hashes: list(hash, 128) }),
   pong: record({ type: literal('pong'), id: requestId, server_time: time }),

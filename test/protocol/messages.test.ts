@@ -3,10 +3,13 @@ import fc from 'fast-check';
 import t from 'tap';
 import { decode, encode, type Encodable } from '../../base/cbor.ts';
 import { ChatError } from '../../base/errors.ts';
+import { MAX_PLAINTEXT_BYTES } from '../../protocol/limits.ts';
 import {
   decodeReplies,
   decodeRequests,
   encodeFrame,
+  MAX_BODY_BYTES,
+  MAX_KEY_PACKAGE_BYTES,
   replies,
   requestIdOf,
   requests,
@@ -39,9 +42,18 @@ const sends: { [K in Request['type']]: Request<K> } = {
     algorithm: 1,
     signature: b(64),
     batch: b(172),
-    messages: [{ statement: b(248), parts: [b(0), b(5)] }],
+    messages: [
+      { statement: b(248), parts: [b(0), b(5)] },
+      { statement: b(248), parts: [b(5)], group: { generation: 1, epoch: 0 }, group_info: b(9) },
+    ],
   },
   msg_received: { type: 'msg_received', cursors: [1, 2] },
+  sync: { type: 'sync', id: 1 },
+  binding_put: { type: 'binding_put', id: 1, binding: b(300) },
+  binding_get: { type: 'binding_get', id: 1, hash: b(32) },
+  keypackages_put: { type: 'keypackages_put', id: 1, packages: [b(3000)], last_resort: false, fresh: true },
+  keypackages_take: { type: 'keypackages_take', id: 1, conversation: b(32), devices: [b(32)] },
+  group_get: { type: 'group_get', id: 1, conversation: b(32) },
   log_consistency: { type: 'log_consistency', id: 1, from: 0, to: 5 },
   ping: { type: 'ping', id: 1 },
   bye: { type: 'bye' },
@@ -78,6 +90,7 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
     batch: b(172),
     ack: b(40),
     items: [
+      { cursor: 1, seq: 1, statement: b(248), parts: [b(1)], generation: 1, epoch: 5 },
       { cursor: 1, seq: 1, statement: b(248), parts: [b(1)] },
       { statement_hash: b(32), leaf_hash: b(32) },
     ],
@@ -91,10 +104,24 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
     by: 'bob',
     at: 1,
   },
+  synced: { type: 'synced', id: 1 },
+  binding: { type: 'binding', id: 1, binding: b(300) },
+  keypackages: { type: 'keypackages', id: 1, count: 0 },
+  keypackages_taken: { type: 'keypackages_taken', id: 1, packages: [{ device: b(32), package: b(3000) }] },
+  group: { type: 'group', id: 1, conversation: b(32), generation: 0, epoch: 0, group_info: b(9) },
   log_consistency: { type: 'log_consistency', id: 1, hashes: [b(32)] },
   pong: { type: 'pong', id: 1, server_time: 1 },
   bye: { type: 'bye', code: 'SHUTTING_DOWN' },
 };
+const OPTIONAL = [
+  'checkpoint',
+  'display_name',
+  'server_signature',
+  'last_seen',
+  'retry_after_ms',
+  'fresh',
+  'group_info',
+];
 const roles = [
   { role: 'request', table: requests, samples: sends, read: decodeRequests },
   { role: 'reply', table: replies, samples: answers, read: decodeReplies },
@@ -123,9 +150,7 @@ for (const { role, table, samples, read } of roles)
           `${field_} is long`,
         );
         const without = { ...frame, [field]: undefined } as Encodable;
-        const isOptional =
-          ['checkpoint', 'display_name', 'server_signature', 'last_seen', 'retry_after_ms'].includes(field) &&
-          type !== 'checkpoint';
+        const isOptional = OPTIONAL.includes(field) && type !== 'checkpoint';
         const alsoOptional = (type === 'error' && field === 'id') || (type === 'bye' && field === 'code');
         if (isOptional || alsoOptional) t.equal([...read(encode(without))].length, 1, `${field_} may be missing`);
         else t.throws(() => [...read(encode(without))], { code: 'BAD_FRAME', field: field_ }, `${field_} is missing`);
@@ -144,6 +169,39 @@ t.test('types are looked up by name and by direction', async (t) => {
     code: 'BAD_FRAME',
     field: 'error.code',
   });
+});
+
+t.test('the fields inside a message and a key package are bounded', async (t) => {
+  const message = sends.msg_send.messages[0]!;
+  const rows: [field: string, surplus: Encodable][] = [
+    ['group.generation', { group: { generation: 0, epoch: 1 } }],
+    ['group.generation', { group: { generation: 2 ** 32, epoch: 1 } }],
+    ['group.epoch', { group: { generation: 1 } }],
+    ['group.?', { group: { generation: 1, epoch: 1, x: 1 } }],
+    ['group_info', { group_info: b(0) }],
+  ];
+  for (const [field, surplus] of rows)
+    t.throws(
+      () => [
+        ...decodeRequests(
+          encode({ ...sends.msg_send, messages: [{ ...message, ...(surplus as object) }] } as Encodable),
+        ),
+      ],
+      { code: 'BAD_FRAME', field: `msg_send.messages[0].${field}` },
+    );
+  for (const [i, bytes] of [b(0), b(8193)].entries())
+    t.throws(
+      () => [
+        ...decodeRequests(
+          encode({ ...sends.keypackages_put, packages: [...Array<Buffer>(i).fill(b(1)), bytes] } as Encodable),
+        ),
+      ],
+      { code: 'BAD_FRAME', field: `keypackages_put.packages[${i}]` },
+    );
+  const full = { device: b(32), package: b(MAX_KEY_PACKAGE_BYTES) };
+  const answer = encodeFrame({ ...answers.keypackages_taken, packages: Array<typeof full>(100).fill(full) });
+  t.ok(answer.length < MAX_PLAINTEXT_BYTES, 'the largest answer fits a record');
+  t.ok(encodeFrame({ ...answers.group, group_info: b(MAX_BODY_BYTES) }).length < MAX_PLAINTEXT_BYTES);
 });
 
 t.test('the id of a frame that is refused can be read, or there is none', async (t) => {
