@@ -268,7 +268,7 @@ export const SERVER_SETTINGS = {
     queueMbPerUser: setting(
       'limits.queue_mb_per_user',
       integer(1, 1_000_000),
-      'What waits for one account that is away, in MB (10^6 bytes).',
+      'What may wait for one device that is away, in MB (10^6 bytes); one sender fills no more than half of what is free.',
       { default: 64 },
     ),
   },

@@ -11,6 +11,7 @@ import type { Log } from '../runtime/log.ts';
 import type { Conversation, Device, QueuedReceipt, Store, User } from '../store/store.ts';
 import { decodeMs, KIND, rosterHash } from '../transcript/statement.ts';
 import { Outlet, type OutgoingItem } from './outlet.ts';
+import { Quota } from './quota.ts';
 import type { Accepted, Sequencer, Submission } from './sequencer.ts';
 
 /** When a sender tries again whose recipient has no valid certificate. */
@@ -18,8 +19,6 @@ const NO_DEVICE_RETRY_MS = 60_000;
 /** How long a conversation may be answered from memory; changes made through this process are seen at once. */
 const CONVERSATION_CACHE_MS = 60_000;
 const CONVERSATION_CACHE_ITEMS = 10_000;
-/** What a message costs in the queue beside its parts: empty ones fill a disk, too. */
-const QUEUE_ROW_BYTES = 512;
 /** Users that one connection may watch. */
 const MAX_WATCHED = 1024;
 
@@ -47,6 +46,7 @@ export interface Member {
 
 export class Hub {
   readonly #o: HubOptions;
+  readonly #quota: Quota;
   /** device id → its newest connection */
   readonly #devices = new Map<number, Member>();
   readonly #users = new Map<number, Set<Member>>();
@@ -57,6 +57,7 @@ export class Hub {
 
   constructor(options: HubOptions) {
     this.#o = options;
+    this.#quota = new Quota(options.store, options.queueBytes, options.now);
   }
 
   get memberCount(): number {
@@ -226,7 +227,7 @@ export class Hub {
     for (const { userId, devices } of members)
       for (const device of devices) {
         // Who never comes back, or never acknowledges, keeps nobody from the other devices.
-        if (device.id === member.device.id || !(await this.#hasRoom(device.id))) continue;
+        if (device.id === member.device.id || !(await this.#hasRoom(device.id, member.user.id))) continue;
         recipients.push(device.id);
         if (userId !== member.user.id) peers.push(device.id);
       }
@@ -240,10 +241,9 @@ export class Hub {
     };
   }
 
-  async #hasRoom(deviceId: number): Promise<boolean> {
+  async #hasRoom(deviceId: number, userId: number): Promise<boolean> {
     if (this.#devices.get(deviceId)?.outlet.isBehind === false) return true; // what waits for it is on its way
-    const { bytes, rows } = await this.#o.store.queueUsage(deviceId);
-    return bytes + rows * QUEUE_ROW_BYTES <= this.#o.queueBytes;
+    return this.#quota.hasRoom(deviceId, userId);
   }
 
   #deliver({ evidence, messages }: Accepted): void {

@@ -37,6 +37,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   isCertificateLogged: log.isCertificateLogged,
   backlog: queue.backlog,
   queueUsage: queue.queueUsage,
+  queueShares: queue.queueShares,
   acknowledge: queue.acknowledge,
   expire: queue.expire,
 };
@@ -56,6 +57,7 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'isCertificateLogged',
   'backlog',
   'queueUsage',
+  'queueShares',
 ]);
 export const isRead = (method: Method): boolean => READS.has(method);
 

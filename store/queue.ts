@@ -74,6 +74,19 @@ export function* queueUsage(deviceId: number): Operation<{ bytes: number; rows: 
   return row ? { bytes: integer(row, 'bytes'), rows: integer(row, 'items') } : { bytes: 0, rows: 0 };
 }
 
+export function* queueShares(deviceId: number): Operation<{ senderUserId: number; bytes: number; rows: number }[]> {
+  const rows = yield* select(
+    'SELECT m.sender_user_id, SUM(q.bytes) AS bytes, COUNT(*) AS items FROM queue q JOIN messages m ON m.entry = q.entry ' +
+      'WHERE q.device_id = ? GROUP BY m.sender_user_id ORDER BY m.sender_user_id',
+    deviceId,
+  );
+  return rows.map((row) => ({
+    senderUserId: integer(row, 'sender_user_id'),
+    bytes: Number(row['bytes']),
+    rows: Number(row['items']),
+  }));
+}
+
 export function* acknowledge(
   deviceId: number,
   cursors: readonly number[],

@@ -253,6 +253,10 @@ export interface Store {
   backlog(deviceId: number, after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
   /** Bytes of message parts queued for a device, and rows. */
   queueUsage(deviceId: number): Promise<{ readonly bytes: number; readonly rows: number }>;
+  /** The same, by who sent the messages. Reads the whole queue of the device. */
+  queueShares(
+    deviceId: number,
+  ): Promise<{ readonly senderUserId: number; readonly bytes: number; readonly rows: number }[]>;
   /**
    * A device says that it keeps these. Its rows are deleted; for the first device of a user that does so for a message of somebody
    * else, a `delivered` receipt is queued for each active device of the sender; a message that no row refers to any more loses its

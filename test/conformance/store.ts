@@ -678,6 +678,16 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.strictSame(await store.queueUsage(b1.id), { bytes: 565, rows: 5 });
       t.strictSame(await store.queueUsage(a1.id), { bytes: 0, rows: 0 });
       t.strictSame(await store.queueUsage(2 ** 30), { bytes: 0, rows: 0 });
+      await w.send({ sender: w.devices.b2, recipients: [b1.id], parts: [Buffer.alloc(7)] });
+      t.strictSame(
+        await store.queueShares(b1.id),
+        [
+          { senderUserId: w.alice.id, bytes: 565, rows: 5 },
+          { senderUserId: w.bob.id, bytes: 7, rows: 1 },
+        ],
+        'by sender',
+      );
+      t.strictSame(await store.queueShares(2 ** 30), []);
       t.strictSame(await store.backlog(a2.id, 0, 10, 1e6), [], 'nothing for others');
     },
   ],

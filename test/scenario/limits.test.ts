@@ -6,7 +6,7 @@ import { openConversation, world } from '../support/world.ts';
 t.setTimeout(120_000); // a busy machine is no failure
 
 t.test('QUOTA: by bytes, and by messages that have none; only when no device of the other has room', async (t) => {
-  const w = await world(t, { 'limits.queue_mb_per_user': 1, 'limits.messages_per_min': 100_000 });
+  const w = await world(t, { 'limits.queue_mb_per_user': 2, 'limits.messages_per_min': 100_000 });
   const [alice, bob, carol] = [await w.person('alice'), await w.person('bob'), await w.person('carol')];
   const a = await w.login(alice);
   const large = [Buffer.alloc(600_000)];
@@ -14,6 +14,11 @@ t.test('QUOTA: by bytes, and by messages that have none; only when no device of 
   for (let i = 0; i < 2; i++) await a.request(alice.lineage.batch([{ to: talk, parts: large }]), 'msg_ack');
   const quota = { code: 'QUOTA', field: 'msg_send.messages[0].statement' };
   await t.rejects(a.request(alice.lineage.texts(talk, ['more'], { peek: true }), 'msg_ack'), quota, 'bytes');
+
+  const c = await w.login(carol);
+  const other = await openConversation(c, 'bob');
+  await c.request(carol.lineage.texts(other, ['from somebody else']), 'msg_ack');
+  await c.close();
 
   const withCarol = await openConversation(a, 'carol');
   const empty = Array.from({ length: 1024 }, () => ({ to: withCarol, parts: [Buffer.alloc(0)] }));
@@ -30,17 +35,18 @@ t.test('QUOTA: by bytes, and by messages that have none; only when no device of 
     'a device that never comes keeps nobody from the others',
   );
   const b = await w.login(bob);
-  t.equal((await b.delivered(2)).length, 2);
+  t.equal((await b.delivered(3)).length, 3);
   await b.settled();
-  t.equal(deliveredOf(b.frames).length, 2, 'what was sent meanwhile went to the phone alone');
+  t.equal(textOf(deliveredOf(b.frames)[2]!), 'from somebody else', 'one sender leaves room for others');
+  t.equal(deliveredOf(b.frames).length, 3, 'what was sent meanwhile went to the phone alone');
   await a.request(alice.lineage.texts(now, ['to both']), 'msg_ack');
-  t.equal(textOf((await b.delivered(3))[2]!), 'to both', 'there is room again');
+  t.equal(textOf((await b.delivered(4))[3]!), 'to both', 'there is room again');
   // An own device that is away for ever takes nothing from its owner.
   const tablet = w.certificate('alice');
   await (await w.login(tablet)).close();
   const all = await a.request({ type: 'conversation_get', conversation: talk.conversation }, 'conversation');
   for (let i = 0; i < 3; i++) await a.request(alice.lineage.batch([{ to: all, parts: large }]), 'msg_ack');
-  t.equal((await b.delivered(6)).length, 6);
+  t.equal((await b.delivered(7)).length, 7);
   t.equal((await carolGets(w.login(carol), 2048)).length, 2048);
 });
 

@@ -19,6 +19,7 @@ class Desk {
   readonly names = ['', 'alice', 'bob', 'carol'];
   readonly log = memoryLog();
   readonly usage = new Map<number, { bytes: number; rows: number }>();
+  shares: { senderUserId: number; bytes: number; rows: number }[] = [];
   asked: string[] = [];
   /** gate of store.conversation() */
   gate: Promise<void> = Promise.resolve();
@@ -53,6 +54,7 @@ class Desk {
         this.asked.push(`usage ${id}`);
         return this.usage.get(id) ?? { bytes: 0, rows: 0 };
       },
+      queueShares: async () => this.shares,
       conversation: async (id: ConversationId): Promise<Conversation | null> => {
         this.asked.push('conversation');
         const found = hex(id) === hex(this.conversationId) ? this.conversation : null;
@@ -243,6 +245,9 @@ t.test('quota is asked once a batch and device, not of who keeps up, and counts 
   desk.isKnown = false;
   desk.usage.set(21, { bytes: 9_488, rows: 1 });
   await admit();
+  desk.now += 5000;
+  desk.shares = [{ senderUserId: 1, bytes: 0, rows: 1 }];
+  await t.rejects(admit(), quota, 'his own part of what waits counts twice');
   desk.usage.set(21, { bytes: 20_000, rows: 1 });
   const reading = Promise.withResolvers<void>();
   desk.reading = reading.promise;
