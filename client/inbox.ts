@@ -5,8 +5,9 @@
  * its evidence, and only then acknowledged.
  *
  * What does not hold is never shown as a message: it becomes an alarm, with the whole delivery kept as evidence, and it is not
- * acknowledged. So an altered copy cannot make the server delete the true one, nobody is told "delivered" of something that could not
- * be read, and a delivery that stays false is offered again at each login (and reported once) until the server lets it expire.
+ * acknowledged but skipped: the server goes on with what comes after. So an altered copy cannot make the server delete the true one,
+ * nobody is told "delivered" of something that could not be read, no number of false deliveries keeps the true ones away, and one that
+ * stays false is offered again at each login (and reported once) until the server lets it expire.
  * A gap in a sender's counters is different: the message itself is proven, so it is shown, below a warning that others are missing.
  */
 import { equal, hex, type Fingerprint, type Hash } from '../base/bytes.ts';
@@ -125,14 +126,13 @@ export class Inbox {
       }
     });
     session.prove();
-    const cursors = good.map(({ item }) => item.cursor);
-    for (let i = 0; i < cursors.length; i += MAX_RECEIVED)
-      session.requester.link.send({ type: 'msg_received', cursors: cursors.slice(i, i + MAX_RECEIVED) });
+    tell(session, 'msg_received', good);
     for (const { message, gap } of fresh) {
       if (gap !== null) this.#events.warn(gap);
       this.#events.message(message);
     }
     for (const { item, error } of bad) this.#alarm(hex(leafHash(item.statement)), error, frame);
+    tell(session, 'msg_skipped', bad); // only now: their evidence is on disk
   }
 
   async #checkItem(session: Session, batch: CheckedBatch, item: Delivered, position: number): Promise<Received> {
@@ -177,6 +177,11 @@ export class Inbox {
       return; // offered again after the next login
     }
     this.#alarm(hex(leafHash(frame.batch)), error, frame);
+    tell(
+      session,
+      'msg_skipped',
+      frame.items.filter(isShown).map((item) => ({ item })),
+    );
   }
 
   #alarm(subject: string, error: ChatError, frame: Reply<'msg_deliver'>): void {
@@ -264,6 +269,16 @@ function gapBefore(before: SenderLineage | null, ms: MessageStatement, username:
   return equal(ms.prevConv, NO_HASH)
     ? `${username} goes on without what was said before: the device has lost its records`
     : `the next message of ${username} follows one that did not arrive`;
+}
+
+function tell(
+  session: Session,
+  type: 'msg_received' | 'msg_skipped',
+  items: readonly { readonly item: Delivered }[],
+): void {
+  const cursors = items.map(({ item }) => item.cursor);
+  for (let i = 0; i < cursors.length; i += MAX_RECEIVED)
+    session.requester.link.send({ type, cursors: cursors.slice(i, i + MAX_RECEIVED) });
 }
 
 const isShown = (item: Delivered | Hidden): item is Delivered => 'statement' in item;

@@ -85,6 +85,7 @@ export const requests = {
     ),
   }),
   msg_received: record({ type: literal('msg_received'), cursors: list(uint(), MAX_RECEIVED, 1) }),
+  msg_skipped: record({ type: literal('msg_skipped'), cursors: list(uint(), MAX_RECEIVED, 1) }),
   sync: record({ type: literal('sync'), id: requestId }),
   binding_put: record({ type: literal('binding_put'), id: requestId, binding: bytes(1, MAX_BINDING_BYTES) }),
   binding_get: record({ type: literal('binding_get'), id: requestId, hash }),

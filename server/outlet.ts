@@ -1,7 +1,8 @@
 /**
  * What is on its way to one connected device. Live while the device keeps up: what is committed leaves at once. Otherwise it is
  * behind: nothing is buffered here, the queue in the store is read again as acknowledgements make room. So a slow reader costs at
- * most IN_FLIGHT_ITEMS and IN_FLIGHT_BYTES (and one message), and nothing is sent twice on one connection.
+ * most IN_FLIGHT_ITEMS and IN_FLIGHT_BYTES (and one message), and nothing is sent twice on one connection. What a device skips stays
+ * in its queue for the next connection, and makes room on this one, so that what it cannot believe never keeps the rest from it.
  */
 import type { Hash } from '../base/bytes.ts';
 import type { Delivered, Hidden, Reply } from '../protocol/messages.ts';
@@ -56,6 +57,8 @@ export class Outlet {
   #missed = false;
   /** Acknowledged while a page was read, which may still have them. */
   readonly #gone = new Set<number>();
+  /** Sent, not to be kept, and above #after, where a page may still bring them. */
+  readonly #skipped = new Set<number>();
   #checkpointSize = -1;
   #isClosed = false;
 
@@ -99,15 +102,31 @@ export class Outlet {
 
   /** Those of these cursors that were sent and are not acknowledged yet. */
   known(cursors: readonly number[]): number[] {
-    return cursors.filter((cursor) => this.#inFlight.has(cursor));
+    return cursors.filter((cursor) => this.#inFlight.has(cursor) || this.#skipped.has(cursor));
   }
 
   /** The store has deleted these rows: their room is free. */
   acknowledged(cursors: readonly number[]): void {
     for (const cursor of cursors) {
+      if (this.#isReading) this.#gone.add(cursor);
+      this.#skipped.delete(cursor);
+    }
+    this.#free(cursors);
+  }
+
+  /** The device has seen these, and can neither keep nor believe them: their rows stay, and their room is free. */
+  skipped(cursors: readonly number[]): void {
+    const sent = cursors.filter((cursor) => this.#inFlight.has(cursor));
+    for (const cursor of sent) if (cursor > this.#after) this.#skipped.add(cursor);
+    // A page moves #after past them.
+    if (this.#skipped.size > IN_FLIGHT_ITEMS) this.#fallBehind();
+    this.#free(sent);
+  }
+
+  #free(cursors: readonly number[]): void {
+    for (const cursor of cursors) {
       this.#inFlightBytes -= this.#inFlight.get(cursor) ?? 0;
       this.#inFlight.delete(cursor);
-      if (this.#isReading) this.#gone.add(cursor);
     }
     if (this.#inFlight.size <= IN_FLIGHT_ITEMS / 2 && this.#inFlightBytes <= IN_FLIGHT_BYTES / 2) this.#isFull = false;
     void this.pump();
@@ -124,8 +143,10 @@ export class Outlet {
         const page = await this.#source.backlog(this.#after, PAGE_ITEMS, PAGE_BYTES);
         const { fitting, last } = this.#fitting(page);
         await this.#deliverPage(fitting);
-        if (last !== null) this.#after = last;
-        else if (!this.#missed) this.#isBehind = false;
+        if (last !== null) {
+          this.#after = last;
+          for (const cursor of this.#skipped) if (cursor <= last) this.#skipped.delete(cursor);
+        } else if (!this.#missed) this.#isBehind = false;
       }
     } catch (error) {
       this.#isClosed = true;
@@ -159,7 +180,7 @@ export class Outlet {
     for (const item of page) {
       if (items >= IN_FLIGHT_ITEMS || bytes >= IN_FLIGHT_BYTES) break;
       last = item.cursor;
-      if (this.#inFlight.has(item.cursor) || this.#gone.has(item.cursor)) continue;
+      if (this.#inFlight.has(item.cursor) || this.#gone.has(item.cursor) || this.#skipped.has(item.cursor)) continue;
       if (item.kind === 'message' && item.origin !== this.#source.origin) continue;
       fitting.push(item);
       items++;

@@ -127,7 +127,8 @@ class Session {
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<void> {
     const { link, account, hub, store, transcript, requests, now } = this.#o;
-    if (frame.type !== 'msg_received') requests.take(hex(link.peerChain[0].fingerprint), 1);
+    if (frame.type !== 'msg_received' && frame.type !== 'msg_skipped')
+      requests.take(hex(link.peerChain[0].fingerprint), 1);
     switch (frame.type) {
       case 'register':
         await account.register(frame);
@@ -162,6 +163,8 @@ class Session {
         return link.send({ type: 'presence', id: frame.id, ...(await hub.watch(this.#loggedIn(), frame.username)) });
       case 'msg_received':
         return await hub.received(this.#loggedIn(), frame.cursors);
+      case 'msg_skipped':
+        return this.#loggedIn().outlet.skipped(frame.cursors);
       case 'log_consistency': {
         this.#loggedIn();
         if (frame.from > frame.to || frame.to > transcript.latest.size)

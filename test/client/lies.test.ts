@@ -320,6 +320,8 @@ for (const { name, code, sub, field, lie } of falseDeliveries)
     t.match(alarm.error, { code, ...(sub === undefined ? {} : { sub }), ...(field === undefined ? {} : { field }) });
     t.strictSame(side.shown(), [], 'not shown as a message');
     t.strictSame(side.server.frames('msg_received'), [], 'not acknowledged');
+    await quiet(side);
+    t.ok(side.server.frames('msg_skipped').length >= 1, 'but skipped, so that the server goes on');
     const [kept] = side.app.vault.ledger.alarms();
     t.ok(kept !== undefined && kept.detail.length > 400, 'kept as evidence');
     t.equal(side.app.status().isConnected, true, 'others can still be heard');
@@ -360,6 +362,11 @@ t.test('in a batch, one bad body does not condemn the others', async (t) => {
   await quiet(side);
   t.strictSame(side.shown(), ['one', 'three']);
   t.strictSame(side.server.frames('msg_received').at(-1)?.cursors.length, 2);
+  t.strictSame(
+    side.server.frames('msg_skipped').map(({ cursors }) => cursors),
+    [delivery.items.slice(1, 2).map((item) => 'cursor' in item && item.cursor)],
+    'that one alone is skipped',
+  );
 });
 
 t.test('delivered twice: shown once, acknowledged twice', async (t) => {

@@ -30,7 +30,16 @@ const ASKS: { readonly [T in RequestType]?: Ask } = {
   msg_send: send,
   log_consistency: { type: 'log_consistency', from: 0, to: 0 },
 };
-const FREE: readonly RequestType[] = ['register', 'login', 'login_proof', 'resume', 'ping', 'bye', 'msg_received'];
+const FREE: readonly RequestType[] = [
+  'register',
+  'login',
+  'login_proof',
+  'resume',
+  'ping',
+  'bye',
+  'msg_received',
+  'msg_skipped',
+];
 
 /** Nothing that a peer does may look like a defect of ours. */
 const isQuiet = (t: Test, w: World, when: string): void => {

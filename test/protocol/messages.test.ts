@@ -48,6 +48,7 @@ const sends: { [K in Request['type']]: Request<K> } = {
     ],
   },
   msg_received: { type: 'msg_received', cursors: [1, 2] },
+  msg_skipped: { type: 'msg_skipped', cursors: [1, 2] },
   sync: { type: 'sync', id: 1 },
   binding_put: { type: 'binding_put', id: 1, binding: b(300) },
   binding_get: { type: 'binding_get', id: 1, hash: b(32) },

@@ -115,6 +115,36 @@ t.test('a device that acknowledges nothing gets 2048 messages and no more; then 
   t.equal((await b.delivered(5001)).length, 5001);
 });
 
+t.test('a device that believes nothing it gets is not kept from the rest, and loses nothing', async (t) => {
+  const w = await world(t);
+  const [alice, bob] = [await w.person('alice'), await w.person('bob')];
+  const a = await w.login(alice);
+  const talk = await openConversation(a, 'bob');
+  for (let at = 0; at < 3; at++)
+    await a.request(
+      alice.lineage.texts(
+        talk,
+        Array.from({ length: 1000 }, (_, i) => `${at * 1000 + i}`),
+      ),
+      'msg_ack',
+    );
+  const b = await w.login(bob);
+  b.acknowledges = false;
+  await b.delivered(2048);
+  const cursors = cursorsOf(b.frames);
+  for (let at = 0; at < 2048; at += 1024) b.link.send({ type: 'msg_skipped', cursors: cursors.slice(at, at + 1024) });
+  t.equal(textOf((await b.delivered(3000))[2999]!), '2999');
+  await b.settled();
+  t.equal(deliveredOf(b.frames).length, 3000, 'nothing twice on one connection');
+  await a.settled();
+  t.notOk(
+    a.frames.some(({ type }) => type === 'msg_receipt'),
+    'and the sender is told of none',
+  );
+  await b.close();
+  t.equal((await (await w.login(bob)).delivered(3000)).length, 3000, 'all of it again on the next');
+});
+
 t.test('what waits for all at once is bounded in bytes as well', async (t) => {
   const w = await world(t);
   const [alice, bob] = [await w.person('alice'), await w.person('bob')];

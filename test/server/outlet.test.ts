@@ -246,6 +246,35 @@ t.test('a line that is full: by number, by bytes; half of it must be free before
   t.strictSame(heavy.sent.at(-1), 9, 'at once again');
 });
 
+t.test('what is skipped makes room, is not sent again here, and stays in the queue', async (t) => {
+  const desk = new Desk();
+  const cursors = Array.from({ length: 5000 }, (_, i) => i + 1);
+  for (let at = 0; at < 5000; at += 1000) desk.commit(cursors.slice(at, at + 1000), 10_000 + at * 2);
+  await desk.outlet.pump();
+  t.equal(desk.sent.length, 2048);
+  for (let i = 0; i < 10; i++) (desk.outlet.skipped(desk.sent), await turn());
+  while (desk.outlet.isBehind) (desk.outlet.skipped(desk.sent), await turn());
+  t.strictSame(desk.sent, cursors, 'all of it, once');
+  t.equal(desk.rows.size, 5000, 'and all of it still waits');
+
+  desk.outlet.skipped([9999]);
+  for (let i = 5001; i <= 9000; i++) {
+    desk.commit([i], i * 10)();
+    desk.outlet.skipped([i]);
+    if (desk.outlet.isBehind) await turn();
+  }
+  while (desk.outlet.isBehind) await turn();
+  t.strictSame(
+    desk.sent.slice(5000),
+    Array.from({ length: 4000 }, (_, i) => 5001 + i),
+    'live ones, too',
+  );
+  t.strictSame(desk.outlet.known([9000]), [9000], 'the true copy may come, and is acknowledged');
+  desk.acknowledge([9000]);
+  t.notOk(desk.rows.has(9000));
+  t.strictSame(desk.outlet.known([9000]), []);
+});
+
 t.test('acknowledgements of what was never sent change nothing', async (t) => {
   const desk = await live();
   desk.commit([1], 10)();
