@@ -1,9 +1,10 @@
 /**
  * Deterministic CBOR (RFC 8949 §4.2.1), decoded strictly: one encoding for one value, maps only with text keys, no tags, floats,
- * indefinite lengths, null or undefined. The only door to cborg. Maps decode to `Map`, so that no key can reach a prototype.
+ * indefinite lengths, null or undefined. Maps decode to `Map`, so that no key can reach a prototype. One pass each way: every spelling
+ * that is not the canonical one is refused where it is met (docs/decisions/0010).
  */
-import { decodeFirst, encode as cborgEncode } from 'cborg';
 import { ChatError } from './errors.ts';
+import { view } from './bytes.ts';
 
 export type Value = number | string | boolean | Uint8Array | readonly Value[] | ReadonlyMap<string, Value>;
 /** What may be encoded: also plain objects, whose undefined properties are left out. */
@@ -16,60 +17,272 @@ export type Encodable =
   | ReadonlyMap<string, Encodable>
   | { readonly [key: string]: Encodable | undefined };
 
-const DECODE = {
-  strict: true,
-  allowIndefinite: false,
-  allowUndefined: false,
-  allowInfinity: false,
-  allowNaN: false,
-  allowBigInt: false,
-  rejectDuplicateMapKeys: true,
-  useMaps: true,
-} as const;
+/** RFC 8949 §3.1, in the upper three bits of an item's first byte; the lower five hold its argument or where that follows. */
+const MAJOR = { uint: 0, negative: 1, bytes: 2, text: 3, list: 4, map: 5, simple: 7 } as const;
+const FALSE = 0xf4;
+const TRUE = 0xf5;
+/** No frame and no file comes near; deeper is an attack on the stack. */
+const MAX_DEPTH = 16;
+/** Byte strings up to here are copied out, so that what is kept of a frame does not hold all of it; longer ones are views. */
+const MAX_COPIED_BYTES = 64;
+const TWO_32 = 0x1_0000_0000;
 
+/** Where encode() writes; only a copy leaves. It grows for a large value and is given up after it. */
+const SCRATCH_BYTES = 64 * 1024;
+let scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+let end = 0;
+
+/** @throws TypeError for what CBOR could say and this form does not: a fraction, a number beyond 2^53-1, null */
 export function encode(value: Encodable): Buffer {
-  const bytes = cborgEncode(value, { ignoreUndefinedProperties: true });
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  end = 0;
+  write(value);
+  const bytes = Buffer.allocUnsafe(end);
+  scratch.copy(bytes, 0, 0, end);
+  if (scratch.length > 16 * SCRATCH_BYTES) scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+  return bytes;
+}
+
+function room(byteCount: number): void {
+  if (end + byteCount <= scratch.length) return;
+  const grown = Buffer.allocUnsafeSlow(Math.max(2 * scratch.length, end + byteCount));
+  scratch.copy(grown, 0, 0, end);
+  scratch = grown;
+}
+
+function writeHead(major: number, argument: number): void {
+  room(9);
+  const high = major << 5;
+  if (argument < 24) scratch[end++] = high | argument;
+  else if (argument < 0x100) {
+    scratch[end++] = high | 24;
+    scratch[end++] = argument;
+  } else if (argument < 0x1_0000) {
+    scratch[end++] = high | 25;
+    end = scratch.writeUInt16BE(argument, end);
+  } else if (argument < TWO_32) {
+    scratch[end++] = high | 26;
+    end = scratch.writeUInt32BE(argument, end);
+  } else {
+    scratch[end++] = high | 27;
+    end = scratch.writeUInt32BE(Math.floor(argument / TWO_32), end);
+    end = scratch.writeUInt32BE(argument % TWO_32, end);
+  }
+}
+
+function write(value: Encodable): void {
+  if (typeof value === 'string') return writeText(value);
+  if (typeof value === 'number') {
+    if (!Number.isSafeInteger(value)) throw new TypeError('not an integer that CBOR is used for here');
+    return value < 0 ? writeHead(MAJOR.negative, -1 - value) : writeHead(MAJOR.uint, value);
+  }
+  if (typeof value === 'boolean') {
+    room(1);
+    scratch[end++] = value ? TRUE : FALSE;
+    return;
+  }
+  if (value instanceof Uint8Array) {
+    writeHead(MAJOR.bytes, value.length);
+    room(value.length);
+    scratch.set(value, end);
+    end += value.length;
+    return;
+  }
+  if (Array.isArray(value)) {
+    writeHead(MAJOR.list, value.length);
+    for (const item of value as readonly Encodable[]) write(item);
+    return;
+  }
+  if (typeof value !== 'object' || value === null) throw new TypeError(`${typeof value} has no form in CBOR here`);
+  if (value instanceof Map) {
+    const map = value as ReadonlyMap<string, Encodable>;
+    return writeMap([...map.keys()], (key) => map.get(key) as Encodable);
+  }
+  const object = value as { readonly [key: string]: Encodable | undefined };
+  const keys = Object.keys(object).filter((key) => object[key] !== undefined);
+  writeMap(keys, (key) => object[key] as Encodable);
+}
+
+function writeMap(keys: readonly string[], get: (key: string) => Encodable): void {
+  writeHead(MAJOR.map, keys.length);
+  for (const { text, encoded } of keys.map(keyOf).sort(inOrder)) {
+    room(encoded.length);
+    scratch.set(encoded, end);
+    end += encoded.length;
+    write(get(text));
+  }
+}
+
+interface Key {
+  readonly text: string;
+  readonly encoded: Buffer;
+}
+/** The names of fields are few and come again and again; from a peer they come only in maps that are encoded anew. */
+const MAX_KEYS = 1024;
+const MAX_KEY_CHARS = 64;
+const known = new Map<string, Key>();
+
+function keyOf(text: string): Key {
+  let key = known.get(text);
+  if (key) return key;
+  const before = end;
+  writeText(text);
+  key = { text, encoded: Buffer.from(scratch.subarray(before, end)) };
+  end = before;
+  if (known.size < MAX_KEYS && text.length <= MAX_KEY_CHARS) known.set(text, key);
+  return key;
+}
+
+/** Shorter encodings first, equally long ones byte by byte (RFC 8949 §4.2.1: a length stands before the text). */
+function inOrder({ encoded: a }: Key, { encoded: b }: Key): number {
+  for (let i = 0; i < a.length; i++) {
+    const difference = (a[i] as number) - (b[i] ?? -1);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+function writeText(text: string): void {
+  const chars = text.length;
+  room(chars + 1);
+  if (chars < 24) {
+    let at = end + 1;
+    for (let i = 0; i < chars; i++) {
+      const unit = text.charCodeAt(i);
+      if (unit > 0x7f) break;
+      scratch[at++] = unit;
+    }
+    if (at === end + 1 + chars) {
+      scratch[end] = (MAJOR.text << 5) | chars;
+      end = at;
+      return;
+    }
+  }
+  const byteCount = Buffer.byteLength(text);
+  writeHead(MAJOR.text, byteCount);
+  room(byteCount);
+  end += scratch.write(text, end, byteCount, 'utf8');
 }
 
 /** The one value in `bytes`. @throws BAD_FRAME unless it is the only one and in its canonical form */
 export function decode(bytes: Uint8Array): Value {
-  const [value, length] = decodeOne(bytes);
-  if (length !== bytes.length) throw new ChatError('BAD_FRAME', 'bytes after the value', { field: 'frame' });
+  const reader = new Reader(view(bytes));
+  const value = reader.value(0);
+  if (!reader.isAtEnd) throw new ChatError('BAD_FRAME', 'bytes after the value', { field: 'frame' });
   return value;
 }
 
 /** The values of a CBOR sequence (RFC 8742) in order. @throws BAD_FRAME as decode(); values before the fault may have been yielded */
 export function* decodeSequence(bytes: Uint8Array): Generator<Value> {
-  let rest = bytes;
-  while (rest.length > 0) {
-    const [value, length] = decodeOne(rest);
-    rest = rest.subarray(length);
-    yield value;
+  const reader = new Reader(view(bytes));
+  while (!reader.isAtEnd) yield reader.value(0);
+}
+
+class Reader {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get isAtEnd(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  value(depth: number): Value {
+    if (depth > MAX_DEPTH) refuse();
+    const first = this.#bytes[this.#at++] ?? refuse();
+    if (first === FALSE || first === TRUE) return first === TRUE;
+    const argument = this.#argument(first & 0x1f);
+    switch (first >> 5) {
+      case MAJOR.uint:
+        return argument;
+      case MAJOR.negative:
+        return argument < Number.MAX_SAFE_INTEGER ? -1 - argument : refuse();
+      case MAJOR.bytes:
+        return this.#byteString(argument);
+      case MAJOR.text:
+        return this.#text(argument);
+      case MAJOR.list:
+        return this.#list(argument, depth);
+      case MAJOR.map:
+        return this.#map(argument, depth);
+      default:
+        return refuse();
+    }
+  }
+
+  /** In its shortest form, and exact. */
+  #argument(info: number): number {
+    if (info < 24) return info;
+    const at = this.#at;
+    const bytes = this.#bytes;
+    const width = info === 24 ? 1 : info === 25 ? 2 : info === 26 ? 4 : info === 27 ? 8 : refuse();
+    if (at + width > bytes.length) refuse();
+    this.#at = at + width;
+    if (width === 1) return atLeast(24, bytes[at] as number);
+    if (width === 2) return atLeast(0x100, bytes.readUInt16BE(at));
+    if (width === 4) return atLeast(0x1_0000, bytes.readUInt32BE(at));
+    const argument = bytes.readUInt32BE(at) * TWO_32 + bytes.readUInt32BE(at + 4);
+    return argument <= Number.MAX_SAFE_INTEGER ? atLeast(TWO_32, argument) : refuse();
+  }
+
+  /** Where `byteCount` bytes from here end. */
+  #take(byteCount: number): number {
+    const from = this.#at;
+    if (byteCount > this.#bytes.length - from) refuse();
+    this.#at = from + byteCount;
+    return from;
+  }
+
+  #byteString(byteCount: number): Uint8Array {
+    const from = this.#take(byteCount);
+    const bytes = this.#bytes.subarray(from, this.#at);
+    return byteCount <= MAX_COPIED_BYTES ? Buffer.from(bytes) : bytes;
+  }
+
+  #text(byteCount: number): string {
+    const from = this.#take(byteCount);
+    for (let i = from; i < this.#at; i++)
+      if ((this.#bytes[i] as number) > 0x7f) return strictUtf8(this.#bytes.subarray(from, this.#at));
+    return this.#bytes.toString('latin1', from, this.#at);
+  }
+
+  #list(count: number, depth: number): Value[] {
+    if (count > this.#bytes.length - this.#at) refuse(); // before memory is taken for it
+    const items: Value[] = [];
+    for (let i = 0; i < count; i++) items.push(this.value(depth + 1));
+    return items;
+  }
+
+  #map(count: number, depth: number): Map<string, Value> {
+    const map = new Map<string, Value>();
+    let [last, lastEnd] = [0, 0];
+    for (let i = 0; i < count; i++) {
+      const from = this.#at;
+      if ((this.#bytes[from] ?? refuse()) >> 5 !== MAJOR.text) refuse();
+      const key = this.value(depth + 1) as string;
+      // Rising strictly: no key comes twice, and no order but one.
+      if (i > 0 && this.#bytes.compare(this.#bytes, last, lastEnd, from, this.#at) <= 0) refuse();
+      [last, lastEnd] = [from, this.#at];
+      map.set(key, this.value(depth + 1));
+    }
+    return map;
   }
 }
 
-function decodeOne(bytes: Uint8Array): readonly [Value, number] {
-  let value: Value, rest: Uint8Array;
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+function strictUtf8(bytes: Uint8Array): string {
   try {
-    [value, rest] = decodeFirst(bytes, DECODE) as [Value, Uint8Array];
-  } catch (cause) {
-    // cborg recurses: nesting deep enough to end its stack is refused here as well.
-    throw new ChatError('BAD_FRAME', 'not well-formed deterministic CBOR', { field: 'frame', cause });
+    return decoder.decode(bytes);
+  } catch {
+    return refuse();
   }
-  const length = bytes.length - rest.length;
-  // Key order, text that is not UTF-8, floats that are integers: whatever has two spellings fails this comparison.
-  if (!isPlain(value) || Buffer.compare(encode(value), bytes.subarray(0, length)) !== 0)
-    throw new ChatError('BAD_FRAME', 'not in canonical form', { field: 'frame' });
-  return [value, length];
 }
 
-function isPlain(value: unknown): boolean {
-  if (typeof value === 'number') return Number.isSafeInteger(value);
-  if (typeof value === 'string') return value.isWellFormed();
-  if (typeof value === 'boolean' || value instanceof Uint8Array) return true;
-  if (Array.isArray(value)) return value.every(isPlain);
-  if (!(value instanceof Map)) return false;
-  for (const [key, item] of value) if (typeof key !== 'string' || !key.isWellFormed() || !isPlain(item)) return false;
-  return true;
+/** The shortest form of an argument is the only one. */
+const atLeast = (least: number, argument: number): number => (argument >= least ? argument : refuse());
+
+function refuse(): never {
+  throw new ChatError('BAD_FRAME', 'not well-formed CBOR in its canonical form', { field: 'frame' });
 }

@@ -18,7 +18,6 @@ const ROOMS: Record<string, readonly string[]> = {
 /** The one file through which each package comes in (a room that has its own process may have its own door). */
 const DOORS: Record<string, readonly string[]> = {
   '@noble/hashes': ['base/hash.ts'],
-  cborg: ['base/cbor.ts'],
   pino: ['runtime/log.ts'],
   'smol-toml': ['runtime/settings.ts', 'client/config-file.ts'],
   mysql2: ['store/mysql.ts'],

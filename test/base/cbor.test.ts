@@ -1,3 +1,4 @@
+import { decode as otherDecode, encode as otherEncode } from 'cborg';
 import fc from 'fast-check';
 import t from 'tap';
 import { decode, decodeSequence, encode, type Value } from '../../base/cbor.ts';
@@ -31,11 +32,77 @@ t.test('refuses whatever has a second spelling, or no meaning here', async (t) =
     ['bytes longer than the bytes', '5affffffff00'],
     ['cut off', '826161'],
     ['something behind', '0000'],
+    ['simple value', 'f820'],
+    ['true in two bytes', 'f815'],
+    ['break alone', 'ff'],
+    ['reserved length', '1c'],
+    ['integer in two bytes that fits one', '190018'],
+    ['integer in four bytes that fits two', '1a0000ffff'],
+    ['integer in eight bytes that fits four', '1b00000000ffffffff'],
+    ['key that is longer before a shorter one', 'a26161006000'],
+    ['map longer than the bytes', 'baffffffff'],
+    ['text longer than the bytes', '7affffffff61'],
   ];
   for (const [name, hex] of cases)
     t.throws(() => decode(Buffer.from(hex, 'hex')), { code: 'BAD_FRAME', field: 'frame' }, name);
   for (const bomb of [Buffer.alloc(1_000_000, 0x81), Buffer.alloc(1_000_000, 0xa1)])
     t.throws(() => decode(bomb), { code: 'BAD_FRAME' }, 'nesting that ends the stack');
+  const nested = (depth: number): Buffer => Buffer.concat([Buffer.alloc(depth, 0x81), Buffer.of(0)]);
+  t.ok(decode(nested(16)));
+  t.throws(() => decode(nested(17)), { code: 'BAD_FRAME' }, 'nesting that nothing here has');
+});
+
+t.test('examples of RFC 8949, appendix A', async (t) => {
+  const examples: [value: Value, hex: string][] = [
+    [0, '00'],
+    [23, '17'],
+    [24, '1818'],
+    [255, '18ff'],
+    [256, '190100'],
+    [65535, '19ffff'],
+    [1_000_000, '1a000f4240'],
+    [1_000_000_000_000, '1b000000e8d4a51000'],
+    [Number.MAX_SAFE_INTEGER, '1b001fffffffffffff'],
+    [-1, '20'],
+    [-100, '3863'],
+    [-1000, '3903e7'],
+    [Number.MIN_SAFE_INTEGER, '3b001ffffffffffffe'],
+    [false, 'f4'],
+    [true, 'f5'],
+    [Buffer.from('01020304', 'hex'), '4401020304'],
+    ['', '60'],
+    ['"\\', '62225c'],
+    ['\u00fc', '62c3bc'],
+    ['\u6c34', '63e6b0b4'],
+    ['\ud800\udd51', '64f0908591'],
+    [Array.from({ length: 25 }, (_, i) => i + 1), '98190102030405060708090a0b0c0d0e0f101112131415161718181819'],
+    [
+      new Map<string, Value>([
+        ['a', 1],
+        ['b', [2, 3]],
+      ]),
+      'a26161016162820203',
+    ],
+  ];
+  for (const [value, hex] of examples) {
+    t.equal(encode(value).toString('hex'), hex);
+    t.same(decode(Buffer.from(hex, 'hex')), value);
+  }
+  for (const bad of [1.5, 2 ** 53, NaN, null, undefined])
+    t.throws(() => encode(bad as never), TypeError, `${bad} has no form`);
+  t.same(
+    encode({ b: 1, a: undefined, aa: 2 }).toString('hex'),
+    'a261620162616102',
+    'undefined is left out; the shorter key first',
+  );
+});
+
+t.test('a short byte string does not hold the frame that it came in; a long one is not copied', async (t) => {
+  const frame = encode([Buffer.alloc(64, 1), Buffer.alloc(65, 2)]);
+  const [short, long] = decode(frame) as [Buffer, Buffer];
+  frame.fill(0);
+  t.equal(short[0], 1);
+  t.equal(long[0], 0);
 });
 
 t.test('a key from the peer reaches no prototype', async (t) => {
@@ -68,6 +135,18 @@ t.test('decode and encode are inverse', async (t) => {
     fc.property(fc.array(value, { maxLength: 5 }), (values) => {
       const all = Buffer.concat(values.map(encode));
       t.same([...decodeSequence(all)].map(encode), values.map(encode));
+    }),
+    runs,
+  );
+});
+
+t.test('an independent implementation writes the same bytes, and reads them', async (t) => {
+  const plain = (v: Value): unknown => (v instanceof Uint8Array ? Buffer.from(v).toString('hex') : v);
+  fc.assert(
+    fc.property(value, (v) => {
+      const bytes = encode(v);
+      t.ok(bytes.equals(otherEncode(v)));
+      t.same(plain(otherDecode(bytes, { useMaps: true, strict: true })), plain(v));
     }),
     runs,
   );
