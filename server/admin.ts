@@ -15,10 +15,11 @@ export type AdminCommands = Readonly<Record<string, () => unknown>>;
 
 /**
  * Listens until closed. Connections keep no process alive.
- * @throws UNSAFE_FILE when something that is no socket is at the path; UNAVAILABLE when the socket cannot be made
+ * @throws IN_USE when somebody answers at the path: a daemon with another state directory, whose socket is not ours to take;
+ *   UNSAFE_FILE when something that is no socket is there; UNAVAILABLE when the socket cannot be made
  */
 export async function serveAdmin(path: string, commands: AdminCommands): Promise<Server> {
-  removeSocket(path); // the transcript's lock has shown that no other daemon lives here
+  await removeSocket(path);
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     let request = '';
     socket.unref();
@@ -44,14 +45,27 @@ export async function serveAdmin(path: string, commands: AdminCommands): Promise
   return server;
 }
 
-function removeSocket(path: string): void {
+async function removeSocket(path: string): Promise<void> {
   const found = attempt(path, () => lstatSync(path, { throwIfNoEntry: false }));
   if (found === undefined) return;
   if (!found.isSocket())
     throw new ChatError('UNSAFE_FILE', `admin.socket: ${path} is there already, and is no socket`, {
       field: 'admin.socket',
     });
+  if (await isAnswered(path))
+    throw new ChatError('IN_USE', `admin.socket: a process answers at ${path}; stop it, or choose another path`, {
+      field: 'admin.socket',
+    });
   attempt(path, () => rmSync(path, { force: true }));
+}
+
+/** A socket that was left behind refuses. What cannot be asked (no permission, no more connections) is not free either. */
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => (socket.destroy(), resolve(true)));
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'));
+  });
 }
 
 function attempt<T>(path: string, work: () => T): T {

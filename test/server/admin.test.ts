@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { statSync, writeFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { statSync, writeFileSync, existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,12 +54,18 @@ t.test('a question, an answer, one line each', async (t) => {
 t.test('a socket that was left behind is replaced, and nothing else is', async (t) => {
   const path = place(t);
   await t.rejects(askAdmin(path, 'status'), { code: 'UNREACHABLE' }, 'nothing there');
-  const before = createServer().listen(path);
+  const before = createServer().listen(`${path}.before`);
   await once(before, 'listening');
+  renameSync(`${path}.before`, path);
+  await t.rejects(serveAdmin(path, {}), { code: 'IN_USE', field: 'admin.socket' }, 'somebody answers there');
+  before.close(); // and does not find its file to remove, as after a kill
+  await once(before, 'close');
+  t.ok(existsSync(path));
   const server = await serveAdmin(path, { status: () => 1 });
   t.equal(await askAdmin(path, 'status'), 1);
+  await t.rejects(serveAdmin(path, { status: () => 2 }), { code: 'IN_USE' });
+  t.equal(await askAdmin(path, 'status'), 1, 'the first one keeps it');
   server.close();
-  before.close();
   writeFileSync(path, 'precious');
   await t.rejects(serveAdmin(path, {}), { code: 'UNSAFE_FILE', field: 'admin.socket' });
   t.ok(existsSync(path));
