@@ -4,10 +4,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
-import { ChatError, type Code } from '../base/errors.ts';
+import { ChatError, CODES, type Code } from '../base/errors.ts';
 import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
-import type { Log } from '../runtime/log.ts';
+import { errorFields, type Log } from '../runtime/log.ts';
 import type { Conversation, Device, QueuedReceipt, Store, User } from '../store/store.ts';
 import { decodeMs, KIND, rosterHash } from '../transcript/statement.ts';
 import { Outlet, type OutgoingItem } from './outlet.ts';
@@ -19,6 +19,10 @@ const NO_DEVICE_RETRY_MS = 60_000;
 /** How long a conversation may be answered from memory; changes made through this process are seen at once. */
 const CONVERSATION_CACHE_MS = 60_000;
 const CONVERSATION_CACHE_ITEMS = 10_000;
+/** Before a store that failed is told again what a device has acknowledged. */
+const SETTLE_AGAIN_MS = 1000;
+/** Told to the store at once. */
+const SETTLE_AT_ONCE = 1024;
 /** Users that one connection may watch. */
 const MAX_WATCHED = 1024;
 
@@ -33,6 +37,8 @@ export interface HubOptions {
   readonly ttlMs: number;
   /** what may wait for one device, rows included */
   readonly queueBytes: number;
+  /** SETTLE_AGAIN_MS if left out */
+  readonly settleAgainMs?: number;
 }
 
 /** One logged-in connection. */
@@ -42,6 +48,8 @@ export interface Member {
   readonly link: ServerLink;
   readonly outlet: Outlet;
   readonly watching: Set<number>;
+  /** acknowledged by the device, and the store does not know it yet */
+  readonly unsettled: Set<number>;
 }
 
 export class Hub {
@@ -81,7 +89,7 @@ export class Hub {
         link.close('UNAVAILABLE');
       },
     );
-    const member: Member = { user, device, link, outlet, watching: new Set() };
+    const member: Member = { user, device, link, outlet, watching: new Set(), unsettled: new Set() };
     const siblings = this.#users.get(user.id);
     if (siblings) siblings.add(member);
     else {
@@ -192,13 +200,35 @@ export class Hub {
       this.#devices.get(device)?.outlet.look();
   }
 
+  /**
+   * The device keeps these. While the store fails they are remembered and tried again, for the device says so only once; when the
+   * connection ends before that, they are delivered and acknowledged once more on the next.
+   */
   async received(member: Member, cursors: readonly number[]): Promise<void> {
-    const known = member.outlet.known(cursors);
-    if (known.length === 0) return;
+    const isWaiting = member.unsettled.size > 0;
+    for (const cursor of member.outlet.known(cursors)) member.unsettled.add(cursor);
+    if (!isWaiting) await this.#settle(member);
+  }
+
+  async #settle(member: Member): Promise<void> {
+    const { store, log, now, settleAgainMs = SETTLE_AGAIN_MS } = this.#o;
     const { id: userId, username } = member.user;
-    const receipts = await this.#o.store.acknowledge(member.device.id, known, { userId, username }, this.#o.now());
-    member.outlet.acknowledged(known);
-    this.offerReceipts(receipts);
+    while (member.unsettled.size > 0 && this.#devices.get(member.device.id) === member) {
+      const cursors = [...member.unsettled].slice(0, SETTLE_AT_ONCE);
+      let receipts: QueuedReceipt[];
+      try {
+        receipts = await store.acknowledge(member.device.id, cursors, { userId, username }, now());
+      } catch (error) {
+        const failure = ChatError.from(error);
+        const line = CODES[failure.code].blame === 'us' ? log.error : log.warn;
+        line('store.failed', { user: username, ...errorFields(failure) });
+        setTimeout(() => void this.#settle(member), settleAgainMs).unref();
+        return;
+      }
+      for (const cursor of cursors) member.unsettled.delete(cursor);
+      member.outlet.acknowledged(cursors);
+      this.offerReceipts(receipts);
+    }
   }
 
   offerReceipts(receipts: readonly QueuedReceipt[]): void {

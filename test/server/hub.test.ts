@@ -2,16 +2,18 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { hex, type ConversationId, type Fingerprint } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
 import type { Reply } from '../../protocol/messages.ts';
 import { Hub, type Member } from '../../server/hub.ts';
 import type { Accepted, Submission } from '../../server/sequencer.ts';
 import type { Conversation, Device, User } from '../../store/store.ts';
 import { credentials, memoryLog } from '../support/pair.ts';
 import { authority } from '../support/pki.ts';
-import { Lineage, type ConversationFrame } from '../support/raw-client.ts';
+import { cursorsOf, Lineage, type ConversationFrame } from '../support/raw-client.ts';
 
 const ORIGIN = 'localhost/log/n1';
 const turn = (): Promise<void> => new Promise(setImmediate);
+const later = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 2));
 const own = credentials(authority().client('alice', { key: 'ed25519' }));
 
 class Desk {
@@ -21,6 +23,8 @@ class Desk {
   readonly usage = new Map<number, { bytes: number; rows: number }>();
   shares: { senderUserId: number; bytes: number; rows: number }[] = [];
   asked: string[] = [];
+  acknowledged: (readonly [device: number, cursors: number[]])[] = [];
+  isDown = false;
   /** gate of store.conversation() */
   gate: Promise<void> = Promise.resolve();
   /** gate of store.backlog() */
@@ -54,6 +58,11 @@ class Desk {
         this.asked.push(`usage ${id}`);
         return this.usage.get(id) ?? { bytes: 0, rows: 0 };
       },
+      acknowledge: async (id: number, cursors: readonly number[]) => {
+        this.acknowledged.push([id, [...cursors]]);
+        if (this.isDown) throw new ChatError('STORE_FAILED', 'the database is away');
+        return [];
+      },
       queueShares: async () => this.shares,
       conversation: async (id: ConversationId): Promise<Conversation | null> => {
         this.asked.push('conversation');
@@ -75,6 +84,7 @@ class Desk {
       now: () => this.now,
       ttlMs: 1000,
       queueBytes: 10_000,
+      settleAgainMs: 1,
     });
   }
 
@@ -303,6 +313,36 @@ t.test('an acknowledgement of what was not sent reaches no database', async (t) 
   const a = desk.join(11);
   await desk.hub.received(a.member, [1, 2, 3]); // the store of this test has no acknowledge()
   t.pass();
+});
+
+t.test('acknowledgements outlast a database that is away, and end with their connection', async (t) => {
+  const desk = new Desk();
+  const [a, b] = [desk.join(11), desk.join(21)];
+  await turn();
+  const sender = lineage();
+  const send = async (texts: readonly string[]) =>
+    desk.hub.send(a.member, 1, await desk.hub.admit(a.member, { ...sender.texts(desk.frame, texts), id: 1 }));
+  await send(['one', 'two']);
+  const cursors = cursorsOf(b.frames);
+  t.equal(cursors.length, 2);
+  desk.isDown = true;
+  await desk.hub.received(b.member, cursors.slice(0, 1));
+  await desk.hub.received(b.member, cursors.slice(1));
+  while (desk.acknowledged.length < 3) await later();
+  t.strictSame(b.closed, [], 'the connection stays');
+  t.strictSame(b.member.outlet.known(cursors), cursors, 'nothing is forgotten');
+  desk.isDown = false;
+  while (b.member.unsettled.size > 0) await later();
+  t.strictSame(desk.acknowledged.at(-1), [21, cursors], 'both, once it is back');
+  t.strictSame(b.member.outlet.known(cursors), []);
+
+  desk.isDown = true;
+  await send(['three']);
+  await desk.hub.received(b.member, cursorsOf(b.frames).slice(2));
+  desk.hub.leave(b.member);
+  const { length } = desk.acknowledged;
+  for (let i = 0; i < 5; i++) await later();
+  t.equal(desk.acknowledged.length, length, 'who has gone is asked again at the next login');
 });
 
 t.test('a backlog that cannot be read ends the connection', async (t) => {
