@@ -15,6 +15,7 @@ export const EVENTS = [
   // connections, TLS, certificates
   'connection.accepted', 'connection.refused', 'connection.closed', 'tls.refused',
   'certificate.validated', 'certificate.refused', 'certificate.expiring', 'certificate.expired', 'certificate.revoked',
+  'certificate.renewed',
   'crl.loaded', 'crl.stale', 'crl.failed',
   // the inner handshake and the channel
   'handshake.done', 'handshake.refused', 'channel.rekeyed', 'frame.refused',

@@ -2,7 +2,7 @@
  * Registration, login and resumption on one link (docs/PROTOCOL.md §4). Who the peer is was decided by its certificate; here it is
  * joined to an account. What is answered never tells whether a name has an account, except to who knows its password.
  */
-import { hex } from '../base/bytes.ts';
+import { hex, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import { loginBinding } from '../protocol/key-schedule.ts';
@@ -39,12 +39,12 @@ export interface AccountOptions {
   /** Unix ms */
   readonly now: () => number;
   readonly randomBytes: (count: number) => Buffer;
-  /** for login_ok; asked each time, since the log may get a new key */
-  readonly logIdentity: () => Reply<'login_ok'>['log'];
+  /** for login_ok: the statement of the server certificate that the peer was shown */
+  readonly logIdentity: (certificate: Fingerprint) => Reply<'login_ok'>['log'];
 }
 
 /** What of a link matters here. */
-export type Peer = Pick<ServerLink, 'peerChain' | 'exporter' | 'address'>;
+export type Peer = Pick<ServerLink, 'peerChain' | 'ownFingerprint' | 'exporter' | 'address'>;
 
 export interface LoggedIn {
   readonly user: User;
@@ -238,7 +238,7 @@ export class AccountSession {
       token,
       token_expires: expires,
       server_time: now(),
-      log: logIdentity(),
+      log: logIdentity(this.#peer.ownFingerprint),
     };
     return { user, device, isNewDevice: isNew, reply };
   }

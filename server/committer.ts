@@ -9,7 +9,8 @@ import type { Store, StoredMessage, WindowRecord } from '../store/store.ts';
 import { batchEntries, encodeLeaf } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';
-import type { Head, TranscriptLog } from './log/log.ts';
+import { sha256 } from '../base/hash.ts';
+import type { Head, ServerIdentity, TranscriptLog } from './log/log.ts';
 import type { SenderLineage } from './sequencer-lineage.ts';
 import { messageRecords, type Accepted, type Submission } from './submission.ts';
 
@@ -56,6 +57,8 @@ export class Committer {
   /** Admitted and not yet answered, by sender, session and first counter. */
   readonly #tickets = new Map<string, Ticket>();
   #queue: Ticket[] = [];
+  /** What writes to the log besides, each between two windows. */
+  readonly #chores: (() => Promise<void>)[] = [];
   #isRunning = false;
   /** Settles with the record that is being written; never rejects. */
   #appending: Promise<unknown> | null = null;
@@ -112,6 +115,17 @@ export class Committer {
     return accepted;
   }
 
+  /**
+   * Another server certificate vouches for the log key: in its place among the windows, and in log and store when it resolves.
+   * @throws as TranscriptLog.vouch(); UNAVAILABLE if the server ends before the store has it
+   */
+  vouch(server: ServerIdentity): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#chores.push(() => this.#vouch(server).then(resolve, reject));
+    if (!this.#isRunning) void this.#run();
+    return promise;
+  }
+
   /** A store that is down is asked once more, and then no longer. */
   end(): void {
     this.#isEnding = true;
@@ -122,7 +136,11 @@ export class Committer {
     this.#isRunning = true;
     await null; // let the rest of this tick join
     try {
-      while (this.#queue.length > 0) {
+      for (;;) {
+        const chore = this.#chores.shift();
+        await chore?.();
+        if (chore) continue;
+        if (this.#queue.length === 0) break;
         const tickets = this.#take();
         // It answers its tickets whatever happens; this is for a defect, which must not leave anybody waiting.
         await this.#commit(tickets).catch((error: unknown) => this.#refuse(tickets, ChatError.from(error)));
@@ -130,6 +148,26 @@ export class Committer {
     } finally {
       this.#isRunning = false; // in the same moment as the queue was seen empty
     }
+  }
+
+  async #vouch(server: ServerIdentity): Promise<void> {
+    this.check();
+    const { transcript, store } = this.#o;
+    const before = transcript.size;
+    try {
+      await transcript.vouch(server);
+    } catch (error) {
+      const failure = ChatError.from(error);
+      if (failure.code === 'LOG_FAILED' || failure.code === 'ROLLBACK' || failure.code === 'FORK')
+        this.#stopped = failure;
+      throw failure;
+    }
+    if (transcript.size === before) return;
+    const [certificate] = server.chain;
+    const certificates = [sha256(certificate!) as Uint8Array as Fingerprint];
+    const record = { origin: transcript.origin, logSize: transcript.size, batches: [], certificates };
+    const isStored = await store.commitWindow(record).catch((error: unknown) => this.#storeAgain(record, error));
+    if (isStored === null) throw unavailable('the database did not answer', MAX_RETRY_MS);
   }
 
   /** The next window's batches. */

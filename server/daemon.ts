@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import { equal } from '../base/bytes.ts';
+import { equal, hex } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Suite } from '../protocol/key-exchange.ts';
 import { formatKdf } from '../protocol/scram.ts';
@@ -22,7 +22,7 @@ import { serveAdmin } from './admin.ts';
 import { readTls, storeOf } from './configuration.ts';
 import { Hub } from './hub.ts';
 import { Listener } from './listener.ts';
-import { TranscriptLog } from './log/log.ts';
+import { TranscriptLog, type ServerIdentity } from './log/log.ts';
 import { RateLimit } from './rate-limit.ts';
 import { Revocation } from './revocation.ts';
 import { Sequencer } from './sequencer.ts';
@@ -74,7 +74,7 @@ export async function startServer(
 ): Promise<RunningServer> {
   const { values } = config;
   const { limits, auth } = values;
-  const { own, authorities } = readTls(config, now());
+  let { own, authorities } = readTls(config, now());
   ensurePrivateDirectory(values.stateDir, 'state_dir');
 
   let lost: ChatError | null = null;
@@ -94,7 +94,7 @@ export async function startServer(
     keyFile: join(values.stateDir, 'log.key'),
     origin: formatOrigin({ host: values.serverName ?? firstDnsName(own), node: values.node, epoch: 1 }),
     serverPrivateKey: own.privateKey,
-    serverChain: own.chain.map((certificate) => certificate.der),
+    serverChain: identityOf(own).chain,
     now,
     onFatal: (error) => {
       fatal = error;
@@ -142,7 +142,7 @@ export async function startServer(
     log,
     now,
     randomBytes,
-    logIdentity: () => transcript.identity,
+    logIdentity: (certificate) => transcript.identityOf(certificate),
   });
   const { crl, crlGraceMs } = values.tls;
   // A revoked device is nobody's audience any more, also if it never connects again.
@@ -187,15 +187,18 @@ export async function startServer(
     await Promise.allSettled(serving.values());
   });
   lifecycle.onStop('listener', () => listener.close());
-  lifecycle.onReload(() => {
+  lifecycle.onReload(async () => {
     const renewed = readTls(config, now());
-    listener.renew(own, renewed.authorities);
-    revocation.renew(renewed.authorities);
-    // The log's key is certified by the certificate that was there at the start, and clients compare.
-    if (!equal(renewed.own.chain[0].fingerprint, own.chain[0].fingerprint))
-      throw new ChatError('CONFIG_INVALID', 'tls.cert: another certificate than at the start; restart to use it', {
-        field: 'tls.cert',
-      });
+    ({ authorities } = renewed);
+    listener.renew(own, authorities);
+    revocation.renew(authorities);
+    if (equal(renewed.own.chain[0].fingerprint, own.chain[0].fingerprint)) return;
+    // Nobody is shown a certificate that does not vouch for the log yet.
+    await sequencer.vouch(identityOf(renewed.own));
+    ({ own } = renewed);
+    listener.renew(own, authorities);
+    revocation.watchOwn(own.chain[0]);
+    log.info('certificate.renewed', { subject: own.chain[0].subject.text, fingerprint: hex(own.chain[0].fingerprint) });
   });
 
   ensurePrivateDirectory(dirname(values.admin.socket), 'admin.socket');
@@ -235,6 +238,11 @@ async function open(config: LoadedServerConfig, log: Log, onLost: (error: ChatEr
   log.info('store.opened', { backend: store.kind });
   return store;
 }
+
+const identityOf = ({ chain, privateKey }: Credentials): ServerIdentity => ({
+  chain: chain.map((certificate) => certificate.der),
+  privateKey,
+});
 
 function firstDnsName(own: Credentials): string {
   const entry = own.chain[0].subjectAltName?.find((name) => name.type === 'dns');

@@ -20,6 +20,7 @@ import {
   unavailable,
   type CommitterOptions,
 } from './committer.ts';
+import type { ServerIdentity } from './log/log.ts';
 import { LineageCache } from './sequencer-lineage.ts';
 import { replay } from './sequencer-replay.ts';
 import { messageRecords, type Accepted, type BatchEvidence, type Submission } from './submission.ts';
@@ -147,6 +148,12 @@ export class Sequencer {
     const { latest } = transcript;
     const ack = await transcript.ack(firstIndex, count, leaf.serverTime);
     return { algorithm: leaf.algorithm, signature: leaf.signature, batch: leaf.bs, ack, checkpoint: latest, hashes };
+  }
+
+  /** Another server certificate vouches for the log key from now on. @throws as Committer.vouch(); SHUTTING_DOWN */
+  async vouch(server: ServerIdentity): Promise<void> {
+    if (this.#isDraining) throw new ChatError('SHUTTING_DOWN', 'the server is ending');
+    await this.#committer.vouch(server);
   }
 
   /** Refuses what is new, and resolves when everything before is answered. */

@@ -44,6 +44,7 @@ export const FINDINGS = {
   // not against a rule
   W_EMPTY: 'INCOMPLETE',
   W_NO_CRL: 'VALID',
+  W_KEY_FILES: 'VALID',
   W_SKEW: 'VALID',
   W_CONV_RESTART: 'VALID',
   W_CONV_ELSEWHERE: 'VALID',

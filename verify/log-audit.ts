@@ -61,6 +61,7 @@ export class LogAudit {
   readonly #lineage = new LineageMemory();
   #statements: Coverage[] = [];
   readonly #logged = new Set<string>();
+  readonly #signatures = new Set<string>();
   #covered = { from: 0, until: 0 };
   #open: OpenBatch | null = null;
   #time = 0;
@@ -110,8 +111,10 @@ export class LogAudit {
     if (this.#logged.size === 0)
       return this.#find('E_KEYBIND', 'key.stmt', 'no key statement was found in the log: nothing vouches for its key');
     if (!this.#logged.has(nameOf(text))) this.#find('E_LEAF', 'key.stmt', 'is not a statement that the log has');
-    else if (!this.#logged.has(nameOf(text, signature)))
-      this.#find('E_LEAF', 'key.sig', 'is not the signature that the log has for this statement');
+    else if (this.#logged.has(nameOf(text, signature))) return;
+    else if (this.#signatures.has(nameOf(signature)))
+      this.#find('W_KEY_FILES', 'key.sig', 'is of another statement of this log: the server was replacing the two');
+    else this.#find('E_LEAF', 'key.sig', 'is not the signature that the log has for this statement');
   }
 
   #decoded(where: string, bytes: Uint8Array): Leaf | null {
@@ -220,6 +223,7 @@ export class LogAudit {
       ];
       this.#covered = { from: 0, until: 0 };
       this.#logged.add(nameOf(text)).add(nameOf(text, signed));
+      this.#signatures.add(nameOf(signed));
     } catch (error) {
       const failure = ChatError.from(error);
       if (failure.code === 'SIG_FAIL') this.#find('E_KEYBIND', where, failure.message);

@@ -71,6 +71,10 @@ export function identityEntries(identity: LogIdentity, chain: readonly Uint8Arra
   ];
 }
 
+/**
+ * Only when the published checkpoint covers the statement's leaf: whoever reads these files first and the checkpoint after finds it
+ * there. The one file follows the other at once; a reader who meets the moment between two certificates is told so.
+ */
 export async function writeIdentity(files: Files, directory: string, identity: LogIdentity): Promise<void> {
   const signature = Buffer.concat([Buffer.of(identity.algorithm), identity.signature]);
   await replaceFile(files, join(directory, 'key.sig'), signature);

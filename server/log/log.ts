@@ -7,7 +7,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { equal, utf8, type Hash } from '../../base/bytes.ts';
+import { equal, hex, utf8, type Fingerprint, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { encodeAck } from '../../transcript/ack.ts';
 import { openCheckpoint, signCheckpoint } from '../../transcript/checkpoint.ts';
@@ -63,6 +63,12 @@ export interface Head {
   readonly note: string;
 }
 
+/** Who vouches for the log key: the server's certificate with its chain, DER, and its key. */
+export interface ServerIdentity {
+  readonly chain: readonly Uint8Array[];
+  readonly privateKey: KeyObject;
+}
+
 export interface Window {
   /** Unix ms, not before the last one's; the entries carry the same. */
   readonly time: number;
@@ -81,8 +87,12 @@ export class TranscriptLog {
   readonly #entries: Entries;
   readonly #locks: readonly Lock[];
   readonly #onFatal: (error: ChatError) => void;
+  readonly #options: LogOptions;
+  /** The newest statement, and each that this process knows to be in the log, by its certificate's fingerprint. */
   #identity: LogIdentity | null = null;
-  #certify: ((log: TranscriptLog) => Promise<LogIdentity>) | null = null;
+  readonly #identities = new Map<string, LogIdentity>();
+  /** In the log, and not yet beside it: `key.stmt` follows the checkpoint that covers it. */
+  #unwritten: LogIdentity | null = null;
   #head: Head;
   #tree: Tree;
   #time: number;
@@ -98,6 +108,7 @@ export class TranscriptLog {
     locks: readonly Lock[],
     r: Recovered,
   ) {
+    this.#options = options;
     this.origin = options.origin;
     this.vkey = formatVkey(verifier);
     this.#key = key;
@@ -135,13 +146,7 @@ export class TranscriptLog {
       if (recovered.checkpointSize < state.size)
         await recovered.publication.replaceCheckpoint(utf8(log.#sign(state.size, state.root).note));
       log.#identity = log.size > 0 ? await readIdentity(files, dir, verifier, certificate) : null;
-      log.#certify = async (opened) => {
-        const identity = issueIdentity(verifier, certificate, options.serverPrivateKey);
-        const time = Math.max(options.now(), opened.time);
-        await opened.append({ time, entries: identityEntries(identity, options.serverChain, time) });
-        await writeIdentity(files, dir, identity);
-        return identity;
-      };
+      if (log.#identity !== null) log.#identities.set(hex(certificate.fingerprint), log.#identity);
       await log.publish();
       return log;
     } catch (error) {
@@ -167,6 +172,10 @@ export class TranscriptLog {
     if (this.#identity === null) throw new ChatError('INTERNAL', 'the log is not certified');
     return this.#identity;
   }
+  /** What this server certificate vouches with; of one that it does not know, what the newest does. @throws as identity */
+  identityOf(certificate: Fingerprint): LogIdentity {
+    return this.#identities.get(hex(certificate)) ?? this.identity;
+  }
   /** Size of the published checkpoint. */
   get publishedSize(): number {
     return this.#publication.state.size;
@@ -179,12 +188,28 @@ export class TranscriptLog {
    * @throws as append()
    */
   async certify(): Promise<void> {
-    try {
-      if (this.#identity === null && this.#certify !== null) this.#identity = await this.#certify(this);
-    } catch (error) {
-      throw diskError(error, 'writing the key statement');
-    }
+    const { serverChain: chain, serverPrivateKey: privateKey } = this.#options;
+    if (this.#identity === null) await this.vouch({ chain, privateKey });
     await this.publish();
+  }
+
+  /**
+   * Another server certificate vouches for the log key from now on: a CERT and a KEY leaf are appended, unless it has done so before.
+   * An append as any other, so one at a time. Files follow with the next publication.
+   * @throws BAD_CERT, CONFIG_INVALID for a certificate that can't vouch for this log; as append()
+   */
+  async vouch({ chain, privateKey }: ServerIdentity): Promise<void> {
+    const certificate = serverCertificate(this.origin, chain, privateKey);
+    const name = hex(certificate.fingerprint);
+    let identity = this.#identities.get(name);
+    if (identity === undefined) {
+      identity = issueIdentity(this.#verifier, certificate, privateKey);
+      const time = Math.max(this.#options.now(), this.#time);
+      await this.append({ time, entries: identityEntries(identity, chain, time) });
+      this.#identities.set(name, identity);
+    }
+    this.#identity = identity;
+    this.#unwritten = identity;
   }
 
   /**
@@ -279,7 +304,7 @@ export class TranscriptLog {
   async publish(): Promise<void> {
     while (this.#publishing !== null) await this.#publishing.catch(() => undefined);
     this.#check();
-    if (this.#head.size === this.publishedSize) return;
+    if (this.#head.size === this.publishedSize && this.#unwritten === null) return;
     this.#publishing = this.#publish();
     try {
       await this.#publishing;
@@ -291,14 +316,20 @@ export class TranscriptLog {
   async #publish(): Promise<void> {
     const { size, root, note } = this.#head;
     const time = this.#time;
+    const { dir, files = disk } = this.#options;
+    const identity = this.#unwritten; // of entries below `size`
     try {
-      await this.#publication.publish(size, root, time, utf8(note), {
-        hashes: (level, index, width) => this.#nodes.unpublished(level, index, width),
-        entries: (from, to) => this.#entries.held(from, to),
-      });
-      this.#nodes.published(size);
-      this.#entries.published(size);
-      await this.#segments.free(size);
+      if (size !== this.publishedSize) {
+        await this.#publication.publish(size, root, time, utf8(note), {
+          hashes: (level, index, width) => this.#nodes.unpublished(level, index, width),
+          entries: (from, to) => this.#entries.held(from, to),
+        });
+        this.#nodes.published(size);
+        this.#entries.published(size);
+        await this.#segments.free(size);
+      }
+      if (identity !== null) await writeIdentity(files, dir, identity);
+      if (this.#unwritten === identity) this.#unwritten = null;
     } catch (error) {
       const failure = diskError(error, 'publishing');
       throw failure.code === 'DISK_FULL' ? failure : this.#stop(failure);

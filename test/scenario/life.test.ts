@@ -1,13 +1,15 @@
 /** The server ends and comes back; its log is asked for proofs, and shown what it must have forgotten. */
 import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Hash } from '../../base/bytes.ts';
 import { openCheckpoint } from '../../transcript/checkpoint.ts';
 import { isConsistent } from '../../transcript/merkle.ts';
-import { dial } from '../support/pair.ts';
+import { formatVkey } from '../../transcript/note.ts';
+import { ca, dial } from '../support/pair.ts';
 import { textOf } from '../support/raw-client.ts';
+import { root } from '../support/system.ts';
 import { openConversation, prove, world, type World } from '../support/world.ts';
 
 t.setTimeout(120_000); // a busy machine is no failure
@@ -44,6 +46,35 @@ t.test('a stop answers what was taken, says so to everybody, and ends with 0; no
   );
   await b.settled();
   t.equal(b.frames.filter(({ type }) => type === 'msg_deliver').length > 0, true);
+});
+
+t.test('the server certificate is renewed while people talk; who comes later believes the same log', async (t) => {
+  const w = await world(t);
+  const [alice, bob] = [await w.person('alice'), await w.person('bob')];
+  const a = await w.login(alice);
+  const talk = await openConversation(a, 'bob');
+  await a.request(alice.lineage.texts(talk, ['before']), 'msg_ack');
+  const early = await w.dial(bob); // has seen the old certificate, and logs in when there is a new one
+  const renewed = ca.server({ key: 'ec256' });
+  writeFileSync(join(w.dir, 'certs/server.crt'), renewed.pem);
+  writeFileSync(join(w.dir, 'certs/server.key'), renewed.keyPem);
+  await w.reload();
+  t.match(await w.line('certificate.renewed'), { level: 'info' });
+  await prove(early, bob); // checks the statement against the certificate of its own connection
+  t.equal(textOf((await early.delivered(1))[0]!), 'before');
+  await a.request(alice.lineage.texts(talk, ['after']), 'msg_ack');
+  await early.close();
+  const b = await w.login(bob);
+  t.same(b.link.peerChain[0].der, renewed.der);
+  t.equal(formatVkey(b.log!), formatVkey(early.log!), 'one log, one key');
+  await w.stop();
+  const verdict = execFileSync(process.execPath, [
+    join(root, 'bin/chat-verify'),
+    join(w.dir, 'state/transcript'),
+    '--ca',
+    join(w.dir, 'certs/ca.crt'),
+  ]);
+  t.match(String(verdict), /^VALID/m);
 });
 
 t.test('proofs between checkpoints hold, and sizes that never were are refused', async (t) => {

@@ -83,6 +83,7 @@ class Link {
     const peerChain = parsePem(issued.pem + issuer.pem) as unknown as Chain;
     this.session = accounts.session({
       peerChain,
+      ownFingerprint: peerChain[0].fingerprint,
       exporter: new Secret(Buffer.from(this.exporter)),
       address: '192.0.2.1',
     });

@@ -166,18 +166,29 @@ t.test('signals, at the real program', async (t) => {
   );
   await a.settled();
 
-  const renewed = ca.server();
-  for (const [what, certificate, key] of [
-    ['junk', 'junk', 'junk'],
-    ['another certificate', renewed.pem, renewed.keyPem],
+  const elsewhere = ca.server({ san: ['DNS:other.example'] });
+  for (const [what, certificate, key, refusal] of [
+    ['junk', 'junk', 'junk', { code: 'CONFIG_INVALID', field: 'tls.cert' }],
+    ['for another host', elsewhere.pem, elsewhere.keyPem, { code: 'BAD_CERT', sub: 'wrong_host' }],
   ] as const) {
     put('server.crt', certificate);
     put('server.key', key);
     since = server.err.length;
     server.child.kill('SIGHUP');
-    t.match(await says(server, 'config.failed', since), { code: 'CONFIG_INVALID', field: 'tls.cert' }, what);
+    t.match(await says(server, 'config.failed', since), refusal, what);
     await (await link()).settled();
   }
+  const renewed = ca.server();
+  put('server.crt', renewed.pem);
+  put('server.key', renewed.keyPem);
+  since = server.err.length;
+  server.child.kill('SIGHUP');
+  await says(server, 'certificate.renewed', since);
+  await says(server, 'server.reloaded', since);
+  const c = await link();
+  t.same(c.link.peerChain[0].der, renewed.der, 'new connections get it');
+  await c.settled();
+  await a.settled();
   t.equal(await server.terminate(), 0);
   t.strictSame(await a.link.closed, { code: 'SHUTTING_DOWN' });
 });

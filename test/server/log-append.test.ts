@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
 import { equal } from '../../base/bytes.ts';
@@ -25,6 +25,7 @@ import { isConsistent, isIncluded, leafHash, nodesOver, rootFromRange, rootOf, T
 import { parseVkey } from '../../transcript/note.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { createPrivateKey } from 'node:crypto';
+import type { Issued } from '../support/pki.ts';
 import { LATER, NOW } from '../support/store-world.ts';
 import { checkTileDirectory } from '../support/tile-directory.ts';
 import { entry, identity, logOptions, openLog, ORIGIN } from '../support/transcript-world.ts';
@@ -304,6 +305,40 @@ t.test('a new server certificate vouches for the key again', async (t) => {
     { code: 'CONFIG_INVALID', field: 'tls.key' },
   );
   await t.rejects(TranscriptLog.open(logOptions(dir, keys.server, { origin: 'Localhost' })), { code: 'BAD_FRAME' });
+});
+
+t.test('a server certificate that is renewed while the log runs: entries, then checkpoint, then files', async (t) => {
+  const dir = t.testdir();
+  const renames: string[] = [];
+  const files: Files = { ...disk, rename: (from, to) => (renames.push(basename(to)), disk.rename(from, to)) };
+  const log = await openLog(logOptions(dir, keys.server, { files }));
+  t.strictSame(renames.slice(-3), ['checkpoint', 'key.sig', 'key.stmt'], 'at the first start');
+  const old = log.identity;
+  const own = (issued: Issued) => ({ chain: [issued.der], privateKey: issued.key });
+  const fingerprint = (issued: Issued) => parseCertificate(issued.der).fingerprint;
+  const renewed = keys.ca.server({ key: 'rsa2048', notBefore: NOW - 1000, notAfter: LATER });
+  await log.vouch(own(renewed));
+  t.strictSame(
+    (await log.entries(2, 4)).map((bytes) => decodeLeaf(bytes).type),
+    ['cert', 'key'],
+  );
+  t.equal(readFileSync(`${dir}/log/key.stmt`, 'utf8'), old.statement, 'the files wait for the checkpoint');
+  t.not(log.identity.statement, old.statement);
+  t.equal(log.identityOf(fingerprint(keys.server)), old, 'who still has the old certificate gets its statement');
+  t.equal(log.identityOf(fingerprint(renewed)), log.identity);
+  renames.length = 0;
+  await log.publish();
+  t.strictSame(renames.slice(-3), ['checkpoint', 'key.sig', 'key.stmt']);
+  t.equal(readFileSync(`${dir}/log/key.stmt`, 'utf8'), log.identity.statement);
+  await log.vouch(own(renewed));
+  await log.vouch(own(keys.server));
+  await log.publish();
+  t.equal(log.size, 4, 'what has vouched need not do it again');
+  t.equal(readFileSync(`${dir}/log/key.stmt`, 'utf8'), old.statement);
+  const other = keys.ca.server({ san: ['DNS:other.example'], notBefore: NOW - 1000, notAfter: LATER });
+  await t.rejects(log.vouch(own(other)), { code: 'BAD_CERT', sub: 'wrong_host' });
+  t.equal(log.identity, old, 'and nothing has changed');
+  await log.close();
 });
 
 t.test('a checkpoint that somebody holds', async (t) => {

@@ -7,7 +7,7 @@ import { checkAck, decodeAck } from '../../transcript/ack.ts';
 import { decodeLeaf } from '../../transcript/leaf.ts';
 import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
 import { parseVkey } from '../../transcript/note.ts';
-import { NOW } from '../support/store-world.ts';
+import { LATER, NOW } from '../support/store-world.ts';
 import { identity, ORIGIN, silent, transcriptWorld, type TranscriptWorld } from '../support/transcript-world.ts';
 
 const keys = identity();
@@ -369,6 +369,35 @@ t.test('what fails behind the commit is no refusal: the sender repeats, and gets
   t.match(again, { repeated: true, messages: [{ seq: 1 }] });
   const next = await sequencer.submit(alice.batch(conversation, ['two'], []));
   t.equal(next.messages[0]!.seq, 2, 'once in the conversation');
+  await w.close();
+});
+
+t.test('a renewed server certificate has its place among the windows, in log and store', async (t) => {
+  const w = await worldIn(t);
+  const { alice, conversation } = w;
+  const { gate, open, close, next } = gated(w.store);
+  const sequencer = over(w, gate);
+  const renewed = keys.ca.server({ notBefore: NOW - 1000, notAfter: LATER });
+  close();
+  const first = sequencer.submit(alice.batch(conversation, ['one'], []));
+  await next();
+  const vouched = sequencer.vouch({ chain: [renewed.der], privateKey: renewed.key });
+  const second = sequencer.submit(alice.batch(conversation, ['two'], []));
+  open();
+  await Promise.all([first, vouched, second]);
+  t.strictSame(
+    (await w.transcript.entries(2, w.transcript.size)).map((bytes) => decodeLeaf(bytes).type),
+    ['cert', 'sigb', 'msg', 'cert', 'key', 'sigb', 'msg'],
+  );
+  t.equal(await w.store.logSize(w.transcript.origin), w.transcript.size);
+  const other = keys.ca.server({ san: ['DNS:other.example'], notBefore: NOW - 1000, notAfter: LATER });
+  await t.rejects(sequencer.vouch({ chain: [other.der], privateKey: other.key }), {
+    code: 'BAD_CERT',
+    sub: 'wrong_host',
+  });
+  await sequencer.submit(alice.batch(conversation, ['three'], []));
+  await sequencer.drain();
+  await t.rejects(sequencer.vouch({ chain: [renewed.der], privateKey: renewed.key }), { code: 'SHUTTING_DOWN' });
   await w.close();
 });
 

@@ -47,6 +47,8 @@ export interface World {
   readonly line: ReturnType<typeof memoryLog>['line'];
   /** added to the server's clock, ms */
   aheadMs: number;
+  /** As a SIGHUP. */
+  reload(): Promise<void>;
   /** As a SIGTERM; answers the exit status. */
   stop(): Promise<number>;
   /** Stops, and starts again over the same files. */
@@ -67,7 +69,7 @@ export async function world(t: Test, settings: Record<string, Setting> = {}): Pr
   const dir = mkdtempSync(join(tmpdir(), 'chat-world-'));
   const open: RawClient[] = [];
   let aheadMs = 0;
-  let [running, stop] = await start(dir, settings, () => aheadMs);
+  let [running, stop, reload] = await start(dir, settings, () => aheadMs);
   const made: World = {
     dir,
     get port() {
@@ -88,10 +90,11 @@ export async function world(t: Test, settings: Record<string, Setting> = {}): Pr
     set aheadMs(ms: number) {
       aheadMs = ms;
     },
+    reload: () => reload(),
     stop: () => stop(),
     restart: async () => {
       await stop();
-      [running, stop] = await start(dir, settings, () => aheadMs);
+      [running, stop, reload] = await start(dir, settings, () => aheadMs);
     },
     certificate: (name, options) => {
       const issued = ca.client(name, { key: 'ed25519', ...options });
@@ -170,7 +173,7 @@ async function start(dir: string, settings: Record<string, Setting>, aheadMs: ()
     await lifecycle.stop('failed');
     throw error;
   }
-  return [{ server, lines, line }, () => lifecycle.stop('SIGTERM')] as const;
+  return [{ server, lines, line }, () => lifecycle.stop('SIGTERM'), () => lifecycle.reload()] as const;
 }
 
 /** By password. @throws what the server refuses it with */

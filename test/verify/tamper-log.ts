@@ -649,6 +649,28 @@ const withStatements = (count: number) =>
 
 export const LOG_KEY: readonly Row[] = [
   {
+    name: 'key.sig of the statement before, as between the two steps of a renewal',
+    files: () => {
+      const list = compose(world, STORY);
+      const before = leafAt(list, 1, 'key');
+      list.splice(
+        batch(6),
+        0,
+        ...keyLeaves(
+          world,
+          LATER,
+          key(({ notAfter }) => ({ notAfter: notAfter + 1 })),
+        ),
+      );
+      const signature = Buffer.concat([Buffer.of(before.algorithm), before.signature]);
+      return seal(world, list, { files: (all) => void all.set('key.sig', signature) });
+    },
+    exit: 0,
+    code: 'W_KEY_FILES',
+    where: 'key.sig',
+    isAlone: true,
+  },
+  {
     name: 'no certificate at the beginning',
     files: () => relogged((all) => all.slice(1)),
     exit: 12,
