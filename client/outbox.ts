@@ -125,12 +125,13 @@ export class Outbox {
     const batch = this.#vault.outbox();
     if (batch === null) return null;
     const bs = decodeBs(batch.batch);
-    if (!equal(bs.sender, this.#signer.fingerprint)) {
-      this.#vault.unstage(false); // signed by the certificate before the renewal, and never acknowledged
+    const audience = audienceOf(session.log.origin);
+    // Also if the certificate before the renewal has signed it: the log may hold it, and only its acknowledgement was lost.
+    if (equal(bs.audience, audience)) return batch;
+    if (!this.#isOwn(batch)) {
+      this.#vault.unstage(false);
       return null;
     }
-    const audience = audienceOf(session.log.origin);
-    if (equal(bs.audience, audience)) return batch;
     // The statements stay what they are, so that a reader who finds them in both logs knows them for the same.
     const renewed = encodeBs({ ...bs, audience, signTime: this.#now() });
     const signed = { ...batch, ...sign(this.#signer.privateKey, CONTEXT.senderBatch, renewed), batch: renewed };
@@ -247,10 +248,18 @@ export class Outbox {
       return true;
     }
     if (isLost(code)) throw error;
+    if (code === 'SIG_FAIL' && error.sub === 'sender' && !this.#isOwn(batch)) {
+      this.#vault.unstage(false); // the log does not have it: signed anew
+      return true;
+    }
     // Which of them was meant is not said: each goes alone, and only the ones that are refused again have failed.
     if (batch.rows.length > 1) this.#vault.unstage(true);
     else this.#fail(batch.rows, code);
     return true;
+  }
+
+  #isOwn({ batch }: StagedBatch): boolean {
+    return equal(decodeBs(batch).sender, this.#signer.fingerprint);
   }
 
   #fail(rows: readonly number[], code: Code): void {

@@ -172,7 +172,7 @@ export class Hub {
     const { id, userId, fingerprint } = member.device;
     // What is in the log already gets its answer again, whatever has become of roster and queue since: the sender would sign anew what
     // was delivered long ago.
-    if (refusal !== null && !(await this.#o.sequencer.isKnown(fingerprint, frame.batch))) throw refusal;
+    if (refusal !== null && !(await this.#o.sequencer.isKnown({ userId, fingerprint }, frame.batch))) throw refusal;
     const { peerChain } = member.link;
     return {
       device: { id, userId, fingerprint, publicKey: peerChain[0].publicKey, chain: peerChain.map((c) => c.der) },

@@ -4,7 +4,7 @@
  * acknowledged when both have it. Order: statements, signature, lineage (each sender's batches one after another) → room → log and
  * store → acknowledgement. A crash in between is mended by recover() and by the senders, who repeat what was not acknowledged.
  */
-import { equal, hex, type Hash } from '../base/bytes.ts';
+import { equal, hex, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { CONTEXT, verifyAsync } from '../base/signature.ts';
 import type { StoredBatch } from '../store/store.ts';
@@ -100,12 +100,18 @@ export class Sequencer {
       submission.batch,
       messages.map(({ statement }) => statement),
     );
-    if (!equal(batch.bs.sender, device.fingerprint))
-      throw new ChatError('SIG_FAIL', 'the batch names another certificate than the connection', { sub: 'sender' });
+    checkParts(submission, batch);
+    if (!equal(batch.bs.sender, device.fingerprint)) {
+      if (!(await this.isKnown(device, submission.batch)))
+        throw new ChatError('SIG_FAIL', 'the batch names another certificate than the connection', { sub: 'sender' });
+      return await (
+        await this.#repeat(submission, batch)
+      )();
+    }
 
     this.#waitingBytes += bytes;
     try {
-      const isSigned = this.#verify(submission, submission.batch, batch.messages);
+      const isSigned = this.#verify(submission);
       isSigned.catch(() => undefined); // it is awaited only when its turn comes
       const answer = await this.#inTurn(hex(device.fingerprint), async () => {
         await isSigned;
@@ -120,12 +126,20 @@ export class Sequencer {
     }
   }
 
-  /** Whether a batch with these counters was taken before: it gets its answer again, whatever has changed since. */
-  async isKnown(device: Submission['device']['fingerprint'], bs: Uint8Array): Promise<boolean> {
-    const { session, firstCtr } = decodeBs(bs);
+  /**
+   * Whether a batch with these counters was taken before: it gets its answer again, whatever has changed since. Also the certificate:
+   * whoever holds what another certificate of this user has signed may ask for its answer, as a device does that was renewed before it
+   * got one.
+   */
+  async isKnown(device: Pick<Submission['device'], 'userId' | 'fingerprint'>, bs: Uint8Array): Promise<boolean> {
+    const { store } = this.#o;
+    const { sender, session, firstCtr } = decodeBs(bs);
+    if (!equal(sender, device.fingerprint)) {
+      const signer = await store.deviceByFingerprint(sender as Fingerprint);
+      if (signer?.userId !== device.userId) return false;
+    }
     return (
-      this.#committer.has(device, session, firstCtr) ||
-      (await this.#o.store.findBatch(device, session, firstCtr)) !== null
+      this.#committer.has(sender, session, firstCtr) || (await store.findBatch(sender, session, firstCtr)) !== null
     );
   }
 
@@ -163,13 +177,7 @@ export class Sequencer {
     await Promise.allSettled([...this.#active]);
   }
 
-  async #verify({ device, algorithm, signature, messages }: Submission, batch: Uint8Array, ms: Batch['messages']) {
-    for (const [i, { parts }] of messages.entries())
-      if (!isCiphertextOf(ms[i]!.ms, parts))
-        throw new ChatError('SIG_FAIL', 'the statement is not about these parts', {
-          sub: 'ciphertext',
-          field: `msg_send.messages[${i}].parts`,
-        });
+  async #verify({ device, algorithm, signature, batch }: Submission): Promise<void> {
     if (!(await verifyAsync(device.publicKey, algorithm, CONTEXT.senderBatch, batch, signature)))
       throw new ChatError('SIG_FAIL', 'the certificate did not sign this batch', { sub: 'batch' });
   }
@@ -260,6 +268,16 @@ export class Sequencer {
     }));
     return { firstIndex, serverTime, evidence, messages, repeated: bare.length === 0 };
   }
+}
+
+/** @throws SIG_FAIL/ciphertext naming the message */
+function checkParts({ messages }: Submission, batch: Batch): void {
+  for (const [i, { parts }] of messages.entries())
+    if (!isCiphertextOf(batch.messages[i]!.ms, parts))
+      throw new ChatError('SIG_FAIL', 'the statement is not about these parts', {
+        sub: 'ciphertext',
+        field: `msg_send.messages[${i}].parts`,
+      });
 }
 
 const bytesOf = ({ messages, batch, signature }: Submission): number =>

@@ -88,6 +88,14 @@ export function* addDevice(
     throw new ChatError('NOT_FOUND', 'no user has this id', { field: 'userId' });
   const known = yield* deviceOfUser(userId, fingerprint);
   if (known) return { device: known, isNew: false };
+  const earlier = yield* first(
+    'SELECT * FROM devices WHERE user_id = ? AND spki_hash = ? AND revoked_at IS NULL AND not_after <= ? ' +
+      'ORDER BY not_after DESC, id DESC LIMIT 1',
+    userId,
+    spkiHash,
+    notAfter,
+  );
+  if (earlier) return { device: yield* renewDevice(deviceOf(earlier), device, now), isNew: true };
   const active = yield* first(
     'SELECT COUNT(*) AS active FROM devices WHERE user_id = ? AND revoked_at IS NULL AND not_after >= ?',
     userId,
@@ -106,6 +114,35 @@ export function* addDevice(
   yield* insert(MAILBOXES, [[added.id, 0, 0, 0]]);
   yield* run('UPDATE users SET device_epoch = device_epoch + 1 WHERE id = ?', userId);
   return { device: added, isNew: true };
+}
+
+/**
+ * The device keeps its row, and with it its queue and whatever else belongs to it; the certificate before gets a row of its own, for
+ * what it has signed must stay provable.
+ */
+function* renewDevice(device: Device, renewed: NewDevice, now: number): Operation<Device> {
+  const { userId, fingerprint, serialKey, spkiHash, chain, notAfter } = renewed;
+  try {
+    yield* run(
+      'UPDATE devices SET fingerprint = ?, serial_key = ?, chain = ?, not_after = ?, first_seen = ? WHERE id = ?',
+      fingerprint,
+      utf8(serialKey),
+      chain,
+      notAfter,
+      now,
+      device.id,
+    );
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    throw mismatch();
+  }
+  const before = [userId, device.fingerprint, utf8(device.serialKey), spkiHash, device.chain, device.notAfter];
+  yield* insert(DEVICES, [[...before, device.firstSeen]]);
+  const retired = (yield* deviceOfUser(userId, device.fingerprint)) as Device;
+  yield* run('UPDATE devices SET revoked_at = ? WHERE id = ?', now, retired.id);
+  yield* insert(MAILBOXES, [[retired.id, 0, 0, 0]]);
+  yield* run('UPDATE users SET device_epoch = device_epoch + 1 WHERE id = ?', userId);
+  return (yield* deviceOfUser(userId, fingerprint)) as Device;
 }
 
 function* deviceOfUser(userId: number, fingerprint: Fingerprint): Operation<Device | null> {

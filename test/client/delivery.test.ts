@@ -314,16 +314,59 @@ t.test('a new certificate: what the old one signed is signed anew', async (t) =>
   await quiet(first);
   await first.app.close();
   const renewed = server.person('alice', undefined, 'ed25519');
-  server.script = () => false;
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || equal(decodeBs(frame.batch).sender, renewed.fingerprint)) return false;
+    link.send({ type: 'error', id: frame.id, code: 'SIG_FAIL', sub: 'sender' });
+    return true;
+  };
   server.epoch = 3;
   const second = open(t, server, folder);
   await second.app.connect();
   await second.app.login(null);
   await accepted(second, row); // the roster that was kept lacks the new certificate: it is asked for again
+  t.strictSame(
+    server.frames('msg_send')[1]?.batch,
+    server.frames('msg_send')[0]?.batch,
+    'first the old bytes once more',
+  );
   const ms = decodeMs(server.frames('msg_send').at(-1)!.messages[0]!.statement);
   t.strictSame(ms.sender, renewed.fingerprint);
   t.equal(ms.sessionCtr, 1);
 });
+
+t.test(
+  'a new certificate, and the log has what the old one signed: its acknowledgement, and nothing twice',
+  async (t) => {
+    const server = new ScriptedServer();
+    const folder = join(t.testdir({}), 'p');
+    const first = await logIn(t, server, folder);
+    let place = 0;
+    server.script = (frame) => {
+      if (frame.type === 'msg_send') place = server.append(frame);
+      return frame.type === 'msg_send'; // and the answer is lost
+    };
+    const row = say(first, 'logged before the renewal');
+    await quiet(first);
+    await first.app.close();
+    server.person('alice', undefined, 'ed25519');
+    server.script = (frame, link) => {
+      if (frame.type === 'msg_send' && equal(frame.batch, server.frames('msg_send')[0]!.batch)) {
+        server.ack(link, frame, place);
+        return true;
+      }
+      return false;
+    };
+    server.epoch = 3;
+    const second = open(t, server, folder);
+    await second.app.connect();
+    await second.app.login(null);
+    await accepted(second, row);
+    await quiet(second);
+    t.equal(server.frames('msg_send').length, 2);
+    await accepted(second, say(second, 'by the new one'));
+    t.equal(decodeMs(server.frames('msg_send').at(-1)!.messages[0]!.statement).sessionCtr, 1, 'a session of its own');
+  },
+);
 
 t.test('a conversation of two stays one', async (t) => {
   t.testdir({});

@@ -187,6 +187,66 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'devices: a renewed certificate of the same key takes over the device with all that waits for it',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const { a1, b1, b2 } = w.devices;
+      await w.send({ count: 2 });
+      const waiting = await store.backlog(b1.id, 0, 10, 1e6);
+      const epoch = (await store.userById(w.bob.id))!.deviceEpoch;
+      const renewed = newDevice(w.bob.id, { spkiHash: b1.spkiHash });
+      const races = await Promise.all([store, second].map((each) => each.addDevice(renewed, NOW + 5, 2)));
+      t.strictSame(races.map(({ isNew }) => isNew).sort(), [false, true], 'once, and within the limit of 2');
+      const { device } = races[0]!;
+      t.match(device, {
+        id: b1.id,
+        serialKey: renewed.serialKey,
+        notAfter: LATER,
+        firstSeen: NOW + 5,
+        revokedAt: null,
+      });
+      for (const field of ['fingerprint', 'spkiHash', 'chain'] as const) same(t, device[field], renewed[field], field);
+      t.equal((await store.userById(w.bob.id))!.deviceEpoch, epoch + 1);
+      t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), waiting, 'its queue');
+      const before = await store.deviceByFingerprint(b1.fingerprint);
+      t.match(before, { userId: w.bob.id, username: w.bob.username, serialKey: b1.serialKey, revokedAt: NOW + 5 });
+      same(t, before!.chain, b1.chain, 'what the old one has signed stays provable');
+      t.not(before!.id, b1.id);
+      const members = (await store.conversation(w.conversation, NOW + 5))!.members;
+      t.strictSame(
+        members.find(({ userId }) => userId === w.bob.id)!.devices.map(({ id, fingerprint }) => [id, hex(fingerprint)]),
+        [
+          [b1.id, hex(renewed.fingerprint)],
+          [b2.id, hex(b2.fingerprint)],
+        ],
+        'one for the other in the roster',
+      );
+      const receipts = await store.acknowledge(b1.id, cursorsOf(waiting), { userId: w.bob.id, username: 'bob' }, NOW);
+      t.equal(receipts.length, 4, 'and its sender is told');
+      t.strictSame(await store.revokeDevices({ serialKey: b1.serialKey }, NOW + 6), [before!.id]);
+      t.equal((await store.deviceByFingerprint(renewed.fingerprint))?.revokedAt, null, 'revoking the old one is late');
+
+      t.equal(
+        (await store.addDevice(newDevice(w.bob.id), NOW, 3)).device.id > b2.id,
+        true,
+        'another key: another device',
+      );
+      const shorter = newDevice(w.alice.id, { spkiHash: a1.spkiHash, notAfter: LATER - 1 });
+      t.not(
+        (await store.addDevice(shorter, NOW, 9)).device.id,
+        a1.id,
+        'a certificate that ends earlier renews nothing',
+      );
+      const stranger = newDevice(w.bob.id, { spkiHash: a1.spkiHash });
+      t.not((await store.addDevice(stranger, NOW, 9)).device.id, a1.id, 'nor does one of somebody else');
+      await store.revokeDevices({ serialKey: a1.serialKey }, NOW);
+      const late = newDevice(w.alice.id, { spkiHash: a1.spkiHash, notAfter: LATER + 1 });
+      t.not((await store.addDevice(late, NOW, 9)).device.id, a1.id, 'nor is a revoked device renewed');
+      await store.rewind(w.origin, 0);
+      t.equal(await store.logSize(w.origin), 0, 'each row has a mailbox');
+    },
+  ],
+  [
     'devices: revocation by serial or key marks all that match, and raises the epochs',
     async (t, { store }) => {
       const [a, b] = [await store.createUser(newUser(tag())), await store.createUser(newUser(tag()))];
@@ -196,7 +256,10 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         await add(a.id, { serialKey: shared.serialKey }),
         await add(b.id, { serialKey: shared.serialKey }),
       ];
-      const key = [await add(a.id, { spkiHash: shared.spkiHash }), await add(a.id, { spkiHash: shared.spkiHash })];
+      const key = [
+        await add(a.id, { spkiHash: shared.spkiHash }),
+        await add(a.id, { spkiHash: shared.spkiHash, notAfter: LATER - 1 }),
+      ];
       const other = await add(a.id);
       t.strictSame(
         await store.revokeDevices({ serialKey: shared.serialKey }, NOW + 1),

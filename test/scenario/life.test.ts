@@ -1,5 +1,6 @@
 /** The server ends and comes back; its log is asked for proofs, and shown what it must have forgotten. */
 import { execFileSync } from 'node:child_process';
+import { createPublicKey } from 'node:crypto';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -10,7 +11,7 @@ import { formatVkey } from '../../transcript/note.ts';
 import { ca, dial } from '../support/pair.ts';
 import { textOf } from '../support/raw-client.ts';
 import { root } from '../support/system.ts';
-import { openConversation, prove, world, type World } from '../support/world.ts';
+import { openConversation, prove, world, type Person, type World } from '../support/world.ts';
 
 t.setTimeout(120_000); // a busy machine is no failure
 
@@ -76,6 +77,41 @@ t.test('the server certificate is renewed while people talk; who comes later bel
   ]);
   t.match(String(verdict), /^VALID/m);
 });
+
+t.test(
+  'a person’s certificate is renewed: mail and unanswered messages of the old one are the new one’s',
+  async (t) => {
+    const w = await world(t, { 'limits.devices_per_account': 1 });
+    const [alice, bob] = [await w.person('alice'), await w.person('bob')];
+    const a = await w.login(alice);
+    const talk = await openConversation(a, 'bob');
+    const sent = alice.lineage.texts(talk, ['while bob is away']);
+    await a.request(sent, 'msg_ack');
+
+    const sameKey = ({ issued }: Person) => ({
+      keyPair: { privateKey: issued.key, publicKey: createPublicKey(issued.key) },
+      notAfter: Date.now() + 400 * 86_400_000,
+    });
+    const b = await w.login(w.certificate('bob', sameKey(bob)));
+    t.strictSame((await b.delivered(1)).map(textOf), ['while bob is away']);
+    await a.nth('msg_receipt');
+    await t.rejects(w.login({ ...bob, token: null }), { code: 'BAD_CERT', sub: 'revoked' }, 'the old one is retired');
+    await t.rejects(w.login(w.certificate('bob')), { code: 'DEVICE_LIMIT' }, 'another key is another device');
+
+    await a.close();
+    const renewed = w.certificate('alice', sameKey(alice));
+    const again = await w.login(renewed);
+    const ack = await again.request(sent, 'msg_ack');
+    t.equal(ack.messages[0]!.seq, 1, 'known, whichever certificate asks');
+    const unsent = alice.lineage.texts(talk, ['never sent'], { peek: true });
+    await t.rejects(again.request(unsent, 'msg_ack'), { code: 'STALE' }, 'for the roster has changed');
+    const now = await again.request({ type: 'conversation_get', conversation: talk.conversation }, 'conversation');
+    const late = alice.lineage.texts(now, ['never sent'], { peek: true });
+    await t.rejects(again.request(late, 'msg_ack'), { code: 'SIG_FAIL', sub: 'sender' });
+    await again.request(renewed.lineage.texts(now, ['by the new one']), 'msg_ack');
+    t.strictSame((await b.delivered(2)).map(textOf), ['while bob is away', 'by the new one'], 'nothing twice');
+  },
+);
 
 t.test('proofs between checkpoints hold, and sizes that never were are refused', async (t) => {
   const w = await world(t);

@@ -401,6 +401,38 @@ t.test('a renewed server certificate has its place among the windows, in log and
   await w.close();
 });
 
+t.test(
+  'what another certificate of the same user has signed is answered if the log has it, and only then',
+  async (t) => {
+    const w = await worldIn(t);
+    const { alice, bob, conversation } = w;
+    const phone = await w.device('phone'); // of somebody else
+    const sent = alice.batch(conversation, ['one'], [bob.device.id]);
+    const first = await w.sequencer.submit(sent);
+    const renewed = { ...sent.device, id: 99, fingerprint: phone.device.fingerprint, chain: phone.chain };
+    const again = await w.sequencer.submit({ ...sent, device: renewed });
+    holds(t, w, sent, again);
+    t.match(again, { firstIndex: first.firstIndex, repeated: true });
+    t.equal(w.transcript.size, first.firstIndex + 2, 'nothing is logged');
+    const refused = { code: 'SIG_FAIL', sub: 'sender' };
+    await t.rejects(
+      w.sequencer.submit({ ...sent, device: bob.batch(conversation, ['x'], [], { peek: true }).device }),
+      refused,
+    );
+    const unsent = alice.batch(conversation, ['two'], [bob.device.id]);
+    await t.rejects(w.sequencer.submit({ ...unsent, device: renewed }), refused, 'never logged');
+    const other = alice.batch(conversation, ['other'], [], { peek: true, firstCtr: 1, prevBatch: NO_HASH });
+    await t.rejects(w.sequencer.submit({ ...other, device: renewed }), { code: 'COUNTER_REUSED' }, 'other bytes');
+    const swapped = {
+      ...sent,
+      device: renewed,
+      messages: sent.messages.map((m) => ({ ...m, parts: [Buffer.from('lie')] })),
+    };
+    await t.rejects(w.sequencer.submit(swapped), { code: 'SIG_FAIL', sub: 'ciphertext' });
+    await w.close();
+  },
+);
+
 t.test('different bytes under the counters of a batch on its way are refused', async (t) => {
   const w = await worldIn(t);
   await w.sequencer.submit(w.alice.batch(w.conversation, ['zero'], [])); // or the wait for the certificate would outlast the first
