@@ -145,6 +145,12 @@ export class Vault {
     const row = this.#db.one('SELECT * FROM session WHERE fingerprint = ? AND is_current = 1', fingerprint);
     return row === undefined ? this.restartSession(fingerprint) : sessionOf(row);
   }
+  /** All sessions of this profile, oldest first, each with how far it is acknowledged. */
+  sessions(): (Session & { readonly fingerprint: Fingerprint })[] {
+    return this.#db
+      .all('SELECT * FROM session ORDER BY rowid')
+      .map((row) => ({ ...sessionOf(row), fingerprint: row['fingerprint'] as Uint8Array as Fingerprint }));
+  }
   /**
    * A session that begins at counter 1. @param isAfterLoss what this device knows of its earlier statements is wrong (its disk was put
    * back to an older state): the new ones link to nothing, which says exactly that

@@ -1,0 +1,77 @@
+/** `transcript anchors`: what this profile can hold a server to, in the form that `chat-verify --known` reads. */
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import type { CommandModule } from 'yargs';
+import { hex } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { printable } from '../../runtime/printable.ts';
+import type { GlobalArgs } from '../context.ts';
+import { writeFailure } from '../private-file.ts';
+import type { Vault } from '../vault.ts';
+import type { Run } from './account.ts';
+
+interface AnchorArgs extends GlobalArgs {
+  readonly out?: string | undefined;
+}
+
+export const transcriptCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
+  command: 'transcript',
+  describe: 'The signed record, as far as this profile can vouch for it',
+  builder: (y) => y.command(anchorsCommand(run)).demandCommand(1, 'want anchors'),
+  handler: () => {},
+});
+
+const anchorsCommand = (run: Run): CommandModule<GlobalArgs, AnchorArgs> => ({
+  command: 'anchors',
+  describe:
+    'The newest checkpoint that was verified, and the counters of this device: a record that lacks them was cut',
+  builder: (y) =>
+    y
+      .option('out', { type: 'string', requiresArg: true, describe: 'write the checkpoint to this file' })
+      .example('$0 anchors --out alice.checkpoint', 'then: chat-verify LOGDIR --ca ca.crt --known alice.checkpoint')
+      .example('$0 anchors --json', 'one object for each log that this profile has seen'),
+  handler: (args) =>
+    run(args, (context) =>
+      context.withVault((vault) => {
+        const anchors = anchorsOf(vault);
+        const newest = anchors.at(-1);
+        if (newest === undefined)
+          throw new ChatError('NOT_FOUND', 'this profile has verified no checkpoint yet: log in first');
+        if (args.out !== undefined) writeWhole(args.out, newest.note);
+        const counters = sessionsOf(vault);
+        if (args.json)
+          for (const { origin, size, root, note } of anchors)
+            context.json('anchor', { origin, size, root: hex(root), note, sessions: counters });
+        else if (args.out !== undefined)
+          context.out(`${printable(newest.origin)}: ${newest.size} entries, in ${printable(args.out)}`);
+        else context.out(newest.note.replace(/\n$/, '')); // nothing beside it: it may go into a file
+        if (!args.json)
+          for (const { session, last_ctr: count } of counters)
+            context.note(`session ${session} of this device: ${count} messages acknowledged`);
+      }),
+    ),
+});
+
+/** The newest of each log that is proven to continue all before it; that of the log that was seen last comes last. */
+function anchorsOf({ ledger }: Vault) {
+  const last = ledger.lastOrigin();
+  const origins = ledger.origins().filter((origin) => origin !== last);
+  return [...origins, ...(last === null ? [] : [last])].flatMap((origin) => ledger.head(origin) ?? []);
+}
+
+const sessionsOf = (vault: Vault) =>
+  vault
+    .sessions()
+    .filter(({ lastCtr }) => lastCtr > 0)
+    .map(({ fingerprint, id, lastCtr }) => ({ certificate: hex(fingerprint), session: hex(id), last_ctr: lastCtr }));
+
+/** All of it, or what was there before. @throws DISK_FULL, STORE_FAILED */
+function writeWhole(path: string, text: string): void {
+  const temporary = `${path}.tmp`;
+  try {
+    rmSync(temporary, { force: true });
+    writeFileSync(temporary, text, { mode: 0o600, flag: 'wx', flush: true });
+    renameSync(temporary, path);
+  } catch (cause) {
+    throw writeFailure(path, cause);
+  }
+}
