@@ -21,6 +21,7 @@ import { Accounts } from './accounts.ts';
 import { serveAdmin } from './admin.ts';
 import { readTls, storeOf } from './configuration.ts';
 import { Hub } from './hub.ts';
+import { Keys } from './keys.ts';
 import { Listener } from './listener.ts';
 import { TranscriptLog, type ServerIdentity } from './log/log.ts';
 import { RateLimit } from './rate-limit.ts';
@@ -160,6 +161,7 @@ export async function startServer(
   revocation.watchOwn(own.chain[0]);
   lifecycle.onStop('revocation', () => revocation.close());
 
+  const keys = new Keys({ store, conversation: (member, id, fresh) => hub.conversation(member, id, fresh) });
   const sends = new RateLimit(limits.messagesPerMinute);
   const requests = new RateLimit(REQUESTS_PER_MINUTE);
   const serving = new Map<ServerLink, Promise<void>>();
@@ -176,7 +178,7 @@ export async function startServer(
     onLink: (link) => {
       revocation.watch(link);
       const account = accounts.session(link);
-      const session = serve({ link, account, hub, store, transcript, sends, requests, log, now });
+      const session = serve({ link, account, hub, keys, store, transcript, sends, requests, log, now });
       serving.set(link, session);
       void session.finally(() => serving.delete(link));
     },

@@ -8,8 +8,9 @@ import { ChatError, CODES, type Code } from '../base/errors.ts';
 import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
-import type { Conversation, Device, QueuedReceipt, Store, User } from '../store/store.ts';
+import type { Conversation, Device, Group, QueuedReceipt, Store, User } from '../store/store.ts';
 import { decodeMs, KIND, rosterHash } from '../transcript/statement.ts';
+import { checkKind } from './groups.ts';
 import { Outlet, type OutgoingItem } from './outlet.ts';
 import { Quota } from './quota.ts';
 import type { Accepted, Sequencer, Submission } from './sequencer.ts';
@@ -154,10 +155,11 @@ export class Hub {
     const audiences = new Map<string, Audience>();
     const messages: Submission['messages'][number][] = [];
     let refusal: ChatError | null = null;
-    for (const [i, { statement, parts }] of frame.messages.entries()) {
+    for (const [i, message] of frame.messages.entries()) {
+      const { statement, parts, group = null, group_info: groupInfo = null } = message;
       const field = `msg_send.messages[${i}].statement`;
       const ms = decodeMs(statement);
-      if (ms.kind !== KIND.message) throw new ChatError('BAD_FRAME', `${field}: want a message`, { field });
+      checkKind(ms, message, frame.messages.length, `msg_send.messages[${i}]`);
       if (byteCount(parts) > MAX_BODY_BYTES)
         throw new ChatError('TOO_LARGE', `parts of more than ${MAX_BODY_BYTES} bytes`, {
           field: `msg_send.messages[${i}].parts`,
@@ -166,8 +168,8 @@ export class Hub {
       const audience = audiences.get(key) ?? (await this.#audience(member, ms.conversation));
       audiences.set(key, audience);
       const { recipients, peers } = audience;
-      refusal ??= refusalBy(audience, ms.rosterHash, field);
-      messages.push({ statement, parts, recipients, peers, expiresAt });
+      refusal ??= refusalBy(audience, ms.rosterHash, ms.kind === KIND.membership, field);
+      messages.push({ statement, parts, group, groupInfo, recipients, peers, expiresAt });
     }
     const { id, userId, fingerprint } = member.device;
     // What is in the log already gets its answer again, whatever has become of roster and queue since: the sender would sign anew what
@@ -181,6 +183,17 @@ export class Hub {
       batch: frame.batch,
       messages,
     };
+  }
+
+  /**
+   * The state of a conversation's group, once everything that led there has been sent to the device: who enters by it would lose what
+   * was sent in between. Null: there is no group. @throws NOT_FOUND, RATE_LIMIT
+   */
+  async group(member: Member, id: Uint8Array): Promise<Group | null> {
+    const conversation = await this.conversation(member, id);
+    const group = await this.#o.store.group(conversation.id);
+    await member.outlet.sync();
+    return group;
   }
 
   /** Has a batch logged and stored, answers the sender and delivers. @throws as Sequencer.submit() */
@@ -282,7 +295,8 @@ export class Hub {
       for (const [i, deviceId] of message.recipients.entries()) {
         const cursor = message.cursors[i];
         if (cursor === undefined || !this.#devices.has(deviceId)) continue;
-        const item = { cursor, seq: message.seq, position, statement: message.statement, parts: message.parts };
+        const { seq, statement, parts, group } = message;
+        const item = { cursor, seq, position, statement, parts, group };
         const items = byDevice.get(deviceId);
         if (items) items.push(item);
         else byDevice.set(deviceId, [item]);
@@ -352,9 +366,16 @@ interface Audience {
 }
 
 /** Null: a message that was signed for this roster may go to this audience. */
-function refusalBy({ rosterHash, peers, hasDevices }: Audience, signed: Hash, field: string): ChatError | null {
+function refusalBy(
+  { rosterHash, peers, hasDevices }: Audience,
+  signed: Hash,
+  isCommit: boolean,
+  field: string,
+): ChatError | null {
   if (!equal(signed, rosterHash))
-    return new ChatError('STALE', 'the devices of the conversation have changed', { field });
+    return new ChatError('STALE', 'the devices of the conversation have changed', { sub: 'roster', field });
+  // A commit is for whoever there is: removing the last device of the other member is one.
+  if (isCommit) return null;
   // Acknowledged, it would be nobody's: between a revocation and a new certificate the sender's device keeps it.
   if (!hasDevices)
     return new ChatError('UNAVAILABLE', 'the recipient has no valid device now', {
@@ -369,7 +390,10 @@ const byteCount = (parts: readonly Uint8Array[]): number => parts.reduce((sum, p
 
 /** Encoded only when an estimate from above does not settle it. */
 function isLongerThan(frame: Request<'msg_send'>, limit: number): boolean {
-  const estimate = frame.messages.reduce((sum, { parts }) => sum + 320 + parts.length * 5 + byteCount(parts), 2048);
+  const estimate = frame.messages.reduce(
+    (sum, { parts, group_info: info }) => sum + 352 + parts.length * 5 + byteCount(parts) + (info?.length ?? 0),
+    2048,
+  );
   return estimate > limit && encodeFrame(frame).length > limit;
 }
 

@@ -6,7 +6,8 @@
  */
 import type { Hash } from '../base/bytes.ts';
 import type { Delivered, Hidden, Reply } from '../protocol/messages.ts';
-import type { QueuedReceipt, QueueItem } from '../store/store.ts';
+import { ChatError } from '../base/errors.ts';
+import type { GroupState, QueuedReceipt, QueueItem } from '../store/store.ts';
 import type { BatchEvidence } from './sequencer.ts';
 
 /** Sent and not yet acknowledged by the device. Once full, half of it must be acknowledged before more is read. */
@@ -18,8 +19,11 @@ const PAGE_BYTES = 512 * 1024;
 /** Whole messages in one frame, unless the first alone is larger: the evidence of all others of the batch fits beside them. */
 const FRAME_BYTES = 512 * 1024;
 /** Around the parts of a message, and around each part. */
-const MESSAGE_OVERHEAD_BYTES = 320;
+const MESSAGE_OVERHEAD_BYTES = 352;
 const PART_OVERHEAD_BYTES = 5;
+/** Who may wait for the device to catch up: fewer than the requests after which its connection is paused, acknowledgements and all. */
+const MAX_SYNCS = 32;
+const SYNC_RETRY_MS = 1000;
 
 /** A message of a batch, as far as one device may see it. */
 export interface OutgoingItem {
@@ -29,6 +33,7 @@ export interface OutgoingItem {
   readonly position: number;
   readonly statement: Uint8Array;
   readonly parts: readonly Uint8Array[];
+  readonly group: GroupState | null;
 }
 
 export interface OutletSource {
@@ -59,6 +64,7 @@ export class Outlet {
   readonly #gone = new Set<number>();
   /** Sent, not to be kept, and above #after, where a page may still bring them. */
   readonly #skipped = new Set<number>();
+  readonly #syncs: (() => void)[] = [];
   #checkpointSize = -1;
   #isClosed = false;
 
@@ -98,6 +104,19 @@ export class Outlet {
   /** Something may wait in the store that this connection was never offered: the queue is read again from the last page on. */
   look(): void {
     this.#fallBehind();
+  }
+
+  /**
+   * Resolves when everything that waits for the device now has been sent; never, when the connection ends before that.
+   * @throws RATE_LIMIT when too many wait for it already
+   */
+  sync(): Promise<void> {
+    if (this.#syncs.length >= MAX_SYNCS)
+      throw new ChatError('RATE_LIMIT', 'too many wait for the queue already', { retryAfterMs: SYNC_RETRY_MS });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#syncs.push(resolve);
+    this.look();
+    return promise;
   }
 
   /** Those of these cursors that were sent and are not acknowledged yet. */
@@ -146,7 +165,10 @@ export class Outlet {
         if (last !== null) {
           this.#after = last;
           for (const cursor of this.#skipped) if (cursor <= last) this.#skipped.delete(cursor);
-        } else if (!this.#missed) this.#isBehind = false;
+        } else if (!this.#missed) {
+          this.#isBehind = false;
+          for (const resolve of this.#syncs.splice(0)) resolve();
+        }
       }
     } catch (error) {
       this.#isClosed = true;
@@ -264,5 +286,6 @@ function deliveryItem(
   hashes: { readonly statementHash: Hash; readonly leafHash: Hash },
 ): Delivered | Hidden {
   if (item === undefined) return { statement_hash: hashes.statementHash, leaf_hash: hashes.leafHash };
-  return { cursor: item.cursor, seq: item.seq, statement: item.statement, parts: [...item.parts] };
+  const { cursor, seq, statement, parts, group } = item;
+  return { cursor, seq, statement, parts: [...parts], ...group };
 }

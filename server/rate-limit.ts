@@ -12,9 +12,12 @@ export class RateLimit {
   /** Twice what was left the last time: looking through all of them costs nothing on average. */
   #sweepAt = MIN_BUCKETS;
 
-  /** @param perMinute units that flow in each minute, and the most that can be saved up */
-  constructor(perMinute: number, monotonicMs: () => number = () => performance.now()) {
-    this.#burst = perMinute;
+  /**
+   * @param perMinute units that flow in each minute
+   * @param burst the most that can be saved up
+   */
+  constructor(perMinute: number, monotonicMs: () => number = () => performance.now(), burst = perMinute) {
+    this.#burst = burst;
     this.#perMs = perMinute / 60_000;
     this.#monotonicMs = monotonicMs;
   }

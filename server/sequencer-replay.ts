@@ -5,7 +5,7 @@ import { sha256 } from '../base/hash.ts';
 import type { Store, WindowRecord } from '../store/store.ts';
 import { decodeLeaf } from '../transcript/leaf.ts';
 import { leafHash } from '../transcript/merkle.ts';
-import { decodeBs, decodeMs } from '../transcript/statement.ts';
+import { decodeBs, decodeMs, KIND } from '../transcript/statement.ts';
 import type { TranscriptLog } from './log/log.ts';
 
 /** Entries that are applied in one transaction, and at most a batch more. */
@@ -60,7 +60,7 @@ export async function replay(log: TranscriptLog, store: Store, from: number): Pr
         messages: messages.map((bytes, i) => {
           const message = decodeLeaf(bytes);
           if (message.type !== 'msg') throw new ChatError('LOG_CORRUPT', `entry ${at + 1 + i} is not in its batch`);
-          const { conversation, convCtr } = decodeMs(message.ms);
+          const { kind, conversation, convCtr } = decodeMs(message.ms);
           return {
             index: at + 1 + i,
             conversation,
@@ -69,6 +69,7 @@ export async function replay(log: TranscriptLog, store: Store, from: number): Pr
             convCtr,
             senderUserId: userId,
             senderDeviceId: id,
+            isCommit: kind === KIND.membership,
             content: null,
           };
         }),

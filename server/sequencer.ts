@@ -20,6 +20,7 @@ import {
   unavailable,
   type CommitterOptions,
 } from './committer.ts';
+import { GroupCache } from './groups.ts';
 import type { ServerIdentity } from './log/log.ts';
 import { LineageCache } from './sequencer-lineage.ts';
 import { replay } from './sequencer-replay.ts';
@@ -37,6 +38,7 @@ export class Sequencer {
   readonly #o: SequencerOptions;
   readonly #audience: Hash;
   readonly #lineage: LineageCache;
+  readonly #groups: GroupCache;
   readonly #committer: Committer;
   /** Sender → the end of the line of its batches that wait for admission. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -48,7 +50,11 @@ export class Sequencer {
     this.#o = options;
     this.#audience = audienceOf(options.transcript.origin);
     this.#lineage = new LineageCache(options.store);
-    this.#committer = new Committer(options, () => this.#lineage.clear());
+    this.#groups = new GroupCache(options.store);
+    this.#committer = new Committer(options, () => {
+      this.#lineage.clear();
+      this.#groups.clear();
+    });
   }
 
   /**
@@ -78,7 +84,7 @@ export class Sequencer {
    * Admits a batch, has it logged and stored. Resolves when both are durable. Batches of one sender are admitted in the order of the
    * calls. Everything that is refused leaves no trace.
    * @throws BAD_FRAME for a malformed statement; SIG_FAIL/sender, /ciphertext or /batch; LINEAGE with the finding as `sub`;
-   *   COUNTER_GAP; COUNTER_REUSED; TOO_LARGE; UNAVAILABLE or DISK_FULL with retryAfterMs; SHUTTING_DOWN; LOG_FAILED, ROLLBACK, FORK
+   *   STALE/epoch; COUNTER_GAP; COUNTER_REUSED; TOO_LARGE; UNAVAILABLE or DISK_FULL with retryAfterMs; SHUTTING_DOWN; LOG_FAILED, ROLLBACK, FORK
    */
   async submit(submission: Submission): Promise<Accepted> {
     const work = this.#submit(submission);
@@ -197,16 +203,20 @@ export class Sequencer {
   async #admit(submission: Submission, batch: Batch): Promise<() => Promise<Accepted>> {
     const { bs } = batch;
     const needsCertificate = await this.#committer.needsCertificate(submission.device);
+    const conversations = batch.messages.map(({ ms }) => ms.conversation);
     for (;;) {
+      const groups = await this.#groups.load(submission, conversations);
       const sender = await this.#lineage.load(batch);
       this.#committer.check();
-      if (!this.#lineage.holds(bs.sender, sender)) continue;
+      if (!this.#lineage.holds(bs.sender, sender) || !this.#groups.holds(groups)) continue;
       // From here to the queue nothing waits: what is judged is what is applied.
       const { findings, change } = judge(batch, this.#audience, sender);
       const fault = findings.find(({ code }) => code.startsWith('E_'));
       if (fault === undefined) {
+        const settled = this.#groups.admit(submission, conversations, groups);
         sender.apply(change);
         const accepted = this.#committer.commit({ submission, batch, sender, needsCertificate });
+        accepted.then(settled, settled);
         return () => accepted;
       }
       const { code, position, message } = fault;
@@ -255,6 +265,7 @@ export class Sequencer {
     const records = messageRecords(submission, batch, firstIndex);
     const lacking = bare.map((i) => records[i]!);
     const completed = lacking.length > 0 ? await store.complete(transcript.origin, lacking) : [];
+    for (const { isCommit, conversation } of lacking) if (isCommit) this.#groups.forget(conversation);
     const cursors = new Map(bare.map((i, at) => [i, completed[at]!.cursors]));
     log.debug('message.duplicate', { index: firstIndex, count: stored.count });
     const evidence = await this.evidence(firstIndex);
@@ -282,6 +293,7 @@ function checkParts({ messages }: Submission, batch: Batch): void {
 
 const bytesOf = ({ messages, batch, signature }: Submission): number =>
   messages.reduce(
-    (sum, { statement, parts }) => sum + statement.length + parts.reduce((all, part) => all + part.length, 0),
+    (sum, { statement, parts, groupInfo }) =>
+      sum + statement.length + (groupInfo?.length ?? 0) + parts.reduce((all, part) => all + part.length, 0),
     batch.length + signature.length,
   );

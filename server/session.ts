@@ -12,6 +12,7 @@ import { errorFields, type Log } from '../runtime/log.ts';
 import type { Store } from '../store/store.ts';
 import type { AccountSession } from './accounts.ts';
 import type { Hub, Member } from './hub.ts';
+import type { Keys } from './keys.ts';
 import type { RateLimit } from './rate-limit.ts';
 import { splitChain } from './chain-bytes.ts';
 import { unavailable } from './committer.ts';
@@ -33,6 +34,7 @@ export interface SessionOptions {
   readonly link: ServerLink;
   readonly account: AccountSession;
   readonly hub: Hub;
+  readonly keys: Keys;
   readonly store: Store;
   readonly transcript: TranscriptLog;
   /** messages, by user */
@@ -88,7 +90,11 @@ export async function serve(options: SessionOptions): Promise<void> {
 /** Only what can be large counts. */
 const byteCount = (frame: Request): number =>
   frame.type === 'msg_send'
-    ? frame.messages.reduce((sum, { parts }) => sum + 248 + parts.reduce((all, part) => all + part.length, 0), 0)
+    ? frame.messages.reduce(
+        (sum, { parts, group_info: info }) =>
+          sum + 248 + (info?.length ?? 0) + parts.reduce((all, part) => all + part.length, 0),
+        0,
+      )
     : 0;
 
 /** Settles, and never rejects, when the request has its reply; the next one need not wait for that. */
@@ -109,7 +115,7 @@ class Session {
   async take(frame: Request): Promise<Taken> {
     try {
       if (frame.type === 'msg_send') return await this.#send(frame);
-      await this.#dispatch(frame);
+      return (await this.#dispatch(frame)) ?? ANSWERED;
     } catch (error) {
       this.#refuse('id' in frame ? frame.id : undefined, error);
     }
@@ -125,8 +131,8 @@ class Session {
     return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
   }
 
-  async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<void> {
-    const { link, account, hub, store, transcript, requests, now } = this.#o;
+  async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {
+    const { link, account, hub, keys, store, transcript, requests, now } = this.#o;
     if (frame.type !== 'msg_received' && frame.type !== 'msg_skipped')
       requests.take(hex(link.peerChain[0].fingerprint), 1);
     switch (frame.type) {
@@ -165,6 +171,26 @@ class Session {
         return await hub.received(this.#loggedIn(), frame.cursors);
       case 'msg_skipped':
         return this.#loggedIn().outlet.skipped(frame.cursors);
+      case 'binding_put':
+        return link.send(await keys.putBinding(this.#loggedIn(), frame));
+      case 'binding_get':
+        this.#loggedIn();
+        return link.send(await keys.binding(frame));
+      case 'keypackages_put':
+        return link.send(await keys.put(this.#loggedIn(), frame));
+      case 'keypackages_take':
+        return link.send(await keys.take(this.#loggedIn(), frame));
+      case 'sync':
+        return this.#later(frame.id, this.#loggedIn().outlet.sync(), () => ({ type: 'synced', id: frame.id }));
+      case 'group_get':
+        return this.#later(frame.id, hub.group(this.#loggedIn(), frame.conversation), (group) => ({
+          type: 'group',
+          id: frame.id,
+          conversation: frame.conversation,
+          generation: group?.generation ?? 0,
+          epoch: group?.epoch ?? 0,
+          ...(group?.groupInfo ? { group_info: group.groupInfo } : {}),
+        }));
       case 'log_consistency': {
         this.#loggedIn();
         if (frame.from > frame.to || frame.to > transcript.latest.size)
@@ -180,6 +206,12 @@ class Session {
       case 'bye':
         return link.close();
     }
+  }
+
+  /** What waits for acknowledgements must not keep them from being read. */
+  #later<T>(id: number, wanted: Promise<T>, reply: (value: T) => Reply): Taken {
+    const { link } = this.#o;
+    return { answered: wanted.then((value) => link.send(reply(value))).catch((error) => this.#refuse(id, error)) };
   }
 
   #loggedIn(): Member {

@@ -1,13 +1,18 @@
 /** What the sequencer takes and gives, and what it makes of the one on the way to the other. */
 import type { KeyObject } from 'node:crypto';
 import type { Fingerprint, Hash } from '../base/bytes.ts';
-import type { MessageRecord } from '../store/store.ts';
+import type { GroupState, MessageRecord } from '../store/store.ts';
 import type { Batch } from '../transcript/lineage.ts';
+import { KIND } from '../transcript/statement.ts';
 
 export interface SubmittedMessage {
   /** Encoded MS. */
   readonly statement: Uint8Array;
   readonly parts: readonly Uint8Array[];
+  /** In which it was made; for a commit, the state that it ends. Null: not encrypted. */
+  readonly group: GroupState | null;
+  /** Of the state that a commit makes; null for what is no commit. */
+  readonly groupInfo: Uint8Array | null;
   /** Ids of the devices that it is queued for. */
   readonly recipients: readonly number[];
   /** Those of them that belong to other users; handed back, not looked at. */
@@ -67,7 +72,7 @@ export interface Accepted {
 
 /** For the store; the messages stand behind the SIGB leaf at `firstIndex`. */
 export const messageRecords = ({ device, messages }: Submission, batch: Batch, firstIndex: number): MessageRecord[] =>
-  messages.map(({ statement, parts, recipients, expiresAt }, i) => {
+  messages.map(({ statement, parts, group, groupInfo, recipients, expiresAt }, i) => {
     const { ms, leaf } = batch.messages[i]!;
     return {
       index: firstIndex + 1 + i,
@@ -77,6 +82,7 @@ export const messageRecords = ({ device, messages }: Submission, batch: Batch, f
       convCtr: ms.convCtr,
       senderUserId: device.userId,
       senderDeviceId: device.id,
-      content: { parts, recipients, expiresAt },
+      isCommit: ms.kind === KIND.membership,
+      content: { parts, recipients, expiresAt, group, groupInfo },
     };
   });

@@ -24,6 +24,10 @@ GRANT SELECT, INSERT, DELETE ON securechat.contents TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.expiries TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE ON securechat.mailboxes TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, DELETE ON securechat.queue TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.conversation_groups TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.group_commits TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, DELETE ON securechat.bindings TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, DELETE ON securechat.key_packages TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE ON securechat.lineage_counters TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.lineage_heads TO 'chatuser'@'localhost';
 

@@ -107,7 +107,7 @@ CREATE TABLE batches (
   UNIQUE KEY batches_session_id (session_id, first_ctr)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- `waiting`: queue rows that still refer to the content. `reached`: 1 a device of the other user keeps it, 2 given up.
+-- `waiting`: queue rows that still refer to the content. `reached`: 1 a device of the other user keeps it, 2 given up, 3 nobody is told.
 -- `expires_at` and `targets` are null while the message is known from the log alone. `previous_hash`: the same device's message
 -- before it in the conversation. `targets`: u32 device, u48 cursor for each recipient.
 CREATE TABLE messages (
@@ -127,11 +127,13 @@ CREATE TABLE messages (
   targets BLOB
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- `parts`: u32 count, count x u32 length, bytes.
+-- `parts`: u32 count, count x u32 length, bytes. `generation`, `epoch`: of the group that it is encrypted for; 0: it is not.
 CREATE TABLE contents (
   entry BIGINT NOT NULL PRIMARY KEY,
   statement VARBINARY(512) NOT NULL,
-  parts MEDIUMBLOB NOT NULL
+  parts MEDIUMBLOB NOT NULL,
+  generation INT UNSIGNED NOT NULL DEFAULT 0,
+  epoch BIGINT NOT NULL DEFAULT 0
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE expiries (
@@ -175,4 +177,45 @@ CREATE TABLE lineage_heads (
   PRIMARY KEY (conversation_id, fingerprint)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- The MLS group of a conversation, as its newest commit (`entry`) made it. `group_info` is null while only the log knows that commit.
+CREATE TABLE conversation_groups (
+  conversation_id INT UNSIGNED NOT NULL PRIMARY KEY,
+  generation INT UNSIGNED NOT NULL,
+  epoch BIGINT NOT NULL,
+  entry BIGINT NOT NULL,
+  group_info MEDIUMBLOB
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- What each commit made, and the one before it, so that it can be taken back.
+CREATE TABLE group_commits (
+  entry BIGINT NOT NULL PRIMARY KEY,
+  conversation_id INT UNSIGNED NOT NULL,
+  generation INT UNSIGNED NOT NULL,
+  epoch BIGINT NOT NULL,
+  previous_entry BIGINT,
+  KEY group_commits_conversation (conversation_id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- `hash` is the SHA-256 of the binding.
+CREATE TABLE bindings (
+  id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  device_id INT UNSIGNED NOT NULL,
+  hash BINARY(32) NOT NULL,
+  binding MEDIUMBLOB NOT NULL,
+  UNIQUE KEY bindings_device_id (device_id, hash),
+  KEY bindings_hash (hash),
+  CONSTRAINT bindings_device FOREIGN KEY (device_id) REFERENCES devices (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- What nobody has taken yet. `last_resort`: 1 for the one of each device that stays.
+CREATE TABLE key_packages (
+  id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  device_id INT UNSIGNED NOT NULL,
+  last_resort TINYINT NOT NULL,
+  package BLOB NOT NULL,
+  KEY key_packages_device (device_id, last_resort, id),
+  CONSTRAINT key_packages_device_id FOREIGN KEY (device_id) REFERENCES devices (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (1, 'start', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (2, 'groups', 0);

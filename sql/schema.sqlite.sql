@@ -95,6 +95,7 @@ CREATE TABLE batches (
   UNIQUE (session_id, first_ctr)
 );
 
+-- `reached` is 3 for a commit: nobody is told what became of it.
 CREATE TABLE messages (
   entry INTEGER PRIMARY KEY,
   batch_entry INTEGER NOT NULL,
@@ -115,7 +116,9 @@ CREATE TABLE messages (
 CREATE TABLE contents (
   entry INTEGER PRIMARY KEY,
   statement BLOB NOT NULL,
-  parts BLOB NOT NULL        -- u32 count, count x u32 length, bytes
+  parts BLOB NOT NULL,       -- u32 count, count x u32 length, bytes
+  generation INTEGER NOT NULL, -- of the group that it is encrypted for; 0: it is not
+  epoch INTEGER NOT NULL
 );
 
 CREATE TABLE expiries (
@@ -158,4 +161,42 @@ CREATE TABLE lineage_heads (
   PRIMARY KEY (conversation_id, fingerprint)
 ) WITHOUT ROWID;
 
+-- The MLS group of a conversation, as its newest commit made it.
+CREATE TABLE conversation_groups (
+  conversation_id INTEGER PRIMARY KEY,
+  generation INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  entry INTEGER NOT NULL,    -- the commit
+  group_info BLOB            -- null: only the log knows the commit
+);
+
+-- What each commit made, and the one before it, so that it can be taken back.
+CREATE TABLE group_commits (
+  entry INTEGER PRIMARY KEY,
+  conversation_id INTEGER NOT NULL,
+  generation INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  previous_entry INTEGER
+);
+CREATE INDEX group_commits_conversation ON group_commits (conversation_id);
+
+CREATE TABLE bindings (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  device_id INTEGER NOT NULL REFERENCES devices (id),
+  hash BLOB NOT NULL,        -- SHA-256 of the binding
+  binding BLOB NOT NULL,
+  UNIQUE (device_id, hash)
+);
+CREATE INDEX bindings_hash ON bindings (hash);
+
+-- What nobody has taken yet.
+CREATE TABLE key_packages (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  device_id INTEGER NOT NULL REFERENCES devices (id),
+  last_resort INTEGER NOT NULL, -- 1: the one of each device that stays
+  package BLOB NOT NULL
+);
+CREATE INDEX key_packages_device ON key_packages (device_id, last_resort, id);
+
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (1, 'start', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (2, 'groups', 0);

@@ -1,6 +1,8 @@
 /** The methods of the contract, as operations, by name; and which of them only read. */
 import * as accounts from './accounts.ts';
 import * as conversations from './conversations.ts';
+import * as groups from './groups.ts';
+import * as keys from './keys.ts';
 import * as log from './log.ts';
 import type { Operation } from './operation.ts';
 import * as queue from './queue.ts';
@@ -26,6 +28,11 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   clearLoginFailures: accounts.clearLoginFailures,
   openDirect: conversations.openDirect,
   conversation: conversations.conversation,
+  group: groups.group,
+  putBinding: keys.putBinding,
+  binding: keys.binding,
+  putKeyPackages: keys.putKeyPackages,
+  takeKeyPackages: keys.takeKeyPackages,
   logSize: log.logSize,
   commitWindow: window.commitWindow,
   rewind: log.rewind,
@@ -49,6 +56,8 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'deviceByFingerprint',
   'lockedUntil',
   'conversation',
+  'group',
+  'binding',
   'logSize',
   'findBatch',
   'batchAt',

@@ -6,11 +6,14 @@ import { first, run, select, selectAgain, type Operation, type Row } from './ope
 import { blob, blobOrNull, integer, text } from './row.ts';
 import type { QueuedReceipt, QueueItem } from './store.ts';
 
+/** What became of a message: `messages.reached`. Of a commit nobody is told anything. */
+export const REACHED = { nobody: 0, recipient: 1, expired: 2, nobodyAsks: 3 } as const;
+
 export function* backlog(deviceId: number, after: number, maxItems: number, maxBytes: number): Operation<QueueItem[]> {
   const last = yield* lastWithin(deviceId, after, maxItems, maxBytes);
   const rows = yield* select(
     'SELECT q.cursor_no, q.kind, q.entry, q.at_ms, m.batch_entry, m.seq, m.statement_hash, c.conversation, l.origin, ' +
-      'u.username, t.statement, t.parts FROM queue q JOIN messages m ON m.entry = q.entry ' +
+      'u.username, t.statement, t.parts, t.generation, t.epoch FROM queue q JOIN messages m ON m.entry = q.entry ' +
       'JOIN conversations c ON c.id = m.conversation_id JOIN logs l ON l.id = q.entry >> 40 ' +
       'LEFT JOIN users u ON u.id = q.by_user_id LEFT JOIN contents t ON q.kind = 0 AND t.entry = q.entry ' +
       'WHERE q.device_id = ? AND q.cursor_no > ? AND q.cursor_no <= ? ORDER BY q.cursor_no LIMIT ?',
@@ -66,6 +69,7 @@ function itemOf(row: Row): QueueItem {
     seq: integer(row, 'seq'),
     statement: blob(row, 'statement'),
     parts: decodeParts(blob(row, 'parts')),
+    group: row['generation'] === 0 ? null : { generation: integer(row, 'generation'), epoch: integer(row, 'epoch') },
   };
 }
 
@@ -96,7 +100,7 @@ export function* acknowledge(
   // First without holding anything, to learn whose mailboxes it takes.
   const found = yield* select(WAITING, deviceId, cursors);
   const isNews = (row: Row): boolean =>
-    row['kind'] === KIND.message && row['sender_user_id'] !== by.userId && row['reached'] === 0;
+    row['kind'] === KIND.message && row['sender_user_id'] !== by.userId && row['reached'] === REACHED.nobody;
   const devices = yield* activeDevices(
     [...new Set(found.filter(isNews).map((row) => integer(row, 'sender_user_id')))],
     at,
@@ -121,7 +125,7 @@ export function* acknowledge(
   const finished = messages.filter((row) => row['waiting'] === 1);
   yield* run('DELETE FROM contents WHERE entry IN (?...)', entriesOf(finished));
   // Until somebody is reached, the sender is still to be told when the time is over.
-  yield* forgetExpiry(finished.filter((row) => row['reached'] !== 0 || isNews(row)));
+  yield* forgetExpiry(finished.filter((row) => row['reached'] !== REACHED.nobody || isNews(row)));
 
   const receipts = yield* queueReceipts(mailboxes, devices, news, {
     kind: KIND.delivered,
@@ -163,7 +167,7 @@ export function* expire(now: number, maxMessages: number): Operation<QueuedRecei
   yield* run('UPDATE messages SET waiting = 0 WHERE entry IN (?...)', entries);
   yield* forgetExpiry(rows);
 
-  const failed = rows.filter((row) => row['reached'] === 0);
+  const failed = rows.filter((row) => row['reached'] === REACHED.nobody);
   // So that of two who expire at the same time only one tells the sender.
   yield* run('UPDATE messages SET reached = 2 WHERE entry IN (?...)', entriesOf(failed));
   const others = yield* otherMembers(failed);

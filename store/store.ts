@@ -1,6 +1,6 @@
 /**
- * The storage contract: accounts, devices, direct conversations, the queue of what is not yet delivered, and how far the log has been
- * applied. Two backends (SQLite, MySQL) and one conformance suite, `test/conformance/store.ts`, which is this comment as tests.
+ * The storage contract: accounts, devices and their keys, direct conversations and their groups, the queue of what is not yet
+ * delivered, and how far the log has been applied. Two backends (SQLite, MySQL) and one conformance suite, `test/conformance/store.ts`, which is this comment as tests.
  *
  * Durability: a promise that resolves means that the change survives a power cut. Atomicity: each method is one transaction, all or
  * nothing. Concurrency: every method may race with every other, also from another process on the same database. Text is stored and
@@ -70,6 +70,25 @@ export interface Conversation {
   }[];
 }
 
+/** A state of a conversation's MLS group: which of its groups one after another, and which epoch of that. Both from 1. */
+export interface GroupState {
+  readonly generation: number;
+  readonly epoch: number;
+}
+
+export interface Group extends GroupState {
+  /** what a device needs to enter from outside; null: only the log knows the commit that made this state */
+  readonly groupInfo: Uint8Array | null;
+}
+
+export interface KeyPackages {
+  readonly packages: readonly Uint8Array[];
+  /** takes the place of the device's last-resort package, which is handed out when no other is left, and stays */
+  readonly isLastResort: boolean;
+  /** everything that the device had published is void: it has lost the private keys */
+  readonly isFresh: boolean;
+}
+
 /** One signed batch as it stands in the log: SIGB at `firstIndex`, its messages right behind it. */
 export interface BatchRecord {
   readonly firstIndex: number;
@@ -94,12 +113,18 @@ export interface MessageRecord {
   readonly convCtr: number;
   readonly senderUserId: number;
   readonly senderDeviceId: number;
+  /** changes the conversation's group; nobody is sent a receipt for it */
+  readonly isCommit: boolean;
   /** null: the message is known from the log alone (recovery); its content comes with the sender's repetition */
   readonly content: {
     readonly parts: readonly Uint8Array[];
     /** devices that it is queued for, each once */
     readonly recipients: readonly number[];
     readonly expiresAt: number;
+    /** in which it was made; for a commit, the state that it ends. Null: not encrypted */
+    readonly group: GroupState | null;
+    /** of the state that a commit makes; null for everything else */
+    readonly groupInfo: Uint8Array | null;
   } | null;
 }
 
@@ -143,6 +168,7 @@ export type QueueItem =
       readonly seq: number;
       readonly statement: Uint8Array;
       readonly parts: readonly Uint8Array[];
+      readonly group: GroupState | null;
     }
   | ({ readonly kind: 'receipt'; readonly cursor: number } & ReceiptRecord);
 
@@ -207,6 +233,24 @@ export interface Store {
   openDirect(userA: number, userB: number, candidate: ConversationId, now: number): Promise<Conversation>;
   conversation(id: ConversationId, now: number): Promise<Conversation | null>;
 
+  /** The newest state of a conversation's group; null: nobody has made one. */
+  group(conversation: ConversationId): Promise<Group | null>;
+
+  /** Keeps a binding under its SHA-256, and the 16 of each device that were put last. @throws NOT_FOUND/device */
+  putBinding(deviceId: number, binding: Uint8Array): Promise<void>;
+  binding(hash: Hash): Promise<Uint8Array | null>;
+  /**
+   * Adds to what others may take.
+   * @returns how many ordinary packages the device has now
+   * @throws QUOTA when that would be more than `limit`; NOT_FOUND/device
+   */
+  putKeyPackages(deviceId: number, put: KeyPackages, limit: number): Promise<number>;
+  /**
+   * The oldest package of each device, gone from then on; the last-resort one where no other is left. Devices without any are missing
+   * from the answer. Of callers who race, no two get the same ordinary one. @throws NOT_FOUND/device
+   */
+  takeKeyPackages(deviceIds: readonly number[]): Promise<{ readonly deviceId: number; readonly package: Uint8Array }[]>;
+
   /**
    * Counts a failed login. `subjects` are opaque keys (account+certificate, certificate); each is counted by itself.
    * A subject is locked from its `maxFailures`-th failure on: for lockoutMs, doubling with each further one, at most 24 h.
@@ -220,8 +264,8 @@ export interface Store {
   /** How many log entries have been applied; 0 for a log never seen. */
   logSize(origin: string): Promise<number>;
   /**
-   * Applies one window: batches, messages (with seq), queue rows, lineage, certificates, log size. Messages without content get their
-   * seq and lineage and wait for `complete`. Windows of one origin come in order, one at a time.
+   * Applies one window: batches, messages (with seq), queue rows, groups, lineage, certificates, log size. Messages without content
+   * get their seq and lineage and wait for `complete`; a commit without content raises the epoch by one. Windows of one origin come in order, one at a time.
    * Applying a window again changes nothing and answers the same, also when its messages have been delivered since.
    * @returns for each batch, for each message
    * @throws LOG_CORRUPT when the database holds another message at an index of a window that it has already
@@ -231,11 +275,13 @@ export interface Store {
   commitWindow(window: WindowRecord): Promise<StoredMessage[][]>;
   /**
    * Removes everything at `size` and above: the log lost it in a power cut, so nobody was told of it. `size` is the end of a window.
-   * Numbers (seq, counters) go back to what they were; cursors are not given out again.
+   * Numbers (seq, counters, generation, epoch) go back to what they were; cursors are not given out again, and the GroupInfo of a
+   * commit that was followed by a lost one stays lost.
    */
   rewind(origin: string, size: number): Promise<void>;
   /**
-   * Gives contents to messages known from the log alone; answers as commitWindow. Repeating changes nothing.
+   * Gives contents to messages known from the log alone; answers as commitWindow. Repeating changes nothing. A commit sets its group's
+   * state unless another was committed since.
    * @throws LOG_CORRUPT when the database has no such message at that index
    * @throws NOT_FOUND with field `device`
    */
@@ -261,7 +307,7 @@ export interface Store {
   ): Promise<{ readonly senderUserId: number; readonly bytes: number; readonly rows: number }[]>;
   /**
    * A device says that it keeps these. Its rows are deleted; for the first device of a user that does so for a message of somebody
-   * else, a `delivered` receipt is queued for each active device of the sender; a message that no row refers to any more loses its
+   * else (commits apart), a `delivered` receipt is queued for each active device of the sender; a message that no row refers to any more loses its
    * content. Unknown cursors are ignored (the acknowledgement was repeated). Content that reached only devices of its sender goes
    * too, and the sender is still told when it expires.
    */
@@ -273,7 +319,7 @@ export interface Store {
   ): Promise<QueuedReceipt[]>;
   /**
    * Deletes the `maxMessages` messages that have been expired for longest, and queues `expired` receipts in the name of the recipient for
-   * those that reached no device of the recipient's.
+   * those that reached no device of the recipient's, commits apart.
    */
   expire(now: number, maxMessages: number): Promise<QueuedReceipt[]>;
 

@@ -1,10 +1,11 @@
 /**
  * Applying what the log has committed: commitWindow and complete. The order in which rows are held is the same everywhere (log,
- * sequences, mailboxes, messages), so that writers wait and do not deadlock.
+ * sequences, mailboxes, groups, messages), so that writers wait and do not deadlock.
  */
 import { equal, hex, utf8, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { decodeTargets, encodeParts, encodeTargets, entryOf, partsBytes, type QueueTarget } from './entry.ts';
+import { completeCommit, Groups } from './groups.ts';
 import { Mailboxes } from './mailbox.ts';
 import {
   Conflict,
@@ -17,6 +18,7 @@ import {
   type Scalar,
   type Target,
 } from './operation.ts';
+import { REACHED } from './queue.ts';
 import { blob, blobOrNull, integer } from './row.ts';
 import type { MessageRecord, StoredMessage, WindowRecord } from './store.ts';
 
@@ -62,7 +64,7 @@ const MESSAGES: Target = {
 };
 const CONTENTS: Target = {
   table: 'contents',
-  columns: ['entry', 'statement', 'parts'],
+  columns: ['entry', 'statement', 'parts', 'generation', 'epoch'],
   key: ['entry'],
   onConflict: 'fail',
 };
@@ -102,6 +104,8 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
   const messages = batches.flatMap((batch) => batch.messages);
   const conversations = yield* Conversations.hold(messages.map((message) => message.conversation));
   const mailboxes = yield* Mailboxes.hold(messages.flatMap((message) => message.content?.recipients ?? []));
+  const commits = messages.filter((message) => message.isCommit);
+  const groups = yield* Groups.hold(commits.map((message) => conversations.idOf(message.conversation)));
 
   const rows: Rows = { messages: [], contents: [], expiries: [] };
   const batchRows: Scalar[][] = [];
@@ -115,6 +119,7 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
       const entry = entryOf(log.id, message.index);
       const place = conversations.append(message.conversation, fingerprint, message.statementHash);
       const { targets, columns } = deliver(entry, message, mailboxes, rows);
+      if (message.isCommit) groups.commit(place.id, entry, message.content);
       counters.set(`${sessionId} ${place.id}`, [sessionId, place.id, message.convCtr]);
       rows.messages.push([
         entry,
@@ -126,7 +131,7 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
         message.senderUserId,
         message.senderDeviceId,
         columns.waiting,
-        0,
+        message.isCommit ? REACHED.nobodyAsks : REACHED.nobody,
         columns.expiresAt,
         message.statementHash,
         place.previous,
@@ -149,6 +154,7 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
   yield* insert(EXPIRIES, rows.expiries);
   yield* mailboxes.write();
   yield* conversations.write();
+  yield* groups.write();
   yield* insert(COUNTERS, [...counters.values()]);
   yield* insert(
     CERTIFICATES,
@@ -185,6 +191,7 @@ export function* complete(origin: string, messages: readonly MessageRecord[]): O
         bytes,
         entry,
       );
+      if (message.isCommit) yield* completeCommit(entry, message.content);
     }
     answers.push({ seq: integer(row, 'seq'), cursors: targets.map((target) => target.cursor) });
   }
@@ -203,10 +210,11 @@ interface Rows {
 /** Queues a message for its recipients; answers what the message's row says of that. */
 function deliver(entry: number, { statement, content }: MessageRecord, mailboxes: Mailboxes, rows: Rows) {
   if (!content) return { targets: [], columns: { waiting: 0, expiresAt: null, targets: null } };
-  const { parts, recipients, expiresAt } = content;
+  const { parts, recipients, expiresAt, group } = content;
   const bytes = partsBytes(parts);
   const targets = recipients.map((deviceId) => mailboxes.addMessage(deviceId, entry, bytes));
-  if (targets.length > 0) rows.contents.push([entry, statement, encodeParts(parts)]);
+  if (targets.length > 0)
+    rows.contents.push([entry, statement, encodeParts(parts), group?.generation ?? 0, group?.epoch ?? 0]);
   // Also without any recipient: its sender is told when the time is over.
   rows.expiries.push([expiresAt, entry]);
   return { targets, columns: { waiting: targets.length, expiresAt, targets: encodeTargets(targets) } };
@@ -329,8 +337,12 @@ class Conversations {
     );
   }
 
+  idOf(conversation: ConversationId): number {
+    return this.#ids.get(hex(conversation)) as number;
+  }
+
   append(conversation: ConversationId, fingerprint: Uint8Array, statementHash: Uint8Array): Place {
-    const id = this.#ids.get(hex(conversation)) as number;
+    const id = this.idOf(conversation);
     const seq = (this.#seqs.get(id) as number) + 1;
     this.#seqs.set(id, seq);
     const head = `${id} ${hex(fingerprint)}`;

@@ -48,6 +48,8 @@ const submissionOf = (w: TranscriptWorld, line: Line): Submission => {
     messages: line.messages.map(({ statement, parts }) => ({
       statement: bytes(statement),
       parts: parts.map(bytes),
+      group: null,
+      groupInfo: null,
       recipients,
       peers: recipients,
       expiresAt: LATER,

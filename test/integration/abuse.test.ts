@@ -28,6 +28,12 @@ const ASKS: { readonly [T in RequestType]?: Ask } = {
   certificate_get: { type: 'certificate_get', fingerprint: b(32) },
   presence_watch: { type: 'presence_watch', username: 'bob' },
   msg_send: send,
+  sync: { type: 'sync' },
+  binding_put: { type: 'binding_put', binding: b(300) },
+  binding_get: { type: 'binding_get', hash: b(32) },
+  keypackages_put: { type: 'keypackages_put', packages: [b(300)], last_resort: false },
+  keypackages_take: { type: 'keypackages_take', conversation: b(32), devices: [b(32)] },
+  group_get: { type: 'group_get', conversation: b(32) },
   log_consistency: { type: 'log_consistency', from: 0, to: 0 },
 };
 const FREE: readonly RequestType[] = [
@@ -96,6 +102,12 @@ t.test('what is another’s is as if it were not there', async (t) => {
   const answers = [await ask(talk.conversation), await ask(randomBytes(32))].map((e) => ({ ...(e as ChatError) }));
   t.match(answers[0], { code: 'NOT_FOUND', field: 'conversation' });
   t.strictSame(answers[0], answers[1], 'no difference');
+  const devices = talk.members.flatMap((member) => member.devices);
+  for (const conversation of [talk.conversation, randomBytes(32)]) {
+    const field = { code: 'NOT_FOUND', field: 'conversation' };
+    await t.rejects(c.request({ type: 'group_get', conversation }, 'group'), field);
+    await t.rejects(c.request({ type: 'keypackages_take', conversation, devices }, 'keypackages_taken'), field);
+  }
   const sent = carol.lineage.texts(talk, ['hello'], { peek: true });
   await t.rejects(c.request(sent, 'msg_ack'), { code: 'NOT_FOUND', field: 'conversation' });
   await a.settled();

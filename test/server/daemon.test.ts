@@ -216,6 +216,7 @@ t.test('a thread of SQLite that dies ends the server, by name, and not with 0', 
   const alice = await w.person('alice');
   const a = await w.login(alice);
   t.equal(threads.length, 1);
+  await a.request({ type: 'sync' }, 'synced'); // nothing of hers is being read when the thread dies
   void threads[0]!.terminate();
   await w.line('store.failed');
   t.equal((await a.link.closed).code, 'SHUTTING_DOWN');

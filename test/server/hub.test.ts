@@ -3,13 +3,14 @@ import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { hex, type ConversationId, type Fingerprint } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import type { Reply } from '../../protocol/messages.ts';
+import { MAX_SEND_BYTES, type Reply } from '../../protocol/messages.ts';
 import { Hub, type Member } from '../../server/hub.ts';
 import type { Accepted, Submission } from '../../server/sequencer.ts';
-import type { Conversation, Device, User } from '../../store/store.ts';
+import type { Conversation, Device, Group, User } from '../../store/store.ts';
 import { credentials, memoryLog } from '../support/pair.ts';
 import { authority } from '../support/pki.ts';
-import { cursorsOf, Lineage, type ConversationFrame } from '../support/raw-client.ts';
+import { KIND } from '../../transcript/statement.ts';
+import { cursorsOf, Lineage, type ConversationFrame, type Letter, type SendFrame } from '../support/raw-client.ts';
 
 const ORIGIN = 'localhost/log/n1';
 const turn = (): Promise<void> => new Promise(setImmediate);
@@ -38,6 +39,7 @@ class Desk {
     [3, [31]],
   ]);
   lastSeen: number[] = [];
+  group: Group | null = null;
   readonly conversationId = randomBytes(32) as Uint8Array as ConversationId;
   readonly submitted: Submission[] = [];
   /** whether the log has the batch */
@@ -71,6 +73,7 @@ class Desk {
         return found;
       },
       openDirect: async () => this.conversation,
+      group: async () => this.group,
     };
     const sequencer = {
       submit: async (submission: Submission) => (this.submitted.push(submission), this.accept(submission)),
@@ -275,6 +278,93 @@ t.test('quota is asked once a batch and device, not of who keeps up, and counts 
   desk.devices.set(2, []);
   desk.hub.forgetConversations(2);
   await t.rejects(admit(), { code: 'UNAVAILABLE', retryAfterMs: 60_000 }, 'nobody there at all: the sender keeps it');
+});
+
+t.test('a commit is for every device that has room, and is not refused when none has', async (t) => {
+  const desk = new Desk();
+  desk.devices.set(1, [11, 12]);
+  desk.devices.set(2, [21, 22]);
+  const a = desk.join(11);
+  const commit = (more: object = {}, lies: object = {}) => {
+    const letter = { to: desk.frame, parts: [Buffer.from('commit')], group: { generation: 1, epoch: 0 } };
+    const frame = lineage().batch([{ ...letter, groupInfo: Buffer.from('info'), ...more }], lies);
+    return desk.hub.admit(a.member, { ...frame, id: 1 });
+  };
+  const { messages } = await commit();
+  t.match(messages, [{ recipients: [12, 21, 22], group: { generation: 1, epoch: 0 }, groupInfo: Buffer.from('info') }]);
+  desk.usage.set(21, { bytes: 20_000, rows: 1 });
+  desk.usage.set(22, { bytes: 20_000, rows: 1 });
+  t.strictSame((await commit()).messages[0]!.recipients, [12]);
+  desk.devices.set(2, []);
+  desk.hub.forgetConversations(2);
+  t.strictSame((await commit()).messages[0]!.recipients, [12], 'removing the last device of somebody is a commit');
+  const stale = { code: 'STALE', sub: 'roster', field: 'msg_send.messages[0].statement' };
+  await t.rejects(commit({ to: { ...desk.frame, epoch: 7 } }), stale);
+});
+
+t.test('the fields of a group belong to what they are beside', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  const letter = { to: desk.frame, parts: [Buffer.from('x')] };
+  const group = { generation: 1, epoch: 1 };
+  const commit = { ...letter, group, groupInfo: Buffer.from('info') };
+  const admit = (letters: Letter[], lies: object = {}, change = (frame: SendFrame) => frame) =>
+    desk.hub.admit(a.member, { ...change(lineage().batch(letters, lies)), id: 1 });
+  const rows: [name: string, attempt: () => Promise<unknown>, field: string][] = [
+    ['a receipt', () => admit([letter], { ms: { kind: KIND.delivered } }), '[0].statement'],
+    ['a commit with a message', () => admit([letter, commit]), '[1].statement'],
+    ['two commits', () => admit([commit, commit]), '[0].statement'],
+    [
+      'a commit that commits to a body',
+      () => admit([commit], { ms: { commitment: Buffer.alloc(32, 1) } }),
+      '[0].statement',
+    ],
+    ['a commit of no state', () => admit([{ ...letter, groupInfo: Buffer.from('info') }]), '[0].group'],
+    [
+      'a commit without GroupInfo',
+      () => admit([{ ...letter, group }], { ms: { kind: KIND.membership } }),
+      '[0].group_info',
+    ],
+    [
+      'a message with GroupInfo',
+      () =>
+        admit([letter, { ...letter, group }], {}, (frame) => {
+          const [first, second] = frame.messages;
+          return { ...frame, messages: [first!, { ...second!, group_info: Buffer.from('info') }] };
+        }),
+      '[1].group_info',
+    ],
+  ];
+  for (const [name, attempt, field] of rows)
+    await t.rejects(attempt(), { code: 'BAD_FRAME', field: `msg_send.messages${field}` }, name);
+  await t.rejects(
+    admit([{ ...commit, groupInfo: Buffer.alloc(MAX_SEND_BYTES) }]),
+    { code: 'TOO_LARGE', field: 'msg_send' },
+    'the GroupInfo counts',
+  );
+  t.match((await admit([letter, { ...letter, group }])).messages, [
+    { group: null, groupInfo: null },
+    { group, groupInfo: null },
+  ]);
+});
+
+t.test('who asks for the state of a group is first sent what led there', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  await turn();
+  t.equal(await desk.hub.group(a.member, desk.conversationId), null);
+  const reading = Promise.withResolvers<void>();
+  desk.reading = reading.promise;
+  desk.group = { generation: 1, epoch: 2, groupInfo: Buffer.from('info') };
+  let answer: unknown = 'none';
+  const asked = desk.hub.group(a.member, desk.conversationId).then((group) => (answer = group));
+  await turn();
+  t.equal(answer, 'none', 'the queue is being read');
+  reading.resolve();
+  await asked;
+  t.equal(answer, desk.group);
+  const carol = desk.join(31);
+  await t.rejects(desk.hub.group(carol.member, desk.conversationId), { code: 'NOT_FOUND', field: 'conversation' });
 });
 
 t.test('presence: on the first device and after the last; watchers go with their connection', async (t) => {

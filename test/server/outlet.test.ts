@@ -69,6 +69,7 @@ class Desk {
       seq: cursor,
       statement: Buffer.alloc(248),
       parts: [Buffer.alloc(bytes)],
+      group: null,
     }));
     this.batches.set(firstIndex, items.length);
     for (const item of items) this.rows.set(item.cursor, item);
@@ -380,4 +381,45 @@ t.test('whatever comes in whatever order: everything once, nothing twice', async
     ),
     { numRuns: process.env['FUZZ'] ? 3000 : 30, ...seed },
   );
+});
+
+t.test('sync: resolves when what waits has been sent, also what the hub has not heard of', async (t) => {
+  const desk = await live();
+  desk.commit([1], 10); // in the store; its commit is not answered yet
+  await desk.outlet.sync();
+  t.strictSame(desk.sent, [1]);
+  t.equal(desk.outlet.isBehind, false);
+  await Promise.all([desk.outlet.sync(), desk.outlet.sync()]);
+  t.strictSame(desk.sent, [1], 'once');
+
+  desk.isPrompt = false;
+  let isDone = false;
+  const sync = desk.outlet.sync().then(() => (isDone = true));
+  desk.commit([2], 20)(); // while the page is read that does not have it
+  desk.reads.shift()!();
+  await turn();
+  t.equal(isDone, false);
+  while (!isDone) {
+    desk.reads.shift()?.();
+    await turn();
+  }
+  await sync;
+  t.strictSame(desk.sent, [1, 2]);
+});
+
+t.test('sync: waits for acknowledgements where the line is full, and not everybody may', async (t) => {
+  const desk = new Desk();
+  const cursors = Array.from({ length: 2049 }, (_, i) => i + 1);
+  for (const cursor of cursors) desk.commit([cursor], cursor * 10);
+  await desk.outlet.pump();
+  let done = 0;
+  for (let i = 0; i < 32; i++) void desk.outlet.sync().then(() => done++);
+  t.throws(() => desk.outlet.sync(), { code: 'RATE_LIMIT', retryAfterMs: 1000 });
+  await turn();
+  t.equal(done, 0);
+  t.equal(desk.sent.length, 2048);
+  desk.acknowledge(cursors.slice(0, 1024));
+  while (done < 32) await turn();
+  t.equal(desk.sent.length, 2049);
+  await desk.outlet.sync();
 });

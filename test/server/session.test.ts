@@ -60,6 +60,7 @@ class Peer {
       link: link as unknown as ServerLink,
       account: { resume: async () => login } as never,
       hub: hub as never,
+      keys: {} as never,
       store: {} as never,
       transcript: {} as never,
       sends: new RateLimit(1_000_000),

@@ -65,6 +65,33 @@ t.test('sqlite: status creates nothing; migrating again changes nothing; two at 
   await again.close();
 });
 
+t.test('sqlite: what waits in an older database is still delivered', async (t) => {
+  const path = `${t.testdir()}/chat.db`;
+  const db = SqliteConnection.openAnySchema(path);
+  const [start] = migrations('sqlite');
+  db.script(start!.sql);
+  db.script("INSERT INTO schema_migrations VALUES (1, 'start', 0)");
+  const [parts, id] = ['0000000100000003616263', '11'.repeat(32)];
+  db.script(`INSERT INTO users (id, email, username, salt, pwd_hash, server_key, pwd_kdf, cert_identity, created_at)
+      VALUES (1, 'a', 'a', x'', '', x'', '', '', 0), (2, 'b', 'b', x'', '', x'', '', '', 0);
+    INSERT INTO conversations VALUES (1, x'${id}', 1, 2, 0);
+    INSERT INTO logs VALUES (1, x'6c6f67', 9);
+    INSERT INTO messages VALUES (${2 ** 40 + 5}, ${2 ** 40 + 4}, 1, 1, 1, 1, 1, 1, 1, 0, 99, x'${id}', NULL, x'');
+    INSERT INTO contents VALUES (${2 ** 40 + 5}, x'00', x'${parts}');
+    INSERT INTO mailboxes VALUES (7, 1, 3, 1);
+    INSERT INTO queue VALUES (7, 1, 0, ${2 ** 40 + 5}, 3, NULL, NULL)`);
+  db.close();
+  t.strictSame(
+    (await migrateStore(`sqlite:${path}`, null, NOW)).pending.map(({ version }) => version),
+    Array.from({ length: SCHEMA_VERSION - 1 }, (_, i) => i + 2),
+  );
+  const store = await openStore(`sqlite:${path}`, null);
+  const [item] = await store.backlog(7, 0, 10, 1000);
+  t.match(item, { kind: 'message', cursor: 1, seq: 1, index: 5, group: null });
+  t.equal(item?.kind === 'message' && Buffer.from(item.parts[0]!).toString(), 'abc');
+  await store.close();
+});
+
 t.test('sqlite: a schema from the future is refused, and an unfinished one is older', async (t) => {
   const dir = t.testdir();
   const url = `sqlite:${dir}/chat.db`;

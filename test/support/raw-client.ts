@@ -13,6 +13,7 @@ import { ephemeral } from '../../protocol/key-exchange.ts';
 import { MAX_RECORD_BYTES } from '../../protocol/limits.ts';
 import { decodeReplies, type Delivered, type Reply, type ReplyType, type Request } from '../../protocol/messages.ts';
 import { RecordReader } from '../../protocol/record.ts';
+import type { GroupState } from '../../store/store.ts';
 import type { ClientLink } from '../../runtime/link.ts';
 import { tlsExporter, type Credentials } from '../../runtime/tls.ts';
 import { checkAck, decodeAck } from '../../transcript/ack.ts';
@@ -224,6 +225,9 @@ export interface Lies {
 export interface Letter {
   readonly to: ConversationFrame;
   readonly parts: readonly Uint8Array[];
+  readonly group?: GroupState;
+  /** makes a commit of it */
+  readonly groupInfo?: Uint8Array;
 }
 
 /** One certificate's lineage: it outlives connections. */
@@ -247,11 +251,11 @@ export class Lineage {
   batch(letters: readonly Letter[], lies: Lies = {}): SendFrame {
     const convCtr = new Map(this.#convCtr);
     const last = new Map(this.#last);
-    const messages = letters.map(({ to, parts }, i) => {
+    const messages = letters.map(({ to, parts, group, groupInfo }, i) => {
       const name = hex(to.conversation);
       const ctr = (convCtr.get(name) ?? 0) + 1;
       const statement = encodeMs({
-        kind: KIND.message,
+        kind: groupInfo ? KIND.membership : KIND.message,
         parts: parts.length,
         ciphertextBytes: parts.reduce((sum, part) => sum + part.length, 0),
         sender: this.fingerprint,
@@ -268,7 +272,7 @@ export class Lineage {
       });
       convCtr.set(name, ctr);
       last.set(name, leafHash(statement));
-      return { statement, parts: [...parts] };
+      return { statement, parts: [...parts], ...(group && { group }), ...(groupInfo && { group_info: groupInfo }) };
     });
     const batch = encodeBs({
       sender: this.fingerprint,
@@ -288,6 +292,16 @@ export class Lineage {
       this.#last = last;
     }
     return { type: 'msg_send', ...sign(lies.key ?? this.key, CONTEXT.senderBatch, batch), batch, messages };
+  }
+
+  /** What to call when the batches made from here on were refused. */
+  mark(): () => void {
+    const { ctr, prevBatch } = this;
+    const [convCtr, last] = [this.#convCtr, this.#last];
+    return () => {
+      Object.assign(this, { ctr, prevBatch });
+      [this.#convCtr, this.#last] = [convCtr, last];
+    };
   }
 
   texts(to: ConversationFrame, texts: readonly string[], lies?: Lies): SendFrame {

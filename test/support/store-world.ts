@@ -5,6 +5,7 @@ import { sha256 } from '../../base/hash.ts';
 import type {
   BatchRecord,
   Device,
+  GroupState,
   MessageRecord,
   NewDevice,
   NewUser,
@@ -110,6 +111,8 @@ export class World {
         parts: options.parts ?? [Buffer.from(`message ${firstIndex + 1 + i}`)],
         recipients: options.recipients ?? this.#othersOf(sender),
         expiresAt: options.expiresAt ?? LATER,
+        group: options.group ?? null,
+        groupInfo: options.groupInfo ?? null,
       };
       return {
         index: firstIndex + 1 + i,
@@ -119,6 +122,7 @@ export class World {
         convCtr: this.#count(`${session} ${conversation}`, 1),
         senderUserId: sender.userId,
         senderDeviceId: sender.id,
+        isCommit: options.isCommit ?? false,
         content: options.isFromLog ? null : content,
       };
     });
@@ -167,4 +171,7 @@ export interface BatchOptions {
   readonly recipients?: readonly number[];
   readonly expiresAt?: number;
   readonly isFromLog?: boolean;
+  readonly isCommit?: boolean;
+  readonly group?: GroupState;
+  readonly groupInfo?: Uint8Array;
 }

@@ -7,7 +7,7 @@ import type { Log } from '../../runtime/log.ts';
 import { TranscriptLog, type LogOptions } from '../../server/log/log.ts';
 import { Sequencer, type SequencerOptions, type Submission } from '../../server/sequencer.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
-import type { Device, Store } from '../../store/store.ts';
+import type { Device, GroupState, Store } from '../../store/store.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
 import { leafHash, NO_HASH, rootOf } from '../../transcript/merkle.ts';
 import { audienceOf, ciphertextHash, encodeBs, encodeMs, KIND, rosterHash } from '../../transcript/statement.ts';
@@ -100,7 +100,7 @@ export class Sender {
     const messages = texts.map((text, i) => {
       const parts = [Buffer.from(text)];
       const statement = encodeMs({
-        kind: KIND.message,
+        kind: o.groupInfo ? KIND.membership : KIND.message,
         parts: 1,
         ciphertextBytes: parts[0]!.length,
         sender: this.device.fingerprint,
@@ -115,7 +115,8 @@ export class Sender {
         ciphertextHash: ciphertextHash(parts),
       });
       prevConv = leafHash(statement);
-      return { statement, parts, recipients, peers: recipients, expiresAt: LATER };
+      const { group = null, groupInfo = null } = o;
+      return { statement, parts, group, groupInfo, recipients, peers: recipients, expiresAt: LATER };
     });
     const statement = encodeBs({
       sender: o.sender ?? this.device.fingerprint,
@@ -148,6 +149,9 @@ export interface BatchOptions {
   readonly audience?: string;
   readonly sender?: Fingerprint;
   readonly msSession?: SessionId;
+  readonly group?: GroupState;
+  /** makes a commit of it */
+  readonly groupInfo?: Uint8Array;
 }
 
 export interface TranscriptWorld {

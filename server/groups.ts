@@ -1,0 +1,152 @@
+/**
+ * Which state the MLS group of each conversation is in, ahead of the store by the commits on their way: what is in the log cannot be
+ * undone, so a commit is judged before, in the same moment in which it is admitted. Of two for one state the first wins.
+ */
+import { hex, type ConversationId } from '../base/bytes.ts';
+import { bad } from '../base/decode.ts';
+import { ChatError } from '../base/errors.ts';
+import type { Request } from '../protocol/messages.ts';
+import type { GroupState, Store } from '../store/store.ts';
+import { KIND, type MessageStatement } from '../transcript/statement.ts';
+import type { Submission } from './submission.ts';
+
+/** Conversations that are remembered, about 200 bytes each. */
+const MAX_GROUPS = 100_000;
+
+type Message = Request<'msg_send'>['messages'][number];
+
+/**
+ * A message or a commit, with the fields that belong to it; a commit alone in its batch.
+ * @param at the message's field
+ * @throws BAD_FRAME naming the field
+ */
+export function checkKind(ms: MessageStatement, message: Message, batchSize: number, at: string): void {
+  if (ms.kind === KIND.message) {
+    if (message.group_info !== undefined) bad(`${at}.group_info`, 'no GroupInfo beside a message');
+    return;
+  }
+  if (ms.kind !== KIND.membership) bad(`${at}.statement`, 'a message or a commit');
+  if (batchSize > 1) bad(`${at}.statement`, 'a commit alone in its batch');
+  if (ms.commitment.some((byte) => byte !== 0)) bad(`${at}.statement`, 'a commitment of zeros');
+  if (message.group === undefined) bad(`${at}.group`, 'the state that the commit ends');
+  if (message.group_info === undefined) bad(`${at}.group_info`, 'the GroupInfo of the state that the commit makes');
+}
+
+/** The state of one group. `generation` 0: there is none yet. */
+class Known {
+  generation: number;
+  epoch: number;
+  /** Commits that were admitted and are not in the store yet. */
+  onTheirWay = 0;
+
+  constructor(state: GroupState | null) {
+    this.generation = state?.generation ?? 0;
+    this.epoch = state?.epoch ?? 0;
+  }
+
+  /** Made in the current epoch, or in the one before, by somebody who did not know better. */
+  takes({ generation, epoch }: GroupState): boolean {
+    return generation === this.generation && (epoch === this.epoch || epoch === this.epoch - 1);
+  }
+
+  /** Ends the current state, or begins the group anew. */
+  endsWith({ generation, epoch }: GroupState): boolean {
+    return (
+      (generation === this.generation && epoch === this.epoch && epoch > 0) ||
+      (generation === this.generation + 1 && epoch === 0)
+    );
+  }
+}
+
+/** The groups that one batch is about. */
+export type BatchGroups = ReadonlyMap<string, Known>;
+
+export class GroupCache {
+  readonly #store: Store;
+  /** The one used last stands last. */
+  readonly #groups = new Map<string, Known>();
+  /** Counts what was dropped: an answer of the store that was asked for before must not be remembered after. */
+  #dropped = 0;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  async load({ messages }: Submission, conversations: readonly ConversationId[]): Promise<BatchGroups> {
+    const groups = new Map<string, Known>();
+    for (const [i, { group }] of messages.entries()) {
+      const key = hex(conversations[i]!);
+      if (group !== null && !groups.has(key)) groups.set(key, await this.#load(key, conversations[i]!));
+    }
+    return groups;
+  }
+
+  /** False: something was dropped since it was loaded, and must not be judged by. */
+  holds(groups: BatchGroups): boolean {
+    return groups.entries().every(([key, known]) => this.#groups.get(key) === known);
+  }
+
+  /**
+   * To be called in the same moment as the batch is admitted.
+   * @returns what to call when the store has the batch, or when it was refused
+   * @throws STALE/epoch
+   */
+  admit({ messages }: Submission, conversations: readonly ConversationId[], groups: BatchGroups): () => void {
+    for (const [i, { group, groupInfo }] of messages.entries()) {
+      const known = groups.get(hex(conversations[i]!));
+      if (group === null || known === undefined) continue;
+      if (groupInfo === null ? !known.takes(group) : !known.endsWith(group))
+        throw new ChatError('STALE', 'the group has gone on', {
+          sub: 'epoch',
+          field: `msg_send.messages[${i}].group`,
+        });
+    }
+    const commit = messages.find(({ groupInfo }) => groupInfo !== null);
+    const known = commit && groups.values().next().value;
+    if (!commit?.group || !known) return () => undefined;
+    known.generation = commit.group.generation;
+    known.epoch = commit.group.epoch + 1;
+    known.onTheirWay++;
+    return () => known.onTheirWay--;
+  }
+
+  /** The store knows better: a commit that only the log had has got its contents. */
+  forget(conversation: ConversationId): void {
+    const key = hex(conversation);
+    if (this.#groups.get(key)?.onTheirWay === 0) this.#drop(key);
+  }
+
+  /** Forgets everything: what was on its way has been refused, or is in the store. */
+  clear(): void {
+    this.#dropped++;
+    this.#groups.clear();
+  }
+
+  async #load(key: string, conversation: ConversationId): Promise<Known> {
+    for (;;) {
+      const known = this.#groups.get(key);
+      if (known) {
+        this.#groups.delete(key);
+        this.#groups.set(key, known);
+        return known;
+      }
+      const before = this.#dropped;
+      const stored = await this.#store.group(conversation);
+      if (before !== this.#dropped || this.#groups.has(key)) continue;
+      this.#groups.set(key, new Known(stored));
+      this.#evict();
+    }
+  }
+
+  #evict(): void {
+    for (const [key, { onTheirWay }] of this.#groups) {
+      if (this.#groups.size <= MAX_GROUPS) return;
+      if (onTheirWay === 0) this.#drop(key);
+    }
+  }
+
+  #drop(key: string): void {
+    this.#dropped++;
+    this.#groups.delete(key);
+  }
+}

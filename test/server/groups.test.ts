@@ -1,0 +1,187 @@
+/** The state of groups as the sequencer judges it: ahead of the store, and never another one than the log's. */
+import t, { type Test } from 'tap';
+import { ChatError } from '../../base/errors.ts';
+import { Sequencer, type Submission } from '../../server/sequencer.ts';
+import type { GroupState, Store } from '../../store/store.ts';
+import { NOW } from '../support/store-world.ts';
+import { identity, silent, transcriptWorld, type Sender, type TranscriptWorld } from '../support/transcript-world.ts';
+
+const keys = identity();
+const worldIn = (t: Test): Promise<TranscriptWorld> => transcriptWorld(t.testdir(), {}, {}, keys);
+const state = (generation: number, epoch: number): GroupState => ({ generation, epoch });
+const stale = { code: 'STALE', sub: 'epoch', field: 'msg_send.messages[0].group' };
+
+/** Batches of one conversation. */
+function letters(w: TranscriptWorld) {
+  const other = (sender: Sender) => (sender === w.alice ? w.bob : w.alice).device.id;
+  const commit = (sender: Sender, generation: number, epoch: number, peek = false): Submission =>
+    sender.batch(w.conversation, ['commit'], [other(sender)], {
+      group: state(generation, epoch),
+      groupInfo: Buffer.from(`info after ${generation}.${epoch}`),
+      peek,
+    });
+  const text = (sender: Sender, generation: number, epoch: number, peek = false): Submission =>
+    sender.batch(w.conversation, ['text'], [other(sender)], { group: state(generation, epoch), peek });
+  return { commit, text };
+}
+const groupOf = async ({ store, conversation }: Pick<TranscriptWorld, 'store' | 'conversation'>) => {
+  const group = await store.group(conversation);
+  return (
+    group && `${group.generation}.${group.epoch} ${group.groupInfo ? Buffer.from(group.groupInfo).toString() : null}`
+  );
+};
+
+t.test('which state a message and a commit may be made in', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob } = w;
+  const { commit, text } = letters(w);
+  const refused = async (...rows: Submission[]) => {
+    for (const each of rows) await t.rejects(w.sequencer.submit(each), stale);
+  };
+  await refused(text(alice, 1, 0, true), text(alice, 1, 1, true), commit(alice, 1, 1, true), commit(alice, 2, 0, true));
+  t.equal(await w.store.group(w.conversation), null);
+  await w.sequencer.submit(commit(alice, 1, 0));
+  await refused(commit(bob, 1, 0, true), commit(bob, 1, 2, true), commit(bob, 3, 0, true), commit(bob, 2, 1, true));
+  await refused(text(bob, 1, 2, true), text(bob, 2, 1, true));
+  await w.sequencer.submit(text(bob, 1, 1));
+  await w.sequencer.submit(commit(bob, 1, 1));
+  await w.sequencer.submit(text(alice, 1, 1)); // written before the commit came
+  await w.sequencer.submit(text(alice, 1, 2));
+  await w.sequencer.submit(commit(alice, 1, 2));
+  await refused(text(bob, 1, 1, true), commit(bob, 1, 2, true), commit(bob, 1, 1, true));
+  t.equal(await groupOf(w), '1.3 info after 1.2');
+  await w.sequencer.submit(commit(bob, 2, 0)); // the group is lost: anew
+  await refused(text(bob, 1, 3, true), commit(alice, 1, 3, true), commit(alice, 2, 0, true));
+  await w.sequencer.submit(text(alice, 2, 1));
+  t.equal(await groupOf(w), '2.1 info after 2.0');
+  const without = alice.batch(w.conversation, ['in the clear'], [bob.device.id]);
+  await w.sequencer.submit(without);
+  const queued = await w.store.backlog(alice.device.id, 0, 20, 1e6);
+  t.strictSame(
+    queued.map((item) => item.kind === 'message' && item.group),
+    [state(1, 1), state(1, 1), state(2, 0)],
+  );
+  await w.close();
+});
+
+t.test('of commits that race for one state exactly one wins, also before anything is written', async (t) => {
+  const w = await worldIn(t);
+  const { commit, text } = letters(w);
+  const people = [w.alice, w.bob, ...(await Promise.all(['carol', 'dave', 'erin'].map((name) => w.device(name))))];
+  for (const [generation, epoch] of [
+    [1, 0],
+    [1, 1],
+    [1, 2],
+    [2, 0],
+  ] as const) {
+    const attempts = people.map((sender) => ({ sender, batch: commit(sender, generation, epoch, true) }));
+    const results = await Promise.allSettled(attempts.map(({ batch }) => w.sequencer.submit(batch)));
+    const winners = results.flatMap((result, i) => (result.status === 'fulfilled' ? [attempts[i]!.sender] : []));
+    t.equal(winners.length, 1, `${generation}.${epoch}`);
+    for (const result of results) if (result.status === 'rejected') t.match(result.reason, stale);
+    commit(winners[0]!, generation, epoch); // his lineage has gone on
+    t.match(await w.store.group(w.conversation), state(generation, epoch + 1));
+  }
+  // What is on its way is judged by what is on its way before it.
+  const chain = [commit(w.alice, 2, 1), text(w.alice, 2, 2), commit(w.alice, 2, 2), text(w.alice, 2, 3)];
+  await Promise.all(chain.map((each) => w.sequencer.submit(each)));
+  t.equal(await groupOf(w), '2.3 info after 2.2');
+  await w.close();
+});
+
+t.test('a commit that was refused with its window leaves no trace', async (t) => {
+  const w = await worldIn(t);
+  const { commit, text } = letters(w);
+  await w.sequencer.submit(commit(w.alice, 1, 0));
+  const { makeRoom } = w.transcript;
+  const broken = new Sequencer({ transcript: w.transcript, store: w.store, log: silent, now: () => NOW, retryMs: 1 });
+  w.transcript.makeRoom = async () => {
+    throw new ChatError('DISK_FULL', 'full');
+  };
+  await t.rejects(broken.submit(commit(w.alice, 1, 1, true)), { code: 'DISK_FULL' });
+  w.transcript.makeRoom = makeRoom;
+  await t.rejects(broken.submit(text(w.alice, 1, 2, true)), stale, 'the state is the one of before');
+  await broken.submit(commit(w.alice, 1, 1));
+  t.equal(await groupOf(w), '1.2 info after 1.1');
+  await broken.drain();
+  await w.close();
+});
+
+t.test('a repetition gets its answer again, however far the group has gone since', async (t) => {
+  const w = await worldIn(t);
+  const { commit, text } = letters(w);
+  const made = commit(w.alice, 1, 0);
+  const first = await w.sequencer.submit(made);
+  const said = text(w.alice, 1, 1);
+  await w.sequencer.submit(said);
+  await w.sequencer.submit(commit(w.bob, 1, 1));
+  await w.sequencer.submit(commit(w.bob, 1, 2));
+  t.match(await w.sequencer.submit(made), { repeated: true, firstIndex: first.firstIndex, messages: [{ seq: 1 }] });
+  t.match(await w.sequencer.submit(said), { repeated: true, messages: [{ seq: 2 }] });
+  t.equal(await groupOf(w), '1.3 info after 1.2', 'and changes nothing');
+  await w.close();
+});
+
+t.test('an answer of the store that a commit has overtaken is not believed', async (t) => {
+  const w = await worldIn(t);
+  const { commit, text } = letters(w);
+  const held: (() => void)[] = [];
+  let isHeld = true;
+  const store: Store = Object.create(w.store, {
+    group: {
+      value: async (conversation: Parameters<Store['group']>[0]) => {
+        const group = await w.store.group(conversation);
+        if (isHeld) await new Promise<void>((go) => held.push(go));
+        return group;
+      },
+    },
+  });
+  const sequencer = new Sequencer({ transcript: w.transcript, store, log: silent, now: () => NOW, retryMs: 1 });
+  const slow = sequencer.submit(commit(w.alice, 1, 0, true));
+  const quick = sequencer.submit(commit(w.bob, 1, 0));
+  while (held.length < 2) await new Promise(setImmediate);
+  isHeld = false;
+  held[1]!();
+  await quick;
+  held[0]!();
+  await t.rejects(slow, stale);
+  await sequencer.submit(text(w.alice, 1, 1));
+  await sequencer.drain();
+  await w.close();
+});
+
+t.test('after a crash the log alone knows a commit; its sender’s repetition completes it', async (t) => {
+  const w = await worldIn(t);
+  const { commit, text } = letters(w);
+  const lose = async (batch: Submission) => {
+    const store: Store = Object.create(w.store, {
+      commitWindow: { value: () => Promise.reject(new Error('the database is away')) },
+    });
+    const sequencer = new Sequencer({ transcript: w.transcript, store, log: silent, now: () => NOW, retryMs: 1 });
+    const { size } = w.transcript;
+    const lost = sequencer.submit(batch).catch((error: { code: string }) => error.code);
+    while (w.transcript.size === size) await new Promise(setImmediate);
+    await sequencer.drain();
+    t.equal(await lost, 'UNAVAILABLE');
+    await w.close();
+    await w.reopen();
+  };
+  const made = commit(w.alice, 1, 0);
+  await lose(made);
+  t.equal(await groupOf(w), '1.1 null');
+  await t.rejects(w.sequencer.submit(commit(w.bob, 1, 0, true)), stale, 'somebody was faster, and will say how');
+  t.match(await w.sequencer.submit(made), { repeated: false, messages: [{ seq: 1, cursors: [1] }] });
+  t.equal(await groupOf(w), '1.1 info after 1.0');
+  t.match(await w.sequencer.submit(made), { repeated: true });
+
+  const anew = commit(w.bob, 2, 0);
+  await lose(anew);
+  t.equal(await groupOf(w), '1.2 null', 'a new generation cannot be told from the log');
+  await t.rejects(w.sequencer.submit(text(w.alice, 2, 1, true)), stale);
+  await w.sequencer.submit(anew);
+  t.equal(await groupOf(w), '2.1 info after 2.0');
+  await w.sequencer.submit(text(w.alice, 2, 1));
+  await w.sequencer.submit(commit(w.alice, 2, 1));
+  t.equal(await groupOf(w), '2.2 info after 2.1');
+  await w.close();
+});
