@@ -190,9 +190,30 @@ export function inclusionFromRange(
   size: number,
   proof: readonly Hash[],
 ): Hash[] | null {
+  return inclusionsFromRange(start, leaves, size, proof)?.(index) ?? null;
+}
+
+/** The same for all leaves of the range; each hash is computed once. */
+export function inclusionsFromRange(
+  start: number,
+  leaves: readonly Hash[],
+  size: number,
+  proof: readonly Hash[],
+): ((index: number) => Hash[] | null) | null {
   const span = spansAround(start, leaves, size, proof);
-  if (span === null || index < start || index >= start + leaves.length) return null;
-  return inclusionSpans(index, size).map(([from, to]) => span(from, to));
+  if (span === null) return null;
+  const end = start + leaves.length;
+  const known = new Map<string, Hash>();
+  const hashOf = (from: number, to: number): Hash => {
+    if (to <= start || from >= end || to - from === 1) return span(from, to);
+    const key = `${from} ${to}`;
+    const middle = from + split(to - from);
+    const hash = known.get(key) ?? nodeHash(hashOf(from, middle), hashOf(middle, to));
+    known.set(key, hash);
+    return hash;
+  };
+  return (index) =>
+    index < start || index >= end ? null : inclusionSpans(index, size).map(([from, to]) => hashOf(from, to));
 }
 
 /**

@@ -1,0 +1,116 @@
+/** Makes an evidence bundle out of what is known to hold. Asks for the messages twice, for sums stand before what they are of. */
+import type { KeyObject } from 'node:crypto';
+import { type Hash } from '../base/bytes.ts';
+import { sha256 } from '../base/hash.ts';
+import { CONTEXT, sign } from '../base/signature.ts';
+import { encodePem } from '../x509/pem.ts';
+import {
+  batchTbs,
+  formatConsistency,
+  formatHead,
+  formatPath,
+  nameOf,
+  sumLine,
+  type BatchPath,
+  type BundleHead,
+  type BundleName,
+} from './bundle.ts';
+import { encodeTlogProof, type TlogProof } from './tlog-proof.ts';
+import { ARCHIVE_END, archived } from './ustar.ts';
+
+export interface BundleLog {
+  /** Key statement, and `algorithm u8 ‖ signature` by the server certificate that it names. */
+  readonly statement: Uint8Array;
+  readonly signature: Uint8Array;
+  /** The largest signed note that is known. */
+  readonly checkpoint: Uint8Array;
+  /** From the size of an older checkpoint to this one. */
+  readonly consistency: ReadonlyMap<number, readonly Hash[]>;
+}
+
+export interface BundleMessage {
+  /** The MSG leaf. */
+  readonly entry: Uint8Array;
+  readonly proof: TlogProof;
+  readonly bs: Uint8Array;
+  readonly signature: Uint8Array;
+  readonly path: BatchPath;
+  /** kf ‖ plaintext; null: not disclosed */
+  readonly opening: Uint8Array | null;
+}
+
+export interface BundleContent {
+  readonly head: BundleHead;
+  /** DER; of senders, servers and the exporter. */
+  readonly certificates: readonly Uint8Array[];
+  readonly intermediates: readonly Uint8Array[];
+  /** DER */
+  readonly crls: readonly Uint8Array[];
+  readonly logs: readonly BundleLog[];
+  /** In order of server_time, log and index; the same each time it is called. */
+  readonly messages: () => Iterable<BundleMessage>;
+}
+
+type File = readonly [name: string, bytes: Uint8Array];
+
+/** The archive, piece by piece. @param key of the exporter's certificate */
+export function* writeBundle(content: BundleContent, key: KeyObject): Generator<Buffer> {
+  const head = formatHead(content.head);
+  const lines: Buffer[] = [line(nameOf({ is: 'head' }), head)];
+  for (const [name, bytes] of filesOf(content)) lines.push(line(name, bytes));
+  yield* sealFiles(head, Buffer.concat(lines), filesOf(content), key);
+}
+
+/** The same around any files; for whoever has them already. @param files in order, without BUNDLE */
+export function* sealFiles(
+  head: Uint8Array,
+  sums: Uint8Array,
+  files: Iterable<File>,
+  key: KeyObject,
+): Generator<Buffer> {
+  yield archived(nameOf({ is: 'head' }), head);
+  yield archived(nameOf({ is: 'sums' }), sums);
+  yield archived(nameOf({ is: 'seal' }), sign(key, CONTEXT.bundle, sums).signature);
+  for (const [name, bytes] of files) yield archived(name, bytes);
+  yield ARCHIVE_END;
+}
+
+/** All but BUNDLE and what is made of them, in order. */
+export function* filesOf(content: BundleContent): Generator<File> {
+  const certificates = new Map(content.certificates.map((der) => [sha256(der).toString('hex'), der]));
+  const authorities: File[] = [...certificates].map(([fingerprint, der]) => [
+    nameOf({ is: 'certificate', fingerprint }),
+    pem(der),
+  ]);
+  if (content.intermediates.length > 0)
+    authorities.push([nameOf({ is: 'chain' }), Buffer.concat(content.intermediates.map(pem))]);
+  yield* sorted(authorities);
+  for (const [i, der] of content.crls.entries())
+    yield [nameOf({ is: 'crl', number: i + 1 }), Buffer.from(encodePem(der, 'X509 CRL'))];
+  for (const [i, log] of content.logs.entries()) yield* sorted(logFiles(i + 1, log));
+  let number = 0;
+  for (const message of content.messages()) yield* messageFiles(++number, message);
+}
+
+function logFiles(number: number, { statement, signature, checkpoint, consistency }: BundleLog): File[] {
+  const proofs = [...consistency].map(([size, proof]): File => [
+    nameOf({ is: 'consistency', number, size }),
+    formatConsistency(size, proof, checkpoint),
+  ]);
+  const at = (file: Extract<BundleName, { is: 'log' }>['file']): string => nameOf({ is: 'log', number, file });
+  return [[at('checkpoint'), checkpoint], ...proofs, [at('key.sig'), signature], [at('key.stmt'), statement]];
+}
+
+function* messageFiles(number: number, message: BundleMessage): Generator<File> {
+  const at = (file: Extract<BundleName, { is: 'message' }>['file']): string => nameOf({ is: 'message', number, file });
+  yield [at('batch.path'), formatPath(message.path)];
+  yield [at('batch.sig'), message.signature];
+  yield [at('batch.tbs'), batchTbs(message.bs)];
+  yield [at('entry'), message.entry];
+  yield [at('log.tlog-proof'), encodeTlogProof(message.proof)];
+  if (message.opening !== null) yield [at('opening'), message.opening];
+}
+
+const pem = (der: Uint8Array): Buffer => Buffer.from(encodePem(der, 'CERTIFICATE'));
+const line = (name: string, bytes: Uint8Array): Buffer => Buffer.from(sumLine(name, sha256(bytes)));
+const sorted = (files: readonly File[]): File[] => [...files].sort(([a], [b]) => (a < b ? -1 : 1));

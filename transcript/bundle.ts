@@ -1,0 +1,216 @@
+/**
+ * The files of an evidence bundle: their names, and the small texts among them. One encoding for one content, as everywhere; whether what
+ * they say holds is decided by whoever verifies. docs/TRANSCRIPT.md §e.
+ */
+import {
+  base64,
+  fromBase64,
+  fromHex,
+  fromUtf8,
+  hex,
+  utf8,
+  type ConversationId,
+  type Fingerprint,
+  type Hash,
+} from '../base/bytes.ts';
+import { bad } from '../base/decode.ts';
+import { CONTEXT, tbs } from '../base/signature.ts';
+import { decimal } from './checkpoint.ts';
+import { HASH_BYTES } from './merkle.ts';
+import { BS_BYTES, MAX_BATCH } from './statement.ts';
+
+/** Messages in one bundle: 6 digits would allow more, and nobody reads more. */
+export const MAX_BUNDLE_MESSAGES = 100_000;
+/** Logs, and revocation lists: two digits. */
+export const MAX_BUNDLE_LOGS = 99;
+
+/** complete: every message of the conversation that the exporter has seen, from the first on. selective: some of them. */
+export type Profile = 'complete' | 'selective';
+
+export interface BundleHead {
+  readonly profile: Profile;
+  /** Unix ms, by the exporter's clock. */
+  readonly created: number;
+  readonly conversation: ConversationId;
+  readonly messages: number;
+  /** Of the certificate whose key seals the bundle. */
+  readonly exporter: Fingerprint;
+}
+
+/** A message's place among the statements of its batch. */
+export interface BatchPath {
+  /** 0 for the first. */
+  readonly index: number;
+  readonly size: number;
+  /** Leaf's sibling first; leads from leaf(MS) to batch_root. */
+  readonly path: readonly Hash[];
+}
+
+const TITLE = 'chatlog/v1 bundle';
+
+/** @throws BAD_FRAME if parseHead() would refuse it */
+export function formatHead({ profile, created, conversation, messages, exporter }: BundleHead): Buffer {
+  const lines = [
+    TITLE,
+    `profile ${profile}`,
+    `created ${created}`,
+    `conversation ${hex(conversation)}`,
+    `messages ${messages}`,
+    `exporter ${hex(exporter)}`,
+  ];
+  const bytes = utf8(`${lines.join('\n')}\n`);
+  parseHead(bytes);
+  return bytes;
+}
+
+/** @throws BAD_FRAME naming bundle.<line> */
+export function parseHead(bytes: Uint8Array): BundleHead {
+  const lines = fromUtf8(bytes)?.split('\n') ?? bad('bundle', 'UTF-8');
+  if (lines.length !== 7 || lines[6] !== '') bad('bundle.lines', 'exactly six lines');
+  if (lines[0] !== TITLE) bad('bundle.title', TITLE);
+  const value = (line: number, name: string): string =>
+    lines[line]!.startsWith(`${name} `) ? lines[line]!.slice(name.length + 1) : bad(`bundle.${name}`, 'this line');
+  const number = (line: number, name: string): number =>
+    decimal(value(line, name)) ?? bad(`bundle.${name}`, 'a decimal number without leading zeros');
+  const digest = (line: number, name: string): Uint8Array => {
+    const found = fromHex(value(line, name));
+    return found?.length === HASH_BYTES ? found : bad(`bundle.${name}`, '64 lower-case hex digits');
+  };
+  const profile = value(1, 'profile');
+  if (profile !== 'complete' && profile !== 'selective') bad('bundle.profile', 'complete or selective');
+  const messages = number(4, 'messages');
+  if (messages > MAX_BUNDLE_MESSAGES) bad('bundle.messages', `at most ${MAX_BUNDLE_MESSAGES}`);
+  return {
+    profile: profile as Profile,
+    created: number(2, 'created'),
+    conversation: digest(3, 'conversation') as ConversationId,
+    messages,
+    exporter: digest(5, 'exporter') as Fingerprint,
+  };
+}
+
+/** A line of SHA256SUMS, which `sha256sum -c` reads. */
+export const sumLine = (name: string, digest: Uint8Array): string => `${hex(digest)}  ${name}\n`;
+
+/** @throws BAD_FRAME naming path.lines, .index, .size or .path */
+export function formatPath({ index, size, path }: BatchPath): Buffer {
+  const bytes = utf8([`index ${index}`, `size ${size}`, ...path.map(base64), ''].join('\n'));
+  parsePath(bytes);
+  return bytes;
+}
+
+/** @throws BAD_FRAME naming path.lines, .index, .size or .path */
+export function parsePath(bytes: Uint8Array): BatchPath {
+  const lines = fromUtf8(bytes)?.split('\n') ?? bad('path', 'UTF-8');
+  if (lines.length < 3 || lines.length > 13 || lines.at(-1) !== '')
+    bad('path.lines', 'two lines and at most ten hashes');
+  const number = (line: number, name: string): number =>
+    decimal(new RegExp(`^${name} (.+)$`).exec(lines[line]!)?.[1] ?? '') ?? bad(`path.${name}`, 'a decimal number');
+  const [index, size] = [number(0, 'index'), number(1, 'size')];
+  if (size > MAX_BATCH || index >= size) bad('path.size', `a batch of at most ${MAX_BATCH} that has the index`);
+  return { index, size, path: hashes(lines.slice(2, -1), 'path.path') };
+}
+
+/** What a batch's signature covers, as a file. */
+export const batchTbs = (bs: Uint8Array): Buffer => tbs(CONTEXT.senderBatch, bs);
+
+const BATCH_PREFIX = tbs(CONTEXT.senderBatch, Buffer.alloc(0));
+
+/** The batch statement in it, a view. @throws BAD_FRAME/tbs unless these are the bytes that a sender signs */
+export function openBatchTbs(bytes: Uint8Array): Buffer {
+  const prefix = bytes.subarray(0, BATCH_PREFIX.length);
+  if (bytes.length !== BATCH_PREFIX.length + BS_BYTES || Buffer.compare(prefix, BATCH_PREFIX) !== 0)
+    bad('tbs', 'the context of a sender batch, and a batch statement');
+  return Buffer.from(bytes.buffer, bytes.byteOffset + BATCH_PREFIX.length, BS_BYTES);
+}
+
+/** Consistency from an older checkpoint to the one that follows it here: the body of C2SP tlog-witness add-checkpoint. */
+export function formatConsistency(from: number, proof: readonly Hash[], checkpoint: Uint8Array): Buffer {
+  const bytes = Buffer.concat([utf8([`old ${from}`, ...proof.map(base64), '', ''].join('\n')), checkpoint]);
+  parseConsistency(bytes);
+  return bytes;
+}
+
+/** @throws BAD_FRAME naming consistency.lines, .old or .proof; the checkpoint is not looked into */
+export function parseConsistency(bytes: Uint8Array): { from: number; proof: Hash[]; checkpoint: Buffer } {
+  const text = fromUtf8(bytes) ?? bad('consistency', 'UTF-8');
+  const end = text.indexOf('\n\n');
+  const [old, ...lines] = end < 0 ? bad('consistency.lines', 'an empty line') : text.slice(0, end).split('\n');
+  const from = decimal(/^old (.+)$/.exec(old!)?.[1] ?? '') ?? bad('consistency.old', 'a decimal number');
+  if (lines.length > 63) bad('consistency.proof', 'at most 63 hashes');
+  return { from, proof: hashes(lines, 'consistency.proof'), checkpoint: utf8(text.slice(end + 2)) };
+}
+
+const hashes = (lines: readonly string[], field: string): Hash[] =>
+  lines.map((line) => {
+    const hash = fromBase64(line);
+    return hash?.length === HASH_BYTES ? (hash as Uint8Array as Hash) : bad(field, 'a hash in base64 on each line');
+  });
+
+export const MESSAGE_FILES = ['batch.path', 'batch.sig', 'batch.tbs', 'entry', 'log.tlog-proof', 'opening'] as const;
+export type MessageFile = (typeof MESSAGE_FILES)[number];
+export const LOG_FILES = ['checkpoint', 'key.sig', 'key.stmt'] as const;
+export type LogFile = (typeof LOG_FILES)[number];
+
+/** What a file of a bundle is. `number` counts from 1. */
+export type BundleName =
+  | { readonly is: 'head' | 'sums' | 'seal' | 'chain' }
+  | { readonly is: 'certificate'; readonly fingerprint: string }
+  | { readonly is: 'crl'; readonly number: number }
+  | { readonly is: 'log'; readonly number: number; readonly file: LogFile }
+  | { readonly is: 'consistency'; readonly number: number; readonly size: number }
+  | { readonly is: 'message'; readonly number: number; readonly file: MessageFile };
+
+const FIXED: Readonly<Record<string, BundleName>> = {
+  BUNDLE: { is: 'head' },
+  SHA256SUMS: { is: 'sums' },
+  'SHA256SUMS.sig': { is: 'seal' },
+  'cert/chain.pem': { is: 'chain' },
+};
+
+/** Bytewise order of names is the order in which they are needed: head, sums, certificates, lists, logs, messages. */
+export function nameOf(file: BundleName): string {
+  switch (file.is) {
+    case 'head':
+      return 'BUNDLE';
+    case 'sums':
+      return 'SHA256SUMS';
+    case 'seal':
+      return 'SHA256SUMS.sig';
+    case 'chain':
+      return 'cert/chain.pem';
+    case 'certificate':
+      return `cert/${file.fingerprint}.pem`;
+    case 'crl':
+      return `crl/${digits(file.number, 2)}.pem`;
+    case 'log':
+      return `log/${digits(file.number, 2)}/${file.file}`;
+    case 'consistency':
+      return `log/${digits(file.number, 2)}/consistency/${file.size}`;
+    case 'message':
+      return `msg/${digits(file.number, 6)}/${file.file}`;
+  }
+}
+
+/** Null: no file of a bundle has this name. */
+export function parseName(name: string): BundleName | null {
+  const fixed = Object.hasOwn(FIXED, name) ? FIXED[name] : undefined;
+  if (fixed) return fixed;
+  const [, fingerprint] = /^cert\/([0-9a-f]{64})\.pem$/.exec(name) ?? [];
+  if (fingerprint !== undefined) return { is: 'certificate', fingerprint };
+  const [, crl] = /^crl\/(\d\d)\.pem$/.exec(name) ?? [];
+  if (crl !== undefined) return Number(crl) > 0 ? { is: 'crl', number: Number(crl) } : null;
+  const [, kind, digits, rest] = /^(log\/(?=\d\d\/)|msg\/(?=\d{6}\/))(\d+)\/(.+)$/.exec(name) ?? [];
+  const number = Number(digits);
+  if (kind === undefined || number === 0) return null;
+  if (kind === 'msg/') {
+    const file = MESSAGE_FILES.find((f) => f === rest);
+    return file === undefined ? null : { is: 'message', number, file };
+  }
+  const file = LOG_FILES.find((f) => f === rest);
+  if (file !== undefined) return { is: 'log', number, file };
+  const size = decimal(/^consistency\/(.+)$/.exec(rest!)?.[1] ?? '');
+  return size === null ? null : { is: 'consistency', number, size };
+}
+
+const digits = (number: number, count: number): string => String(number).padStart(count, '0');
