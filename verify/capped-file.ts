@@ -51,6 +51,30 @@ export function readInput(path: string): Buffer {
   throw new ChatError('USAGE', `is a directory, or larger than ${MAX_INPUT_BYTES} bytes`);
 }
 
+/**
+ * The same for a file of any size, in pieces; each is valid for ever.
+ * @throws USAGE as readInput()
+ */
+export function* inputChunks(path: string): Generator<Buffer> {
+  let fd: number | null = null;
+  try {
+    fd = path === '-' ? 0 : openSync(path, 'r');
+    if (fstatSync(fd).isDirectory()) throw new ChatError('USAGE', 'is a directory');
+    for (;;) {
+      const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+      const read = readSync(fd, chunk, 0, chunk.length, null);
+      if (read === 0) return;
+      yield chunk.subarray(0, read);
+    }
+  } catch (cause) {
+    if (cause instanceof ChatError || (cause as NodeJS.ErrnoException).syscall === undefined) throw cause;
+    throw new ChatError('USAGE', `can't be read (${(cause as NodeJS.ErrnoException).code})`, { cause });
+  } finally {
+    if (fd !== null && fd !== 0) closeSync(fd);
+  }
+}
+const CHUNK_BYTES = 1024 * 1024;
+
 /** Null if there are more than `maxBytes`. @param guess how many there will be */
 function readUpTo(fd: number, maxBytes: number, guess: number): Buffer | null {
   let buffer = Buffer.allocUnsafeSlow(Math.min(guess, maxBytes) + 1); // one more, to see the end

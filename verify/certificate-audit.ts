@@ -13,6 +13,8 @@ import type { FindingCode, Findings } from './finding.ts';
 export interface Trust {
   readonly roots: readonly Certificate[];
   readonly crls: readonly Crl[];
+  /** Judge everything as of this time (Unix ms), and not of the time of what was signed. */
+  readonly at?: number | undefined;
 }
 
 export interface Judgement {
@@ -75,7 +77,8 @@ export class CertificateAudit {
   }
 
   /** The answer alone. Finds nothing but lists that are missing. The certificate must be known. */
-  judge(where: string, name: string, at: number, purpose: Purpose): Judgement {
+  judge(where: string, name: string, signedAt: number, purpose: Purpose): Judgement {
+    const at = this.#trust.at ?? signedAt;
     const key = `${purpose} ${name}`;
     const known = this.#judged.get(key);
     if (known && known.from <= at && at < known.until) return known;

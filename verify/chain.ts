@@ -7,6 +7,7 @@ import { parseCertificate, parsePem, type Certificate } from '../x509/certificat
 import { parseCrls } from '../x509/crl.ts';
 import { identityOf } from '../x509/identity.ts';
 import { MAX_PATH_LENGTH, validatePath, type PathQuery, type Purpose } from '../x509/path.ts';
+import { parseTime } from './time.ts';
 
 export const CHAIN_USAGE = `chat-verify chain: why a certificate chain is accepted or refused
 
@@ -96,7 +97,7 @@ function parseRequest(argv: readonly string[], now: () => number) {
   if (ca.length === 0) throw new Error('want --ca: without it nothing can be trusted');
   if (chain === undefined) throw new Error('want --chain');
   const rules: Rules = {
-    at: at === undefined ? now() : parseTime(at),
+    at: at === undefined ? now() : timeOf(at),
     purpose: parsePurpose(purpose),
     allowNoEku: values['allow-no-eku'] ?? false,
     ...(max !== undefined && { maxIntermediates: parseCount(max) }),
@@ -104,12 +105,9 @@ function parseRequest(argv: readonly string[], now: () => number) {
   return { files: { ca, crl, chain }, rules, json: values.json ?? false };
 }
 
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/;
-
-/** Unix ms. RFC 3339 with a time zone: without one the verdict would depend on the machine. */
-function parseTime(text: string): number {
-  const at = TIME.test(text) ? Date.parse(text) : NaN;
-  if (Number.isNaN(at)) throw new Error('--at: want a time such as 2026-03-01T12:00:00Z');
+function timeOf(text: string): number {
+  const at = parseTime(text);
+  if (at === null) throw new Error('--at: want a time such as 2026-03-01T12:00:00Z');
   return at;
 }
 

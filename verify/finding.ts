@@ -8,12 +8,15 @@ import type { LineageCode } from '../transcript/lineage.ts';
 export const FINDINGS = {
   E_FORK: 'EQUIVOCATION',
   E_ROLLBACK: 'EQUIVOCATION',
+  E_DOUBLE: 'EQUIVOCATION',
   E_INPUT: 'UNREADABLE',
   // files that are not those that were signed
   E_CKPT_SIG: 'TAMPERED',
   E_TRUNCATED: 'TAMPERED',
   E_ENTRIES: 'TAMPERED',
   E_LEAF: 'TAMPERED',
+  E_SUMS: 'TAMPERED',
+  E_BUNDLE_SIG: 'TAMPERED',
   // what stands in the log
   E_FORMAT: 'TAMPERED',
   E_BATCH_SIG: 'TAMPERED',
@@ -21,6 +24,7 @@ export const FINDINGS = {
   E_ORDER: 'TAMPERED',
   E_BATCH_SHORT: 'TAMPERED',
   E_BATCH_ROOT: 'TAMPERED',
+  E_BATCH_PATH: 'TAMPERED',
   E_CTR_REGRESS: 'TAMPERED',
   E_CTR_GAP: 'TAMPERED',
   E_BATCH_CHAIN: 'TAMPERED',
@@ -28,7 +32,9 @@ export const FINDINGS = {
   E_CONV_LINK: 'TAMPERED',
   E_TIME_ORDER: 'TAMPERED',
   E_LINK: 'TAMPERED',
+  E_COMMIT: 'TAMPERED',
   // hashes
+  E_INCLUSION: 'TAMPERED',
   E_TILE: 'TAMPERED',
   E_ROOT: 'TAMPERED',
   E_CONSISTENCY: 'TAMPERED',
@@ -45,6 +51,9 @@ export const FINDINGS = {
   W_EMPTY: 'INCOMPLETE',
   W_NO_CRL: 'VALID',
   W_KEY_FILES: 'VALID',
+  W_GAP: 'VALID',
+  W_UNLINKED: 'VALID',
+  W_MISSING: 'VALID',
   W_SKEW: 'VALID',
   W_CONV_RESTART: 'VALID',
   W_CONV_ELSEWHERE: 'VALID',
@@ -92,6 +101,14 @@ export class Findings {
     if (this.#once.has(key)) return;
     this.#once.add(key);
     this.add(code, where, message);
+  }
+  /** What was found elsewhere. @param prefix of each place */
+  include(others: Findings, prefix: string): void {
+    for (const { code, where, message } of others.kept) this.add(code, `${prefix}${where}`, message);
+    for (const [code, count] of others.#counts) {
+      const unlisted = count - others.kept.filter((finding) => finding.code === code).length;
+      this.#counts.set(code, this.count(code) + unlisted);
+    }
   }
   count(code: FindingCode): number {
     return this.#counts.get(code) ?? 0;

@@ -19,7 +19,7 @@ import { CertificateAudit, type Trust } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
 
 /** Client and server clocks may differ by this much before it is worth a warning. */
-const MAX_SKEW_MS = 5 * 60_000;
+export const MAX_SKEW_MS = 5 * 60_000;
 /** Key statements that may cover an entry: the newest. A server makes one for each certificate it gets. */
 const MAX_STATEMENTS = 64;
 

@@ -7,10 +7,15 @@ import { parseArgs } from 'node:util';
 import { ChatError, CODES } from '../base/errors.ts';
 import { parseCertificate, parsePem, type Certificate } from '../x509/certificate.ts';
 import { parseCrls } from '../x509/crl.ts';
-import { readInput } from './capped-file.ts';
+import { auditBundle, type AuditedBundle, type BundleOptions, type JudgedMessage } from './bundle.ts';
+import { inputChunks, readInput } from './capped-file.ts';
+import type { Trust } from './certificate-audit.ts';
 import { chainCommand } from './chain.ts';
+import { compareBundles } from './comparison.ts';
 import { EXIT, Findings, shown, type Verdict } from './finding.ts';
-import { auditDirectory, type AuditedLog } from './log-directory.ts';
+import { auditDirectory, type KnownCheckpoint } from './log-directory.ts';
+import { bundleOutcome, logOutcome, type Outcome, type ReportKind } from './outcome.ts';
+import { parseTime } from './time.ts';
 
 export interface Io {
   readonly out: (line: string) => void;
@@ -21,6 +26,7 @@ export interface Io {
 
 export const USAGE = `chat-verify: checks what chat-server's transcript proves, offline, trusting only the CA certificates you give
 
+  chat-verify BUNDLE.tar --ca FILE...        one conversation: signatures, log, certificates, order, disclosed texts
   chat-verify LOGDIR --ca FILE...            every entry, signature, certificate, counter and hash of a log directory
   chat-verify chain --ca FILE... --chain FILE   why a certificate chain is accepted or refused (chat-verify chain --help)
 
@@ -28,16 +34,21 @@ options
   --ca FILE       trusted CA certificates (PEM or DER); may be repeated; those inside a transcript are never trusted
   --crl FILE      revocation lists (PEM or DER); may be repeated; revocation counts from its date on
   --known FILE    a checkpoint that you hold from elsewhere (yours, or another person's): shows truncation and forks; may be repeated
+  --at TIME       judge certificates as of this time, such as 2026-03-01T12:00:00Z, and not of the time of each signature
+  --compare FILE  another party's bundle of the same conversation: whether both can be true
+  --report KIND   html or md: a page about a bundle that can be read and printed, in place of the lines
   --strict        warnings count: exit 11
   --json          one JSON object instead of text
   -q, --quiet     the verdict line only
   --version, -h, --help
-LOGDIR is the folder that holds checkpoint, key.stmt and tile; a server may be writing it. FILE may be - for standard input, once.
+BUNDLE.tar comes from chat-client transcript export. LOGDIR is the folder that holds checkpoint, key.stmt and tile; a server may be writing
+it. BUNDLE.tar or one FILE may be - for standard input.
 
 exit  0 VALID  10 TAMPERED  11 INCOMPLETE  12 UNTRUSTED  13 unreadable input  14 EQUIVOCATION (fork or rollback)  2 usage
 
 examples
-  chat-verify ./transcript --ca ca.crt
+  chat-verify alice-bob.tar --ca ca.crt
+  chat-verify alice-bob.tar --ca ca.crt --compare from-bob.tar --report html > report.html
   chat-verify ./transcript --ca ca.crt --crl ca.crl --known alice.checkpoint --strict
 
 It does not prove who sat at the keyboard, that nothing was said elsewhere, that what was said is true, or that no newer entries exist
@@ -47,6 +58,9 @@ const OPTIONS = {
   ca: { type: 'string', multiple: true },
   crl: { type: 'string', multiple: true },
   known: { type: 'string', multiple: true },
+  at: { type: 'string' },
+  compare: { type: 'string' },
+  report: { type: 'string' },
   strict: { type: 'boolean' },
   json: { type: 'boolean' },
   quiet: { type: 'boolean', short: 'q' },
@@ -66,13 +80,19 @@ export function verifyProgram(argv: readonly string[], version: string, io: Io):
   const { values, positionals } = parsed;
   if (values.help) return say(io, USAGE);
   if (values.version) return say(io, version);
-  const [dir] = positionals;
-  if (dir === undefined || positionals.length !== 1) return usage(io, 'want one log directory');
-  if (dir === '-') return usage(io, 'want a log directory; a log is many files and cannot come from standard input');
+  const [target] = positionals;
+  if (target === undefined || positionals.length !== 1) return usage(io, 'want one bundle, or one log directory');
   if (!values.ca?.length) return usage(io, 'want --ca: without it nothing can be trusted');
-  const { ca, crl = [], known = [], strict = false, json = false, quiet = false } = values;
-  if ([...ca, ...crl, ...known].filter((path) => path === '-').length > 1)
-    return usage(io, 'standard input can be read only once');
+  const { ca, crl = [], known = [], compare, report, strict = false, json = false, quiet = false } = values;
+  const inputs = [target, ...ca, ...crl, ...known, ...(compare === undefined ? [] : [compare])];
+  if (inputs.filter((path) => path === '-').length > 1) return usage(io, 'standard input can be read only once');
+  const at = values.at === undefined ? undefined : parseTime(values.at);
+  if (at === null) return usage(io, '--at: want a time such as 2026-03-01T12:00:00Z');
+  if (report !== undefined && report !== 'html' && report !== 'md') return usage(io, '--report: want html or md');
+  if (report !== undefined && json) return usage(io, 'want --report or --json');
+  const isLog = isDirectory(target);
+  if (isLog && (compare !== undefined || report !== undefined))
+    return usage(io, '--compare and --report are for bundles, and this is a directory');
 
   const findings = new Findings();
   const from =
@@ -86,37 +106,81 @@ export function verifyProgram(argv: readonly string[], version: string, io: Io):
       }
     };
   const roots = ca.flatMap(from(certificates));
-  const crls = crl.flatMap(from(parseCrls));
+  const trust = { roots, crls: crl.flatMap(from(parseCrls)), at };
   const notes = known.flatMap((path) => from((note) => [{ name: path, note }])(path));
-  const fault = directoryFault(dir);
-  if (fault) findings.add('E_INPUT', dir, fault);
   const isReadable = findings.count('E_INPUT') === 0;
-  let audited: AuditedLog | null = null;
+  let outcome: Outcome | null = null;
   try {
-    if (isReadable) audited = auditDirectory(dir, { roots, crls }, notes, findings, io.progress);
+    if (isReadable && isLog) outcome = logOutcome(auditDirectory(target, trust, notes, findings, io.progress));
+    else if (isReadable) outcome = judgeBundle({ target, compare, report }, trust, notes, findings, io);
   } catch (error) {
     io.err(`chat-verify: a defect of this software, nothing is proven: ${shown(String((error as Error).stack))}`);
     return CODES.INTERNAL.exit;
   }
   const verdict = findings.verdict(strict);
-  if (json) io.out(asJson(verdict, findings, audited));
+  const summary = `${reasonOf(verdict, findings)}${outcome?.summary(findings) ?? 'nothing could be checked'}`;
+  if (json) io.out(asJson(verdict, findings, outcome));
+  else if (outcome?.page) io.out(outcome.page(verdict, summary, { ...trust, at, version }));
   else {
-    if (!quiet) for (const line of report(findings, audited, ca)) io.out(shown(line));
-    io.out(shown(`${verdict} ${summaryOf(verdict, findings, audited)}`));
+    if (!quiet) for (const line of linesOf(findings, outcome, ca)) io.out(shown(line));
+    io.out(shown(`${verdict} ${summary}`));
   }
   return EXIT[verdict];
 }
 
-function report(findings: Findings, audited: AuditedLog | null, ca: readonly string[]): string[] {
+interface BundleRequest {
+  readonly target: string;
+  readonly compare: string | undefined;
+  readonly report: ReportKind | undefined;
+}
+
+/** Null if there is nothing to read. */
+function judgeBundle(
+  { target, compare, report }: BundleRequest,
+  trust: Trust,
+  known: readonly KnownCheckpoint[],
+  findings: Findings,
+  io: Io,
+): Outcome | null {
+  const messages: JudgedMessage[] = [];
+  const onMessage = report === undefined ? undefined : (message: JudgedMessage) => messages.push(message);
+  const read = (path: string, into: Findings, options: BundleOptions): AuditedBundle | null => {
+    try {
+      return auditBundle(inputChunks(path), trust, into, options);
+    } catch (error) {
+      const failure = ChatError.from(error);
+      if (failure.code === 'INTERNAL') throw error;
+      findings.add('E_INPUT', path, failure.message);
+      return null;
+    }
+  };
+  const { progress } = io;
+  const own = read(target, findings, {
+    known,
+    ...(onMessage && { onMessage }),
+    ...(progress && { onProgress: progress }),
+  });
+  if (own === null) return null;
+  if (compare !== undefined) {
+    const others = new Findings();
+    const other = read(compare, others, {});
+    findings.include(others, `${compare}: `);
+    if (other) compareBundles(own, other, compare, findings);
+  }
+  return bundleOutcome(own, findings, compare !== undefined, report && { kind: report, messages });
+}
+
+function linesOf(findings: Findings, outcome: Outcome | null, ca: readonly string[]): string[] {
   const lines = findings.kept.map(({ code, where, message }) => `${code} ${where}: ${message}`);
   const unlisted = unlistedOf(findings);
   if (unlisted > 0) lines.push(`… and ${unlisted} more`);
-  if (audited) lines.push(`log ${audited.origin}, judged by the CA certificates in ${ca.join(', ')}`);
+  for (const { name, claim, result } of outcome?.checks ?? []) lines.push(`${result.padEnd(6)} ${name}: ${claim}`);
+  for (const log of outcome?.logs ?? []) lines.push(`log ${log}, judged by the CA certificates in ${ca.join(', ')}`);
   return lines;
 }
 
 /** ASCII alone: what is not can't reach a terminal as it is. */
-function asJson(verdict: Verdict, findings: Findings, audited: AuditedLog | null): string {
+function asJson(verdict: Verdict, findings: Findings, outcome: Outcome | null): string {
   const text = JSON.stringify({
     v: 1,
     type: 'verdict',
@@ -126,56 +190,26 @@ function asJson(verdict: Verdict, findings: Findings, audited: AuditedLog | null
     warnings: findings.warnings,
     findings: findings.kept,
     unlisted: unlistedOf(findings),
-    checked: audited ? countersOf(audited) : null,
+    checked: outcome?.checked ?? null,
+    ...(outcome?.checks && { checks: outcome.checks.map(({ name, result }) => ({ check: name, result })) }),
   });
   return text.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 const unlistedOf = ({ errors, warnings, kept }: Findings): number => errors + warnings - kept.length;
 
-function summaryOf(verdict: Verdict, findings: Findings, audited: AuditedLog | null): string {
+function reasonOf(verdict: Verdict, findings: Findings): string {
   const reason = findings.reason(verdict);
-  const where = reason ? `at ${reason.where}: ${reason.code} (${reason.message}); ` : '';
-  if (!audited) return `${where}nothing could be checked`;
-  const { tally } = audited;
-  const time = tally.firstTime === null ? '' : `, ${iso(tally.firstTime)} to ${iso(tally.lastTime ?? tally.firstTime)}`;
-  return (
-    `${where}${counted(tally.messages, 'message')} in ${counted(tally.batches, 'batch', 'batches')}, ` +
-    `${counted(tally.entries, 'entry', 'entries')}, ${counted(tally.senders.size, 'sender')}${time}, ` +
-    `${counted(findings.errors, 'error')}, ${counted(findings.warnings, 'warning')}`
-  );
+  return reason ? `at ${reason.where}: ${reason.code} (${reason.message}); ` : '';
 }
-
-const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
-
-function countersOf({ origin, checkpoint, tally }: AuditedLog) {
-  return {
-    origin,
-    size: checkpoint?.size ?? null,
-    entries: tally.entries,
-    batches: tally.batches,
-    messages: tally.messages,
-    senders: [...tally.senders],
-    first: tally.firstTime === null ? null : iso(tally.firstTime),
-    last: tally.lastTime === null ? null : iso(tally.lastTime),
-  };
-}
-
-/** A time beyond what a date can be is shown as its number: it comes from a file that may be hostile. */
-const iso = (ms: number): string => (ms <= 8.64e15 ? new Date(ms).toISOString() : `${ms} ms`);
 
 /** A file that begins like a SEQUENCE is DER, any other is PEM. */
 const certificates = (bytes: Buffer): Certificate[] =>
   bytes[0] === 0x30 ? [parseCertificate(bytes)] : parsePem(bytes.toString('latin1'));
 
-/** Undefined for a directory. */
-function directoryFault(path: string): string | undefined {
-  try {
-    if (statSync(path).isDirectory()) return undefined;
-    return 'is not a directory: want the one that holds checkpoint, key.stmt and tile';
-  } catch (error) {
-    return `can't be read (${(error as NodeJS.ErrnoException).code})`;
-  }
+/** What is not there is read as a bundle, and then said to be missing. */
+function isDirectory(path: string): boolean {
+  return path !== '-' && (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false);
 }
 
 function say(io: Io, text: string): number {

@@ -2,18 +2,25 @@
  * Whether a log directory gets the verdict that its row of the tamper matrix asks for. As a program, it judges rows that were written to
  * a folder before: `judge.ts FOLDER`, exit 1 at the first that is judged otherwise. Makes nothing itself, so it is quick.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { deserialize } from 'node:v8';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { parseCrl } from '../../x509/crl.ts';
+import { auditBundle } from '../../verify/bundle.ts';
+import { compareBundles } from '../../verify/comparison.ts';
 import { EXIT, Findings } from '../../verify/finding.ts';
 import { auditDirectory } from '../../verify/log-directory.ts';
 
 /** Plain data. */
 export interface Case {
   readonly name: string;
+  /** A log directory, or a bundle. */
   readonly dir: string;
+  /** Another party's bundle, to compare. */
+  readonly other?: string | undefined;
+  /** Unix ms, if not that of each signature. */
+  readonly at?: number | undefined;
   readonly known: readonly Uint8Array[];
   /** DER */
   readonly roots: readonly Uint8Array[];
@@ -25,10 +32,17 @@ export interface Case {
 }
 
 /** What was wanted and what was found, if they differ. */
-export function fault({ dir, known, roots, crls, exit: wantedExit, code, where, isAlone }: Case) {
+export function fault(row: Case) {
+  const { dir, other, known, roots, crls, at, exit: wantedExit, code, where, isAlone } = row;
   const findings = new Findings();
   const notes = known.map((note, i) => ({ name: `known ${i + 1}`, note }));
-  auditDirectory(dir, { roots: roots.map(parseCertificate), crls: crls.map(parseCrl) }, notes, findings);
+  const trust = { roots: roots.map(parseCertificate), crls: crls.map(parseCrl), at };
+  if (statSync(dir).isDirectory()) auditDirectory(dir, trust, notes, findings);
+  else {
+    const own = auditBundle([readFileSync(dir)], trust, findings, { known: notes });
+    if (other !== undefined)
+      compareBundles(own, auditBundle([readFileSync(other)], trust, new Findings()), 'other', findings);
+  }
   const exit = EXIT[findings.verdict(false)];
   const wanted = code === undefined ? [] : [`${code} ${where}`];
   const found = findings.kept.map((finding) => `${finding.code} ${finding.where}`);

@@ -116,10 +116,15 @@ t.test('a damaged directory has few findings, and each code is among them', asyn
 
 t.test('usage', async (t) => {
   for (const [argv, says] of [
-    [[], /want one log directory/],
+    [[], /want one bundle, or one log directory/],
     [[path('log')], /want --ca/],
-    [[path('log'), path('log'), '--ca', path('ca')], /want one log directory/],
-    [['-', '--ca', path('ca')], /cannot come from standard input/],
+    [[path('log'), path('log'), '--ca', path('ca')], /want one bundle/],
+    [['-', '--ca', '-'], /only once/],
+    [[path('bundle'), '--ca', path('ca'), '--at', 'yesterday'], /--at/],
+    [[path('bundle'), '--ca', path('ca'), '--report', 'pdf'], /--report/],
+    [[path('bundle'), '--ca', path('ca'), '--report', 'md', '--json'], /--report or --json/],
+    [[path('log'), '--ca', path('ca'), '--report', 'md'], /for bundles/],
+    [[path('log'), '--ca', path('ca'), '--compare', path('bundle')], /for bundles/],
     [[path('log'), '--ca', '-', '--known', '-'], /only once/],
     [[path('log'), '--ca', path('ca'), '--trust-me'], /--trust-me/],
     [[path('log'), '--ca'], /--ca/],
@@ -135,7 +140,7 @@ t.test('usage', async (t) => {
 
 t.test('what cannot be read', async (t) => {
   for (const [argv, where, says] of [
-    [[path('ca'), '--ca', path('ca')], path('ca'), /is not a directory: want the one that holds checkpoint/],
+    [[path('ca'), '--ca', path('ca')], path('ca'), /is no bundle: the archive has a header without a size/],
     [[path('none'), '--ca', path('ca')], path('none'), /ENOENT/],
     [[path('log'), '--ca', path('none')], path('none'), /ENOENT/],
     [[path('log'), '--ca', path('log')], path('log'), /directory/],

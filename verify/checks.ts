@@ -1,0 +1,79 @@
+/** The checks of a bundle under names that a person asks for, each with the findings that speak against it. */
+import type { FindingCode, Findings } from './finding.ts';
+
+interface Check {
+  readonly name: string;
+  /** What is true when nothing was found. */
+  readonly claim: string;
+  readonly codes: readonly FindingCode[];
+}
+
+export const CHECKS: readonly Check[] = [
+  {
+    name: 'form',
+    claim: 'the bundle is well-formed and whole',
+    codes: ['E_INPUT', 'E_FORMAT', 'E_TRUNCATED', 'W_EMPTY'],
+  },
+  { name: 'seal', claim: 'the files are those that the exporter signed', codes: ['E_SUMS', 'E_BUNDLE_SIG'] },
+  {
+    name: 'certificates',
+    claim: 'every certificate comes from a given CA and was good when it was used',
+    codes: [
+      'E_CERT_UNKNOWN',
+      'E_CERT_CHAIN',
+      'E_CERT_EXPIRED',
+      'E_CERT_REVOKED',
+      'E_CERT_USAGE',
+      'E_CERT_WEAK',
+      'E_CRL',
+      'W_NO_CRL',
+    ],
+  },
+  { name: 'log key', claim: "the server's certificate vouches for the log's key", codes: ['E_KEYBIND'] },
+  {
+    name: 'checkpoints',
+    claim: 'the log signed every checkpoint, and all are of one history',
+    codes: ['E_FORK', 'E_ROLLBACK', 'E_CKPT_SIG', 'E_CONSISTENCY', 'W_UNLINKED'],
+  },
+  { name: 'inclusion', claim: 'every message stands in the log', codes: ['E_INCLUSION'] },
+  {
+    name: 'signatures',
+    claim: 'every message was signed by its sender, for this log',
+    codes: ['E_BATCH_SIG', 'E_BATCH_PATH', 'E_AUDIENCE', 'E_LEAF'],
+  },
+  {
+    name: 'order',
+    claim: 'counters, links and times fit together, and nothing is missing between',
+    codes: [
+      'E_DOUBLE',
+      'E_ORDER',
+      'E_CTR_REGRESS',
+      'E_CTR_GAP',
+      'E_BATCH_CHAIN',
+      'E_CONV_GAP',
+      'E_CONV_LINK',
+      'E_TIME_ORDER',
+      'W_GAP',
+      'W_SKEW',
+      'W_CONV_RESTART',
+      'W_CONV_ELSEWHERE',
+    ],
+  },
+  { name: 'disclosure', claim: 'every disclosed text is the one that its sender signed', codes: ['E_COMMIT'] },
+  { name: 'comparison', claim: 'the other bundle holds the same messages', codes: ['W_MISSING'] },
+];
+
+export interface CheckResult {
+  readonly name: string;
+  readonly claim: string;
+  /** none: there was nothing to check */
+  readonly result: 'ok' | 'warned' | 'failed' | 'none';
+}
+
+/** @param skipped names of checks for which there was nothing */
+export const resultsOf = (findings: Findings, skipped: ReadonlySet<string>): CheckResult[] =>
+  CHECKS.map(({ name, claim, codes }) => {
+    const found = codes.filter((code) => findings.count(code) > 0);
+    const worst = found.some((code) => code.startsWith('E_')) ? 'failed' : found.length > 0 ? 'warned' : null;
+    return { name, claim, result: worst ?? (skipped.has(name) ? 'none' : 'ok') };
+  });

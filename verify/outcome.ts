@@ -1,0 +1,92 @@
+/** What was checked, in figures and words: of a log directory, and of a bundle. */
+import { hex } from '../base/bytes.ts';
+import type { AuditedBundle, JudgedMessage } from './bundle.ts';
+import { resultsOf, type CheckResult } from './checks.ts';
+import type { Findings, Verdict } from './finding.ts';
+import type { AuditedLog } from './log-directory.ts';
+import { bundleReport, type Basis } from './report.ts';
+import { iso } from './time.ts';
+
+export type ReportKind = 'html' | 'md';
+
+export interface Outcome {
+  /** Origins. */
+  readonly logs: readonly string[];
+  /** One line, without the verdict. */
+  readonly summary: (findings: Findings) => string;
+  /** For programs. */
+  readonly checked: Readonly<Record<string, unknown>>;
+  readonly checks?: readonly CheckResult[];
+  /** In place of lines. */
+  readonly page?: (verdict: Verdict, summary: string, basis: Basis) => string;
+}
+
+export function logOutcome(audited: AuditedLog | null): Outcome | null {
+  if (audited === null) return null;
+  const { origin, checkpoint, tally } = audited;
+  return {
+    logs: [origin],
+    summary: (findings) =>
+      `${counted(tally.messages, 'message')} in ${counted(tally.batches, 'batch', 'batches')}, ` +
+      `${counted(tally.entries, 'entry', 'entries')}, ${counted(tally.senders.size, 'sender')}` +
+      `${span(tally.firstTime, tally.lastTime)}, ${faults(findings)}`,
+    checked: {
+      origin,
+      size: checkpoint?.size ?? null,
+      entries: tally.entries,
+      batches: tally.batches,
+      messages: tally.messages,
+      senders: [...tally.senders],
+      ...times(tally.firstTime, tally.lastTime),
+    },
+  };
+}
+
+/** @param report kind of page, and the messages to be on it */
+export function bundleOutcome(
+  audited: AuditedBundle,
+  findings: Findings,
+  isCompared: boolean,
+  report: { readonly kind: ReportKind; readonly messages: readonly JudgedMessage[] } | undefined,
+): Outcome {
+  const { head, logs, messages, disclosed, batches, senders, firstTime, lastTime } = audited;
+  const skipped = [
+    ...(messages === 0 ? ['inclusion', 'signatures', 'order', 'checkpoints', 'log key'] : []),
+    ...(disclosed === 0 ? ['disclosure'] : []),
+    ...(isCompared ? [] : ['comparison']),
+  ];
+  const checks = resultsOf(findings, new Set(skipped));
+  return {
+    logs: logs.map(({ origin }) => origin),
+    checks,
+    summary: (found) =>
+      `${counted(messages, 'message')}, ${disclosed} disclosed, ${counted(senders.size, 'sender')}` +
+      `${span(firstTime, lastTime)}, ${head?.profile ?? 'unknown profile'}, ${faults(found)}`,
+    checked: {
+      conversation: head ? hex(head.conversation) : null,
+      profile: head?.profile ?? null,
+      exporter: head ? hex(head.exporter) : null,
+      created: head ? iso(head.created) : null,
+      logs: logs.map(({ origin, checkpoint }) => ({ origin, size: checkpoint?.size ?? null })),
+      messages,
+      disclosed,
+      batches,
+      senders: [...senders],
+      ...times(firstTime, lastTime),
+    },
+    ...(report && {
+      page: (verdict, summary, basis) =>
+        bundleReport(report.kind, { audited, messages: report.messages, findings, checks, verdict, summary, basis }),
+    }),
+  };
+}
+
+const times = (first: number | null, last: number | null) => ({
+  first: first === null ? null : iso(first),
+  last: last === null ? null : iso(last),
+});
+const span = (first: number | null, last: number | null): string =>
+  first === null ? '' : `, ${iso(first)} to ${iso(last ?? first)}`;
+const faults = (findings: Findings): string =>
+  `${counted(findings.errors, 'error')}, ${counted(findings.warnings, 'warning')}`;
+const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
