@@ -162,10 +162,10 @@ export class App {
     password: Secret | null,
     account = this.vault.account()?.username ?? this.identity.username,
   ): Promise<void> {
-    const isEmail = account.includes('@');
-    const name = isEmail ? canonicalEmail(account) : canonicalUsername(account);
-    // An account has the name of its certificate: that is known even when only the e-mail address was typed.
-    await this.#connection.login(name, isEmail ? this.identity.username : name, password);
+    await this.#connection.login(
+      account.includes('@') ? canonicalEmail(account) : canonicalUsername(account),
+      password,
+    );
   }
 
   /** The direct conversation with somebody; from this profile's records when the server cannot be asked now. */

@@ -56,7 +56,7 @@ export class Connection {
   readonly #now: () => number;
   readonly #ending = new AbortController();
   #requester: Requester | null = null;
-  #account: { readonly account: string; readonly username: string } | null = null;
+  #account: string | null = null;
   #password: Secret | null = null;
   #isLoggedIn = false;
   #running: Promise<void> = Promise.resolve();
@@ -97,12 +97,12 @@ export class Connection {
 
   /**
    * By password when there is one, else by the token of an earlier login. From now on losses are repaired, by token first.
-   * @param username of the account; `account` may be its e-mail address
+   * @param account username or e-mail address
    * @param password kept for this process; null: only the token can serve
    * @throws AUTH_FAIL, NOT_LOGGED_IN when a password is needed and there is none; whatever `open` throws
    */
-  async login(account: string, username: string, password: Secret | null): Promise<void> {
-    this.#account = { account, username };
+  async login(account: string, password: Secret | null): Promise<void> {
+    this.#account = account;
     if (password !== null) this.#password = password;
     await this.#enter(password !== null);
   }
@@ -158,7 +158,7 @@ export class Connection {
       }
     if (this.#password === null || this.#account === null)
       throw new ChatError('NOT_LOGGED_IN', 'the last login is over: a password is needed');
-    return login(requester, this.#account.account, this.#password, checkpoint);
+    return login(requester, this.#account, this.#password, checkpoint);
   }
 
   #recover(first: ChatError): void {

@@ -46,7 +46,6 @@ export async function register(
 
 /**
  * @param account canonical username or e-mail address
- * @param username of the account, which the proof names
  * @param checkpoint the newest that this client holds: a server whose log is shorter must stop
  * @throws AUTH_FAIL, LOCKED, …; WEAK_KDF when the server names a cost outside the limits; SIG_FAIL/server_signature when it does not
  *   know the account
