@@ -3,8 +3,10 @@
  * the old file or the new one, and watched for changes. What a key file may look like is decided in secret-file.ts.
  */
 import {
+  accessSync,
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   fsyncSync,
   linkSync,
@@ -17,7 +19,7 @@ import {
 } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { ChatError } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import { readSecretFile } from './secret-file.ts';
@@ -82,6 +84,21 @@ export function ensurePrivateDirectory(path: string, field: string): void {
       throw new ChatError('UNSAFE_FILE', `${field}: ${path} is open to others; chmod 700 it`, { field });
   } catch (cause) {
     throw cause instanceof ChatError ? cause : unusable(field, `cannot use ${path} (${errnoOf(cause)})`, cause);
+  }
+}
+
+/**
+ * Whether ensurePrivateDirectory() would succeed; makes nothing. Whoever asks should be who will run the server.
+ * @throws UNSAFE_FILE, CONFIG_INVALID with `field`
+ */
+export function checkStateDirectory(path: string, field: string): void {
+  let directory = resolve(path);
+  if (existsSync(directory)) ensurePrivateDirectory(directory, field);
+  while (!existsSync(directory)) directory = dirname(directory);
+  try {
+    accessSync(`${directory}/.`, constants.W_OK | constants.X_OK); // the dot: it must be a directory
+  } catch (cause) {
+    throw unusable(field, `cannot use ${path}: cannot write into ${directory} (${errnoOf(cause)})`, cause);
   }
 }
 

@@ -1,7 +1,7 @@
 /** Command-line flags over the settings of runtime/config.ts, and `config check`: the settings, and the files that they name. */
 import { ChatError } from '../base/errors.ts';
 import { databaseOf, loadServerConfig, type LoadedServerConfig } from '../runtime/config.ts';
-import { readTrustFile } from '../runtime/files.ts';
+import { checkStateDirectory, readTrustFile } from '../runtime/files.ts';
 import { readPasswordFile } from '../runtime/secret-file.ts';
 import { loadAuthorities, loadCredentials, type Authorities, type Credentials } from '../runtime/tls.ts';
 import type { Secret } from '../base/secret.ts';
@@ -70,6 +70,7 @@ export function checkConfig(flags: GlobalFlags, out: (line: string) => void, now
   attempt(() => readTls(config, now));
   for (const path of config.values.tls.crl) attempt(() => parseCrls(readTrustFile(path, 'tls.crl', MAX_CRL_BYTES)));
   attempt(() => storeOf(config));
+  attempt(() => checkStateDirectory(config.values.stateDir, 'state_dir'));
   if (faults.length > 0) throw new ChatError('CONFIG_INVALID', faults.join('\n  '));
   out('configuration is valid');
   return 0;

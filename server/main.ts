@@ -122,7 +122,9 @@ const cli = yargs(hideBin(process.argv))
   .alias('h', 'help')
   .version(version)
   .completion('completion', 'print a completion script for your shell')
-  .epilogue('Exit status: 0 done, 1 failure, 2 usage or configuration, 3 unreachable or I/O; docs/ERRORS.md has all.')
+  .epilogue(
+    'Exit status: 0 done, 1 failure, 2 usage or configuration, 3 unreachable or I/O, 8 a migration is pending; docs/ERRORS.md has all.',
+  )
   .wrap(110)
   .exitProcess(false)
   .fail((message: string | null, error: unknown) => {

@@ -1,5 +1,5 @@
 /** `chat-server` as somebody at a shell has it: what it prints, where, and how it ends. */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -51,7 +51,7 @@ const cases: readonly (readonly [args: string, status: number, out: RegExp | '',
   [
     '--help',
     0,
-    /^chat-server <command>[^]*chat-server run +start in the foreground +\[default\][^]*Exit status: 0 done/,
+    /^chat-server <command>[^]*chat-server run +start in the foreground +\[default\][^]*Exit status: 0 done[^]*8 a migration\s+is pending/,
     '',
   ],
   ['run --help', 0, /--config[^]*--listen +HOST:PORT; may be repeated/, ''],
@@ -91,12 +91,31 @@ for (const [words, status, out, err] of cases)
   });
 
 t.test('config check names every fault at once', async (t) => {
-  const bad = config('bad', { 'tls.ca': [join(dir, 'server.key')], 'tls.crl': [join(dir, 'none.crl')] });
+  const bad = config('bad', {
+    'tls.ca': [join(dir, 'server.key')],
+    'tls.crl': [join(dir, 'none.crl')],
+    state_dir: join(dir, 'ca.crt/state'),
+  });
   const { status, out, err } = await run(t, ['config', 'check', '-c', bad]);
   t.strictSame([status, out], [2, '']);
   t.match(err, /tls\.ca/);
   t.match(err, /none\.crl/);
+  t.match(err, /state_dir: cannot use .*ca\.crt\/state.*ENOTDIR/);
   t.match(err, /\[CONFIG_INVALID\]\n$/);
+});
+
+t.test('config check looks at the state directory, and makes none', async (t) => {
+  const absent = join(dir, 'absent/state');
+  t.match(await run(t, ['config', 'check', '-c', config('absent-state', { state_dir: absent })]), {
+    status: 0,
+    err: '',
+  });
+  t.notOk(existsSync(join(dir, 'absent')));
+  const open = config('open-state');
+  chmodSync(join(dir, 'open-state'), 0o755);
+  const { status, err } = await run(t, ['config', 'check', '-c', open]);
+  t.equal(status, 2);
+  t.match(err, /state_dir: .*open-state is open to others; chmod 700 it/);
 });
 
 t.test('db init, status, migrate and user list, in the order of a first day', async (t) => {
