@@ -35,6 +35,9 @@ const FORGET_EVERY_MS = 500;
 /** How often what has expired is looked for, and how much at once: more than can come in for long. */
 const EXPIRY_EVERY_MS = 1000;
 const EXPIRE_AT_ONCE = 1000;
+/** Who has not guessed wrong for so long begins anew; longer than any lock lasts. */
+const FAILURES_MS = 7 * 86_400_000;
+const FORGET_FAILURES_EVERY_MS = 3_600_000;
 const MEGABYTE = 1_000_000;
 
 /** Runs until a signal or a fatal failure. @returns exit status @throws what keeps it from starting */
@@ -59,6 +62,8 @@ export interface Surroundings {
   readonly lifecycle: Lifecycle;
   /** Unix ms */
   readonly now: () => number;
+  /** of rate limits; by default a clock that does not go back */
+  readonly monotonicMs?: () => number;
 }
 
 export interface RunningServer {
@@ -71,7 +76,7 @@ export interface RunningServer {
 /** Opens everything, sockets last. @throws what keeps it from starting */
 export async function startServer(
   config: LoadedServerConfig,
-  { version, log, lifecycle, now }: Surroundings,
+  { version, log, lifecycle, now, monotonicMs }: Surroundings,
 ): Promise<RunningServer> {
   const { values } = config;
   const { limits, auth } = values;
@@ -130,6 +135,9 @@ export async function startServer(
   };
   lifecycle.onStop('expiry', every(EXPIRY_EVERY_MS, expire, log, 'store.failed'));
 
+  const forgetFailures = (): Promise<void> => store.forgetLoginFailures(now() - FAILURES_MS);
+  lifecycle.onStop('failures', every(FORGET_FAILURES_EVERY_MS, forgetFailures, log, 'store.failed'));
+
   const tokens = new Tokens({ stateDir: values.stateDir, issuer: transcript.origin, lifetimeMs: auth.tokenTtlMs, now });
   const accounts = new Accounts({
     store,
@@ -162,8 +170,8 @@ export async function startServer(
   lifecycle.onStop('revocation', () => revocation.close());
 
   const keys = new Keys({ store, conversation: (member, id, fresh) => hub.conversation(member, id, fresh) });
-  const sends = new RateLimit(limits.messagesPerMinute);
-  const requests = new RateLimit(REQUESTS_PER_MINUTE);
+  const sends = new RateLimit(limits.messagesPerMinute, monotonicMs);
+  const requests = new RateLimit(REQUESTS_PER_MINUTE, monotonicMs);
   const serving = new Map<ServerLink, Promise<void>>();
   const listener = await Listener.open({
     listen: values.listen,
@@ -187,6 +195,7 @@ export async function startServer(
     await sequencer.drain(); // what is new is refused at once, and what was taken is answered
     for (const link of serving.keys()) link.close('SHUTTING_DOWN'); // also those that have not logged in
     await Promise.allSettled(serving.values());
+    await hub.settled();
   });
   lifecycle.onStop('listener', () => listener.close());
   lifecycle.onReload(async () => {

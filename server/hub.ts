@@ -59,6 +59,8 @@ export class Hub {
   /** device id → its newest connection */
   readonly #devices = new Map<number, Member>();
   readonly #users = new Map<number, Set<Member>>();
+  /** Being written: when somebody was seen last. */
+  readonly #leaving = new Set<Promise<void>>();
   readonly #watchers = new Map<number, Set<Member>>();
   readonly #conversations = new Map<string, { readonly at: number; readonly conversation: Conversation }>();
   /** Counts what was forgotten: an answer of the store that was asked for before must not be remembered after. */
@@ -109,6 +111,11 @@ export class Hub {
   leave(member: Member): void {
     if (this.#devices.get(member.device.id) === member) this.#devices.delete(member.device.id);
     this.#detach(member, null);
+  }
+
+  /** What is to be kept of those who have left is in the store, or has failed. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#leaving);
   }
 
   /** Drops what is remembered of a user's conversations: the set of devices has changed. */
@@ -343,9 +350,11 @@ export class Hub {
     this.#users.delete(member.user.id);
     const at = this.#o.now();
     this.#announce({ ...member.user, lastSeen: at }, false);
-    this.#o.store.setLastSeen(member.user.id, at).catch((error: unknown) => {
-      this.#o.log.warn('store.failed', { code: ChatError.from(error).code });
-    });
+    const written = this.#o.store
+      .setLastSeen(member.user.id, at)
+      .catch((error: unknown) => this.#o.log.warn('store.failed', { code: ChatError.from(error).code }))
+      .finally(() => this.#leaving.delete(written));
+    this.#leaving.add(written);
   }
 
   #announce(user: User, online: boolean): void {

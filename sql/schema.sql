@@ -47,7 +47,7 @@ CREATE TABLE devices (
   CONSTRAINT devices_user_id FOREIGN KEY (user_id) REFERENCES users (id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- `subject` is the SHA-256 of the subject's name.
+-- `subject` is the SHA-256 of the subject's name. `locked_until`, when it is over, is the time of the last failure.
 CREATE TABLE login_failures (
   subject BINARY(32) NOT NULL PRIMARY KEY,
   failures INT UNSIGNED NOT NULL,

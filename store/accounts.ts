@@ -209,14 +209,18 @@ export function* countLoginFailure(
     keys,
   )) {
     const beyond = integer(row, 'failures') - maxFailures;
-    // Concurrent failures carry their own clocks: a lock never gets shorter.
-    let until = integer(row, 'locked_until');
+    // Concurrent failures carry their own clocks: a lock never gets shorter. One that is over says when the last failure was.
+    let until = Math.max(integer(row, 'locked_until'), now);
     if (beyond >= 0) until = Math.max(until, now + Math.min(lockoutMs * 2 ** beyond, MAX_LOCKOUT_MS));
     if (until !== row['locked_until'])
       yield* run('UPDATE login_failures SET locked_until = ? WHERE subject = ?', until, blob(row, 'subject'));
     longest = Math.max(longest, until);
   }
   return longest > now ? longest : 0;
+}
+
+export function* forgetLoginFailures(before: number): Operation<void> {
+  yield* run('DELETE FROM login_failures WHERE locked_until < ?', before);
 }
 
 export function* lockedUntil(subjects: readonly string[], now: number): Operation<number> {

@@ -24,6 +24,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   deviceByFingerprint: accounts.deviceByFingerprint,
   revokeDevices: accounts.revokeDevices,
   countLoginFailure: accounts.countLoginFailure,
+  forgetLoginFailures: accounts.forgetLoginFailures,
   lockedUntil: accounts.lockedUntil,
   clearLoginFailures: accounts.clearLoginFailures,
   openDirect: conversations.openDirect,

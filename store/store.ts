@@ -260,6 +260,8 @@ export interface Store {
   /** Until when any of the subjects is locked; 0 when none is. */
   lockedUntil(subjects: readonly string[], now: number): Promise<number>;
   clearLoginFailures(subjects: readonly string[]): Promise<void>;
+  /** Forgets subjects whose last failure, and any lock that it made, is before that time. */
+  forgetLoginFailures(before: number): Promise<void>;
 
   /** How many log entries have been applied; 0 for a log never seen. */
   logSize(origin: string): Promise<number>;

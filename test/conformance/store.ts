@@ -19,7 +19,7 @@ import {
 } from '../support/store-world.ts';
 
 export type Open = () => Promise<Store>;
-export type CountRows = (table: 'contents' | 'expiries') => Promise<number>;
+export type CountRows = (table: 'contents' | 'expiries' | 'login_failures') => Promise<number>;
 
 /**
  * @param open opens the database; two stores are used at once, as two processes would
@@ -344,6 +344,27 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       await store.revokeDevices({ serialKey: a2.serialKey }, NOW);
       t.strictSame((await devicesAt(NOW))?.[0], [], 'a member without a device is still a member');
       t.equal(await store.conversation(random32<ConversationId>(), NOW), null);
+    },
+  ],
+  [
+    'lockout: what is old is forgotten, and what still locks is not',
+    async (t, { store, countRows }) => {
+      await store.forgetLoginFailures(Number.MAX_SAFE_INTEGER);
+      t.equal(await countRows('login_failures'), 0);
+      const [old, recent, locked] = [tag(), tag(), tag()];
+      const fail = (subject: string, now: number) => store.countLoginFailure([subject], now, 3, 5 * HOUR);
+      await fail(old, NOW);
+      await fail(old, NOW);
+      await fail(recent, NOW);
+      await fail(recent, NOW + HOUR);
+      for (let i = 0; i < 3; i++) await fail(locked, NOW);
+      await store.forgetLoginFailures(NOW);
+      t.equal(await countRows('login_failures'), 3, 'none is older than that');
+      await store.forgetLoginFailures(NOW + 1);
+      t.equal(await countRows('login_failures'), 2);
+      t.equal(await fail(old, NOW + 2 * HOUR), 0, 'begins anew');
+      t.equal(await fail(recent, NOW + 2 * HOUR), NOW + 7 * HOUR, 'his third');
+      t.equal(await store.lockedUntil([locked], NOW + HOUR), NOW + 5 * HOUR);
     },
   ],
   [

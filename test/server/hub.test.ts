@@ -32,6 +32,8 @@ class Desk {
   reading: Promise<void> = Promise.resolve();
   /** devices whose queue was read */
   pages: number[] = [];
+  /** gate of store.setLastSeen() */
+  leaving: Promise<void> = Promise.resolve();
   deviceEpoch = 1;
   devices = new Map([
     [1, [11]],
@@ -54,7 +56,10 @@ class Desk {
     };
     const store = {
       findUser: async (name: string) => user(name),
-      setLastSeen: async (id: number) => void this.lastSeen.push(id),
+      setLastSeen: async (id: number) => {
+        await this.leaving;
+        this.lastSeen.push(id);
+      },
       backlog: async (id: number) => (this.pages.push(id), await this.reading, []),
       queueUsage: async (id: number) => {
         this.asked.push(`usage ${id}`);
@@ -386,6 +391,7 @@ t.test('presence: on the first device and after the last; watchers go with their
   desk.hub.leave(b2.member);
   t.strictSame(types(a), ['presence', 'presence']);
   t.match(a.frames.at(-1), { username: 'bob', online: false, last_seen: 1_000_000 });
+  await desk.hub.settled();
   t.strictSame(desk.lastSeen, [2]);
   desk.hub.leave(a.member);
   desk.join(21);
@@ -396,6 +402,25 @@ t.test('presence: on the first device and after the last; watchers go with their
   for (let i = 0; i < 1024; i++) await desk.hub.watch(c.member, `user${i}`);
   await t.rejects(desk.hub.watch(c.member, 'bob'), { code: 'QUOTA', field: 'presence_watch.username' });
   await desk.hub.watch(c.member, 'user7');
+});
+
+t.test('when somebody was seen last is written before a stop goes on', async (t) => {
+  const desk = new Desk();
+  const gate = Promise.withResolvers<void>();
+  desk.leaving = gate.promise;
+  const a = desk.join(11);
+  desk.hub.leave(a.member);
+  let isSettled = false;
+  const settled = desk.hub.settled().then(() => (isSettled = true));
+  await turn();
+  t.notOk(isSettled);
+  gate.resolve();
+  await settled;
+  t.strictSame(desk.lastSeen, [1]);
+  desk.leaving = Promise.reject(new ChatError('STORE_FAILED', 'the database is away'));
+  desk.hub.leave(desk.join(21).member);
+  await desk.hub.settled();
+  t.match(desk.log.lines.at(-1), { event: 'store.failed', code: 'STORE_FAILED' }, 'a failure holds nobody up');
 });
 
 t.test('an acknowledgement of what was not sent reaches no database', async (t) => {
