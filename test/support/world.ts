@@ -64,12 +64,17 @@ export interface World {
   login(person: Person): Promise<RawClient>;
 }
 
-export async function world(t: Test, settings: Record<string, Setting> = {}): Promise<World> {
+/** @param monotonicMs clock of the rate limits */
+export async function world(
+  t: Test,
+  settings: Record<string, Setting> = {},
+  monotonicMs?: () => number,
+): Promise<World> {
   // Short, for the admin socket's path is limited; not t.testdir(), which is long.
   const dir = mkdtempSync(join(tmpdir(), 'chat-world-'));
   const open: RawClient[] = [];
   let aheadMs = 0;
-  let [running, stop, reload] = await start(dir, settings, () => aheadMs);
+  let [running, stop, reload] = await start(dir, settings, () => aheadMs, monotonicMs);
   const made: World = {
     dir,
     get port() {
@@ -94,7 +99,7 @@ export async function world(t: Test, settings: Record<string, Setting> = {}): Pr
     stop: () => stop(),
     restart: async () => {
       await stop();
-      [running, stop, reload] = await start(dir, settings, () => aheadMs);
+      [running, stop, reload] = await start(dir, settings, () => aheadMs, monotonicMs);
     },
     certificate: (name, options) => {
       const issued = ca.client(name, { key: 'ed25519', ...options });
@@ -137,7 +142,12 @@ export async function world(t: Test, settings: Record<string, Setting> = {}): Pr
   return made;
 }
 
-async function start(dir: string, settings: Record<string, Setting>, aheadMs: () => number) {
+async function start(
+  dir: string,
+  settings: Record<string, Setting>,
+  aheadMs: () => number,
+  monotonicMs: (() => number) | undefined,
+) {
   const { log, lines, line } = memoryLog();
   const path = (name: string) => join(dir, name);
   if (mkdirSync(path('certs'), { recursive: true }) !== undefined) {
@@ -168,7 +178,13 @@ async function start(dir: string, settings: Record<string, Setting>, aheadMs: ()
   const lifecycle = new Lifecycle(log, config.values.drainTimeoutMs, signals as Signals);
   let server: RunningServer;
   try {
-    server = await startServer(config, { version: '0.0.0', log, lifecycle, now: () => Date.now() + aheadMs() });
+    server = await startServer(config, {
+      version: '0.0.0',
+      log,
+      lifecycle,
+      now: () => Date.now() + aheadMs(),
+      ...(monotonicMs && { monotonicMs }),
+    });
   } catch (error) {
     await lifecycle.stop('failed');
     throw error;
