@@ -34,6 +34,8 @@ export const CODES = {
   QUOTA: { blame: 'user', exit: 5 },
   // messages
   NO_SUCH_PEER: { blame: 'user', exit: 8 },
+  NOT_CONTACT: { blame: 'user', exit: 4 },
+  BLOCKED: { blame: 'user', exit: 4 },
   NOT_FOUND: { blame: 'user', exit: 8 },
   STALE: { blame: 'peer', exit: 1 },
   COUNTER_GAP: { blame: 'peer', exit: 1 },

@@ -165,6 +165,7 @@ export class Client {
       case 'msg_receipt':
         return this.#received(frame.cursor);
       case 'presence':
+      case 'contact_changed':
       case 'bye':
         return;
       case 'error':

@@ -11,6 +11,7 @@ import type { Reply } from '../protocol/messages.ts';
 import type { ClientLink } from '../runtime/link.ts';
 import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
 import { MAX_TEXT_BYTES } from './body.ts';
+import { announcement, Contacts, type Contact, type ContactAction, type Person } from './contacts.ts';
 import { Connection, type Dial } from './connection.ts';
 import { daysLeft, type ClientIdentity } from './identity.ts';
 import { Inbox } from './inbox.ts';
@@ -18,7 +19,7 @@ import { Outbox, type Session } from './outbox.ts';
 import type { Notice, Requester } from './requester.ts';
 import { Rosters } from './rosters.ts';
 import { admitLog, isBetrayal, LogView } from './trust.ts';
-import type { Account, Conversation, Message, Vault } from './vault.ts';
+import type { Account, Conversation, KnownContact, Message, Vault } from './vault.ts';
 
 export type AppEvent =
   /** one of our messages is accepted (isQueued: nobody there to take it now), delivered or failed */
@@ -70,9 +71,11 @@ export class App {
   readonly #connection: Connection;
   readonly #outbox: Outbox;
   readonly #inbox: Inbox;
+  readonly #contacts: Contacts;
   readonly #handlers = new Set<(event: AppEvent) => void>();
   #session: Session | null = null;
   #proving: Promise<void> = Promise.resolve();
+  #refreshing: Promise<void> = Promise.resolve();
   #watched = new Set<string>();
   #skewMs: number | null = null;
   #down: ChatError | null = null;
@@ -112,6 +115,10 @@ export class App {
       },
       now,
     );
+    this.#contacts = new Contacts(vault, (username, state, before) => {
+      const text = announcement(username, state, before);
+      if (text !== null) warn(text);
+    });
     this.#inbox = new Inbox(
       vault,
       identity.username,
@@ -227,6 +234,18 @@ export class App {
     return (await this.#explained(session.requester.request({ type: 'presence_watch', username }, 'presence'))).online;
   }
 
+  /** @throws what the server refuses, and what keeps it from being asked */
+  contacts(): Promise<Contact[]> {
+    return this.#asked((requester) => this.#contacts.refresh(requester));
+  }
+  /** @param account username or e-mail address, canonical @throws NO_SUCH_PEER, BLOCKED, NOT_FOUND, NOT_CONTACT, QUOTA */
+  changeContact(action: ContactAction, account: string): Promise<KnownContact> {
+    return this.#asked((requester) => this.#contacts.change(requester, action, account));
+  }
+  directory(): Promise<Person[]> {
+    return this.#asked((requester) => this.#contacts.directory(requester));
+  }
+
   history(conversation: ConversationId, last: number): Message[] {
     return this.vault.history(conversation, last);
   }
@@ -260,6 +279,7 @@ export class App {
   async settled(): Promise<void> {
     await this.#inbox.settled;
     await this.#proving;
+    await this.#refreshing;
     if (this.#down !== null) throw this.#down;
   }
 
@@ -273,6 +293,13 @@ export class App {
     await this.#inbox.settled;
     await this.#proving;
     this.vault.close();
+  }
+
+  #asked<T>(ask: (requester: Requester) => Promise<T>): Promise<T> {
+    const session = this.#session;
+    if (session === null)
+      return Promise.reject(this.#down ?? new ChatError('CONNECTION_LOST', 'the server cannot be asked now'));
+    return this.#explained(ask(session.requester));
   }
 
   /** A request that was cut off by us has failed for our reason. */
@@ -329,6 +356,11 @@ export class App {
         ({ online }) => this.#emit({ on: 'presence', username, isOnline: online }),
         () => {}, // asked again at the next login
       );
+    // What changed while nobody was here; if it cannot be asked now, at the next login.
+    this.#refreshing = this.#contacts.refresh(requester).then(
+      () => {},
+      () => {},
+    );
     this.#emit({ on: 'connected' });
   }
 
@@ -342,6 +374,8 @@ export class App {
         return this.#inbox.receipt(session, frame);
       case 'presence':
         return this.#emit({ on: 'presence', username: frame.username, isOnline: frame.online });
+      case 'contact_changed':
+        return this.#contacts.changed(frame);
       case 'checkpoint': // kept by the requester, for the acknowledgement that it belongs to
       case 'error':
       case 'bye':

@@ -5,7 +5,9 @@
 import { ChatError } from '../base/errors.ts';
 import { equal, utf8 } from '../base/bytes.ts';
 import { printable } from '../runtime/printable.ts';
+import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
 import type { App, AppEvent } from './app.ts';
+import { CONTACT_ACTIONS, CONTACT_WORDS, type ContactAction } from './contacts.ts';
 import { askPassword, type Context } from './context.ts';
 import { shownBody, shownMessage, statusReply } from './presentation.ts';
 import { needed, type Terminal } from './terminal.ts';
@@ -18,6 +20,8 @@ const HELP = [
   '/quit (/exit, /q)   leave',
   '/history [N]        the last messages of this conversation',
   '/status             connection, queue, certificate',
+  '/contacts           who is in contact, who asks',
+  '/add /accept /decline /remove /block /unblock PERSON',
   '//text              a message that begins with a slash',
 ];
 
@@ -199,6 +203,9 @@ class Room {
     if (command === '/help') return HELP.forEach((help) => this.#terminal.print(help));
     if (command === '/history') return this.#history(argument);
     if (command === '/status') return this.#status();
+    if (command === '/contacts') return this.#contacts();
+    const action = CONTACT_ACTIONS.find((name) => command === `/${name}`);
+    if (action !== undefined) return this.#changeContact(action, argument);
     this.#terminal.print(`Unknown command ${printable(command ?? '')}; /help lists them.`);
   }
 
@@ -210,6 +217,33 @@ class Room {
       const error = ChatError.from(cause);
       this.#terminal.print(`! not sent: ${printable(error.message)} [${error.code}]`);
     }
+  }
+
+  #contacts(): void {
+    this.#app.contacts().then(
+      (people) => {
+        if (people.length === 0) this.#terminal.print('No contacts.');
+        for (const { username, state } of people)
+          this.#terminal.print(`${printable(username, 64)}: ${CONTACT_WORDS[state]}`);
+      },
+      (error: unknown) => this.#complain(error),
+    );
+  }
+
+  #changeContact(action: ContactAction, person: string | undefined): void {
+    if (person === undefined) return this.#terminal.print(`/${action} wants a name`);
+    Promise.resolve()
+      .then(() => (person.includes('@') ? canonicalEmail(person) : canonicalUsername(person)))
+      .then((account) => this.#app.changeContact(action, account))
+      .then(
+        ({ username, state }) => this.#terminal.print(`${printable(username, 64)}: ${CONTACT_WORDS[state]}`),
+        (error: unknown) => this.#complain(error),
+      );
+  }
+
+  #complain(cause: unknown): void {
+    const error = ChatError.from(cause);
+    this.#terminal.print(`! ${printable(error.message)} [${error.code}]`);
   }
 
   #history(argument = '20'): void {

@@ -9,6 +9,7 @@ import { ChatError, CODES } from '../base/errors.ts';
 import { hardenProcess, refuseUnsafeProcess } from '../runtime/lifecycle.ts';
 import { printable } from '../runtime/printable.ts';
 import { loginCommand, logoutCommand, registerCommand, whoamiCommand, type Run } from './commands/account.ts';
+import { contactCommand } from './commands/contacts.ts';
 import { historyCommand, recvCommand, sendCommand, STDIN_ARGUMENT } from './commands/messages.ts';
 import { statusCommand } from './commands/status.ts';
 import { transcriptCommand } from './commands/transcript.ts';
@@ -125,6 +126,7 @@ async function parse(argv: readonly string[], run: Run, streams: Streams): Promi
     .command(recvCommand(run))
     .command(historyCommand(run))
     .command(transcriptCommand(run))
+    .command(contactCommand(run))
     .example(
       '$0 -P alice --ca ca.crt --cert alice.crt --key alice.key',
       'first time: registers and remembers the files',

@@ -109,6 +109,8 @@ const SENTENCES: { readonly [C in Code]?: string } = {
   RATE_LIMIT: 'too much in too short a time',
   QUOTA: 'too much waits for the recipient already',
   NO_SUCH_PEER: 'nobody has this name',
+  NOT_CONTACT: 'the two of you are not in contact',
+  BLOCKED: 'one of you has blocked the other',
   NOT_FOUND: 'the server does not have it',
   TOO_LARGE: 'too large for the server',
   SHUTTING_DOWN: 'the server is stopping',

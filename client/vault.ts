@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { existsSync } from 'node:fs';
 import { equal, hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
-import { bytes, list, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
+import { bytes, list, oneOf, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
 import { sha256 } from '../base/hash.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, SESSION_BYTES } from '../transcript/statement.ts';
@@ -21,6 +21,12 @@ import { MessageTable, type Message } from './message-table.ts';
 import { Seal, sealingKey } from './seal.ts';
 
 const hash = bytes(32);
+const contacts = list(
+  record({ username: text(64), state: oneOf('none', 'asked', 'asking', 'contact', 'blocked') }),
+  100_000,
+);
+/** What the server said last about somebody. */
+export type KnownContact = Decoded<typeof contacts>[number];
 const account = record({ username: text(64), email: text(254), server: text(300) });
 /** `server` is HOST:PORT as it was dialled. */
 export type Account = Decoded<typeof account>;
@@ -138,6 +144,13 @@ export class Vault {
   }
   setLastPeer(peer: string): void {
     this.#setValue('last_peer', encode(peer));
+  }
+
+  contacts(): KnownContact[] {
+    return this.#value('contacts', contacts) ?? [];
+  }
+  setContacts(value: readonly KnownContact[]): void {
+    this.#setValue('contacts', encode(value));
   }
 
   /** The session of this certificate; a new certificate, or `restartSession`, begins a new one. */

@@ -43,6 +43,12 @@ const algorithm = uint(3, 1);
 const signature = bytes(1, MAX_SIGNATURE_BYTES);
 const status = oneOf('delivered', 'expired');
 
+const contactState = oneOf('none', 'asked', 'asking', 'contact', 'blocked');
+const account = text(254, 1);
+/** One thing that a user may do about another. */
+const contactAction = <const T extends string>(type: T) => record({ type: literal(type), id: requestId, account });
+const person = record({ username, email: text(254, 3), display_name: optional(text(128, 1)) });
+
 const parts = list(bytes(0, MAX_BODY_BYTES), MAX_PARTS, 1);
 const member = record({ username, devices: list(hash, 64) });
 const generation = uint(2 ** 32 - 1, 1);
@@ -72,6 +78,14 @@ export const requests = {
   conversation_get: record({ type: literal('conversation_get'), id: requestId, conversation: hash }),
   certificate_get: record({ type: literal('certificate_get'), id: requestId, fingerprint: hash }),
   presence_watch: record({ type: literal('presence_watch'), id: requestId, username }),
+  contact_add: contactAction('contact_add'),
+  contact_accept: contactAction('contact_accept'),
+  contact_decline: contactAction('contact_decline'),
+  contact_remove: contactAction('contact_remove'),
+  contact_block: contactAction('contact_block'),
+  contact_unblock: contactAction('contact_unblock'),
+  contact_list: record({ type: literal('contact_list'), id: requestId, after: text(64) }),
+  directory: record({ type: literal('directory'), id: requestId, after: text(64) }),
   msg_send: record({
     type: literal('msg_send'),
     id: requestId,
@@ -170,6 +184,15 @@ export const replies = {
     online: bool,
     last_seen: optional(time),
   }),
+  contact: record({ type: literal('contact'), id: requestId, username, state: contactState }),
+  contacts: record({
+    type: literal('contacts'),
+    id: requestId,
+    people: list(record({ username, email: text(254, 3), state: contactState, at: time }), 200),
+    has_more: bool,
+  }),
+  contact_changed: record({ type: literal('contact_changed'), username, state: contactState, at: time }),
+  directory: record({ type: literal('directory'), id: requestId, people: list(person, 200), has_more: bool }),
   checkpoint: record({ type: literal('checkpoint'), note }),
   msg_ack: record({
     type: literal('msg_ack'),

@@ -239,6 +239,22 @@ export const SERVER_SETTINGS = {
       { default: '10m' },
     ),
   },
+  contacts: {
+    policy: setting(
+      'contacts.policy',
+      oneOf('open', 'request', 'closed'),
+      'Who may write to whom: everybody to everybody; only to those who accepted; only to those whom the operator brought together.',
+      { default: 'open', example: 'request' },
+    ),
+  },
+  directory: {
+    visibility: setting(
+      'directory.visibility',
+      oneOf('everybody', 'contacts', 'nobody'),
+      'Which accounts a person may list. An address that is known can be asked for in any case.',
+      { default: 'everybody' },
+    ),
+  },
   limits: {
     frameBytes: setting('limits.frame_bytes', integer(65_536, 1_048_576), 'Largest frame, in bytes.', {
       default: 1_048_576,

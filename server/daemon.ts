@@ -20,6 +20,7 @@ import type { Store } from '../store/store.ts';
 import { Accounts } from './accounts.ts';
 import { serveAdmin } from './admin.ts';
 import { readTls, storeOf } from './configuration.ts';
+import { Contacts } from './contacts.ts';
 import { Hub } from './hub.ts';
 import { Keys } from './keys.ts';
 import { Listener } from './listener.ts';
@@ -128,6 +129,15 @@ export async function startServer(
     now,
     ttlMs: values.retention.ttlMs,
     queueBytes: limits.queueMbPerUser * MEGABYTE,
+    contactPolicy: values.contacts.policy,
+  });
+  const contacts = new Contacts({
+    store,
+    policy: values.contacts.policy,
+    visibility: values.directory.visibility,
+    now,
+    tell: (userId, notice) => hub.tell(userId, notice),
+    part: (userA, userB) => hub.part(userA, userB),
   });
   const expire = async (): Promise<void> => {
     const receipts = await store.expire(now(), EXPIRE_AT_ONCE);
@@ -186,7 +196,7 @@ export async function startServer(
     onLink: (link) => {
       revocation.watch(link);
       const account = accounts.session(link);
-      const session = serve({ link, account, hub, keys, store, transcript, sends, requests, log, now });
+      const session = serve({ link, account, hub, contacts, keys, store, transcript, sends, requests, log, now });
       serving.set(link, session);
       void session.finally(() => serving.delete(link));
     },

@@ -8,8 +8,9 @@ import { ChatError, CODES, type Code } from '../base/errors.ts';
 import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
-import type { Conversation, Device, Group, QueuedReceipt, Store, User } from '../store/store.ts';
+import type { Conversation, Device, Group, QueuedReceipt, Standing, Store, User } from '../store/store.ts';
 import { decodeMs, KIND, rosterHash } from '../transcript/statement.ts';
+import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { checkKind } from './groups.ts';
 import { Outlet, type OutgoingItem } from './outlet.ts';
 import { Quota } from './quota.ts';
@@ -40,6 +41,7 @@ export interface HubOptions {
   readonly queueBytes: number;
   /** SETTLE_AGAIN_MS if left out */
   readonly settleAgainMs?: number;
+  readonly contactPolicy: ContactPolicy;
 }
 
 /** One logged-in connection. */
@@ -138,6 +140,7 @@ export class Hub {
     const other = await this.#o.store.findUser(peer);
     if (other === null || other.id === member.user.id)
       throw new ChatError('NO_SUCH_PEER', 'nobody else has this name', { field: 'conversation_open.peer' });
+    this.#checkContact(await this.#o.store.standing(member.user.id, other.id), 'conversation_open.peer');
     const candidate = randomBytes(32) as unknown as ConversationId;
     const { store, now } = this.#o;
     return this.#remembered(() => store.openDirect(member.user.id, other.id, candidate, now()));
@@ -260,6 +263,8 @@ export class Hub {
     const user = await this.#o.store.findUser(username);
     if (user === null)
       throw new ChatError('NO_SUCH_PEER', 'nobody has this name', { field: 'presence_watch.username' });
+    if (user.id !== member.user.id)
+      this.#checkContact(await this.#o.store.standing(member.user.id, user.id), 'presence_watch.username');
     if (member.watching.size >= MAX_WATCHED && !member.watching.has(user.id))
       throw new ChatError('QUOTA', 'too many users are watched already', { field: 'presence_watch.username' });
     member.watching.add(user.id);
@@ -288,6 +293,7 @@ export class Hub {
       recipients,
       peers,
       hasDevices: others.length > 0,
+      refusal: contactRefusal(this.#o.contactPolicy, conversation.standing, 'msg_send'),
     };
   }
 
@@ -357,6 +363,30 @@ export class Hub {
     this.#leaving.add(written);
   }
 
+  /** @throws BLOCKED, NOT_CONTACT */
+  #checkContact(standing: Standing, field: string): void {
+    const refusal = contactRefusal(this.#o.contactPolicy, standing, field);
+    if (refusal !== null) throw refusal;
+  }
+
+  /** What two users may see of each other has changed: conversations are looked up anew, and neither watches the other any more. */
+  part(userA: number, userB: number): void {
+    this.forgetConversations(userA);
+    for (const [watched, watching] of [
+      [userA, userB],
+      [userB, userA],
+    ] as const)
+      for (const member of this.#users.get(watching) ?? []) {
+        member.watching.delete(watched);
+        this.#watchers.get(watched)?.delete(member);
+      }
+  }
+
+  /** To every connection of a user. */
+  tell(userId: number, notice: Reply<'contact_changed'>): void {
+    for (const { link } of this.#users.get(userId) ?? []) link.send(notice);
+  }
+
   #announce(user: User, online: boolean): void {
     const presence = presenceOf(user, online);
     for (const watcher of this.#watchers.get(user.id) ?? []) watcher.link.send({ type: 'presence', ...presence });
@@ -372,15 +402,18 @@ interface Audience {
   readonly peers: readonly number[];
   /** whether the other member has any device that is neither revoked nor expired */
   readonly hasDevices: boolean;
+  /** Null, or why the two may not write to each other. */
+  readonly refusal: ChatError | null;
 }
 
 /** Null: a message that was signed for this roster may go to this audience. */
 function refusalBy(
-  { rosterHash, peers, hasDevices }: Audience,
+  { refusal, rosterHash, peers, hasDevices }: Audience,
   signed: Hash,
   isCommit: boolean,
   field: string,
 ): ChatError | null {
+  if (refusal !== null) return refusal;
   if (!equal(signed, rosterHash))
     return new ChatError('STALE', 'the devices of the conversation have changed', { sub: 'roster', field });
   // A commit is for whoever there is: removing the last device of the other member is one.

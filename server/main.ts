@@ -9,7 +9,7 @@ import { verifyProgram } from '../verify/program.ts';
 import { askAdmin } from './admin.ts';
 import { describeServerConfig, serverConfigSchema } from '../runtime/config.ts';
 import { checkConfig, configOf, effectiveConfig, type GlobalFlags } from './configuration.ts';
-import { listUsers, migrateDatabase, databaseStatus } from './maintenance.ts';
+import { changeContacts, listUsers, migrateDatabase, databaseStatus } from './maintenance.ts';
 import { runDaemon } from './daemon.ts';
 
 hardenProcess();
@@ -97,6 +97,26 @@ const cli = yargs(hideBin(process.argv))
       )
       .demandCommand(1, 'want list'),
   )
+  .command('contact', 'who is in contact with whom', (y) => {
+    const pair = (z: typeof y) =>
+      z
+        .positional('person', { type: 'string', demandOption: true, describe: 'username or e-mail address' })
+        .positional('other', { type: 'string', demandOption: true, describe: 'username or e-mail address' });
+    return y
+      .command(
+        'add <person> <other>',
+        'bring two people together, without asking them',
+        (z) => pair(z as typeof y),
+        (argv) => finish(() => changeContacts(configOf(argv), 'add', [argv.person, argv.other], out)),
+      )
+      .command(
+        'remove <person> <other>',
+        'end their contact',
+        (z) => pair(z as typeof y),
+        (argv) => finish(() => changeContacts(configOf(argv), 'remove', [argv.person, argv.other], out)),
+      )
+      .demandCommand(1, 'want add or remove');
+  })
   .command(
     'status',
     'ask the running daemon how it is',

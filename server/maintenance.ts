@@ -34,6 +34,31 @@ export async function databaseStatus(config: LoadedServerConfig, out: Out): Prom
   return pending.length === 0 ? 0 : 8;
 }
 
+/**
+ * Brings two people together, or apart, without asking either; the only way where `contacts.policy` is `closed`.
+ * @throws NO_SUCH_PEER, BLOCKED, NOT_FOUND
+ */
+export async function changeContacts(
+  config: LoadedServerConfig,
+  action: 'add' | 'remove',
+  people: readonly [string, string],
+  out: Out,
+): Promise<void> {
+  const { url, password } = storeOf(config);
+  const store = await openStore(url, password);
+  try {
+    const [a, b] = [await store.findUser(people[0]), await store.findUser(people[1])];
+    if (a === null || b === null || a.id === b.id)
+      throw new ChatError('NO_SUCH_PEER', 'both must have an account, and be two', { field: 'account' });
+    const now = Date.now();
+    await store.changeContact(a.id, b.id, action, now);
+    if (action === 'add') await store.changeContact(b.id, a.id, 'add', now);
+    out(`${printable(a.username)} and ${printable(b.username)}: ${action === 'add' ? 'in contact' : 'not in contact'}`);
+  } finally {
+    await store.close();
+  }
+}
+
 export async function listUsers(config: LoadedServerConfig, asJson: boolean, out: Out): Promise<void> {
   const { url, password } = storeOf(config);
   const store = await openStore(url, password);

@@ -9,8 +9,9 @@ import { ChatError, CODES } from '../base/errors.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
-import type { Store } from '../store/store.ts';
+import type { ContactAction, Store } from '../store/store.ts';
 import type { AccountSession } from './accounts.ts';
+import type { Contacts } from './contacts.ts';
 import type { Hub, Member } from './hub.ts';
 import type { Keys } from './keys.ts';
 import type { RateLimit } from './rate-limit.ts';
@@ -35,6 +36,7 @@ export interface SessionOptions {
   readonly account: AccountSession;
   readonly hub: Hub;
   readonly keys: Keys;
+  readonly contacts: Contacts;
   readonly store: Store;
   readonly transcript: TranscriptLog;
   /** messages, by user */
@@ -132,7 +134,7 @@ class Session {
   }
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {
-    const { link, account, hub, keys, store, transcript, requests, now } = this.#o;
+    const { link, account, hub, contacts, keys, store, transcript, requests, now } = this.#o;
     if (frame.type !== 'msg_received' && frame.type !== 'msg_skipped')
       requests.take(hex(link.peerChain[0].fingerprint), 1);
     switch (frame.type) {
@@ -167,6 +169,26 @@ class Session {
       }
       case 'presence_watch':
         return link.send({ type: 'presence', id: frame.id, ...(await hub.watch(this.#loggedIn(), frame.username)) });
+      case 'contact_add':
+      case 'contact_accept':
+      case 'contact_decline':
+      case 'contact_remove':
+      case 'contact_block':
+      case 'contact_unblock': {
+        const action = frame.type.slice('contact_'.length) as ContactAction;
+        const changed = await contacts.change(this.#loggedIn().user, action, frame.account);
+        return link.send({ type: 'contact', id: frame.id, ...changed });
+      }
+      case 'contact_list':
+        return link.send({
+          type: 'contacts',
+          id: frame.id,
+          ...(await contacts.list(this.#loggedIn().user, frame.after)),
+        });
+      case 'directory': {
+        const page = await contacts.directory(this.#loggedIn().user, frame.after);
+        return link.send({ type: 'directory', id: frame.id, ...page });
+      }
       case 'msg_received':
         return await hub.received(this.#loggedIn(), frame.cursors);
       case 'msg_skipped':

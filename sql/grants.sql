@@ -30,6 +30,7 @@ GRANT SELECT, INSERT, DELETE ON securechat.bindings TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, DELETE ON securechat.key_packages TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE ON securechat.lineage_counters TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.lineage_heads TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.contacts TO 'chatuser'@'localhost';
 
 -- `chat-server db init` and `db migrate`, and nothing else: give its password to the program for that moment only.
 GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, REFERENCES ON securechat.* TO 'chatmigrate'@'localhost';

@@ -1,6 +1,7 @@
 /** Direct conversations: two users, one row. */
 import { type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { standing } from './contacts.ts';
 import { Conflict, first, insert, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer, text } from './row.ts';
 import type { Conversation } from './store.ts';
@@ -75,7 +76,12 @@ function* withMembers(row: Row, now: number): Operation<Conversation> {
     if (each['device_id'] !== null)
       member.devices.push({ id: integer(each, 'device_id'), fingerprint: blob(each, 'fingerprint') });
   }
-  return { id: blob<ConversationId>(row, 'conversation'), epoch, members: [...members.values()] };
+  return {
+    id: blob<ConversationId>(row, 'conversation'),
+    epoch,
+    members: [...members.values()],
+    standing: yield* standing(integer(row, 'user_low'), integer(row, 'user_high')),
+  };
 }
 
 type ConversationDevice = Conversation['members'][number]['devices'][number];

@@ -1,5 +1,6 @@
 /** The methods of the contract, as operations, by name; and which of them only read. */
 import * as accounts from './accounts.ts';
+import * as contacts from './contacts.ts';
 import * as conversations from './conversations.ts';
 import * as groups from './groups.ts';
 import * as keys from './keys.ts';
@@ -34,6 +35,10 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   binding: keys.binding,
   putKeyPackages: keys.putKeyPackages,
   takeKeyPackages: keys.takeKeyPackages,
+  changeContact: contacts.changeContact,
+  contactsOf: contacts.contactsOf,
+  standing: contacts.standing,
+  directory: contacts.directory,
   logSize: log.logSize,
   commitWindow: window.commitWindow,
   rewind: log.rewind,
@@ -59,6 +64,9 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'conversation',
   'group',
   'binding',
+  'contactsOf',
+  'standing',
+  'directory',
   'logSize',
   'findBatch',
   'batchAt',

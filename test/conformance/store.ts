@@ -288,6 +288,66 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'contacts: both sides change together, racing questions meet, and a block outweighs everything',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const [a, b] = [w.alice.id, w.bob.id];
+      const states = async () => [
+        (await store.contactsOf(a)).map(({ state }) => state),
+        (await second.contactsOf(b)).map(({ state }) => state),
+      ];
+      t.equal(await store.standing(a, b), 'strangers');
+      t.strictSame(await store.changeContact(a, b, 'add', NOW), {
+        before: { mine: null, theirs: null },
+        after: { mine: 'asked', theirs: 'asking' },
+      });
+      t.match(await store.contactsOf(b), [
+        { userId: a, username: w.alice.username, email: w.alice.email, state: 'asking', changedAt: NOW },
+      ]);
+      t.equal(await store.standing(a, b), 'strangers');
+      await store.changeContact(b, a, 'accept', NOW + 1);
+      t.equal(await second.standing(b, a), 'contacts');
+      t.equal((await store.conversation(w.conversation, NOW))?.standing, 'contacts');
+      await store.changeContact(a, b, 'remove', NOW + 2);
+      t.strictSame(await states(), [[], []]);
+
+      for (let round = 0; round < 10; round++) {
+        await Promise.all([store.changeContact(a, b, 'add', NOW), second.changeContact(b, a, 'add', NOW)]);
+        t.strictSame(
+          await states(),
+          [['contact'], ['contact']],
+          'who ask each other at the same moment are in contact',
+        );
+        await store.changeContact(b, a, 'remove', NOW);
+      }
+      await store.changeContact(a, b, 'block', NOW + 3);
+      t.equal(await store.standing(b, a), 'blocked');
+      await t.rejects(store.changeContact(b, a, 'add', NOW), { code: 'BLOCKED', sub: undefined });
+      await t.rejects(store.changeContact(a, b, 'add', NOW), { code: 'BLOCKED', sub: 'by_you' });
+      await t.rejects(store.changeContact(b, a, 'accept', NOW), { code: 'NOT_FOUND' });
+      t.strictSame(await states(), [['blocked'], []], 'what was refused has changed nothing');
+      await t.rejects(store.changeContact(a, a, 'add', NOW), { code: 'NO_SUCH_PEER' });
+      await t.rejects(store.changeContact(a, 2 ** 31, 'block', NOW), { code: 'NO_SUCH_PEER' });
+    },
+  ],
+  [
+    'directory: active accounts by name, from a name on',
+    async (t, { store }) => {
+      const names = Array.from({ length: 5 }, (_, i) => `zz-directory-${tag()}-${i}`);
+      for (const name of names) await store.createUser(newUser(name, { displayName: name.toUpperCase() }));
+      const page = await store.directory('zz-directory-', 1000);
+      const mine = page.filter(({ username }) => names.includes(username));
+      t.strictSame(
+        mine,
+        names.map((name) => ({ username: name, email: `${name}@example.org`, displayName: name.toUpperCase() })),
+      );
+      t.strictSame(
+        (await store.directory(names[1]!, 2)).map(({ username }) => username),
+        names.slice(2, 4),
+      );
+    },
+  ],
+  [
     'conversations: two users have one, whoever asks and however often',
     async (t, { store, second }) => {
       const w = await World.open(store);

@@ -34,6 +34,14 @@ const ASKS: { readonly [T in RequestType]?: Ask } = {
   keypackages_put: { type: 'keypackages_put', packages: [b(300)], last_resort: false },
   keypackages_take: { type: 'keypackages_take', conversation: b(32), devices: [b(32)] },
   group_get: { type: 'group_get', conversation: b(32) },
+  contact_add: { type: 'contact_add', account: 'bob' },
+  contact_accept: { type: 'contact_accept', account: 'bob' },
+  contact_decline: { type: 'contact_decline', account: 'bob' },
+  contact_remove: { type: 'contact_remove', account: 'bob' },
+  contact_block: { type: 'contact_block', account: 'bob' },
+  contact_unblock: { type: 'contact_unblock', account: 'bob' },
+  contact_list: { type: 'contact_list', after: '' },
+  directory: { type: 'directory', after: '' },
   log_consistency: { type: 'log_consistency', from: 0, to: 0 },
 };
 const FREE: readonly RequestType[] = [

@@ -6,7 +6,8 @@ import { ChatError } from '../../base/errors.ts';
 import { MAX_SEND_BYTES, type Reply } from '../../protocol/messages.ts';
 import { Hub, type Member } from '../../server/hub.ts';
 import type { Accepted, Submission } from '../../server/sequencer.ts';
-import type { Conversation, Device, Group, User } from '../../store/store.ts';
+import type { Conversation, Device, Group, Standing, User } from '../../store/store.ts';
+import type { ContactPolicy } from '../../server/contacts.ts';
 import { credentials, memoryLog } from '../support/pair.ts';
 import { authority } from '../support/pki.ts';
 import { KIND } from '../../transcript/statement.ts';
@@ -23,6 +24,8 @@ class Desk {
   readonly log = memoryLog();
   readonly usage = new Map<number, { bytes: number; rows: number }>();
   shares: { senderUserId: number; bytes: number; rows: number }[] = [];
+  standing: Standing = 'strangers';
+  contactPolicy: ContactPolicy = 'open';
   asked: string[] = [];
   acknowledged: (readonly [device: number, cursors: number[]])[] = [];
   isDown = false;
@@ -79,6 +82,7 @@ class Desk {
       },
       openDirect: async () => this.conversation,
       group: async () => this.group,
+      standing: async () => this.standing,
     };
     const sequencer = {
       submit: async (submission: Submission) => (this.submitted.push(submission), this.accept(submission)),
@@ -93,6 +97,7 @@ class Desk {
       ttlMs: 1000,
       queueBytes: 10_000,
       settleAgainMs: 1,
+      contactPolicy: this.contactPolicy,
     });
   }
 
@@ -103,7 +108,12 @@ class Desk {
       username: this.names[userId]!,
       devices: (this.devices.get(userId) ?? []).map((id) => ({ id, fingerprint: fingerprintOf(id) })),
     });
-    return { id: this.conversationId, epoch: this.deviceEpoch, members: [member(1), member(2)] };
+    return {
+      id: this.conversationId,
+      epoch: this.deviceEpoch,
+      members: [member(1), member(2)],
+      standing: this.standing,
+    };
   }
   get frame(): ConversationFrame {
     const { id, epoch, members } = this.conversation;

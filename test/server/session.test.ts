@@ -61,6 +61,7 @@ class Peer {
       account: { resume: async () => login } as never,
       hub: hub as never,
       keys: {} as never,
+      contacts: {} as never,
       store: {} as never,
       transcript: {} as never,
       sends: new RateLimit(1_000_000),

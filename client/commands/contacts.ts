@@ -1,0 +1,83 @@
+/** `contact …`: who is in contact, who asks to be, and whom one wants to hear nothing of. */
+import type { Argv, CommandModule } from 'yargs';
+import { printable } from '../../runtime/printable.ts';
+import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
+import { CONTACT_WORDS, type ContactAction } from '../contacts.ts';
+import type { GlobalArgs } from '../context.ts';
+import type { Run } from './account.ts';
+
+interface PersonArgs extends GlobalArgs {
+  readonly person: string;
+}
+
+const ACTIONS: readonly (readonly [ContactAction, string])[] = [
+  ['add', 'Ask somebody to be in contact (accepts, if that person has asked already)'],
+  ['accept', 'Accept somebody who asks'],
+  ['decline', 'Decline somebody who asks'],
+  ['remove', 'End a contact, or take one’s own question back'],
+  ['block', 'Neither hear of somebody nor be seen, whatever the server allows'],
+  ['unblock', 'End that'],
+];
+export const contactCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
+  command: 'contact <command>',
+  describe: 'Contacts: list, add, accept, decline, remove, block, unblock, directory',
+  builder: (y) => {
+    let commands: Argv<GlobalArgs> = y
+      .command({
+        command: 'list',
+        describe: 'Everybody who is in contact, asks, was asked, or is blocked',
+        handler: (args) => list(run, args as unknown as GlobalArgs),
+      })
+      .command({
+        command: 'directory',
+        describe: 'Everybody who has an account, as far as the server shows them',
+        handler: (args) => directory(run, args as unknown as GlobalArgs),
+      });
+    for (const [action, describe] of ACTIONS)
+      commands = commands.command({
+        command: `${action} <person>`,
+        describe,
+        builder: (z: Argv) => z.positional('person', { type: 'string', describe: 'username or e-mail address' }),
+        handler: (args) => change(run, action, args as unknown as PersonArgs),
+      });
+    return commands
+      .example('$0 contact add bob@example.org', 'bob sees it at once, or at his next login')
+      .demandCommand(1, 'want list, add, accept, decline, remove, block, unblock or directory');
+  },
+  handler: () => {},
+});
+
+const list = (run: Run, args: GlobalArgs): Promise<void> =>
+  run(args, (context) =>
+    context.withLogin(async (app) => {
+      for (const { username, email, state, at } of await app.contacts()) {
+        const since = new Date(at).toISOString();
+        if (args.json) context.json('contact', { username, email, state, since });
+        else context.out(`${printable(username, 64)} <${printable(email)}>: ${CONTACT_WORDS[state]}, since ${since}`);
+      }
+    }),
+  );
+
+const directory = (run: Run, args: GlobalArgs): Promise<void> =>
+  run(args, (context) =>
+    context.withLogin(async (app) => {
+      for (const { username, email, display_name: name } of await app.directory()) {
+        if (args.json)
+          context.json('person', { username, email, ...(name === undefined ? {} : { display_name: name }) });
+        else
+          context.out(
+            `${printable(username, 64)} <${printable(email)}>${name === undefined ? '' : ` ${printable(name)}`}`,
+          );
+      }
+    }),
+  );
+
+const change = (run: Run, action: ContactAction, args: PersonArgs): Promise<void> =>
+  run(args, (context) =>
+    context.withLogin(async (app) => {
+      const account = args.person.includes('@') ? canonicalEmail(args.person) : canonicalUsername(args.person);
+      const { username, state } = await app.changeContact(action, account);
+      if (args.json) context.json('contact', { username, state });
+      else context.out(`${printable(username, 64)}: ${CONTACT_WORDS[state]}`);
+    }),
+  );
