@@ -172,7 +172,7 @@ export function authoritiesOf(certificates: readonly Certificate[]): Authorities
 
 const MAX_PEM_BYTES = 1024 * 1024;
 /** OpenSSL takes at most 100 kB of certificates; a path uses at most 10 of them. */
-const MAX_PRESENTED = 16;
+const MAX_PRESENTED = 64;
 
 function certificatesOf(file: string, field: string): [Certificate, ...Certificate[]] {
   const text = fromUtf8(readTrustFile(file, field, MAX_PEM_BYTES));
@@ -205,13 +205,24 @@ function loadKey(keyFile: string, passphraseFile: string | undefined): KeyObject
   }
 }
 
-/** In the order in which each was issued by the next, as far as the peer sent them. Not by getPeerX509Certificate(): see above. */
+/**
+ * The leaf, and every other certificate that the peer sent, each once. getPeerCertificate() links by names, so of several certificates
+ * of one name it shows one; getPeerX509Certificate() hands out all, in the order in which they came, and takes them from the socket.
+ */
 function rawChain(socket: TLSSocket): Buffer[] {
   const ders: Buffer[] = [];
-  let at: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true);
-  while (at?.raw !== undefined && ders.length < MAX_PRESENTED) {
-    ders.push(at.raw);
-    at = at.issuerCertificate === at ? undefined : at.issuerCertificate;
+  const add = (der: Buffer): void => {
+    if (ders.length < MAX_PRESENTED && !ders.some((other) => other.equals(der))) ders.push(der);
+  };
+  let linked: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true);
+  for (let i = 0; linked?.raw !== undefined && i < MAX_PRESENTED; i++) {
+    add(linked.raw);
+    linked = linked.issuerCertificate === linked ? undefined : linked.issuerCertificate;
+  }
+  let sent = ders.length === 0 ? undefined : socket.getPeerX509Certificate();
+  for (let i = 0; sent !== undefined && i < MAX_PRESENTED; i++) {
+    add(sent.raw);
+    sent = sent.issuerCertificate;
   }
   return ders;
 }

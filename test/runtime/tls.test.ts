@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createPublicKey, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { chmodSync, writeFileSync } from 'node:fs';
@@ -78,7 +78,7 @@ t.test('a bad client certificate is refused by name, on both ends', async (t) =>
     t.match(await refused, { code: 'BAD_CERT', sub: error.sub }, `${name}: sub in the log`);
   }
   const chainOfNoCa = credentials(issueBelow(notCa), notCa);
-  await t.rejects(dial(server.port, chainOfNoCa), { code: 'BAD_CERT', sub: 'untrusted' }, 'issued by a person');
+  await t.rejects(dial(server.port, chainOfNoCa), { code: 'BAD_CERT', sub: 'wrong_usage' }, 'issued by a person');
   server.lines.length = 0;
   const none = dial(server.port, credentials(alice), { tls: { cert: undefined, key: undefined } });
   await t.rejects(none, { code: 'BAD_CERT', sub: 'no_certificate' });
@@ -108,6 +108,28 @@ t.test('a chain over intermediates is accepted, and every key type', async (t) =
   for (const key of ['ed25519', 'rsa2048'] as const)
     (await dial(server.port, credentials(ca.client('alice', { key })))).close();
 });
+
+t.test(
+  'several intermediates of one name and key: whichever leads to a root, in whatever order they came',
+  async (t) => {
+    const server = await startServer(t);
+    const sub = ca.intermediate('Cross CA');
+    const keyPair = { privateKey: sub.key, publicKey: createPublicKey(sub.key) };
+    const elsewhere = authority('Another root').intermediate('Cross CA', { keyPair });
+    const expired = ca.intermediate('Cross CA', { keyPair, notBefore: now - 2 * DAY_MS, notAfter: now - 1000 });
+    const issued = sub.client('alice');
+    for (const issuers of [
+      [sub, elsewhere, expired],
+      [elsewhere, sub, expired],
+      [expired, elsewhere, sub],
+    ]) {
+      const [link, client] = await Promise.all([server.nextLink(), dial(server.port, credentials(issued, ...issuers))]);
+      t.same(link.peerChain[1]!.der, sub.der);
+      client.close();
+    }
+    await t.rejects(dial(server.port, credentials(issued, elsewhere, expired)), { code: 'BAD_CERT' });
+  },
+);
 
 t.test('a bad server certificate is refused by the client', async (t) => {
   const impostor = authority('Test CA');
