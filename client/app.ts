@@ -2,7 +2,7 @@
  * Everything that a front end can do, as one interface: the commands and the interactive mode are both written against it, and
  * neither knows frames, sockets or tables.
  */
-import type { ConversationId } from '../base/bytes.ts';
+import type { ConversationId, Hash } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
@@ -245,6 +245,19 @@ export class App {
   directory(): Promise<Person[]> {
     return this.#asked((requester) => this.#contacts.directory(requester));
   }
+  /**
+   * The server's proof that the first `from` entries of the log that it writes now are those of its first `to`; not checked here.
+   * @throws what ended the connection
+   */
+  async consistency(origin: string, from: number, to: number): Promise<Hash[]> {
+    const session = this.#session;
+    if (session === null || session.log.origin !== origin)
+      throw this.#down ?? new ChatError('NOT_FOUND', 'this server writes another log now');
+    const { hashes } = await this.#explained(
+      session.requester.request({ type: 'log_consistency', from, to }, 'log_consistency'),
+    );
+    return hashes as Uint8Array[] as Hash[];
+  }
 
   history(conversation: ConversationId, last: number): Message[] {
     return this.vault.history(conversation, last);
@@ -337,6 +350,13 @@ export class App {
         expires: login.token_expires,
         fingerprint: identity.fingerprint,
       });
+      // What this device and this server have signed is to be provable also when both have other certificates.
+      for (const chain of [identity.chain, requester.link.peerChain])
+        if (chain[0] && vault.ledger.certificate(chain[0].fingerprint) === null)
+          vault.ledger.addCertificate(
+            chain[0].fingerprint,
+            chain.map(({ der }) => der),
+          );
     });
     this.#skewMs = login.server_time - now;
     if (Math.abs(this.#skewMs) > MAX_SKEW_MS)

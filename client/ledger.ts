@@ -10,6 +10,7 @@ import { bytes, list, literal, optional, record, text, uint, type Decoded } from
 import type { Code } from '../base/errors.ts';
 import { hex } from '../base/bytes.ts';
 import type { Database, Row } from './database.ts';
+import { MessageTable } from './message-table.ts';
 import type { Seal } from './seal.ts';
 
 /** A log's key as this client first saw it, and the statement by which a server certificate vouched for it. */
@@ -67,10 +68,12 @@ const chainOf = list(bytes(1, 65_535), 16, 1);
 export class Ledger {
   readonly #db: Database;
   readonly #seal: Seal;
+  readonly #messages: MessageTable;
 
   constructor(db: Database, seal: Seal) {
     this.#db = db;
     this.#seal = seal;
+    this.#messages = new MessageTable(db, seal);
   }
 
   pinnedLog(origin: string): PinnedLog | null {
@@ -154,6 +157,11 @@ export class Ledger {
     return this.#db
       .all('SELECT hash, sealed FROM evidence ORDER BY rowid')
       .map((row) => this.#openEvidence(row['hash'] as Uint8Array as Hash, row));
+  }
+
+  /** What opens the commitment of a message, by leaf(MS). */
+  opening(leaf: Hash): ReturnType<MessageTable['opening']> {
+    return this.#messages.opening(leaf);
   }
 
   /** DER, leaf first. */

@@ -82,6 +82,13 @@ export class MessageTable {
   one(row: number): Message | null {
     return this.select('WHERE row = ?', row)[0] ?? null;
   }
+  /** What opens the commitment of a message; null: it is not here, or its content is not. */
+  opening(leaf: Hash): { readonly kf: Uint8Array; readonly body: Uint8Array } | null {
+    const row = this.#db.one('SELECT row, sealed FROM message WHERE hash = ?', leaf);
+    if (row === undefined) return null;
+    const { kf, body } = this.#open(row['row'] as number, row['sealed'] as Uint8Array);
+    return kf === undefined ? null : { kf, body };
+  }
   /** @param where SQL from WHERE on; every value in it is a parameter */
   select(where: string, ...parameters: readonly (number | Uint8Array)[]): Message[] {
     return this.#db.all(`SELECT * FROM message ${where}`, ...parameters).map((row) => {

@@ -1,5 +1,17 @@
 /** The client's folder and files: refused when others may use them. Keys and passwords are read by runtime/secret-file.ts. */
-import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { ChatError } from '../base/errors.ts';
 
 /** Mode bits mean nothing there; access control lists do, and Node does not read them. */
@@ -37,6 +49,34 @@ export function makePrivateFolder(path: string): void {
     throw writeFailure(path, cause);
   }
   assertPrivate(path);
+}
+
+/**
+ * A file that only its owner can read: all of it, or what was there before.
+ * @param mayReplace a file of this name
+ * @throws USAGE when there is one that must stay; DISK_FULL, STORE_FAILED; whatever `pieces` throws
+ */
+export function writePieces(path: string, pieces: Iterable<Uint8Array>, mayReplace: boolean): void {
+  const temporary = `${path}.tmp`;
+  const taken = () => new ChatError('USAGE', `there is a file ${path} already: give another name, or --force`);
+  if (!mayReplace && existsSync(path)) throw taken();
+  try {
+    rmSync(temporary, { force: true });
+    const fd = openSync(temporary, 'wx', 0o600);
+    try {
+      for (const piece of pieces) for (let at = 0; at < piece.length;) at += writeSync(fd, piece, at);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    if (mayReplace) renameSync(temporary, path);
+    else linkSync(temporary, path); // fails if somebody was quicker
+  } catch (cause) {
+    if (cause instanceof ChatError) throw cause;
+    throw (cause as NodeJS.ErrnoException).code === 'EEXIST' ? taken() : writeFailure(path, cause);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
 }
 
 /** What it means that a file or folder of the profile could not be written: DISK_FULL when room helps, else STORE_FAILED. */

@@ -7,7 +7,7 @@ import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import type { App } from '../app.ts';
 import type { Context, GlobalArgs } from '../context.ts';
 import { messageFields, shownMessage } from '../presentation.ts';
-import type { Message, Vault } from '../vault.ts';
+import type { Conversation, Message, Vault } from '../vault.ts';
 import type { Run } from './account.ts';
 
 /** What main makes of the argument `-`. */
@@ -185,7 +185,8 @@ export const historyCommand = (run: Run): CommandModule<GlobalArgs, HistoryArgs>
     ),
 });
 
-function conversationWith(vault: Vault, peer: string) {
+/** From this profile's own records. @throws NOT_FOUND, BAD_NAME */
+export function conversationWith(vault: Vault, peer: string): Conversation {
   const name = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
   const conversation = vault.conversationWith(name);
   if (conversation === null) throw new ChatError('NOT_FOUND', 'this profile has no conversation with that name');

@@ -1,13 +1,13 @@
-/** `transcript anchors`: what this profile can hold a server to, in the form that `chat-verify --known` reads. */
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+/** `transcript`, and `transcript anchors`: what this profile can hold a server to, in the form that `chat-verify --known` reads. */
 import type { CommandModule } from 'yargs';
 import { hex } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
 import type { GlobalArgs } from '../context.ts';
-import { writeFailure } from '../private-file.ts';
+import { writePieces } from '../private-file.ts';
 import type { Vault } from '../vault.ts';
 import type { Run } from './account.ts';
+import { exportCommand, listCommand } from './export.ts';
 
 interface AnchorArgs extends GlobalArgs {
   readonly out?: string | undefined;
@@ -16,7 +16,12 @@ interface AnchorArgs extends GlobalArgs {
 export const transcriptCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'transcript',
   describe: 'The signed record, as far as this profile can vouch for it',
-  builder: (y) => y.command(anchorsCommand(run)).demandCommand(1, 'want anchors'),
+  builder: (y) =>
+    y
+      .command(listCommand(run))
+      .command(exportCommand(run))
+      .command(anchorsCommand(run))
+      .demandCommand(1, 'want list, export or anchors'),
   handler: () => {},
 });
 
@@ -36,7 +41,7 @@ const anchorsCommand = (run: Run): CommandModule<GlobalArgs, AnchorArgs> => ({
         const newest = anchors.at(-1);
         if (newest === undefined)
           throw new ChatError('NOT_FOUND', 'this profile has verified no checkpoint yet: log in first');
-        if (args.out !== undefined) writeWhole(args.out, newest.note);
+        if (args.out !== undefined) writePieces(args.out, [Buffer.from(newest.note)], true);
         const counters = sessionsOf(vault);
         if (args.json)
           for (const { origin, size, root, note } of anchors)
@@ -63,15 +68,3 @@ const sessionsOf = (vault: Vault) =>
     .sessions()
     .filter(({ lastCtr }) => lastCtr > 0)
     .map(({ fingerprint, id, lastCtr }) => ({ certificate: hex(fingerprint), session: hex(id), last_ctr: lastCtr }));
-
-/** All of it, or what was there before. @throws DISK_FULL, STORE_FAILED */
-function writeWhole(path: string, text: string): void {
-  const temporary = `${path}.tmp`;
-  try {
-    rmSync(temporary, { force: true });
-    writeFileSync(temporary, text, { mode: 0o600, flag: 'wx', flush: true });
-    renameSync(temporary, path);
-  } catch (cause) {
-    throw writeFailure(path, cause);
-  }
-}

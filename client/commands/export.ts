@@ -1,0 +1,212 @@
+/** `transcript list` and `transcript export`: evidence of a conversation as a file, out of this profile's own records. */
+import type { CommandModule } from 'yargs';
+import { hex, type Hash } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { printable } from '../../runtime/printable.ts';
+import type { BundleHead, Profile } from '../../transcript/bundle.ts';
+import { writeBundle } from '../../transcript/bundle-writer.ts';
+import { BundleLineage } from '../../verify/bundle-lineage.ts';
+import { Findings } from '../../verify/finding.ts';
+import { parseTime } from '../../verify/time.ts';
+import type { App } from '../app.ts';
+import type { Context, GlobalArgs } from '../context.ts';
+import {
+  assertFits,
+  authoritiesOf,
+  bundleLogs,
+  bundleMessages,
+  provenMessages,
+  type Proven,
+  type Prove,
+} from '../evidence.ts';
+import { writePieces } from '../private-file.ts';
+import type { Conversation, Vault } from '../vault.ts';
+import type { Run } from './account.ts';
+import { conversationWith } from './messages.ts';
+
+export const listCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
+  command: 'list',
+  describe: 'Conversations that can be exported, and how many messages of them are proven; asks no server',
+  builder: (y) => y.example('$0 list --json', 'one object for each conversation'),
+  handler: (args) =>
+    run(args, (context) =>
+      context.withVault((vault) => {
+        const proven = Map.groupBy(provenMessages(vault.ledger, null), ({ ms }) => hex(ms.conversation));
+        for (const { id, peer } of vault.conversations()) {
+          const messages = proven.get(hex(id)) ?? [];
+          const [first, last] = [messages[0], messages.at(-1)].map((m) => m && timeOf(m));
+          if (args.json)
+            context.json('transcript', { conversation: hex(id), peer, messages: messages.length, first, last });
+          else
+            context.out(
+              `${printable(peer)}  ${messages.length} messages${first === undefined ? '' : `, ${first} to ${last}`}`,
+            );
+        }
+      }),
+    ),
+});
+
+const timeOf = ({ batch }: Proven): string => new Date(batch.ack.serverTime).toISOString();
+
+interface ExportArgs extends GlobalArgs {
+  readonly peer: string;
+  readonly out: string;
+  readonly disclose: string;
+  readonly since?: string | undefined;
+  readonly until?: string | undefined;
+  readonly prove: boolean;
+  readonly force: boolean;
+}
+
+export const exportCommand = (run: Run): CommandModule<GlobalArgs, ExportArgs> => ({
+  command: 'export <peer>',
+  describe: 'Write what proves a conversation to a file that chat-verify reads; asks no server',
+  builder: (y) =>
+    y
+      .positional('peer', { type: 'string', demandOption: true, describe: 'username or e-mail address' })
+      .option('out', { alias: 'o', type: 'string', demandOption: true, requiresArg: true, describe: 'the file, .tar' })
+      .option('disclose', {
+        type: 'string',
+        default: 'none',
+        requiresArg: true,
+        describe: 'whose texts are in it: none, mine, all, or places such as 3,7-9',
+      })
+      .option('since', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'from this time on, such as 2026-03-01T00:00:00Z',
+      })
+      .option('until', { type: 'string', requiresArg: true, describe: 'before this time' })
+      .option('prove', {
+        type: 'boolean',
+        default: false,
+        describe: 'ask the server to prove that all checkpoints are of one history',
+      })
+      .option('force', { type: 'boolean', default: false, describe: 'replace the file' })
+      .example('$0 export bob -o bob.tar --disclose mine', 'then: chat-verify bob.tar --ca ca.crt')
+      .example('$0 export bob -o bob.tar --disclose 3,7-9 --prove', 'three or four texts, and proofs of the server'),
+  handler: (args) =>
+    run(args, (context) => {
+      const range = { from: timeFrom('--since', args.since), until: timeFrom('--until', args.until) };
+      const disclosure = parseDisclosure(args.disclose);
+      const work = (app: App) => exportBundle(context, app, args, range, disclosure);
+      return args.prove ? context.withLogin(work) : context.withApp(work);
+    }),
+});
+
+interface Range {
+  readonly from: number | undefined;
+  readonly until: number | undefined;
+}
+
+async function exportBundle(
+  context: Context,
+  app: App,
+  { peer, out, prove, force }: ExportArgs,
+  { from = -Infinity, until = Infinity }: Range,
+  disclosure: Disclosure,
+): Promise<void> {
+  const { vault, identity } = app;
+  const { ledger } = vault;
+  const conversation = conversationWith(vault, peer);
+  const all = provenMessages(ledger, conversation.id);
+  const messages = all.filter(({ batch }) => from <= batch.ack.serverTime && batch.ack.serverTime < until);
+  if (messages.length === 0)
+    throw new ChatError('NOT_FOUND', 'no message to prove: not in this conversation at this time');
+  assertFits(messages);
+  const isDisclosed = disclosed(vault, conversation, messages, disclosure);
+  const own = identity.chain.map(({ der }) => der);
+  const { certificates, intermediates, missing } = authoritiesOf(ledger, messages, own);
+  const ask: Prove = (origin, older, newer) => app.consistency(origin, older, newer);
+  const logs = await bundleLogs(ledger, messages, prove ? ask : null);
+  const profile = messages.length === all.length && isWhole(messages) ? 'complete' : 'selective';
+  const head: BundleHead = {
+    profile,
+    created: Date.now(),
+    conversation: conversation.id,
+    messages: messages.length,
+    exporter: identity.fingerprint,
+  };
+  const content = { head, certificates, intermediates, crls: [], logs };
+  const count = { disclosed: 0 };
+  const pieces = writeBundle(
+    { ...content, messages: () => counting(bundleMessages(ledger, messages, isDisclosed), count) },
+    identity.privateKey,
+  );
+  writePieces(out, pieces, force);
+  for (const name of missing) context.note(`the certificate ${name} is not here: its messages cannot be proven`);
+  report(context, out, peer, profile, messages.length, count.disclosed);
+}
+
+function report(context: Context, out: string, peer: string, profile: Profile, messages: number, shown: number): void {
+  if (context.args.json) return context.json('exported', { peer, file: out, profile, messages, disclosed: shown });
+  context.out(`${printable(out)}: ${messages} messages, ${shown} disclosed, ${profile}`);
+}
+
+/** The messages are asked for twice, so what is disclosed is counted anew each time. */
+function* counting<T extends { readonly opening: unknown }>(messages: Iterable<T>, count: { disclosed: number }) {
+  count.disclosed = 0;
+  for (const message of messages) {
+    if (message.opening !== null) count.disclosed++;
+    yield message;
+  }
+}
+
+/** Whether the verifier would find nothing missing between them: else the bundle must not say that it is complete. */
+function isWhole(messages: readonly Proven[]): boolean {
+  const findings = new Findings();
+  const lineage = new BundleLineage('complete', findings);
+  for (const { ms, leaf, index, position, batch } of messages) {
+    const { bs, bsLeaf, ack } = batch;
+    const batchIndex = index - position;
+    lineage.add({ where: '', ms, msLeaf: leaf, bs, bsLeaf, batchIndex, serverTime: ack.serverTime });
+  }
+  return findings.errors === 0;
+}
+
+type Disclosure = 'none' | 'mine' | 'all' | readonly (readonly [first: number, last: number])[];
+
+/** @throws USAGE */
+function parseDisclosure(text: string): Disclosure {
+  if (text === 'none' || text === 'mine' || text === 'all') return text;
+  return text.split(',').map((part) => {
+    const [, first, last = first] = /^([1-9]\d{0,14})(?:-([1-9]\d{0,14}))?$/.exec(part) ?? [];
+    if (first === undefined || Number(last) < Number(first))
+      throw new ChatError('USAGE', '--disclose wants none, mine, all, or places such as 3,7-9');
+    return [Number(first), Number(last)];
+  });
+}
+
+/** @throws NOT_FOUND for a place at which nothing is that could be disclosed */
+function disclosed(
+  vault: Vault,
+  { id }: Conversation,
+  messages: readonly Proven[],
+  disclosure: Disclosure,
+): (leaf: Hash) => boolean {
+  if (disclosure === 'none') return () => false;
+  if (disclosure === 'all') return () => true;
+  const rows = vault.history(id, Number.MAX_SAFE_INTEGER).filter(({ hash }) => hash !== null);
+  if (disclosure === 'mine') {
+    const mine = new Set(rows.filter(({ direction }) => direction === 'out').map(({ hash }) => hex(hash!)));
+    return (leaf) => mine.has(hex(leaf));
+  }
+  const proven = new Set(messages.map(({ leaf }) => hex(leaf)));
+  const wanted = new Set<string>();
+  for (const [first, last] of disclosure) {
+    const within = rows.filter(
+      ({ seq, hash }) => seq !== null && first <= seq && seq <= last && proven.has(hex(hash!)),
+    );
+    if (within.length === 0)
+      throw new ChatError('NOT_FOUND', `nothing to disclose at ${first === last ? first : `${first}-${last}`}`);
+    for (const { hash } of within) wanted.add(hex(hash!));
+  }
+  return (leaf) => wanted.has(hex(leaf));
+}
+
+/** @throws USAGE */
+function timeFrom(flag: string, text: string | undefined): number | undefined {
+  const at = text === undefined ? undefined : parseTime(text);
+  if (at === null) throw new ChatError('USAGE', `${flag} wants a time such as 2026-03-01T12:00:00Z`);
+  return at;
+}

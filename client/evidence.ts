@@ -1,0 +1,229 @@
+/**
+ * What this profile can prove of one conversation, out of its own records: the batches that were sent and received, each with the
+ * acknowledgement that proves its place in a log. Reads, and decides nothing but what belongs together.
+ */
+import { concat, equal, hex, utf8, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { sha256 } from '../base/hash.ts';
+import { MAX_BUNDLE_LOGS, MAX_BUNDLE_MESSAGES } from '../transcript/bundle.ts';
+import type { BundleLog, BundleMessage } from '../transcript/bundle-writer.ts';
+import { decodeAck, type Ack } from '../transcript/ack.ts';
+import { peekCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
+import { encodeLeaf } from '../transcript/leaf.ts';
+import { inclusionsFromRange, isConsistent, leafHash } from '../transcript/merkle.ts';
+import {
+  audienceOf,
+  decodeBs,
+  decodeMs,
+  isCommitted,
+  type BatchStatement,
+  type MessageStatement,
+} from '../transcript/statement.ts';
+import type { Evidence, Ledger } from './ledger.ts';
+
+/** One statement of the conversation, and the batch that it stands in. */
+export interface Proven {
+  readonly ms: MessageStatement;
+  readonly statement: Uint8Array;
+  /** leaf(MS) */
+  readonly leaf: Hash;
+  /** 1 for the first of its batch. */
+  readonly position: number;
+  /** In the log. */
+  readonly index: number;
+  readonly batch: ProvenBatch;
+}
+export interface ProvenBatch {
+  readonly origin: string;
+  readonly ack: Ack;
+  readonly bs: BatchStatement;
+  readonly bsLeaf: Hash;
+  readonly evidence: Evidence;
+}
+
+/** All of one conversation, or of all, in the order of a bundle: by time of the server, log and index; each once. */
+export function provenMessages(ledger: Ledger, conversation: ConversationId | null): Proven[] {
+  const origins = new Map(ledger.origins().map((origin) => [hex(audienceOf(origin)), origin]));
+  const found = new Map<string, Proven>();
+  for (const evidence of ledger.allEvidence()) {
+    const bs = decodeBs(evidence.batch);
+    const origin = origins.get(hex(bs.audience));
+    if (origin === undefined) continue;
+    const ack = decodeAck(evidence.ack);
+    const batch = { origin, ack, bs, bsLeaf: leafHash(evidence.batch), evidence };
+    for (const [i, { statement }] of evidence.items.entries()) {
+      const ms = statement && decodeMs(statement);
+      if (!ms || (conversation && !equal(ms.conversation, conversation))) continue;
+      const leaf = leafHash(statement);
+      const message = { ms, statement, leaf, position: i + 1, index: ack.first + 1 + i, batch };
+      const before = found.get(hex(leaf));
+      // A batch that was signed again for another log has the same statements: the first place counts.
+      if (before === undefined || isBefore(message, before)) found.set(hex(leaf), message);
+    }
+  }
+  return [...found.values()].sort((a, b) => (isBefore(a, b) ? -1 : 1));
+}
+
+function isBefore(a: Proven, b: Proven): boolean {
+  if (a.batch.ack.serverTime !== b.batch.ack.serverTime) return a.batch.ack.serverTime < b.batch.ack.serverTime;
+  if (a.batch.origin !== b.batch.origin) return a.batch.origin < b.batch.origin;
+  return a.index < b.index;
+}
+
+/**
+ * As the files of a bundle.
+ * @param isDisclosed by leaf(MS)
+ * @throws SIG_FAIL/commitment if what is kept of a message is not what its sender signed
+ */
+export function* bundleMessages(
+  ledger: Ledger,
+  messages: readonly Proven[],
+  isDisclosed: (leaf: Hash) => boolean,
+): Generator<BundleMessage> {
+  let open = null as { readonly batch: ProvenBatch; readonly paths: BatchPaths } | null;
+  for (const { statement, leaf, position, index, batch } of messages) {
+    if (open?.batch !== batch) open = { batch, paths: pathsOf(batch) };
+    const { entries, statements } = open.paths;
+    const { serverTime } = batch.ack;
+    yield {
+      entry: encodeLeaf({ type: 'msg', serverTime, position, ms: statement }),
+      proof: { index, path: entries(index), checkpoint: utf8(batch.evidence.note) },
+      bs: batch.evidence.batch,
+      signature: batch.evidence.signature,
+      path: { index: position - 1, size: batch.bs.count, path: statements(position - 1) },
+      opening: isDisclosed(leaf) ? openingOf(ledger, leaf, statement) : null,
+    };
+  }
+}
+
+/** Null for a message without content, or whose content this device never had. */
+function openingOf(ledger: Ledger, leaf: Hash, statement: Uint8Array): Buffer | null {
+  const opening = ledger.opening(leaf);
+  if (opening === null) return null;
+  if (!isCommitted(opening.kf, statement, opening.body))
+    throw new ChatError('SIG_FAIL', 'a message is kept that is not the one that was signed', { sub: 'commitment' });
+  return concat(opening.kf, opening.body);
+}
+
+interface BatchPaths {
+  /** From an index of the log. */
+  readonly entries: (index: number) => Hash[];
+  /** From a place in the batch, 0 for the first. */
+  readonly statements: (index: number) => Hash[];
+}
+
+function pathsOf({ ack, evidence }: ProvenBatch): BatchPaths {
+  const { algorithm, signature, batch: bs, items } = evidence;
+  const { first, serverTime, treeSize, proof } = ack;
+  const statements = items.map(({ statement, statement_hash: hash }) =>
+    statement ? leafHash(statement) : (hash as Hash),
+  );
+  const entries = [
+    leafHash(encodeLeaf({ type: 'sigb', serverTime, algorithm, signature, bs })),
+    ...items.map(({ statement, leaf_hash: hash }, i) =>
+      statement ? leafHash(encodeLeaf({ type: 'msg', serverTime, position: i + 1, ms: statement })) : (hash as Hash),
+    ),
+  ];
+  return {
+    entries: pathIn(inclusionsFromRange(first, entries, treeSize, proof)),
+    statements: pathIn(inclusionsFromRange(0, statements, statements.length, [])),
+  };
+}
+
+const pathIn =
+  (paths: ((index: number) => Hash[] | null) | null) =>
+  (index: number): Hash[] => {
+    const path = paths?.(index) ?? null;
+    if (path === null) throw new ChatError('STORE_FAILED', 'a kept acknowledgement does not fit its batch');
+    return path;
+  };
+
+/** Asks the server; the answer is checked here. */
+export type Prove = (origin: string, from: number, to: number) => Promise<Hash[]>;
+
+/**
+ * The logs that these messages stand in, by name.
+ * @param prove null: no server is asked, and the checkpoints stay without a tie to each other
+ * @throws FORK if the server proves nothing, or something false; whatever `prove` throws
+ */
+export async function bundleLogs(
+  ledger: Ledger,
+  messages: readonly Proven[],
+  prove: Prove | null,
+): Promise<BundleLog[]> {
+  const origins = [...new Set(messages.map(({ batch }) => batch.origin))].sort();
+  if (origins.length > MAX_BUNDLE_LOGS) throw new ChatError('TOO_LARGE', `more than ${MAX_BUNDLE_LOGS} logs`);
+  const logs: BundleLog[] = [];
+  for (const origin of origins) {
+    const pin = ledger.pinnedLog(origin);
+    const newest = ledger.newest(origin);
+    if (pin === null || newest === null) throw new ChatError('STORE_FAILED', 'the key or checkpoint of a log is gone');
+    const consistency = new Map<number, readonly Hash[]>();
+    if (prove !== null)
+      for (const note of new Set(messages.filter(({ batch }) => batch.origin === origin).map(noteOf))) {
+        const older = peekCheckpoint(utf8(note));
+        if (older.size < newest.size) consistency.set(older.size, await proofOf(prove, older, newest));
+      }
+    logs.push({
+      statement: utf8(pin.statement),
+      signature: concat(Buffer.of(pin.algorithm), pin.signature),
+      checkpoint: utf8(newest.note),
+      consistency,
+    });
+  }
+  return logs;
+}
+
+const noteOf = ({ batch }: Proven): string => batch.evidence.note;
+
+async function proofOf(prove: Prove, older: Checkpoint, newest: Checkpoint): Promise<Hash[]> {
+  const proof = await prove(older.origin, older.size, newest.size);
+  if (!isConsistent(older.size, older.root, newest.size, newest.root, proof))
+    throw new ChatError('FORK', `the record of ${newest.size} entries does not continue that of ${older.size}`, {
+      sub: 'consistency',
+    });
+  return proof;
+}
+
+export interface Authorities {
+  /** DER. */
+  readonly certificates: Uint8Array[];
+  readonly intermediates: Uint8Array[];
+  /** Signers whose certificate this profile does not have, in hexadecimal. */
+  readonly missing: string[];
+}
+
+/** Certificates of all who signed: senders, the servers behind log keys, the exporter. @param own chain of the exporter */
+export function authoritiesOf(ledger: Ledger, messages: readonly Proven[], own: readonly Uint8Array[]): Authorities {
+  const servers = [...new Set(messages.map(({ batch }) => batch.origin))].map((origin) => {
+    const { certificate } = ledger.pinnedLog(origin)!;
+    return ledger.certificate(leafFingerprint(certificate)) ?? [certificate];
+  });
+  const missing: string[] = [];
+  const senders = [...new Set(messages.map(({ ms }) => hex(ms.sender)))].map((name) => {
+    const fingerprint = Buffer.from(name, 'hex') as Uint8Array as Fingerprint;
+    const chain = equal(fingerprint, leafFingerprint(own[0]!)) ? [...own] : ledger.certificate(fingerprint);
+    if (chain === null) missing.push(name);
+    return chain ?? [];
+  });
+  const chains = [[...own], ...servers, ...senders].filter((chain) => chain.length > 0);
+  return {
+    certificates: chains.map((chain) => chain[0]!),
+    intermediates: unique(chains.flatMap((chain) => chain.slice(1))),
+    missing,
+  };
+}
+
+const leafFingerprint = (der: Uint8Array): Fingerprint => sha256(der) as Uint8Array as Fingerprint;
+const unique = (ders: readonly Uint8Array[]): Uint8Array[] => [
+  ...new Map(ders.map((der) => [hex(sha256(der)), der])).values(),
+];
+
+/** @throws TOO_LARGE */
+export function assertFits(messages: readonly Proven[]): void {
+  if (messages.length > MAX_BUNDLE_MESSAGES)
+    throw new ChatError(
+      'TOO_LARGE',
+      `a bundle has at most ${MAX_BUNDLE_MESSAGES} messages: narrow it with --since and --until`,
+    );
+}
