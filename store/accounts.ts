@@ -141,6 +141,8 @@ function* renewDevice(device: Device, renewed: NewDevice, now: number): Operatio
   const retired = (yield* deviceOfUser(userId, device.fingerprint)) as Device;
   yield* run('UPDATE devices SET revoked_at = ? WHERE id = ?', now, retired.id);
   yield* insert(MAILBOXES, [[retired.id, 0, 0, 0]]);
+  // They name the certificate before, which no roster has any more: who took one would refuse it.
+  yield* run('DELETE FROM key_packages WHERE device_id = ?', device.id);
   yield* run('UPDATE users SET device_epoch = device_epoch + 1 WHERE id = ?', userId);
   return (yield* deviceOfUser(userId, fingerprint)) as Device;
 }

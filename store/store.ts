@@ -233,7 +233,7 @@ export interface Store {
   /**
    * Registers a certificate for a user, or finds it (then nothing changes). A new one raises the user's deviceEpoch. One with the key of
    * an unrevoked device of the user, that ends no earlier than that device's certificate, renews it: the device keeps its id and its
-   * queue, counts once, and its certificate before is kept as a device of its own that is revoked at `now`.
+   * queue, counts once, loses its key packages, and its certificate before is kept as a device of its own that is revoked at `now`.
    * @throws DEVICE_LIMIT when the user has `limit` active devices at `now`
    * @throws CERT_ACCOUNT_MISMATCH when the certificate belongs to another user
    * @throws NOT_FOUND with field `userId`

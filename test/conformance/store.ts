@@ -195,6 +195,8 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       await w.send({ count: 2 });
       const waiting = await store.backlog(b1.id, 0, 10, 1e6);
       const epoch = (await store.userById(w.bob.id))!.deviceEpoch;
+      const published = { packages: [Buffer.from('of the old certificate')], isLastResort: false, isFresh: false };
+      await store.putKeyPackages(b1.id, published, 10);
       const renewed = newDevice(w.bob.id, { spkiHash: b1.spkiHash });
       const races = await Promise.all([store, second].map((each) => each.addDevice(renewed, NOW + 5, 2)));
       t.strictSame(races.map(({ isNew }) => isNew).sort(), [false, true], 'once, and within the limit of 2');
@@ -209,6 +211,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       for (const field of ['fingerprint', 'spkiHash', 'chain'] as const) same(t, device[field], renewed[field], field);
       t.equal((await store.userById(w.bob.id))!.deviceEpoch, epoch + 1);
       t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), waiting, 'its queue');
+      t.strictSame(await store.takeKeyPackages([b1.id]), [], 'and not its key packages');
       const before = await store.deviceByFingerprint(b1.fingerprint);
       t.match(before, { userId: w.bob.id, username: w.bob.username, serialKey: b1.serialKey, revokedAt: NOW + 5 });
       same(t, before!.chain, b1.chain, 'what the old one has signed stays provable');
