@@ -1,0 +1,125 @@
+/** A message of a bundle is proven with stock tools alone, for each kind of key; and what is altered is not. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { concat } from '../../base/bytes.ts';
+import { archived, ARCHIVE_END } from '../../transcript/ustar.ts';
+import { bundleOf, credentialOf, type BundleAlterations } from '../support/bundle-writer.ts';
+import { compose, pemOf } from '../support/log-writer.ts';
+import { authority } from '../x509/maker.ts';
+import { ca, flipped, leaves, world } from '../verify/tamper.ts';
+
+t.setTimeout(120_000); // a busy machine is no failure
+
+const script = fileURLToPath(new URL('../../scripts/verify-with-openssl.sh', import.meta.url));
+const root = t.testdir({ ca: pemOf(ca.der), other: pemOf(authority('Other').der) });
+const path = (name: string) => join(root, name);
+
+function prove(bundle: Buffer, number: number | string, authorities = 'ca') {
+  writeFileSync(path('bundle.tar'), bundle);
+  const argv = [script, path('bundle.tar'), String(number), '--ca', path(authorities)];
+  const { status, stdout, stderr } = spawnSync('sh', argv, { encoding: 'utf8', cwd: root });
+  return { status, stdout, stderr };
+}
+const ab = (alter: BundleAlterations = {}) => bundleOf(world, leaves, 'ab', alter);
+const file = (name: string, change: (bytes: Buffer) => Buffer) =>
+  ab({ files: (files) => files.set(name, change(files.get(name)!)) });
+
+t.test('each kind of key', async (t) => {
+  const bc = bundleOf(world, leaves, 'bc', {}, 'carol');
+  for (const [bundle, number, name, kind, text] of [
+    [ab(), 1, 'alice', 'rsa', 'message 1 of alice'],
+    [ab(), '000002', 'bob', 'ec', 'message 1 of bob'],
+    [bc, 2, 'carol', 'ed25519', 'message 1 of carol'],
+  ] as const) {
+    t.equal(credentialOf(world, name).key.asymmetricKeyType, kind);
+    const { status, stdout, stderr } = prove(bundle, number);
+    t.same([status, stderr], [0, ''], kind);
+    t.match(stdout, new RegExp(`\nok {5}signed by CN=${name},`));
+    t.match(stdout, `\n       ${text}\n`);
+    t.match(stdout, /\nPROVEN message 00000\d, /);
+  }
+  t.match(prove(bundleOf(world, leaves, 'abc'), 300), { status: 0, stdout: /entry \d+ of \d+, / }, 'in a large batch');
+  const silent = prove(ab({ messages: (m) => m.map((one) => ({ ...one, opening: null })) }), 3);
+  t.match(silent, { status: 0, stdout: /its text is not disclosed/ });
+});
+
+t.test('what is altered', async (t) => {
+  const first = (name: string) => `msg/000001/${name}`;
+  for (const [what, bundle, says] of [
+    ['a file', flipped(ab(), ab().length - ARCHIVE_END.length - 500), /SHA256SUMS: a file is not the one/],
+    ['the seal', ab({ key: credentialOf(world, 'bob').key }), /SHA256SUMS\.sig/],
+    ['another file', concat(ab().subarray(0, -1024), archived('x', Buffer.alloc(1)), ARCHIVE_END), /lists other files/],
+    ['the text', file(first('opening'), (b) => flipped(b, 40)), /opening: is not what/],
+    ['the time', file(first('entry'), (b) => flipped(b, 11)), /not in the log at this index/],
+    [
+      'the place',
+      file(first('log.tlog-proof'), (b) => Buffer.from(b.toString().replace('index 4', 'index 3'))),
+      /not in the log/,
+    ],
+    [
+      'the checkpoint',
+      file(first('log.tlog-proof'), (b) => Buffer.from(b.toString().replace('\n5\n', '\n6\n'))),
+      /the log did not sign/,
+    ],
+    ['the batch', file(first('batch.tbs'), (b) => flipped(b, 200)), /did not sign this batch/],
+    ['the signature', file(first('batch.sig'), (b) => flipped(b, 9)), /did not sign this batch/],
+    [
+      'the path',
+      file('msg/000002/batch.path', (b) => Buffer.from(b.toString().replace('index 0', 'index 1'))),
+      /another place/,
+    ],
+    ["the server's signature", file('log/01/key.sig', (b) => flipped(b, 20)), /did not sign this key/],
+    ['the key of the log', file('log/01/key.stmt', (b) => flipped(b, 80)), /./],
+    [
+      'the conversation',
+      ab({
+        head: (head) => ({
+          ...head,
+          conversation: credentialOf(world, 'bob').chain[0]!.subarray(0, 32) as Uint8Array as typeof head.conversation,
+        }),
+      }),
+      /another conversation/,
+    ],
+    [
+      'for another log',
+      bundleOf(world, compose(world, undefined, { bs: (bs) => ({ ...bs, audience: bs.batchRoot }) }), 'ab'),
+      /another log/,
+    ],
+  ] as const) {
+    const number = what === 'the path' ? 2 : 1;
+    t.match(prove(bundle, number), { status: 1, stderr: says }, what);
+  }
+  t.match(prove(ab(), 1, 'other'), { status: 1, stderr: /this CA/ }, 'another authority');
+  t.match(prove(ab(), 99), { status: 1, stderr: /no message 000099/ });
+});
+
+t.test('what is hostile', async (t) => {
+  const owned = path('owned');
+  const evil = archived('x', Buffer.from('owned'));
+  evil.write(`${owned}\0`, 0, 'latin1');
+  t.match(prove(concat(evil, ARCHIVE_END), 1), { status: 1, stderr: /a name in the archive|cannot be read/ });
+  const injected = `x||w ${owned}\n#`;
+  const note = (b: Buffer) => Buffer.from(b.toString().replaceAll(world.origin, injected.split('\n')[0]!));
+  t.match(prove(file('msg/000001/log.tlog-proof', note), 1), { status: 1, stderr: /no name of a log/ });
+  const link = archived('x', Buffer.alloc(0));
+  link.write('2', 156, 'latin1').toString();
+  t.match(prove(concat(link, ARCHIVE_END), 1), { status: 1, stderr: /cannot be read|plain file/ });
+  t.match(prove(Buffer.from('hello'), 1), { status: 1, stderr: /cannot be read/ });
+  t.equal(existsSync(owned), false, 'nothing is written');
+  for (const argv of [
+    [],
+    ['x'],
+    ['x', '1'],
+    ['x', 'one', '--ca', path('ca')],
+    ['x', '1', '2', '--ca', path('ca')],
+    ['-x'],
+  ])
+    t.match(
+      spawnSync('sh', [script, ...argv], { encoding: 'utf8' }),
+      { status: 2, stderr: /^usage: / },
+      argv.join(' '),
+    );
+});
