@@ -77,6 +77,8 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'queueUsage',
   'queueShares',
 ]);
+/** An acknowledgement that a power cut takes back is made again, for what it was about is delivered again (docs/decisions/0011). */
+export const mayBeLost = (method: Method): boolean => method === 'acknowledge';
 export const isRead = (method: Method): boolean => READS.has(method);
 
 export type Call = <M extends Method>(method: M, args: Arguments<M>) => Promise<Result<M>>;

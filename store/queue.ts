@@ -91,51 +91,84 @@ export function* queueShares(deviceId: number): Operation<{ senderUserId: number
   }));
 }
 
+export interface Acknowledgement {
+  readonly deviceId: number;
+  readonly cursors: readonly number[];
+  readonly by: Person;
+  readonly at: number;
+}
+
 export function* acknowledge(
   deviceId: number,
   cursors: readonly number[],
-  by: { readonly userId: number; readonly username: string },
+  by: Person,
   at: number,
 ): Operation<QueuedReceipt[]> {
+  return (yield* acknowledgeAll([{ deviceId, cursors, by, at }]))[0] ?? [];
+}
+
+/** What several devices, each once, say at the same time: most statements are made once for all of them. */
+export function* acknowledgeAll(acks: readonly Acknowledgement[]): Operation<QueuedReceipt[][]> {
+  const at = Math.max(...acks.map((ack) => ack.at));
   // First without holding anything, to learn whose mailboxes it takes.
-  const found = yield* select(WAITING, deviceId, cursors);
-  const isNews = (row: Row): boolean =>
-    row['kind'] === KIND.message && row['sender_user_id'] !== by.userId && row['reached'] === REACHED.nobody;
-  const devices = yield* activeDevices(
-    [...new Set(found.filter(isNews).map((row) => integer(row, 'sender_user_id')))],
-    at,
-  );
-  const mailboxes = yield* Mailboxes.hold([deviceId, ...[...devices.values()].flat()]);
-  const rows = yield* selectAgain(found, WAITING + ' FOR UPDATE', deviceId, cursors);
-  if (rows.length === 0) return [];
+  const found: (readonly Row[])[] = [];
+  for (const { deviceId, cursors } of acks) found.push(yield* select(WAITING, deviceId, cursors));
+  const senders = found.flatMap((rows, i) => rows.filter((row) => isNews(row, acks[i]!)).map(senderOf));
+  const devices = yield* activeDevices([...new Set(senders)], at);
+  const mailboxes = yield* Mailboxes.hold([...acks.map(({ deviceId }) => deviceId), ...[...devices.values()].flat()]);
 
-  for (const row of rows) mailboxes.removed(deviceId, integer(row, 'bytes'));
-  yield* run(
-    'DELETE FROM queue WHERE device_id = ? AND cursor_no IN (?...)',
-    deviceId,
-    rows.map((row) => integer(row, 'cursor_no')),
-  );
-  const messages = rows.filter((row) => row['kind'] === KIND.message);
-  const news = messages.filter(isNews);
-  yield* run('UPDATE messages SET waiting = waiting - 1, reached = 1 WHERE entry IN (?...)', entriesOf(news));
-  yield* run(
-    'UPDATE messages SET waiting = waiting - 1 WHERE entry IN (?...)',
-    entriesOf(messages.filter((row) => !isNews(row))),
-  );
-  const finished = messages.filter((row) => row['waiting'] === 1);
-  yield* run('DELETE FROM contents WHERE entry IN (?...)', entriesOf(finished));
+  const messages = new Map<number, Acknowledged>();
+  for (const [i, ack] of acks.entries()) {
+    const { deviceId, cursors } = ack;
+    const rows = yield* selectAgain(found[i]!, WAITING + ' FOR UPDATE', deviceId, cursors);
+    for (const row of rows) {
+      mailboxes.removed(deviceId, integer(row, 'bytes'));
+      if (row['kind'] !== KIND.message) continue;
+      const entry = integer(row, 'entry');
+      const message = messages.get(entry) ?? { row, count: 0, news: null };
+      messages.set(entry, message);
+      message.count++;
+      if (message.news === null && isNews(row, ack)) message.news = i;
+    }
+    const taken = rows.map((row) => integer(row, 'cursor_no'));
+    yield* run('DELETE FROM queue WHERE device_id = ? AND cursor_no IN (?...)', deviceId, taken);
+  }
+  const all = [...messages.values()];
+  for (const count of new Set(all.map((message) => message.count))) {
+    const rows = (isReached: boolean): Row[] =>
+      all.flatMap(({ row, news, count: n }) => (n === count && (news !== null) === isReached ? [row] : []));
+    const [fresh, known] = [entriesOf(rows(true)), entriesOf(rows(false))];
+    yield* run('UPDATE messages SET waiting = waiting - ?, reached = 1 WHERE entry IN (?...)', count, fresh);
+    yield* run('UPDATE messages SET waiting = waiting - ? WHERE entry IN (?...)', count, known);
+  }
+  const finished = all.filter(({ row, count }) => row['waiting'] === count);
+  const over = finished.filter(({ row, news }) => row['reached'] !== REACHED.nobody || news !== null);
+  yield* run('DELETE FROM contents WHERE entry IN (?...)', entriesOf(finished.map(({ row }) => row)));
   // Until somebody is reached, the sender is still to be told when the time is over.
-  yield* forgetExpiry(finished.filter((row) => row['reached'] !== REACHED.nobody || isNews(row)));
+  yield* forgetExpiry(over.map(({ row }) => row));
 
-  const receipts = yield* queueReceipts(mailboxes, devices, news, {
-    kind: KIND.delivered,
-    status: 'delivered',
-    at,
-    recipient: () => by,
+  const names = yield* conversationsOf(all.filter(({ news }) => news !== null).map(({ row }) => row));
+  const receipts = acks.map((_, i) => {
+    const reached = all.filter(({ news }) => news === i).map(({ row }) => row);
+    const receipt = { kind: KIND.delivered, status: 'delivered', at, recipient: () => acks[i]!.by } as const;
+    return queueReceipts(mailboxes, devices, names, reached, receipt);
   });
   yield* mailboxes.write();
   return receipts;
 }
+
+/** A message that some of the devices have acknowledged. */
+interface Acknowledged {
+  readonly row: Row;
+  /** devices that did so now */
+  count: number;
+  /** which acknowledgement is the first of a person whom it was meant for */
+  news: number | null;
+}
+
+const senderOf = (row: Row): number => integer(row, 'sender_user_id');
+const isNews = (row: Row, { by }: Acknowledgement): boolean =>
+  row['kind'] === KIND.message && row['sender_user_id'] !== by.userId && row['reached'] === REACHED.nobody;
 
 const WAITING =
   'SELECT q.cursor_no, q.kind, q.entry, q.bytes, m.conversation_id, m.sender_user_id, m.waiting, m.reached, m.expires_at, ' +
@@ -171,7 +204,8 @@ export function* expire(now: number, maxMessages: number): Operation<QueuedRecei
   // So that of two who expire at the same time only one tells the sender.
   yield* run('UPDATE messages SET reached = 2 WHERE entry IN (?...)', entriesOf(failed));
   const others = yield* otherMembers(failed);
-  const receipts = yield* queueReceipts(mailboxes, devices, failed, {
+  const names = yield* conversationsOf(failed);
+  const receipts = queueReceipts(mailboxes, devices, names, failed, {
     kind: KIND.expired,
     status: 'expired',
     at: now,
@@ -248,10 +282,17 @@ function* otherMembers(messages: readonly Row[]): Operation<Map<string, Person>>
   return others;
 }
 
+function* conversationsOf(messages: readonly Row[]): Operation<Map<number, ConversationId>> {
+  const ids = [...new Set(messages.map((row) => integer(row, 'conversation_id')))];
+  const names = yield* select('SELECT id, conversation FROM conversations WHERE id IN (?...)', ids);
+  return new Map(names.map((row) => [integer(row, 'id'), blob<ConversationId>(row, 'conversation')]));
+}
+
 /** One receipt for each active device of each message's sender. */
-function* queueReceipts(
+function queueReceipts(
   mailboxes: Mailboxes,
   devices: ReadonlyMap<number, readonly number[]>,
+  conversations: ReadonlyMap<number, ConversationId>,
   messages: readonly Row[],
   receipt: {
     readonly kind: Kind;
@@ -259,27 +300,16 @@ function* queueReceipts(
     readonly at: number;
     readonly recipient: (message: Row) => Person | undefined;
   },
-): Operation<QueuedReceipt[]> {
+): QueuedReceipt[] {
   const { kind, status, at } = receipt;
-  const names = yield* select('SELECT id, conversation FROM conversations WHERE id IN (?...)', [
-    ...new Set(messages.map((row) => integer(row, 'conversation_id'))),
-  ]);
-  const conversations = new Map(names.map((row) => [integer(row, 'id'), blob<ConversationId>(row, 'conversation')]));
   return messages.flatMap((row) => {
     const person = receipt.recipient(row);
     const conversation = conversations.get(integer(row, 'conversation_id'));
     if (!person || !conversation) return [];
-    return (devices.get(integer(row, 'sender_user_id')) ?? []).map((deviceId) => {
+    return (devices.get(senderOf(row)) ?? []).map((deviceId) => {
       const { cursor } = mailboxes.addReceipt(deviceId, kind, integer(row, 'entry'), person.userId, at);
-      return {
-        deviceId,
-        cursor,
-        conversation,
-        message: blob<Hash>(row, 'statement_hash'),
-        status,
-        by: person.username,
-        at,
-      };
+      const message = blob<Hash>(row, 'statement_hash');
+      return { deviceId, cursor, conversation, message, status, by: person.username, at };
     });
   });
 }

@@ -33,6 +33,7 @@ export class SqliteConnection {
   readonly #statements = new Map<string, StatementSync>();
   readonly #inserts = new Map<Target, Map<number, StatementSync>>();
   #isInTransaction = false;
+  #isEager = true;
 
   private constructor(db: DatabaseSync) {
     this.#db = db;
@@ -125,6 +126,16 @@ export class SqliteConnection {
   /** True once SQLite has given up the transaction that is being worked in. */
   get isBroken(): boolean {
     return this.#isInTransaction && !this.#db.isTransaction;
+  }
+
+  /**
+   * Whether the transactions that follow are on the disk when they are committed. If not, they are there after the next one that is: a
+   * power cut, but not the end of this process, may take them back.
+   */
+  set isEager(isEager: boolean) {
+    if (isEager === this.#isEager) return;
+    this.#db.exec(isEager ? 'PRAGMA synchronous = FULL' : 'PRAGMA synchronous = NORMAL');
+    this.#isEager = isEager;
   }
 
   /** Rows changed since the connection was opened, undone changes included. */

@@ -5,9 +5,10 @@
  */
 import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
 import { ChatError } from '../base/errors.ts';
-import { isRead, OPERATIONS } from './operations.ts';
+import { isRead, mayBeLost, OPERATIONS, type Arguments } from './operations.ts';
 import type { Operation } from './operation.ts';
 import { pack } from './parcel.ts';
+import { acknowledgeAll } from './queue.ts';
 import { SqliteConnection } from './sqlite-connection.ts';
 import type { Failure, Reply, Request } from './sqlite.ts';
 
@@ -83,8 +84,9 @@ function outcomes(group: readonly Call[]): Outcome[] {
   try {
     db = open();
     if (group.every(({ method }) => isRead(method))) return group.map((call) => attempt(() => runOne(db, call)));
+    db.isEager = !group.every(({ method }) => mayBeLost(method));
     const before = db.changes;
-    const done = db.transaction(() => group.map((call) => attempt(() => db.savepoint(() => runOne(db, call)))));
+    const done = db.transaction(() => together(db, group));
     // Sweeps that find nothing to do are no activity.
     if (db.changes !== before) emptyLogLater();
     return done;
@@ -94,6 +96,25 @@ function outcomes(group: readonly Call[]): Outcome[] {
     return group.map(() => ({ error }));
   }
 }
+
+/** Each call by itself, undone alone when it fails; acknowledgements of different devices in one, while none of them does. */
+function together(db: SqliteConnection, group: readonly Call[]): Outcome[] {
+  const alone = (call: Call): Outcome => attempt(() => db.savepoint(() => runOne(db, call)));
+  const merged = new Map<number, Call>();
+  for (const call of group)
+    if (call.method === 'acknowledge' && !merged.has(deviceOf(call))) merged.set(deviceOf(call), call);
+  const known = new Map<Call, Outcome>();
+  if (merged.size > 1) {
+    const calls = [...merged.values()];
+    const acks = calls.map(({ args }) => acknowledgement(args as Arguments<'acknowledge'>));
+    const all = attempt(() => db.savepoint(() => db.run(acknowledgeAll(acks))));
+    if ('value' in all) calls.forEach((call, i) => known.set(call, { value: (all.value as unknown[])[i] }));
+  }
+  return group.map((call) => known.get(call) ?? alone(call));
+}
+
+const deviceOf = ({ args }: Call): number => (args as Arguments<'acknowledge'>)[0];
+const acknowledgement = ([deviceId, cursors, by, at]: Arguments<'acknowledge'>) => ({ deviceId, cursors, by, at });
 
 function emptyLogLater(): void {
   const since = emptying?.since ?? performance.now();

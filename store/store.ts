@@ -2,7 +2,7 @@
  * The storage contract: accounts, devices and their keys, direct conversations and their groups, the queue of what is not yet
  * delivered, and how far the log has been applied. Two backends (SQLite, MySQL) and one conformance suite, `test/conformance/store.ts`, which is this comment as tests.
  *
- * Durability: a promise that resolves means that the change survives a power cut. Atomicity: each method is one transaction, all or
+ * Durability: a promise that resolves means that the change survives a power cut (but for `acknowledge`). Atomicity: each method is one transaction, all or
  * nothing. Concurrency: every method may race with every other, also from another process on the same database. Text is stored and
  * compared byte for byte; callers canonicalise (on MySQL two names that differ in trailing spaces alone cannot both exist). Buffers handed in may be reused by the caller after the promise resolves.
  * Failures: STORE_FAILED when the database did not answer or the outcome is unknown (then repeat: every write is idempotent or has a
@@ -353,7 +353,7 @@ export interface Store {
    * A device says that it keeps these. Its rows are deleted; for the first device of a user that does so for a message of somebody
    * else (commits apart), a `delivered` receipt is queued for each active device of the sender; a message that no row refers to any more loses its
    * content. Unknown cursors are ignored (the acknowledgement was repeated). Content that reached only devices of its sender goes
-   * too, and the sender is still told when it expires.
+   * too, and the sender is still told when it expires. This alone may be taken back by a power cut: then the rows wait again.
    */
   acknowledge(
     deviceId: number,

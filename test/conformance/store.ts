@@ -1125,6 +1125,32 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'acknowledge: devices that do so at the same moment, of the same message, and one that does not exist',
+    async (t, { store, countRows }) => {
+      const w = await World.open(store);
+      const { b1, b2 } = w.devices;
+      const before = await countRows('contents');
+      const { window, stored } = await w.send({ count: 3 });
+      const recipients = window.batches[0]!.messages[0]!.content!.recipients;
+      const cursorsFor = (device: number) => stored.map(({ cursors }) => cursors[recipients.indexOf(device)]!);
+      const bob = { userId: w.bob.id, username: w.bob.username };
+      const [first, second, none] = await Promise.allSettled([
+        store.acknowledge(b1.id, cursorsFor(b1.id), bob, NOW),
+        store.acknowledge(b2.id, cursorsFor(b2.id), bob, NOW),
+        store.acknowledge(2 ** 31 - 1, [1], bob, NOW),
+      ]);
+      const told = [first, second].flatMap((each) => (each?.status === 'fulfilled' ? each.value : []));
+      t.equal(told.length, 6, 'each of three messages, to each of two devices of its sender, once');
+      t.equal(new Set(told.map(({ deviceId, message }) => `${deviceId} ${hex(message)}`)).size, 6);
+      t.ok(
+        none?.status === 'rejected' || none?.value.length === 0,
+        'and who does not exist changes nothing for the others',
+      );
+      t.equal(await countRows('contents'), before, 'nobody needs the content any more');
+      for (const { id } of [b1, b2]) t.strictSame(await store.queueUsage(id), { bytes: 0, rows: 0 });
+    },
+  ],
+  [
     'the caller may use its buffers again',
     async (t, { store }) => {
       const w = await World.open(store);

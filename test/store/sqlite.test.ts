@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { select } from '../../store/operation.ts';
+import { mayBeLost, OPERATIONS, type Method } from '../../store/operations.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
 import { SqliteConnection } from '../../store/sqlite-connection.ts';
 import { storeConformance } from '../conformance/store.ts';
@@ -34,8 +35,13 @@ t.test('every connection syncs each commit, also when the file is opened again',
     t.equal(setting('foreign_keys'), 1);
     t.equal(setting('trusted_schema'), 0);
     t.equal(setting('busy_timeout'), 5000);
+    connection.isEager = false;
+    t.equal(setting('synchronous'), 1, 'NORMAL, for a group of acknowledgements');
+    connection.isEager = true;
+    t.equal(setting('synchronous'), 2, 'and FULL again');
     connection.close();
   }
+  t.strictSame((Object.keys(OPERATIONS) as Method[]).filter(mayBeLost), ['acknowledge'], 'for nothing else');
 });
 
 t.test('nobody else may read the file or its companions', async (t) => {
