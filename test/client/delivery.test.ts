@@ -133,6 +133,21 @@ t.test('connection lost: tried again, and what was written meanwhile is sent', a
   t.equal(side.server.links.length, 2);
 });
 
+t.test(
+  'the server comes back with a renewed certificate that vouches for the same log: no alarm, nothing lost',
+  async (t) => {
+    const side = await logIn(t);
+    await accepted(side, say(side, 'under the old certificate'));
+    side.server.server = side.server.ca.server({ key: 'rsa2048' });
+    drop(side.server.latest);
+    await side.until(isLost);
+    await accepted(side, say(side, 'under the new one'));
+    t.strictSame(side.app.vault.ledger.alarms(), []);
+    t.equal(side.app.vault.ledger.origins().length, 1);
+    t.strictSame(findings(side.server), []);
+  },
+);
+
 t.test('what is delivered in the same breath as the login is not lost', async (t) => {
   const server = new ScriptedServer();
   server.script = (frame, link) => {
