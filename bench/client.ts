@@ -166,6 +166,7 @@ export class Client {
         return this.#received(frame.cursor);
       case 'presence':
       case 'contact_changed':
+      case 'room_changed':
       case 'bye':
         return;
       case 'error':

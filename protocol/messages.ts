@@ -55,6 +55,10 @@ const generation = uint(2 ** 32 - 1, 1);
 /** The state of an MLS group that a message was made in: for a commit, the one that it ends. */
 const groupState = record({ generation, epoch: uint() });
 const groupInfo = bytes(1, MAX_BODY_BYTES);
+const room = text(64, 2);
+const visibility = oneOf('public', 'private');
+const role = oneOf('owner', 'admin', 'member');
+const topic = text(512, 1);
 const keyPackage = bytes(1, MAX_KEY_PACKAGE_BYTES);
 const logIdentity = record({ statement: text(2048, 1), algorithm, signature });
 
@@ -117,6 +121,17 @@ export const requests = {
     devices: list(hash, 100, 1),
   }),
   group_get: record({ type: literal('group_get'), id: requestId, conversation: hash }),
+  room_create: record({ type: literal('room_create'), id: requestId, room, visibility, topic: optional(topic) }),
+  room_list: record({ type: literal('room_list'), id: requestId, after: text(64) }),
+  room_get: record({ type: literal('room_get'), id: requestId, room }),
+  room_join: record({ type: literal('room_join'), id: requestId, room }),
+  room_leave: record({ type: literal('room_leave'), id: requestId, room }),
+  room_invite: record({ type: literal('room_invite'), id: requestId, room, username }),
+  room_kick: record({ type: literal('room_kick'), id: requestId, room, username }),
+  room_ban: record({ type: literal('room_ban'), id: requestId, room, username }),
+  room_unban: record({ type: literal('room_unban'), id: requestId, room, username }),
+  room_role: record({ type: literal('room_role'), id: requestId, room, username, role }),
+  room_topic: record({ type: literal('room_topic'), id: requestId, room, topic: optional(topic) }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, from: uint(), to: uint() }),
   ping: record({ type: literal('ping'), id: requestId }),
   bye: record({ type: literal('bye') }),
@@ -232,6 +247,32 @@ export const replies = {
     generation: uint(2 ** 32 - 1),
     epoch: uint(),
     group_info: optional(groupInfo),
+  }),
+  room: record({
+    type: literal('room'),
+    id: requestId,
+    room,
+    conversation: hash,
+    visibility,
+    topic: optional(topic),
+    members: list(record({ username, role }), 1024),
+    banned: list(username, 1024),
+  }),
+  rooms: record({
+    type: literal('rooms'),
+    id: requestId,
+    rooms: list(record({ room, visibility, members: uint(), topic: optional(topic), role: optional(role) }), 100),
+    has_more: bool,
+  }),
+  room_changed: record({
+    type: literal('room_changed'),
+    room,
+    conversation: hash,
+    change: oneOf('joined', 'left', 'invited', 'kicked', 'banned', 'unbanned', 'role', 'topic'),
+    by: username,
+    username: optional(username),
+    role: optional(role),
+    topic: optional(topic),
   }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, hashes: list(hash, 128) }),
   pong: record({ type: literal('pong'), id: requestId, server_time: time }),

@@ -26,6 +26,7 @@ import { Keys } from './keys.ts';
 import { Listener } from './listener.ts';
 import { TranscriptLog, type ServerIdentity } from './log/log.ts';
 import { RateLimit } from './rate-limit.ts';
+import { Rooms } from './rooms.ts';
 import { Revocation } from './revocation.ts';
 import { Sequencer } from './sequencer.ts';
 import { REQUESTS_PER_MINUTE, serve } from './session.ts';
@@ -179,6 +180,7 @@ export async function startServer(
   revocation.watchOwn(own.chain[0]);
   lifecycle.onStop('revocation', () => revocation.close());
 
+  const rooms = new Rooms({ store, hub, contactPolicy: values.contacts.policy, now });
   const keys = new Keys({ store, conversation: (member, id, fresh) => hub.conversation(member, id, fresh) });
   const sends = new RateLimit(limits.messagesPerMinute, monotonicMs);
   const requests = new RateLimit(REQUESTS_PER_MINUTE, monotonicMs);
@@ -196,7 +198,20 @@ export async function startServer(
     onLink: (link) => {
       revocation.watch(link);
       const account = accounts.session(link);
-      const session = serve({ link, account, hub, contacts, keys, store, transcript, sends, requests, log, now });
+      const session = serve({
+        link,
+        account,
+        hub,
+        contacts,
+        keys,
+        rooms,
+        store,
+        transcript,
+        sends,
+        requests,
+        log,
+        now,
+      });
       serving.set(link, session);
       void session.finally(() => serving.delete(link));
     },

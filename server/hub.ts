@@ -127,6 +127,12 @@ export class Hub {
       if (conversation.members.some((m) => m.userId === userId)) this.#conversations.delete(key);
   }
 
+  /** Drops what is remembered of one of them: its members have changed. */
+  forgetConversation(id: ConversationId): void {
+    this.#forgotten++;
+    this.#conversations.delete(hex(id));
+  }
+
   /** The same for devices that were revoked. */
   forgetDevices(deviceIds: readonly number[]): void {
     this.#forgotten++;
@@ -382,9 +388,9 @@ export class Hub {
       }
   }
 
-  /** To every connection of a user. */
-  tell(userId: number, notice: Reply<'contact_changed'>): void {
-    for (const { link } of this.#users.get(userId) ?? []) link.send(notice);
+  /** To every connection of a user, but not to the one that has its answer. */
+  tell(userId: number, notice: Reply<'contact_changed' | 'room_changed'>, except?: Member): void {
+    for (const member of this.#users.get(userId) ?? []) if (member !== except) member.link.send(notice);
   }
 
   #announce(user: User, online: boolean): void {

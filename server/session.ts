@@ -15,6 +15,7 @@ import type { Contacts } from './contacts.ts';
 import type { Hub, Member } from './hub.ts';
 import type { Keys } from './keys.ts';
 import type { RateLimit } from './rate-limit.ts';
+import type { Rooms } from './rooms.ts';
 import { splitChain } from './chain-bytes.ts';
 import { unavailable } from './committer.ts';
 import type { TranscriptLog } from './log/log.ts';
@@ -37,6 +38,7 @@ export interface SessionOptions {
   readonly hub: Hub;
   readonly keys: Keys;
   readonly contacts: Contacts;
+  readonly rooms: Rooms;
   readonly store: Store;
   readonly transcript: TranscriptLog;
   /** messages, by user */
@@ -134,7 +136,7 @@ class Session {
   }
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {
-    const { link, account, hub, contacts, keys, store, transcript, requests, now } = this.#o;
+    const { link, account, hub, contacts, keys, rooms, store, transcript, requests, now } = this.#o;
     if (frame.type !== 'msg_received' && frame.type !== 'msg_skipped')
       requests.take(hex(link.peerChain[0].fingerprint), 1);
     switch (frame.type) {
@@ -202,6 +204,18 @@ class Session {
         return link.send(await keys.put(this.#loggedIn(), frame));
       case 'keypackages_take':
         return link.send(await keys.take(this.#loggedIn(), frame));
+      case 'room_create':
+      case 'room_list':
+      case 'room_get':
+      case 'room_join':
+      case 'room_leave':
+      case 'room_invite':
+      case 'room_kick':
+      case 'room_ban':
+      case 'room_unban':
+      case 'room_role':
+      case 'room_topic':
+        return link.send(await rooms.answer(this.#loggedIn(), frame));
       case 'sync':
         return this.#later(frame.id, this.#loggedIn().outlet.sync(), () => ({ type: 'synced', id: frame.id }));
       case 'group_get':

@@ -28,6 +28,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.conversation_groups TO 'chatu
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.group_commits TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, DELETE ON securechat.bindings TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, DELETE ON securechat.key_packages TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.rooms TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.room_members TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, DELETE ON securechat.room_bans TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE ON securechat.lineage_counters TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.lineage_heads TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.contacts TO 'chatuser'@'localhost';

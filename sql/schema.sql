@@ -54,11 +54,12 @@ CREATE TABLE login_failures (
   locked_until BIGINT NOT NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- `user_low` and `user_high` are null for a room.
 CREATE TABLE conversations (
   id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
   conversation BINARY(32) NOT NULL,
-  user_low INT UNSIGNED NOT NULL,
-  user_high INT UNSIGNED NOT NULL,
+  user_low INT UNSIGNED,
+  user_high INT UNSIGNED,
   created_at BIGINT NOT NULL,
   UNIQUE KEY conversations_conversation (conversation),
   UNIQUE KEY conversations_user_low (user_low, user_high),
@@ -230,6 +231,36 @@ CREATE TABLE contacts (
   CONSTRAINT contacts_state CHECK (state IN (1, 2, 3, 4))
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- Conversations with a name. `epoch` grows with every change of the members. `topic` is written by people.
+CREATE TABLE rooms (
+  conversation_id INT UNSIGNED NOT NULL PRIMARY KEY,
+  name VARCHAR(64) NOT NULL,
+  is_public TINYINT NOT NULL,
+  topic VARCHAR(512),
+  epoch BIGINT NOT NULL,
+  UNIQUE KEY rooms_name (name),
+  CONSTRAINT rooms_conversation FOREIGN KEY (conversation_id) REFERENCES conversations (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- `role`: 1 member, 2 admin, 3 owner.
+CREATE TABLE room_members (
+  conversation_id INT UNSIGNED NOT NULL,
+  user_id INT UNSIGNED NOT NULL,
+  role TINYINT NOT NULL,
+  PRIMARY KEY (conversation_id, user_id),
+  KEY room_members_user (user_id, role),
+  CONSTRAINT room_members_user_id FOREIGN KEY (user_id) REFERENCES users (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE room_bans (
+  conversation_id INT UNSIGNED NOT NULL,
+  user_id INT UNSIGNED NOT NULL,
+  PRIMARY KEY (conversation_id, user_id),
+  KEY room_bans_user (user_id),
+  CONSTRAINT room_bans_user_id FOREIGN KEY (user_id) REFERENCES users (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (1, 'start', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (2, 'groups', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (3, 'contacts', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (4, 'rooms', 0);

@@ -1,4 +1,4 @@
-/** Direct conversations: two users, one row. */
+/** Conversations: direct ones, two users and one row, and the members and devices of any. */
 import { type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { standing } from './contacts.ts';
@@ -54,17 +54,14 @@ export function* conversation(id: ConversationId, now: number): Operation<Conver
   return row && (yield* withMembers(row, now));
 }
 
+const DEVICES = 'LEFT JOIN devices d ON d.user_id = u.id AND d.revoked_at IS NULL AND d.not_after >= ? ';
+
 function* withMembers(row: Row, now: number): Operation<Conversation> {
   // One statement, so that the epoch and the devices are those of one moment.
-  const rows = yield* select(
-    'SELECT u.id AS user_id, u.username, u.device_epoch, d.id AS device_id, d.fingerprint FROM users u ' +
-      'LEFT JOIN devices d ON d.user_id = u.id AND d.revoked_at IS NULL AND d.not_after >= ? ' +
-      'WHERE u.id IN (?...) ORDER BY u.id, d.id',
-    now,
-    [integer(row, 'user_low'), integer(row, 'user_high')],
-  );
+  const isRoom = row['user_low'] === null;
+  const rows = isRoom ? yield* ofRoom(row, now) : yield* ofTwo(row, now);
   const members = new Map<number, { userId: number; username: string; devices: ConversationDevice[] }>();
-  let epoch = 0;
+  let epoch = rows[0] ? integer(rows[0], 'room_epoch') : 0;
   for (const each of rows) {
     const userId = integer(each, 'user_id');
     let member = members.get(userId);
@@ -80,8 +77,27 @@ function* withMembers(row: Row, now: number): Operation<Conversation> {
     id: blob<ConversationId>(row, 'conversation'),
     epoch,
     members: [...members.values()],
-    standing: yield* standing(integer(row, 'user_low'), integer(row, 'user_high')),
+    standing: isRoom ? 'contacts' : yield* standing(integer(row, 'user_low'), integer(row, 'user_high')),
   };
 }
 
 type ConversationDevice = Conversation['members'][number]['devices'][number];
+
+const ofTwo = (row: Row, now: number): Operation<readonly Row[]> =>
+  select(
+    'SELECT 0 AS room_epoch, u.id AS user_id, u.username, u.device_epoch, d.id AS device_id, d.fingerprint FROM users u ' +
+      DEVICES +
+      'WHERE u.id IN (?...) ORDER BY u.id, d.id',
+    now,
+    [integer(row, 'user_low'), integer(row, 'user_high')],
+  );
+
+const ofRoom = (row: Row, now: number): Operation<readonly Row[]> =>
+  select(
+    'SELECT r.epoch AS room_epoch, u.id AS user_id, u.username, u.device_epoch, d.id AS device_id, d.fingerprint FROM rooms r ' +
+      'JOIN room_members m ON m.conversation_id = r.conversation_id JOIN users u ON u.id = m.user_id ' +
+      DEVICES +
+      'WHERE r.conversation_id = ? ORDER BY u.id, d.id',
+    now,
+    integer(row, 'id'),
+  );

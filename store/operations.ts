@@ -7,6 +7,7 @@ import * as keys from './keys.ts';
 import * as log from './log.ts';
 import type { Operation } from './operation.ts';
 import * as queue from './queue.ts';
+import * as rooms from './rooms.ts';
 import type { Store } from './store.ts';
 import * as window from './window.ts';
 
@@ -30,6 +31,10 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   clearLoginFailures: accounts.clearLoginFailures,
   openDirect: conversations.openDirect,
   conversation: conversations.conversation,
+  createRoom: rooms.createRoom,
+  room: rooms.room,
+  rooms: rooms.rooms,
+  changeRoom: rooms.changeRoom,
   group: groups.group,
   putBinding: keys.putBinding,
   binding: keys.binding,
@@ -62,6 +67,8 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'deviceByFingerprint',
   'lockedUntil',
   'conversation',
+  'room',
+  'rooms',
   'group',
   'binding',
   'contactsOf',

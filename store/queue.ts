@@ -265,7 +265,7 @@ interface Person {
   readonly username: string;
 }
 
-/** Whom a message of a direct conversation is for, by `conversation_id sender_user_id`. */
+/** Whom a message is for, by `conversation_id sender_user_id`: the other member, or in a room nobody in particular but the sender. */
 function* otherMembers(messages: readonly Row[]): Operation<Map<string, Person>> {
   const rows = yield* select(
     'SELECT c.id, c.user_low, c.user_high, a.username AS low_name, b.username AS high_name FROM conversations c ' +
@@ -278,6 +278,15 @@ function* otherMembers(messages: readonly Row[]): Operation<Map<string, Person>>
     const high = { userId: integer(row, 'user_high'), username: text(row, 'high_name') };
     others.set(`${integer(row, 'id')} ${low.userId}`, high);
     others.set(`${integer(row, 'id')} ${high.userId}`, low);
+  }
+  const senders = yield* select('SELECT id, username FROM users WHERE id IN (?...)', [
+    ...new Set(messages.map((row) => integer(row, 'sender_user_id'))),
+  ]);
+  const names = new Map(senders.map((row) => [integer(row, 'id'), text(row, 'username')]));
+  for (const row of messages) {
+    const userId = integer(row, 'sender_user_id');
+    const key = `${integer(row, 'conversation_id')} ${userId}`;
+    if (!others.has(key)) others.set(key, { userId, username: names.get(userId) as string });
   }
   return others;
 }

@@ -1,5 +1,5 @@
 /**
- * The storage contract: accounts, devices and their keys, direct conversations and their groups, the queue of what is not yet
+ * The storage contract: accounts, devices and their keys, conversations of two and of rooms and their groups, the queue of what is not yet
  * delivered, and how far the log has been applied. Two backends (SQLite, MySQL) and one conformance suite, `test/conformance/store.ts`, which is this comment as tests.
  *
  * Durability: a promise that resolves means that the change survives a power cut (but for `acknowledge`). Atomicity: each method is one transaction, all or
@@ -60,15 +60,15 @@ export interface Device extends NewDevice {
 
 export interface Conversation {
   readonly id: ConversationId;
-  /** sum of the members' deviceEpoch */
+  /** sum of the members' deviceEpoch, and of a number of the room's own; it grows with every change of members and devices */
   readonly epoch: number;
-  /** two users, by ascending id, each with the devices that are neither revoked nor expired at the time asked about */
+  /** two users, or those of a room, by ascending id, each with the devices that are neither revoked nor expired at the time asked about */
   readonly members: readonly {
     readonly userId: number;
     readonly username: string;
     readonly devices: readonly { readonly id: number; readonly fingerprint: Fingerprint }[];
   }[];
-  /** of the two */
+  /** of the two; in a room `contacts`: who is in it may write to it */
   readonly standing: Standing;
 }
 
@@ -89,6 +89,52 @@ export interface Contact {
   readonly email: string;
   readonly state: ContactState;
   readonly changedAt: number;
+}
+
+export type RoomRole = 'owner' | 'admin' | 'member';
+
+export interface NewRoom {
+  /** canonical */
+  readonly name: string;
+  /** listed, and open to everybody; otherwise nobody but its members learns of it */
+  readonly isPublic: boolean;
+  readonly topic: string | null;
+  readonly ownerId: number;
+}
+
+export interface Room extends Omit<NewRoom, 'ownerId'> {
+  readonly id: ConversationId;
+  /** by username; none are left of a room that has just ceased to be */
+  readonly members: readonly { readonly userId: number; readonly username: string; readonly role: RoomRole }[];
+  /** by username */
+  readonly banned: readonly string[];
+}
+
+export interface RoomSummary extends Omit<NewRoom, 'ownerId'> {
+  readonly memberCount: number;
+  /** of the user who asks; null: he is no member */
+  readonly role: RoomRole | null;
+}
+
+export type RoomChange =
+  | { readonly do: 'join' | 'leave' }
+  | { readonly do: 'invite' | 'kick' | 'ban' | 'unban'; readonly userId: number }
+  | { readonly do: 'role'; readonly userId: number; readonly role: RoomRole }
+  | { readonly do: 'topic'; readonly topic: string | null };
+
+export interface ChangedRoom {
+  readonly room: Room;
+  /** false: it was so already */
+  readonly isChanged: boolean;
+  /** somebody has come or gone */
+  readonly isOfMembers: boolean;
+}
+
+/** Of one room. */
+export interface RoomLimits {
+  /** active devices of all members; and members */
+  readonly devices: number;
+  readonly bans: number;
 }
 
 /** A state of a conversation's MLS group: which of its groups one after another, and which epoch of that. Both from 1. */
@@ -254,6 +300,23 @@ export interface Store {
   openDirect(userA: number, userB: number, candidate: ConversationId, now: number): Promise<Conversation>;
   conversation(id: ConversationId, now: number): Promise<Conversation | null>;
 
+  /**
+   * Makes a room with one member, its owner, and `candidate` as the id of its conversation.
+   * @throws ROOM_EXISTS, also for the losers of a race; QUOTA when the owner owns `maxOwned` rooms already; NOT_FOUND/ownerId
+   */
+  createRoom(room: NewRoom, candidate: ConversationId, now: number, maxOwned: number): Promise<Room>;
+  room(name: string): Promise<Room | null>;
+  /** Public rooms and those of the user, by name, from the first behind `after`. */
+  rooms(userId: number, after: string, limit: number): Promise<RoomSummary[]>;
+  /**
+   * What a user does to a room. Anybody joins a public room, any member invites into it; into a private one admins and the owner invite.
+   * Admins and owners kick and ban whoever has a lower role, unban, and set the topic; owners give roles. A room keeps an owner while it
+   * has members; when the last one leaves it ceases to be, and its name is free.
+   * @throws NO_SUCH_ROOM, also for a private room of others; NOT_ALLOWED with sub `role`, `banned` or `last_owner`; NO_SUCH_PEER for a
+   *   user who is no member; QUOTA
+   */
+  changeRoom(name: string, actorId: number, change: RoomChange, now: number, limits: RoomLimits): Promise<ChangedRoom>;
+
   /** The newest state of a conversation's group; null: nobody has made one. */
   group(conversation: ConversationId): Promise<Group | null>;
 
@@ -363,7 +426,7 @@ export interface Store {
   ): Promise<QueuedReceipt[]>;
   /**
    * Deletes the `maxMessages` messages that have been expired for longest, and queues `expired` receipts in the name of the recipient for
-   * those that reached no device of the recipient's, commits apart.
+   * those that reached no device of the recipient's, commits apart. In a room: in the sender's own name, for those that reached nobody.
    */
   expire(now: number, maxMessages: number): Promise<QueuedReceipt[]>;
 

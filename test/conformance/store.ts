@@ -7,6 +7,7 @@ import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId }
 import { MAX_LOCKOUT_MS } from '../../store/accounts.ts';
 import type { QueueItem, Store } from '../../store/store.ts';
 import { GROUP_TESTS } from './groups.ts';
+import { ROOM_TESTS } from './rooms.ts';
 import {
   LATER,
   newDevice,
@@ -34,7 +35,7 @@ export function storeConformance(t: Test, name: string, open: Open, countRows: C
       await second.close();
     });
     const suite: Suite = { store, second, open, countRows };
-    for (const [title, test] of [...TESTS, ...GROUP_TESTS]) await t.test(title, (t) => test(t, suite));
+    for (const [title, test] of [...TESTS, ...GROUP_TESTS, ...ROOM_TESTS]) await t.test(title, (t) => test(t, suite));
   });
 }
 

@@ -42,6 +42,17 @@ const ASKS: { readonly [T in RequestType]?: Ask } = {
   contact_unblock: { type: 'contact_unblock', account: 'bob' },
   contact_list: { type: 'contact_list', after: '' },
   directory: { type: 'directory', after: '' },
+  room_create: { type: 'room_create', room: '#ops', visibility: 'public' },
+  room_list: { type: 'room_list', after: '' },
+  room_get: { type: 'room_get', room: '#ops' },
+  room_join: { type: 'room_join', room: '#ops' },
+  room_leave: { type: 'room_leave', room: '#ops' },
+  room_invite: { type: 'room_invite', room: '#ops', username: 'bob' },
+  room_kick: { type: 'room_kick', room: '#ops', username: 'bob' },
+  room_ban: { type: 'room_ban', room: '#ops', username: 'bob' },
+  room_unban: { type: 'room_unban', room: '#ops', username: 'bob' },
+  room_role: { type: 'room_role', room: '#ops', username: 'bob', role: 'admin' },
+  room_topic: { type: 'room_topic', room: '#ops' },
   log_consistency: { type: 'log_consistency', from: 0, to: 0 },
 };
 const FREE: readonly RequestType[] = [

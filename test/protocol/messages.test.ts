@@ -63,6 +63,17 @@ const sends: { [K in Request['type']]: Request<K> } = {
   keypackages_put: { type: 'keypackages_put', id: 1, packages: [b(3000)], last_resort: false, fresh: true },
   keypackages_take: { type: 'keypackages_take', id: 1, conversation: b(32), devices: [b(32)] },
   group_get: { type: 'group_get', id: 1, conversation: b(32) },
+  room_create: { type: 'room_create', id: 1, room: '#ops', visibility: 'public', topic: 't' },
+  room_list: { type: 'room_list', id: 1, after: '#ops' },
+  room_get: { type: 'room_get', id: 1, room: '#ops' },
+  room_join: { type: 'room_join', id: 1, room: '#ops' },
+  room_leave: { type: 'room_leave', id: 1, room: '#ops' },
+  room_invite: { type: 'room_invite', id: 1, room: '#ops', username: 'bob' },
+  room_kick: { type: 'room_kick', id: 1, room: '#ops', username: 'bob' },
+  room_ban: { type: 'room_ban', id: 1, room: '#ops', username: 'bob' },
+  room_unban: { type: 'room_unban', id: 1, room: '#ops', username: 'bob' },
+  room_role: { type: 'room_role', id: 1, room: '#ops', username: 'bob', role: 'admin' },
+  room_topic: { type: 'room_topic', id: 1, room: '#ops', topic: 't' },
   log_consistency: { type: 'log_consistency', id: 1, from: 0, to: 5 },
   ping: { type: 'ping', id: 1 },
   bye: { type: 'bye' },
@@ -132,6 +143,35 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
   keypackages: { type: 'keypackages', id: 1, count: 0 },
   keypackages_taken: { type: 'keypackages_taken', id: 1, packages: [{ device: b(32), package: b(3000) }] },
   group: { type: 'group', id: 1, conversation: b(32), generation: 0, epoch: 0, group_info: b(9) },
+  room: {
+    type: 'room',
+    id: 1,
+    room: '#ops',
+    conversation: b(32),
+    visibility: 'private',
+    topic: 't',
+    members: [{ username: 'bob', role: 'owner' }],
+    banned: ['mallory'],
+  },
+  rooms: {
+    type: 'rooms',
+    id: 1,
+    rooms: [
+      { room: '#a', visibility: 'public', members: 3 },
+      { room: '#b', visibility: 'private', members: 1, topic: 't', role: 'member' },
+    ],
+    has_more: true,
+  },
+  room_changed: {
+    type: 'room_changed',
+    room: '#ops',
+    conversation: b(32),
+    change: 'role',
+    by: 'alice',
+    username: 'bob',
+    role: 'admin',
+    topic: 't',
+  },
   log_consistency: { type: 'log_consistency', id: 1, hashes: [b(32)] },
   pong: { type: 'pong', id: 1, server_time: 1 },
   bye: { type: 'bye', code: 'SHUTTING_DOWN' },
@@ -144,6 +184,7 @@ const OPTIONAL = [
   'retry_after_ms',
   'fresh',
   'group_info',
+  'topic',
 ];
 const roles = [
   { role: 'request', table: requests, samples: sends, read: decodeRequests },
@@ -174,7 +215,10 @@ for (const { role, table, samples, read } of roles)
         );
         const without = { ...frame, [field]: undefined } as Encodable;
         const isOptional = OPTIONAL.includes(field) && type !== 'checkpoint';
-        const alsoOptional = (type === 'error' && field === 'id') || (type === 'bye' && field === 'code');
+        const alsoOptional =
+          (type === 'error' && field === 'id') ||
+          (type === 'bye' && field === 'code') ||
+          (type === 'room_changed' && (field === 'username' || field === 'role'));
         if (isOptional || alsoOptional) t.equal([...read(encode(without))].length, 1, `${field_} may be missing`);
         else t.throws(() => [...read(encode(without))], { code: 'BAD_FRAME', field: field_ }, `${field_} is missing`);
       }
