@@ -19,6 +19,16 @@ const TILE_FILE = 'verify/tile-file.ts';
 const FILE = 'verify/capped-file.ts';
 const FINDING = 'verify/finding.ts';
 const PROGRAM = 'verify/program.ts';
+const BUNDLE = 'verify/bundle.ts';
+const BUNDLE_LOG = 'verify/bundle-log.ts';
+const BUNDLE_MESSAGE = 'verify/bundle-message.ts';
+const BUNDLE_LINEAGE = 'verify/bundle-lineage.ts';
+const BUNDLE_SUMS = 'verify/bundle-sums.ts';
+const COMPARISON = 'verify/comparison.ts';
+const CHECKS = 'verify/checks.ts';
+const REPORT = 'verify/report.ts';
+const USTAR = 'transcript/ustar.ts';
+const BUNDLE_TEXT = 'transcript/bundle.ts';
 const LINEAGE = 'transcript/lineage.ts';
 const STATEMENT = 'transcript/key-statement.ts';
 const CHECKPOINT = 'transcript/checkpoint.ts';
@@ -151,6 +161,163 @@ const MUTANTS: readonly Mutant[] = [
   [PROGRAM, 'return EXIT[verdict];', 'return 0;'],
   [PROGRAM, 'findings.verdict(strict)', 'findings.verdict(false)'],
 
+  [USTAR, 'if (whole.compare(EMPTY, 0, padding, size) !== 0)', 'if (false)'],
+  [USTAR, 'if (this.#open !== null || this.#heldBytes > 0)', 'if (false)'],
+  [USTAR, 'else if (this.#emptyBlocks < 2)', 'else if (false)'],
+  [USTAR, 'if (++this.#emptyBlocks > 2)', 'if (++this.#emptyBlocks > 9)'],
+  [USTAR, 'if (this.#emptyBlocks > 0) {', 'if (false) {'],
+  [USTAR, 'if (digits === undefined) {', 'if (false) {'],
+  [USTAR, "if (!isName(name)) faults.push('is no name for a file');", 'if (!isName(name)) void 0;'],
+  [USTAR, 'else if (!block.equals(header(name, size)))', 'else if (false)'],
+  [USTAR, 'if (name <= this.#last)', 'if (name < this.#last)'],
+  [USTAR, 'if (name <= this.#last)', 'if (name === this.#last)'],
+  [USTAR, 'if (size > this.#limitOf(name))', 'if (false)'],
+  [USTAR, 'name.length <= MAX_NAME_CHARS && NAME.test(name)', 'NAME.test(name)'],
+  [BUNDLE_TEXT, "if (lines.length !== 7 || lines[6] !== '')", 'if (lines.length < 6)'],
+  [BUNDLE_TEXT, 'if (lines[0] !== TITLE)', 'if (false)'],
+  [BUNDLE_TEXT, "if (profile !== 'complete' && profile !== 'selective')", 'if (false)'],
+  [BUNDLE_TEXT, 'if (messages > MAX_BUNDLE_MESSAGES)', 'if (false)'],
+  [BUNDLE_TEXT, 'found?.length === HASH_BYTES ? found :', 'found ? found :'],
+  [BUNDLE_TEXT, 'if (size > MAX_BATCH || index >= size)', 'if (index >= size)'],
+  [BUNDLE_TEXT, 'if (size > MAX_BATCH || index >= size)', 'if (size > MAX_BATCH)'],
+  [BUNDLE_TEXT, ' || Buffer.compare(prefix, BATCH_PREFIX) !== 0', ''],
+  [BUNDLE_TEXT, 'bytes.length !== BATCH_PREFIX.length + BS_BYTES || ', ''],
+  [BUNDLE_TEXT, 'if (lines.length > 63)', 'if (false)'],
+  [BUNDLE_TEXT, 'if (kind === undefined || number === 0) return null;', 'if (kind === undefined) return null;'],
+  [BUNDLE_SUMS, 'if (odd >= 0)', 'if (false)'],
+  [BUNDLE_SUMS, 'const odd = isWhole ?', 'const odd = true ?'],
+  [BUNDLE_SUMS, 'if (nameIn(line) !== name) return', 'if (false) return'],
+  [BUNDLE_SUMS, 'if (!line.startsWith(`${digest}  `))', 'if (false)'],
+  [
+    BUNDLE_SUMS,
+    'nameIn(this.#lines[this.#at]!) < name; this.#at++) this.#missing();',
+    'nameIn(this.#lines[this.#at]!) < name; this.#at++);',
+  ],
+  [BUNDLE_SUMS, 'for (; this.#at < this.#lines.length; this.#at++) this.#missing();', ''],
+  [BUNDLE, "for (const fault of faults) this.#find('E_FORMAT', name, fault);", ''],
+  [
+    BUNDLE,
+    "if (file === null) return this.#find('E_FORMAT', name, 'is no file of a bundle');",
+    'if (file === null) return;',
+  ],
+  [BUNDLE, "this.#find('E_FORMAT', name, message);", ''],
+  [BUNDLE, 'if (files === 0) throw', 'if (false) throw'],
+  [BUNDLE, 'if (reader.fault !== null) findings.add', 'if (false) findings.add'],
+  [BUNDLE, '    this.#closeMessage();\n    this.#list?.end();', '    this.#list?.end();'],
+  [BUNDLE, '    this.#list?.end();\n', ''],
+  [BUNDLE, 'if (this.#sums === null) this.#find', 'if (false) this.#find'],
+  [BUNDLE, 'if (this.#head && this.#head.messages !== this.#count)', 'if (false)'],
+  [BUNDLE, 'if (this.#count === 0) this.#find', 'if (false) this.#find'],
+  [BUNDLE, 'this.#known(logs, name, note);', ''],
+  [BUNDLE, '    this.#authorities().end();\n', ''],
+  [BUNDLE, "if (this.#headDigest !== null) this.#list.check('BUNDLE', this.#headDigest);", ''],
+  [BUNDLE, 'more.length > 0 || hex(own!.fingerprint) !== fingerprint', 'more.length > 0'],
+  [BUNDLE, 'more.length > 0 || hex(own!.fingerprint) !== fingerprint', 'hex(own!.fingerprint) !== fingerprint'],
+  [BUNDLE, 'const crls = [...this.#trust.crls, ...this.#crls];', 'const crls = [...this.#trust.crls];'],
+  [BUNDLE, 'const crls = [...this.#trust.crls, ...this.#crls];', 'const crls = [...this.#crls];'],
+  [BUNDLE, 'this.#audit.add(certificate, this.#intermediates)', 'this.#audit.add(certificate, [])'],
+  [BUNDLE, 'if (this.#head) this.#checkSeal(this.#audit, this.#head);', ''],
+  [
+    BUNDLE,
+    'if (!verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.bundle, this.#sums, signature))',
+    'if (false)',
+  ],
+  [BUNDLE, "audit.check(where, name, created, 'clientAuth');", ''],
+  [BUNDLE, 'if (log && logs.has(log.origin)) this.#find', 'if (log && logs.has(log.origin)) void'],
+  [BUNDLE, 'if (number !== this.#lastNumber + 1) this.#find', 'if (false) this.#find'],
+  [BUNDLE, 'if (order <= this.#order) this.#find', 'if (false) this.#find'],
+  [BUNDLE, 'if (last && Math.sign(index - last.index) * Math.sign(time - last.time) < 0)', 'if (false)'],
+  [BUNDLE, 'if (isIncluded) this.#placed', 'this.#placed'],
+  [BUNDLE, "else this.#find('E_CKPT_SIG', name,", "else void ('E_CKPT_SIG', name,"],
+  [BUNDLE, 'isGood: this.#findings.errors === before', 'isGood: true'],
+  [BUNDLE_LOG, 'if (from !== size) throw', 'if (false) throw'],
+  [BUNDLE_LOG, 'if (!read.files.has(name)) findings.add', 'if (false) findings.add'],
+  [BUNDLE_LOG, "log.#checkBinding(where, text, read.files.get('key.sig') ?? Buffer.alloc(0));", ''],
+  [BUNDLE_LOG, 'if (found) this.#tie(where, found);', ''],
+  [BUNDLE_LOG, 'if (root !== undefined) this.#compare(where, found, root);', 'if (root !== undefined) return;'],
+  [BUNDLE_LOG, 'if (at < notBefore || at > notAfter)', 'if (at < notBefore)'],
+  [BUNDLE_LOG, "if (this.#certificates.check(where, name, at, 'serverAuth').fault) this.isVouched = false;", ''],
+  [BUNDLE_LOG, 'this.#unbound(`${this.#folder}/key.sig`, message);', ''],
+  [BUNDLE_LOG, 'if (!matchesServerName(certificate, parseOrigin(log.name).host))', 'if (false)'],
+  [BUNDLE_LOG, '    this.isVouched = false;\n    this.#find', '    this.#find'],
+  [BUNDLE_LOG, "this.#find(code === 'SIG_FAIL' ? 'E_CKPT_SIG' : 'E_FORMAT', where, message);", ''],
+  [BUNDLE_LOG, 'openCheckpoint(note, this.statement.log)', 'peekCheckpoint(note)'],
+  [
+    BUNDLE_LOG,
+    'if (other !== undefined) return this.#compare(where, found, other);',
+    'if (other !== undefined) return;',
+  ],
+  [BUNDLE_LOG, 'if (size > newest.size)', 'if (false)'],
+  [BUNDLE_LOG, 'proof.note !== this.#note || ', ''],
+  [BUNDLE_LOG, ' || !isConsistent(size, root, newest.size, newest.root, proof.path)', ''],
+  [BUNDLE_LOG, "this.isVouched ? 'E_FORK' : 'E_CONSISTENCY'", "'E_FORK'"],
+  [BUNDLE_LOG, 'if (!equal(root, other))', 'if (false)'],
+  [BUNDLE_MESSAGE, "found.type === 'msg' ? found : refuse('is not the entry of a message')", 'found as MsgLeaf'],
+  [BUNDLE_MESSAGE, 'if (place && bs && !equal(bs.audience, place.log.audience))', 'if (false)'],
+  [BUNDLE_MESSAGE, 'if (log === undefined) {\n      this.#find(', 'if (log === undefined) {\n      void ('],
+  [BUNDLE_MESSAGE, 'if (entry) log.checkCoverage(file, entry.serverTime);', ''],
+  [BUNDLE_MESSAGE, 'if (!isIncluded) this.#find', 'if (false) this.#find'],
+  [BUNDLE_MESSAGE, 'isIncluded: isIncluded && log.isVouched', 'isIncluded'],
+  [BUNDLE_MESSAGE, "this.#findings.addOnce(name, 'E_CERT_UNKNOWN'", "void (name, 'E_CERT_UNKNOWN'"],
+  [
+    BUNDLE_MESSAGE,
+    'isGood = verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.senderBatch, statement, signature);',
+    'isGood = true;',
+  ],
+  [BUNDLE_MESSAGE, 'sha256(statement, sha256(signature))', 'sha256(statement)'],
+  [BUNDLE_MESSAGE, 'if (isGood) this.signers.add(name);', 'this.signers.add(name);'],
+  [BUNDLE_MESSAGE, "entry && this.#certificates.check(file, name, entry.serverTime, 'clientAuth')", '{ fault: null }'],
+  [BUNDLE_MESSAGE, 'index === entry.position - 1 && ', ''],
+  [BUNDLE_MESSAGE, 'size === bs.count && ', ''],
+  [BUNDLE_MESSAGE, ' && equal(root, bs.batchRoot)', ''],
+  [BUNDLE_MESSAGE, 'if (!isRight) this.#find', 'if (false) this.#find'],
+  [BUNDLE_MESSAGE, '!equal(ms.sender, bs.sender) || ', ''],
+  [BUNDLE_MESSAGE, ' || !equal(ms.session, bs.session)', ''],
+  [BUNDLE_MESSAGE, 'else if (ms.sessionCtr !== bs.firstCtr + entry.position - 1)', 'else if (false)'],
+  [BUNDLE_MESSAGE, 'if (this.#conversation && !equal(ms.conversation, this.#conversation))', 'if (false)'],
+  [BUNDLE_MESSAGE, 'if (Math.abs(ms.clientTime - entry.serverTime) > MAX_SKEW_MS)', 'if (false)'],
+  [BUNDLE_MESSAGE, 'if (isCommitted(kf, ms, plaintext))', 'if (true)'],
+  [BUNDLE_MESSAGE, 'isSigned: hasSignature && hasPath', 'isSigned: true'],
+  [BUNDLE_LINEAGE, ' && message.isSigned)', ')'],
+  [BUNDLE_LINEAGE, 'if (message.isSigned) this.#stated', 'this.#stated'],
+  [BUNDLE_LINEAGE, 'before !== undefined && before.leaf !== hex(msLeaf)', 'before !== undefined'],
+  [BUNDLE_LINEAGE, 'if (thread && ms.sessionCtr <= thread.sessionCtr)', 'if (false)'],
+  [
+    BUNDLE_LINEAGE,
+    'if (thread && ms.sessionCtr <= thread.sessionCtr)',
+    'if (thread && ms.sessionCtr < thread.sessionCtr)',
+  ],
+  [BUNDLE_LINEAGE, 'thread.last.batchIndex !== batchIndex || ', ''],
+  [BUNDLE_LINEAGE, ' || thread.last.serverTime !== serverTime', ''],
+  [BUNDLE_LINEAGE, 'if (end !== null && bs.firstCtr < end)', 'if (false)'],
+  [BUNDLE_LINEAGE, 'if (due && !equal(bs.prevBatch, due))', 'if (false)'],
+  [BUNDLE_LINEAGE, 'isFirst ? NO_HASH : ', ''],
+  [BUNDLE_LINEAGE, 'bs.firstCtr === end ? thread?.last.bsLeaf : undefined', 'undefined'],
+  [BUNDLE_LINEAGE, 'if (convCtr > 1 && !hasLink) this.#find', 'if (false) this.#find'],
+  [BUNDLE_LINEAGE, 'if (convCtr < due) return this.#find', 'if (convCtr < due) return void'],
+  [BUNDLE_LINEAGE, 'if (convCtr > due) return this.#gap', 'if (convCtr > due) return void'],
+  [BUNDLE_LINEAGE, 'if (last !== undefined && equal(prevConv, last)) return;', 'return;'],
+  [BUNDLE_LINEAGE, "hasLink && last === undefined && this.#profile === 'complete'", 'false'],
+  [BUNDLE_LINEAGE, "hasLink && convCtr === 1 && this.#profile === 'selective'", 'false'],
+  [BUNDLE_LINEAGE, "if (hasLink) return this.#find('E_CONV_LINK'", "if (hasLink) return void ('E_CONV_LINK'"],
+  [BUNDLE_LINEAGE, 'if (last !== undefined && convCtr === 1)', 'if (false)'],
+  [BUNDLE_LINEAGE, "this.#profile === 'complete' ? 'E_CONV_GAP' : 'W_GAP'", "'W_GAP'"],
+  [BUNDLE_LINEAGE, "this.#profile === 'complete' ? 'E_CONV_GAP' : 'W_GAP'", "'E_CONV_GAP'"],
+  [COMPARISON, '!equal(own.head.conversation, other.head.conversation)', 'false'],
+  [COMPARISON, 'if (other.stated.get(place)!.leaf !== leaf)', 'if (false)'],
+  [COMPARISON, 'if (other.placed.get(place)!.leaf !== leaf)', 'if (false)'],
+  [COMPARISON, 'if (rival && !equal(rival, root))', 'if (false)'],
+  [COMPARISON, 'origin === log.origin && isVouched', 'origin === log.origin'],
+  [COMPARISON, "missing(own.stated, other.stated, name, 'of this", "void ('of this"],
+  [COMPARISON, "missing(other.stated, own.stated, name, 'of the", "void ('of the"],
+  [CHECKS, "found.some((code) => code.startsWith('E_')) ? 'failed'", "false ? 'failed'"],
+  [CHECKS, "skipped.has(name) ? 'none'", "false ? 'none'"],
+  [REPORT, 'line.replace(/[&<>"\']/g', 'line.replace(/[&]/g'],
+  [REPORT, "shown(line.replaceAll('\\t', '    '))", 'line'],
+  [REPORT, 'if (text.length <= MAX_TEXT_CHARS) return text;', 'return text;'],
+  [REPORT, "verdict === 'VALID' ? [{ points: PROVEN }]", 'true ? [{ points: PROVEN }]'],
+  [REPORT, "isGood ? 'proven' : 'FAULTY'", "'proven'"],
+
   [LINEAGE, 'if (!equal(bs.audience, audience))', 'if (false)'],
   [LINEAGE, 'if (messages.length !== bs.count)', 'if (false)'],
   [LINEAGE, '!equal(bs.batchRoot, rootOf(messages.map((m) => m.leaf)))', 'false'],
@@ -192,8 +359,9 @@ process.on('exit', () => rmSync(copy, { recursive: true, force: true }));
 for (const name of ['base', 'x509', 'transcript', 'verify', 'test', 'scripts', 'package.json'])
   cpSync(join(root, name), join(copy, name), { recursive: true });
 symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
-/** The tamper matrix as directories: written once, judged by each mutant. */
+/** The tamper matrix as directories and bundles: written once, judged by each mutant. */
 const cases = join(copy, 'cases');
+const bundles = join(cases, 'bundles');
 mkdirSync(cases);
 
 const fails = (...argv: string[]): boolean => {
@@ -203,12 +371,20 @@ const fails = (...argv: string[]): boolean => {
   return status !== 0;
 };
 const JUDGE = 'test/verify/judge.ts';
-const TESTS = ['finding', 'live-directory', 'program', 'bit-flips'].map((name) => `test/verify/${name}.test.ts`);
+const LOG_TESTS = ['finding', 'live-directory', 'program', 'bit-flips'].map((name) => `test/verify/${name}.test.ts`);
+const BUNDLE_TESTS = ['test/verify/bundle.test.ts'];
+/** Files that have no part in judging a log. */
+const OF_BUNDLES = /\/(?:bundle.*|ustar|comparison|checks|report)\.ts$/;
+/** Files that have no part in judging a bundle. */
+const OF_LOGS = /\/(?:log-audit|log-directory|hash-tiles|tile-file|lineage)\.ts$/;
+
 /** Who notices that this file is broken; null: nobody. The quickest is asked first. */
 function noticedBy(file: string): string | null {
-  if (fails(JUDGE, cases)) return JUDGE;
+  if (!OF_BUNDLES.test(file) && fails(JUDGE, cases)) return JUDGE;
+  if (!OF_LOGS.test(file) && fails(JUDGE, bundles)) return `${JUDGE} of bundles`;
   const own = file.startsWith('transcript/') ? [file.replace(/^(.*)\.ts$/, 'test/$1.test.ts')] : [];
-  return [...own, ...TESTS].find((test) => fails(test)) ?? null;
+  const tests = [...(OF_BUNDLES.test(file) ? [] : LOG_TESTS), ...(OF_LOGS.test(file) ? [] : BUNDLE_TESTS)];
+  return [...own, ...tests].find((test) => fails(test)) ?? null;
 }
 
 const wanted = process.argv.slice(2);
@@ -220,7 +396,8 @@ function checkHealth(): void {
     if (test !== null) throw new Error(`${test} fails without any mutant`);
   }
 }
-if (fails('test/verify/tamper.test.ts')) throw new Error('the tamper matrix fails without any mutant');
+for (const test of ['tamper', 'tamper-bundle'])
+  if (fails(`test/verify/${test}.test.ts`)) throw new Error('the tamper matrix fails without any mutant');
 checkHealth();
 
 const survivors: string[] = [];

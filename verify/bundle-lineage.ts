@@ -18,6 +18,8 @@ export interface Stated {
   /** Of the SIGB leaf, by the message's own place; null: not known. */
   readonly batchIndex: number | null;
   readonly serverTime: number;
+  /** What is not could be anybody's, and proves nothing against the sender. */
+  readonly isSigned: boolean;
 }
 
 /** leaf(MS) in hexadecimal, and the message that it is of. */
@@ -46,7 +48,7 @@ export class BundleLineage {
     this.#findings = findings;
   }
 
-  /** By sender, session and counter: what was stated there. For a comparison with another bundle. */
+  /** By sender, session and counter: what was signed there. For a comparison with another bundle. */
   get stated(): ReadonlyMap<string, Statement> {
     return this.#stated;
   }
@@ -57,9 +59,9 @@ export class BundleLineage {
     const key = `${sender} ${hex(ms.session)}`;
     const place = `${key} ${ms.sessionCtr}`;
     const before = this.#stated.get(place);
-    if (before !== undefined && before.leaf !== hex(msLeaf))
+    if (before !== undefined && before.leaf !== hex(msLeaf) && message.isSigned)
       return this.#find('E_DOUBLE', where, 'the sender signed two messages with one counter');
-    this.#stated.set(place, { leaf: hex(msLeaf), where });
+    if (message.isSigned) this.#stated.set(place, { leaf: hex(msLeaf), where });
     const thread = this.#threads.get(key);
     if (thread && ms.sessionCtr <= thread.sessionCtr)
       return this.#find('E_CTR_REGRESS', where, `session counter ${ms.sessionCtr} after ${thread.sessionCtr}`);

@@ -41,6 +41,8 @@ export class BundleLog {
   /** The largest; null: the log did not sign it. */
   readonly checkpoint: Checkpoint | null;
   readonly statement: KeyStatement;
+  /** A CA stands behind its key, as far as was asked: what it contradicts itself in, a server has done. */
+  isVouched = true;
   readonly #folder: string;
   readonly #note: string;
   readonly #proofs: ReadonlyMap<number, Proof>;
@@ -115,23 +117,29 @@ export class BundleLog {
     if (at < notBefore || at > notAfter)
       this.#findings.addOnce(this.origin, 'E_KEYBIND', where, 'the statement of the log key does not cover this time');
     const name = hex(serverCertificate);
-    if (this.#certificates.certificate(name) !== undefined) this.#certificates.check(where, name, at, 'serverAuth');
+    if (this.#certificates.certificate(name) === undefined) return; // found by open()
+    if (this.#certificates.check(where, name, at, 'serverAuth').fault) this.isVouched = false;
   }
 
   #checkBinding(where: string, text: Uint8Array, signature: Uint8Array): void {
     const { serverCertificate, log } = this.statement;
     const certificate = this.#certificates.certificate(hex(serverCertificate));
     if (certificate === undefined)
-      return this.#find('E_KEYBIND', where, 'the bundle has no certificate of the server that vouches for the log key');
+      return this.#unbound(where, 'the bundle has no certificate of the server that vouches for the log key');
     try {
       openKeyStatement(text, signature, certificate.publicKey);
     } catch (error) {
       const { code, message } = ChatError.from(error);
       if (code === 'INTERNAL') throw error;
-      this.#find('E_KEYBIND', `${this.#folder}/key.sig`, message);
+      this.#unbound(`${this.#folder}/key.sig`, message);
     }
     if (!matchesServerName(certificate, parseOrigin(log.name).host))
-      this.#find('E_KEYBIND', where, 'the server certificate is for another host than the log');
+      this.#unbound(where, 'the server certificate is for another host than the log');
+  }
+
+  #unbound(where: string, message: string): void {
+    this.isVouched = false;
+    this.#find('E_KEYBIND', where, message);
   }
 
   #open(where: string, note: Uint8Array): Checkpoint | null {
@@ -174,7 +182,8 @@ export class BundleLog {
   }
 
   #compare(where: string, { size, root }: Checkpoint, other: Hash): void {
-    if (!equal(root, other)) this.#find('E_FORK', where, `the server signed two histories of ${size} entries`);
+    const code = this.isVouched ? 'E_FORK' : 'E_CONSISTENCY'; // a key of anybody's proves nothing against a server
+    if (!equal(root, other)) this.#find(code, where, `the server signed two histories of ${size} entries`);
   }
 
   #find(code: FindingCode, where: string, message: string): void {

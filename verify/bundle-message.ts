@@ -33,8 +33,18 @@ export interface ReadMessage {
   readonly bsLeaf: Hash | null;
   readonly log: BundleLog | null;
   readonly index: number | null;
+  /** By somebody whose certificate was good: nobody else can have made it. */
+  readonly isSigned: boolean;
+  /** In a log whose key is vouched for, at this index: nobody but the server can have put it there. */
+  readonly isIncluded: boolean;
   /** Undefined: not disclosed. Null: what is disclosed is not what was signed. */
   readonly plaintext: Buffer | null | undefined;
+}
+
+interface Place {
+  readonly log: BundleLog;
+  readonly index: number;
+  readonly isIncluded: boolean;
 }
 
 export class MessageAudit {
@@ -74,46 +84,51 @@ export class MessageAudit {
     const tbs = files.get('batch.tbs');
     const bsLeaf = bs && tbs ? leafHash(openBatchTbs(tbs)) : null;
     const place = this.#place(where, files, entry);
-    if (bs) this.#checkSignature(where, files, bs, entry);
-    if (bs && entry) this.#checkPath(where, files, bs, entry);
+    const hasSignature = bs !== null && this.#checkSignature(where, files, bs, entry);
+    const hasPath = bs !== null && entry !== null && this.#checkPath(where, files, bs, entry);
     if (ms && bs && entry) this.#checkStatements(where, ms, bs, entry);
     if (place && bs && !equal(bs.audience, place.log.audience))
       this.#find('E_AUDIENCE', `${where}/batch.tbs`, 'made for another log');
     const opening = files.get('opening');
     const plaintext = opening && (entry ? this.#disclosed(`${where}/opening`, opening, entry.ms) : null);
-    return { leaf: entry, ms, bs, bsLeaf, log: place?.log ?? null, index: place?.index ?? null, plaintext };
+    const { log = null, index = null, isIncluded = false } = place ?? {};
+    return { leaf: entry, ms, bs, bsLeaf, log, index, isSigned: hasSignature && hasPath, isIncluded, plaintext };
   }
 
   /** In the log, under a checkpoint that the log signed, and the log's key is vouched for at that time. */
-  #place(where: string, files: MessageFiles, entry: MsgLeaf | null): { log: BundleLog; index: number } | null {
+  #place(where: string, files: MessageFiles, entry: MsgLeaf | null): Place | null {
     const file = `${where}/log.tlog-proof`;
     const proof = this.#read(where, files, 'log.tlog-proof', decodeTlogProof);
     if (!proof) return null;
-    const origin = originIn(proof.checkpoint);
-    const log = this.#logOf(origin);
+    const { index, path } = proof;
+    const log = this.#logOf(originIn(proof.checkpoint));
     if (log === undefined) {
       this.#find('E_KEYBIND', file, 'of a log whose key the bundle does not have');
       return null;
     }
+    if (entry) log.checkCoverage(file, entry.serverTime);
     const checkpoint = log.checkpointOf(file, proof.checkpoint);
     const bytes = files.get('entry');
-    if (checkpoint && bytes) {
-      const root = rootFromInclusion(proof.index, checkpoint.size, leafHash(bytes), proof.path);
-      if (root === null || !equal(root, checkpoint.root))
-        this.#find('E_INCLUSION', file, 'the entry is not in the log at this index');
-    }
-    if (entry) log.checkCoverage(file, entry.serverTime);
-    return { log, index: proof.index };
+    if (!checkpoint || !bytes) return { log, index, isIncluded: false };
+    const root = rootFromInclusion(index, checkpoint.size, leafHash(bytes), path);
+    const isIncluded = root !== null && equal(root, checkpoint.root);
+    if (!isIncluded) this.#find('E_INCLUSION', file, 'the entry is not in the log at this index');
+    return { log, index, isIncluded: isIncluded && log.isVouched };
   }
 
-  #checkSignature(where: string, files: MessageFiles, { sender }: BatchStatement, entry: MsgLeaf | null): void {
+  #checkSignature(where: string, files: MessageFiles, { sender }: BatchStatement, entry: MsgLeaf | null): boolean {
     const file = `${where}/batch.sig`;
     const signature = files.get('batch.sig');
-    if (signature === undefined) return this.#find('E_FORMAT', file, 'is missing');
+    if (signature === undefined) {
+      this.#find('E_FORMAT', file, 'is missing');
+      return false;
+    }
     const name = hex(sender);
     const own = this.#certificates.certificate(name);
-    if (own === undefined)
-      return this.#findings.addOnce(name, 'E_CERT_UNKNOWN', file, 'the bundle has no certificate of this sender');
+    if (own === undefined) {
+      this.#findings.addOnce(name, 'E_CERT_UNKNOWN', file, 'the bundle has no certificate of this sender');
+      return false;
+    }
     const statement = openBatchTbs(files.get('batch.tbs')!);
     const key = hex(sha256(statement, sha256(signature)));
     let isGood = this.#signatures.get(key);
@@ -123,16 +138,18 @@ export class MessageAudit {
     }
     if (isGood) this.signers.add(name);
     else this.#find('E_BATCH_SIG', file, 'the sender did not sign this batch');
-    if (entry) this.#certificates.check(file, name, entry.serverTime, 'clientAuth');
+    const judgement = entry && this.#certificates.check(file, name, entry.serverTime, 'clientAuth');
+    return isGood && judgement?.fault === null;
   }
 
-  #checkPath(where: string, files: MessageFiles, bs: BatchStatement, entry: MsgLeaf): void {
+  #checkPath(where: string, files: MessageFiles, bs: BatchStatement, entry: MsgLeaf): boolean {
     const found = this.#read(where, files, 'batch.path', parsePath);
-    if (!found) return;
+    if (!found) return false;
     const { index, size, path } = found;
     const root = rootFromInclusion(index, size, leafHash(entry.ms), path);
     const isRight = index === entry.position - 1 && size === bs.count && root !== null && equal(root, bs.batchRoot);
     if (!isRight) this.#find('E_BATCH_PATH', `${where}/batch.path`, 'the message is not one of those that were signed');
+    return isRight;
   }
 
   #checkStatements(where: string, ms: MessageStatement, bs: BatchStatement, entry: MsgLeaf): void {

@@ -86,7 +86,7 @@ export interface AuditedBundle {
   readonly senders: ReadonlySet<string>;
   readonly firstTime: number | null;
   readonly lastTime: number | null;
-  /** What was stated under each sender, session and counter; what stands at each place of each log. */
+  /** What was signed under each sender, session and counter; what is proven to stand at each place of each log. */
   readonly stated: ReadonlyMap<string, Statement>;
   readonly placed: ReadonlyMap<string, Statement>;
 }
@@ -309,7 +309,7 @@ class BundleAudit {
   #follow(
     where: string,
     files: ReadonlyMap<MessageFile, Buffer>,
-    { leaf, ms, bs, bsLeaf, log, index }: ReadMessage,
+    { leaf, ms, bs, bsLeaf, log, index, isSigned, isIncluded }: ReadMessage,
   ): void {
     if (!leaf) return;
     const { serverTime } = leaf;
@@ -317,11 +317,11 @@ class BundleAudit {
     this.#lastTime = Math.max(this.#lastTime ?? serverTime, serverTime);
     if (log && index !== null) {
       this.#checkOrder(where, log, index, serverTime);
-      this.#placed.set(`${log.origin} ${index}`, { leaf: hex(leafHash(files.get('entry')!)), where });
+      if (isIncluded) this.#placed.set(`${log.origin} ${index}`, { leaf: hex(leafHash(files.get('entry')!)), where });
     }
     if (!ms || !bs || !bsLeaf || !equal(ms.sender, bs.sender) || !equal(ms.session, bs.session)) return;
     const batchIndex = index === null ? null : index - leaf.position;
-    this.#lineage!.add({ where, ms, msLeaf: leafHash(leaf.ms), bs, bsLeaf, batchIndex, serverTime });
+    this.#lineage!.add({ where, ms, msLeaf: leafHash(leaf.ms), bs, bsLeaf, batchIndex, serverTime, isSigned });
   }
 
   #checkOrder(where: string, log: BundleLog, index: number, time: number): void {

@@ -1,4 +1,7 @@
-/** Two bundles of one conversation, each judged by itself before: whether both can be true, and what one has and the other has not. */
+/**
+ * Two bundles of one conversation, each judged by itself before: whether both can be true, and what one has and the other
+ * has not. Only what is proven in both is held against a sender or a server: what is not could have been made by either party.
+ */
 import { equal, hex } from '../base/bytes.ts';
 import type { AuditedBundle } from './bundle.ts';
 import type { Statement } from './bundle-lineage.ts';
@@ -15,16 +18,17 @@ export function compareBundles(own: AuditedBundle, other: AuditedBundle, name: s
     if (other.placed.get(place)!.leaf !== leaf)
       findings.add('E_FORK', where, `the server showed another entry at this place to ${name}`);
   for (const log of own.logs) {
-    const roots = other.logs.find(({ origin }) => origin === log.origin)?.roots;
-    for (const [size, root] of log.roots) {
-      const rival = roots?.get(size);
-      if (rival && !equal(rival, root))
-        findings.add(
-          'E_FORK',
-          log.origin,
-          `the server signed another history of ${size} entries for ${name}: ${hex(rival)}`,
-        );
-    }
+    const roots = other.logs.find(({ origin, isVouched }) => origin === log.origin && isVouched)?.roots;
+    if (log.isVouched)
+      for (const [size, root] of log.roots) {
+        const rival = roots?.get(size);
+        if (rival && !equal(rival, root))
+          findings.add(
+            'E_FORK',
+            log.origin,
+            `the server signed another history of ${size} entries for ${name}: ${hex(rival)}`,
+          );
+      }
   }
   missing(own.stated, other.stated, name, 'of this bundle are not in the other', findings);
   missing(other.stated, own.stated, name, 'of the other bundle are not in this one', findings);

@@ -159,7 +159,7 @@ function isWhole(messages: readonly Proven[]): boolean {
   for (const { ms, leaf, index, position, batch } of messages) {
     const { bs, bsLeaf, ack } = batch;
     const batchIndex = index - position;
-    lineage.add({ where: '', ms, msLeaf: leaf, bs, bsLeaf, batchIndex, serverTime: ack.serverTime });
+    lineage.add({ where: '', ms, msLeaf: leaf, bs, bsLeaf, batchIndex, serverTime: ack.serverTime, isSigned: true });
   }
   return findings.errors === 0;
 }

@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { concat, type Hash } from '../../base/bytes.ts';
 import { formatHead, formatPath, parsePath } from '../../transcript/bundle.ts';
 import type { BundleContent, BundleMessage } from '../../transcript/bundle-writer.ts';
-import { signCheckpoint } from '../../transcript/checkpoint.ts';
+import { peekCheckpoint, signCheckpoint } from '../../transcript/checkpoint.ts';
 import { formatKeyStatement, signKeyStatement } from '../../transcript/key-statement.ts';
 import { encodeLeaf, type Leaf } from '../../transcript/leaf.ts';
 import { NO_HASH } from '../../transcript/merkle.ts';
@@ -196,25 +196,40 @@ export const BUNDLE_OUTSIDER: readonly BundleRow[] = [
 
 const { privateKey: rogueKey, publicKey: roguePublic } = generateKeyPairSync('ed25519');
 const rogueLog = verifierKey(world.origin, roguePublic);
-/** A log key of the exporter's own, for which somebody vouches. */
-const rogue = (by: Credential) =>
-  withContent((content) => {
-    const [own] = [parseCertificate(by.chain[0]!)];
-    const { notBefore, notAfter, fingerprint } = own;
-    const statement = formatKeyStatement({
-      log: rogueLog,
-      notBefore,
-      notAfter,
-      serverCertificate: fingerprint,
-      previous: null,
-    });
-    const entries = leaves.map(encodeLeaf);
-    const checkpoint = signCheckpoint(headOf(world, entries), rogueKey);
+/** A log key of the exporter's own, for which somebody vouches: checkpoints under it are signed anew. */
+function rogueContent(by: Credential, content: BundleContent): BundleContent {
+  const [own] = [parseCertificate(by.chain[0]!)];
+  const { notBefore, notAfter, fingerprint } = own;
+  const named = { log: rogueLog, notBefore, notAfter, serverCertificate: fingerprint, previous: null };
+  const statement = formatKeyStatement(named);
+  const entries = leaves.map(encodeLeaf);
+  const checkpoint = signCheckpoint({ ...headOf(world, entries), root: NO_HASH }, rogueKey);
+  const messages = [...content.messages()].map((one) => {
+    const { size, root } = peekCheckpoint(one.proof.checkpoint);
     return {
-      ...content,
-      logs: [{ ...content.logs[0]!, statement, signature: signKeyStatement(statement, by.key), checkpoint }],
+      ...one,
+      proof: { ...one.proof, checkpoint: signCheckpoint({ origin: world.origin, size, root }, rogueKey) },
     };
   });
+  const log = { ...content.logs[0]!, statement, signature: signKeyStatement(statement, by.key), checkpoint };
+  return { ...content, logs: [log], messages: () => messages };
+}
+const rogue = (by: Credential) => withContent((content) => rogueContent(by, content));
+const rogueTwice = withContent((content) => {
+  const forged = rogueContent(alice, content);
+  const messages = [...forged.messages()].map((one, i) =>
+    i === 2
+      ? {
+          ...one,
+          proof: {
+            ...one.proof,
+            checkpoint: signCheckpoint({ origin: world.origin, size: 10, root: NO_HASH }, rogueKey),
+          },
+        }
+      : one,
+  );
+  return { ...forged, messages: () => messages };
+});
 const first = { path: msg(1), entry: msg(1, 'entry'), opening: msg(1, 'opening'), proof: msg(1, 'log.tlog-proof') };
 const consistency = 'log/01/consistency/10';
 const text = (change: (text: string) => string) => (bytes: Buffer) => Buffer.from(change(bytes.toString()));
@@ -940,5 +955,24 @@ export const BUNDLE_KNOWN: readonly BundleRow[] = [
     archive: () => plain,
     other: made(inBatch(0, 1, (ms) => ({ ...ms, clientTime: ms.clientTime - 1 }))),
     ...found('E_FORK', msg(1), false, 14),
+  },
+  {
+    name: 'another text that the sender did not sign is held against nobody',
+    archive: () => plain,
+    other: file(first.entry, (b) => flipped(b, 100)),
+    exit: 0,
+    code: 'W_MISSING',
+    where: 'other',
+  },
+  {
+    name: 'nor a log whose key nobody vouches for',
+    archive: () => plain,
+    other: withContent((content) => rogueContent(alice, content)),
+    exit: 0,
+  },
+  {
+    name: 'nor what such a log says twice',
+    archive: rogueTwice,
+    ...found('E_CONSISTENCY', msg(3, 'log.tlog-proof'), false),
   },
 ];
