@@ -155,9 +155,8 @@ export async function bundleLogs(
   if (origins.length > MAX_BUNDLE_LOGS) throw new ChatError('TOO_LARGE', `more than ${MAX_BUNDLE_LOGS} logs`);
   const logs: BundleLog[] = [];
   for (const origin of origins) {
-    const pin = ledger.pinnedLog(origin);
     const newest = ledger.newest(origin);
-    if (pin === null || newest === null) throw new ChatError('STORE_FAILED', 'the key or checkpoint of a log is gone');
+    if (newest === null) throw new ChatError('STORE_FAILED', 'the checkpoint of a log is gone');
     const consistency = new Map<number, readonly Hash[]>();
     if (prove !== null)
       for (const note of new Set(messages.filter(({ batch }) => batch.origin === origin).map(noteOf))) {
@@ -165,8 +164,10 @@ export async function bundleLogs(
         if (older.size < newest.size) consistency.set(older.size, await proofOf(prove, older, newest));
       }
     logs.push({
-      statement: utf8(pin.statement),
-      signature: concat(Buffer.of(pin.algorithm), pin.signature),
+      keys: ledger.keyStatements(origin).map(({ statement, algorithm, signature }) => ({
+        statement: utf8(statement),
+        signature: concat(Buffer.of(algorithm), signature),
+      })),
       checkpoint: utf8(newest.note),
       consistency,
     });
@@ -195,10 +196,9 @@ export interface Authorities {
 
 /** Certificates of all who signed: senders, the servers behind log keys, the exporter. @param own chain of the exporter */
 export function authoritiesOf(ledger: Ledger, messages: readonly Proven[], own: readonly Uint8Array[]): Authorities {
-  const servers = [...new Set(messages.map(({ batch }) => batch.origin))].map((origin) => {
-    const { certificate } = ledger.pinnedLog(origin)!;
-    return ledger.certificate(leafFingerprint(certificate)) ?? [certificate];
-  });
+  const servers = [...new Set(messages.map(({ batch }) => batch.origin))]
+    .flatMap((origin) => ledger.keyStatements(origin))
+    .map(({ certificate }) => ledger.certificate(leafFingerprint(certificate)) ?? [certificate]);
   const missing: string[] = [];
   const senders = [...new Set(messages.map(({ ms }) => hex(ms.sender)))].map((name) => {
     const fingerprint = Buffer.from(name, 'hex') as Uint8Array as Fingerprint;

@@ -4,7 +4,7 @@
  * deleted: it is small, and evidence that its holder thins out is worth less.
  */
 import { sha256 } from '../base/hash.ts';
-import { utf8, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { equal, utf8, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { decode, encode } from '../base/cbor.ts';
 import { bytes, list, literal, optional, record, text, uint, type Decoded } from '../base/decode.ts';
 import type { Code } from '../base/errors.ts';
@@ -63,6 +63,14 @@ export interface Alarm {
   readonly detail: Uint8Array;
 }
 
+const keyStatement = record({
+  origin: text(300),
+  vkey: text(512),
+  statement: text(4096),
+  algorithm: uint(255),
+  signature: bytes(1, 4096),
+  certificate: bytes(1, 65_535),
+});
 const chainOf = list(bytes(1, 65_535), 16, 1);
 
 export class Ledger {
@@ -95,6 +103,28 @@ export class Ledger {
       'INSERT OR REPLACE INTO origin (origin, vkey, statement, algorithm, signature, certificate) VALUES (?,?,?,?,?,?)',
       ...[log.origin, log.vkey, log.statement, log.algorithm, log.signature, log.certificate],
     );
+  }
+  /** Another statement of the same key, by another certificate of the server. Each is kept once. */
+  addKeyStatement(log: PinnedLog): void {
+    const known = this.keyStatements(log.origin);
+    if (known.some(({ certificate }) => equal(certificate, log.certificate))) return;
+    const name = `key_statement/${log.origin}/${known.length + 1}`;
+    this.#db.run(
+      'INSERT INTO value (name, sealed) VALUES (?,?)',
+      name,
+      this.#seal.seal(`value/${name}`, encode({ ...log })),
+    );
+  }
+  /** All that vouched for the key of a log, in the order in which they were seen. */
+  keyStatements(origin: string): PinnedLog[] {
+    const first = this.pinnedLog(origin);
+    const found: PinnedLog[] = first === null ? [] : [first];
+    for (;;) {
+      const name = `key_statement/${origin}/${found.length + 1}`;
+      const row = this.#db.one('SELECT sealed FROM value WHERE name = ?', name);
+      if (row === undefined) return found;
+      found.push(keyStatement(decode(this.#seal.open(`value/${name}`, row['sealed'] as Uint8Array)), name));
+    }
   }
   /** Of the log that was pinned last. */
   lastOrigin(): string | null {

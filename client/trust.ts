@@ -49,6 +49,7 @@ export function admitLog(
       throw new ChatError('FORK', `the log ${log.name} has another key than when this client first saw it`, {
         sub: 'vkey',
       });
+    ledger.addKeyStatement(pin); // the server may have another certificate than when the key was pinned
     return log;
   }
   const newestEpoch = ledger

@@ -141,32 +141,33 @@ sed -n '/^$/,$p' "$msg/log.tlog-proof" | sed 1d >"$work/note"
 sed -n '1,3p' "$work/note" >"$work/text"
 origin=$(sed -n 1p "$work/text")
 printf '%s\n' "$origin" | grep -Eqx '[a-z0-9.-]+/log/[a-z0-9-]+(/e[0-9]+)?' || fail "$msg/log.tlog-proof: no name of a log"
-log=''
-for statement in log/*/key.stmt; do
-  [ "$(line "$statement" origin)" = "$origin" ] && log=${statement%/key.stmt}
+statement='' from='' until=''
+for candidate in log/*/key-*.stmt; do # one for each certificate that the server has had: the one that covers the time
+  [ "$(line "$candidate" origin)" = "$origin" ] || continue
+  from=$(line "$candidate" not-before) until=$(line "$candidate" not-after)
+  { is_number "$from" && is_number "$until"; } || fail "$candidate: times"
+  { [ "$time" -ge "$from" ] && [ "$time" -le "$until" ]; } && statement=$candidate
 done
-[ -n "$log" ] || fail "$msg/log.tlog-proof: of a log that the bundle does not name"
-server=$(line "$log/key.stmt" server-cert-sha256)
+[ -n "$statement" ] || fail "$msg/log.tlog-proof: no statement names the key of its log at this time"
+sealed=${statement%.stmt}.sig
+server=$(line "$statement" server-cert-sha256)
 key "$server"
-tbs 'chatlog/v1, log key' "$log/key.stmt" >"$work/tbs"
-tail -c +2 "$log/key.sig" >"$work/sig"
-signed "$work/tbs" "$work/sig" || fail "$log/key.sig: the server's certificate did not sign this key"
-[ "$(bytes "$log/key.sig" 0 1 | hex)" = "$algorithm" ] || fail "$log/key.sig: another algorithm than that of the key"
-from=$(line "$log/key.stmt" not-before) until=$(line "$log/key.stmt" not-after)
-{ is_number "$from" && is_number "$until"; } || fail "$log/key.stmt: times"
-{ [ "$time" -ge "$from" ] && [ "$time" -le "$until" ]; } || fail "$log/key.stmt: does not cover the time of the message"
+tbs 'chatlog/v1, log key' "$statement" >"$work/tbs"
+tail -c +2 "$sealed" >"$work/sig"
+signed "$work/tbs" "$work/sig" || fail "$sealed: the server's certificate did not sign this key"
+[ "$(bytes "$sealed" 0 1 | hex)" = "$algorithm" ] || fail "$sealed: another algorithm than that of the key"
 trusted "$server" $((time / 1000)) sslserver -verify_hostname "${origin%%/*}" ||
   fail "cert/$server.pem: no server of ${origin%%/*} that this CA vouches for at the time of the message"
-vkey=$(line "$log/key.stmt" vkey)
+vkey=$(line "$statement" vkey)
 rest=${vkey#*+} keyid=${vkey#*+} # the base64 may hold a +: only the first two separate
 keyid=${keyid%%+*} public=${rest#*+}
-[ "${vkey%%+*}" = "$origin" ] || fail "$log/key.stmt: a key of another log"
+[ "${vkey%%+*}" = "$origin" ] || fail "$statement: a key of another log"
 unb64 "$public" >"$work/public"
-{ [ "$(size "$work/public")" -eq 33 ] && [ "$(bytes "$work/public" 0 1 | hex)" = 01 ]; } || fail "$log/key.stmt: no Ed25519 key"
+{ [ "$(size "$work/public")" -eq 33 ] && [ "$(bytes "$work/public" 0 1 | hex)" = 01 ]; } || fail "$statement: no Ed25519 key"
 {
   printf '\060\052\060\005\006\003\053\145\160\003\041\000' # RFC 8410: the SubjectPublicKeyInfo around 32 bytes
   tail -c +2 "$work/public"
-} | openssl pkey -pubin -inform DER -out "$work/log.pem" 2>/dev/null || fail "$log/key.stmt: no Ed25519 key"
+} | openssl pkey -pubin -inform DER -out "$work/log.pem" 2>/dev/null || fail "$statement: no Ed25519 key"
 ok "log $origin: the CA vouches for its key"
 
 # --- the checkpoint, and the entry under it -------------------------------------------------------------------------------------------

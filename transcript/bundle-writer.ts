@@ -19,9 +19,8 @@ import { encodeTlogProof, type TlogProof } from './tlog-proof.ts';
 import { ARCHIVE_END, archived } from './ustar.ts';
 
 export interface BundleLog {
-  /** Key statement, and `algorithm u8 ‖ signature` by the server certificate that it names. */
-  readonly statement: Uint8Array;
-  readonly signature: Uint8Array;
+  /** Key statements, each with `algorithm u8 ‖ signature` by the server certificate that it names: one for each certificate. */
+  readonly keys: readonly { readonly statement: Uint8Array; readonly signature: Uint8Array }[];
   /** The largest signed note that is known. */
   readonly checkpoint: Uint8Array;
   /** From the size of an older checkpoint to this one. */
@@ -92,13 +91,16 @@ export function* filesOf(content: BundleContent): Generator<File> {
   for (const message of content.messages()) yield* messageFiles(++number, message);
 }
 
-function logFiles(number: number, { statement, signature, checkpoint, consistency }: BundleLog): File[] {
+function logFiles(number: number, { keys, checkpoint, consistency }: BundleLog): File[] {
   const proofs = [...consistency].map(([size, proof]): File => [
     nameOf({ is: 'consistency', number, size }),
     formatConsistency(size, proof, checkpoint),
   ]);
-  const at = (file: Extract<BundleName, { is: 'log' }>['file']): string => nameOf({ is: 'log', number, file });
-  return [[at('checkpoint'), checkpoint], ...proofs, [at('key.sig'), signature], [at('key.stmt'), statement]];
+  const statements = keys.flatMap(({ statement, signature }, i): File[] => [
+    [nameOf({ is: 'statement_sig', number, key: i + 1 }), signature],
+    [nameOf({ is: 'statement', number, key: i + 1 }), statement],
+  ]);
+  return [[nameOf({ is: 'checkpoint', number }), checkpoint], ...proofs, ...statements];
 }
 
 function* messageFiles(number: number, message: BundleMessage): Generator<File> {

@@ -21,7 +21,7 @@ import { BS_BYTES, MAX_BATCH } from './statement.ts';
 
 /** Messages in one bundle: 6 digits would allow more, and nobody reads more. */
 export const MAX_BUNDLE_MESSAGES = 100_000;
-/** Logs, and revocation lists: two digits. */
+/** Logs, key statements of a log, and revocation lists: two digits. */
 export const MAX_BUNDLE_LOGS = 99;
 
 /** complete: every message of the conversation that the exporter has seen, from the first on. selective: some of them. */
@@ -149,15 +149,14 @@ const hashes = (lines: readonly string[], field: string): Hash[] =>
 
 export const MESSAGE_FILES = ['batch.path', 'batch.sig', 'batch.tbs', 'entry', 'log.tlog-proof', 'opening'] as const;
 export type MessageFile = (typeof MESSAGE_FILES)[number];
-export const LOG_FILES = ['checkpoint', 'key.sig', 'key.stmt'] as const;
-export type LogFile = (typeof LOG_FILES)[number];
 
 /** What a file of a bundle is. `number` counts from 1. */
 export type BundleName =
   | { readonly is: 'head' | 'sums' | 'seal' | 'chain' }
   | { readonly is: 'certificate'; readonly fingerprint: string }
   | { readonly is: 'crl'; readonly number: number }
-  | { readonly is: 'log'; readonly number: number; readonly file: LogFile }
+  | { readonly is: 'checkpoint'; readonly number: number }
+  | { readonly is: 'statement' | 'statement_sig'; readonly number: number; readonly key: number }
   | { readonly is: 'consistency'; readonly number: number; readonly size: number }
   | { readonly is: 'message'; readonly number: number; readonly file: MessageFile };
 
@@ -183,8 +182,12 @@ export function nameOf(file: BundleName): string {
       return `cert/${file.fingerprint}.pem`;
     case 'crl':
       return `crl/${digits(file.number, 2)}.pem`;
-    case 'log':
-      return `log/${digits(file.number, 2)}/${file.file}`;
+    case 'checkpoint':
+      return `log/${digits(file.number, 2)}/checkpoint`;
+    case 'statement':
+      return `log/${digits(file.number, 2)}/key-${digits(file.key, 2)}.stmt`;
+    case 'statement_sig':
+      return `log/${digits(file.number, 2)}/key-${digits(file.key, 2)}.sig`;
     case 'consistency':
       return `log/${digits(file.number, 2)}/consistency/${file.size}`;
     case 'message':
@@ -207,8 +210,10 @@ export function parseName(name: string): BundleName | null {
     const file = MESSAGE_FILES.find((f) => f === rest);
     return file === undefined ? null : { is: 'message', number, file };
   }
-  const file = LOG_FILES.find((f) => f === rest);
-  if (file !== undefined) return { is: 'log', number, file };
+  if (rest === 'checkpoint') return { is: 'checkpoint', number };
+  const [, key, suffix] = /^key-(\d\d)\.(sig|stmt)$/.exec(rest!) ?? [];
+  if (key !== undefined && Number(key) > 0)
+    return { is: suffix === 'sig' ? 'statement_sig' : 'statement', number, key: Number(key) };
   const size = decimal(/^consistency\/(.+)$/.exec(rest!)?.[1] ?? '');
   return size === null ? null : { is: 'consistency', number, size };
 }

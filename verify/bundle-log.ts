@@ -6,6 +6,7 @@ import { parseConsistency } from '../transcript/bundle.ts';
 import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
 import { openKeyStatement, parseKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
 import { isConsistent } from '../transcript/merkle.ts';
+import { formatVkey, type VerifierKey } from '../transcript/note.ts';
 import { audienceOf } from '../transcript/statement.ts';
 import { matchesServerName } from '../x509/server-name.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
@@ -20,7 +21,10 @@ interface Proof {
 /** What a bundle holds of a log, as it is read. */
 export class LogFiles {
   readonly folder: string;
-  readonly files = new Map<string, Buffer>();
+  checkpoint: Buffer | null = null;
+  /** Key statements and their signatures, by number. */
+  readonly statements = new Map<number, Buffer>();
+  readonly signatures = new Map<number, Buffer>();
   readonly proofs = new Map<number, Proof>();
 
   constructor(folder: string) {
@@ -35,56 +39,74 @@ export class LogFiles {
   }
 }
 
+/** A statement that its certificate has signed. */
+interface Bound {
+  readonly certificate: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
 export class BundleLog {
   readonly origin: string;
   readonly audience: Hash;
   /** The largest; null: the log did not sign it. */
   readonly checkpoint: Checkpoint | null;
-  readonly statement: KeyStatement;
-  /** A CA stands behind its key, as far as was asked: what it contradicts itself in, a server has done. */
-  isVouched = true;
-  readonly #folder: string;
+  readonly #key: VerifierKey;
   readonly #note: string;
   readonly #proofs: ReadonlyMap<number, Proof>;
   readonly #certificates: CertificateAudit;
   readonly #findings: Findings;
+  readonly #statements: readonly Bound[];
+  /** Was a CA behind the key whenever that was asked? Null: it was not asked yet. */
+  #wasCovered: boolean | null = null;
   /** By digest of the note; null: it was found to be wrong. */
   readonly #opened = new Map<string, Checkpoint | null>();
   /** One for each size: a second one is a fork. */
   readonly #roots = new Map<number, Hash>();
 
-  private constructor(read: LogFiles, statement: KeyStatement, certificates: CertificateAudit, findings: Findings) {
-    this.#folder = read.folder;
+  private constructor(
+    read: LogFiles,
+    key: VerifierKey,
+    statements: readonly Bound[],
+    certificates: CertificateAudit,
+    findings: Findings,
+  ) {
     this.#proofs = read.proofs;
     this.#certificates = certificates;
     this.#findings = findings;
-    this.statement = statement;
-    this.origin = statement.log.name;
+    this.#statements = statements;
+    this.#key = key;
+    this.origin = key.name;
     this.audience = audienceOf(this.origin);
-    const note = read.files.get('checkpoint') ?? Buffer.alloc(0);
+    const where = `${read.folder}/checkpoint`;
+    if (read.checkpoint === null) findings.add('E_FORMAT', where, 'is missing');
+    const note = read.checkpoint ?? Buffer.alloc(0);
     this.#note = digestOf(note);
-    this.checkpoint = this.#open(`${this.#folder}/checkpoint`, note);
+    this.checkpoint = read.checkpoint && this.#open(where, note);
     if (this.checkpoint) this.#roots.set(this.checkpoint.size, this.checkpoint.root);
   }
 
   /** Null, and a finding, if it can't be said whose log it is. */
   static open(read: LogFiles, certificates: CertificateAudit, findings: Findings): BundleLog | null {
-    const where = `${read.folder}/key.stmt`;
-    for (const name of ['checkpoint', 'key.sig', 'key.stmt'])
-      if (!read.files.has(name)) findings.add('E_FORMAT', `${read.folder}/${name}`, 'is missing');
-    const text = read.files.get('key.stmt');
-    if (text === undefined) return null;
-    try {
-      const statement = parseKeyStatement(text);
-      const log = new BundleLog(read, statement, certificates, findings);
-      log.#checkBinding(where, text, read.files.get('key.sig') ?? Buffer.alloc(0));
-      return log;
-    } catch (error) {
-      const { code, message } = ChatError.from(error);
-      if (code === 'INTERNAL') throw error;
-      findings.add('E_FORMAT', where, message);
-      return null;
+    const bound: Bound[] = [];
+    let key: VerifierKey | null = null;
+    for (const number of new Set([...read.statements.keys(), ...read.signatures.keys()])) {
+      const place = `${read.folder}/key-${String(number).padStart(2, '0')}`;
+      const statement = parsed(`${place}.stmt`, read.statements.get(number), findings);
+      if (statement === null) continue;
+      key ??= statement.log;
+      if (formatVkey(statement.log) !== formatVkey(key))
+        findings.add('E_KEYBIND', `${place}.stmt`, 'the statement is for another key than the one before');
+      else if (isBound(place, statement, read, number, certificates, findings)) bound.push(boundOf(statement));
     }
+    if (key !== null) return new BundleLog(read, key, bound, certificates, findings);
+    findings.add('E_FORMAT', read.folder, 'nothing names its key');
+    return null;
+  }
+
+  /** A CA stands behind its key: what it contradicts itself in, a server has done. */
+  get isVouched(): boolean {
+    return this.#wasCovered === true;
   }
 
   /** Sizes and roots that the log has signed, as far as this bundle shows. */
@@ -113,39 +135,20 @@ export class BundleLog {
 
   /** Whether a server certificate that was good at this time vouches for the log key at this time. */
   checkCoverage(where: string, at: number): void {
-    const { notBefore, notAfter, serverCertificate } = this.statement;
-    if (at < notBefore || at > notAfter)
-      this.#findings.addOnce(this.origin, 'E_KEYBIND', where, 'the statement of the log key does not cover this time');
-    const name = hex(serverCertificate);
-    if (this.#certificates.certificate(name) === undefined) return; // found by open()
-    if (this.#certificates.check(where, name, at, 'serverAuth').fault) this.isVouched = false;
-  }
-
-  #checkBinding(where: string, text: Uint8Array, signature: Uint8Array): void {
-    const { serverCertificate, log } = this.statement;
-    const certificate = this.#certificates.certificate(hex(serverCertificate));
-    if (certificate === undefined)
-      return this.#unbound(where, 'the bundle has no certificate of the server that vouches for the log key');
-    try {
-      openKeyStatement(text, signature, certificate.publicKey);
-    } catch (error) {
-      const { code, message } = ChatError.from(error);
-      if (code === 'INTERNAL') throw error;
-      this.#unbound(`${this.#folder}/key.sig`, message);
-    }
-    if (!matchesServerName(certificate, parseOrigin(log.name).host))
-      this.#unbound(where, 'the server certificate is for another host than the log');
-  }
-
-  #unbound(where: string, message: string): void {
-    this.isVouched = false;
-    this.#find('E_KEYBIND', where, message);
+    const candidates = this.#statements.filter(({ notBefore, notAfter }) => notBefore <= at && at <= notAfter);
+    const good = candidates.find((c) => !this.#certificates.judge(where, c.certificate, at, 'serverAuth').fault);
+    this.#wasCovered = (this.#wasCovered ?? true) && good !== undefined;
+    if (good !== undefined) return;
+    const [first] = candidates;
+    if (first) this.#certificates.check(where, first.certificate, at, 'serverAuth');
+    else if (this.#statements.length > 0)
+      this.#findings.addOnce(this.origin, 'E_KEYBIND', where, 'no statement of the log key covers this time');
   }
 
   #open(where: string, note: Uint8Array): Checkpoint | null {
     let found: Checkpoint | null = null;
     try {
-      found = openCheckpoint(note, this.statement.log);
+      found = openCheckpoint(note, this.#key);
     } catch (error) {
       const { code, message } = ChatError.from(error);
       if (code === 'INTERNAL') throw error;
@@ -190,5 +193,52 @@ export class BundleLog {
     this.#findings.add(code, where, message);
   }
 }
+
+function parsed(where: string, text: Buffer | undefined, findings: Findings): KeyStatement | null {
+  try {
+    if (text !== undefined) return parseKeyStatement(text);
+    findings.add('E_FORMAT', where, 'is missing');
+  } catch (error) {
+    const { code, message } = ChatError.from(error);
+    if (code === 'INTERNAL') throw error;
+    findings.add('E_FORMAT', where, message);
+  }
+  return null;
+}
+
+/** Whether the certificate that the statement names has signed it, and is that of the log's host. */
+function isBound(
+  place: string,
+  { serverCertificate, log }: KeyStatement,
+  read: LogFiles,
+  number: number,
+  certificates: CertificateAudit,
+  findings: Findings,
+): boolean {
+  const certificate = certificates.certificate(hex(serverCertificate));
+  const signature = read.signatures.get(number);
+  if (signature === undefined) findings.add('E_FORMAT', `${place}.sig`, 'is missing');
+  else if (certificate === undefined)
+    findings.add('E_KEYBIND', `${place}.stmt`, 'the bundle has no certificate of the server that vouches for the key');
+  else if (!matchesServerName(certificate, parseOrigin(log.name).host))
+    findings.add('E_KEYBIND', `${place}.stmt`, 'the server certificate is for another host than the log');
+  else {
+    try {
+      openKeyStatement(read.statements.get(number)!, signature, certificate.publicKey);
+      return true;
+    } catch (error) {
+      const { code, message } = ChatError.from(error);
+      if (code === 'INTERNAL') throw error;
+      findings.add('E_KEYBIND', `${place}.sig`, message);
+    }
+  }
+  return false;
+}
+
+const boundOf = ({ serverCertificate, notBefore, notAfter }: KeyStatement): Bound => ({
+  certificate: hex(serverCertificate),
+  notBefore,
+  notAfter,
+});
 
 const digestOf = (note: Uint8Array): string => hex(sha256(note));

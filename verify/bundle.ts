@@ -51,8 +51,11 @@ function limitOf(name: string): number {
       return 1024 * KB;
     case 'message':
       return file.file === 'opening' ? 4 * 1024 * KB : MAX_ENTRY_BYTES + KB;
-    case 'log':
-      return file.file === 'checkpoint' ? MAX_NOTE_BYTES : 64 * KB;
+    case 'checkpoint':
+      return MAX_NOTE_BYTES;
+    case 'statement':
+    case 'statement_sig':
+      return 64 * KB;
     case 'consistency':
       return MAX_NOTE_BYTES + 8 * KB;
     case 'head':
@@ -209,14 +212,18 @@ class BundleAudit {
       case 'crl':
         this.#crls.push(...parseCrls(Buffer.from(bytes)));
         return;
-      case 'log':
+      case 'checkpoint':
+      case 'statement':
+      case 'statement_sig':
       case 'consistency': {
         this.#authorities();
         if (this.#logs !== null) return; // out of order: told already
         const log = this.#logFiles.get(file.number) ?? new LogFiles(name.slice(0, 'log/01'.length));
         this.#logFiles.set(file.number, log);
-        if (file.is === 'log') log.files.set(file.file, Buffer.from(bytes));
-        else log.addProof(name, file.size, bytes);
+        if (file.is === 'checkpoint') log.checkpoint = Buffer.from(bytes);
+        else if (file.is === 'statement') log.statements.set(file.key, Buffer.from(bytes));
+        else if (file.is === 'statement_sig') log.signatures.set(file.key, Buffer.from(bytes));
+        else if (file.is === 'consistency') log.addProof(name, file.size, bytes);
         return;
       }
       case 'message':

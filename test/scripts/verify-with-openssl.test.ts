@@ -71,8 +71,8 @@ t.test('what is altered', async (t) => {
       file('msg/000002/batch.path', (b) => Buffer.from(b.toString().replace('index 0', 'index 1'))),
       /another place/,
     ],
-    ["the server's signature", file('log/01/key.sig', (b) => flipped(b, 20)), /did not sign this key/],
-    ['the key of the log', file('log/01/key.stmt', (b) => flipped(b, 80)), /./],
+    ["the server's signature", file('log/01/key-01.sig', (b) => flipped(b, 20)), /did not sign this key/],
+    ['the key of the log', file('log/01/key-01.stmt', (b) => flipped(b, 80)), /./],
     [
       'the conversation',
       ab({

@@ -55,8 +55,6 @@ export function contentOf(world: World, leaves: readonly Leaf[], name: string, e
       opening: openingOf(world, leaf.ms),
     });
   });
-  const key = leaves.findLast((leaf) => leaf.type === 'key');
-  if (key === undefined) throw new RangeError('no key');
   const people = Object.values(world.people);
   return {
     head: {
@@ -71,8 +69,11 @@ export function contentOf(world: World, leaves: readonly Leaf[], name: string, e
     crls: [],
     logs: [
       {
-        statement: key.statement,
-        signature: concat(Buffer.of(key.algorithm), key.signature),
+        keys: leaves.flatMap((leaf) =>
+          leaf.type === 'key'
+            ? [{ statement: leaf.statement, signature: concat(Buffer.of(leaf.algorithm), leaf.signature) }]
+            : [],
+        ),
         checkpoint: noteAt(world, leaves),
         consistency,
       },

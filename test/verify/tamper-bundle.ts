@@ -4,7 +4,7 @@ import { concat, type Hash } from '../../base/bytes.ts';
 import { formatHead, formatPath, parsePath } from '../../transcript/bundle.ts';
 import type { BundleContent, BundleMessage } from '../../transcript/bundle-writer.ts';
 import { peekCheckpoint, signCheckpoint } from '../../transcript/checkpoint.ts';
-import { formatKeyStatement, signKeyStatement } from '../../transcript/key-statement.ts';
+import { formatKeyStatement, signKeyStatement, type KeyStatement } from '../../transcript/key-statement.ts';
 import { encodeLeaf, type Leaf } from '../../transcript/leaf.ts';
 import { NO_HASH } from '../../transcript/merkle.ts';
 import { verifierKey } from '../../transcript/note.ts';
@@ -30,7 +30,21 @@ import {
   type Step,
   type World,
 } from '../support/log-writer.ts';
-import { authority, clientExtensions, DAY, ec, list, make, named, type Made } from '../x509/maker.ts';
+import {
+  authority,
+  clientExtensions,
+  DAY,
+  dns,
+  ec,
+  eku,
+  EKU,
+  keyUsage,
+  list,
+  make,
+  named,
+  san,
+  type Made,
+} from '../x509/maker.ts';
 import { ca, caKey, flipped, leaves, world } from './tamper.ts';
 
 export interface BundleRow {
@@ -211,7 +225,8 @@ function rogueContent(by: Credential, content: BundleContent): BundleContent {
       proof: { ...one.proof, checkpoint: signCheckpoint({ origin: world.origin, size, root }, rogueKey) },
     };
   });
-  const log = { ...content.logs[0]!, statement, signature: signKeyStatement(statement, by.key), checkpoint };
+  const keys = [{ statement, signature: signKeyStatement(statement, by.key) }];
+  const log = { ...content.logs[0]!, keys, checkpoint };
   return { ...content, logs: [log], messages: () => messages };
 }
 const rogue = (by: Credential) => withContent((content) => rogueContent(by, content));
@@ -515,25 +530,24 @@ export const BUNDLE_EXPORTER: readonly BundleRow[] = [
   {
     name: 'no certificate of the server',
     archive: without(certificateFile(world.server)),
-    ...found('E_KEYBIND', 'log/01/key.stmt', true, 12),
+    ...found('E_KEYBIND', 'log/01/key-01.stmt', true, 12),
   },
   {
     name: 'a log key that nobody signed for',
-    archive: file('log/01/key.sig', (b) => flipped(b, 20)),
-    ...found('E_KEYBIND', 'log/01/key.sig', true, 12),
+    archive: file('log/01/key-01.sig', (b) => flipped(b, 20)),
+    ...found('E_KEYBIND', 'log/01/key-01.sig', true, 12),
   },
   {
     name: 'a log key of the exporter, by his certificate',
     archive: rogue(alice),
-    ...found('E_KEYBIND', 'log/01/key.stmt', false, 10),
+    ...found('E_KEYBIND', 'log/01/key-01.stmt', false, 10),
   },
-  { name: 'which is for no server', archive: rogue(alice), ...found('E_CERT_USAGE', first.proof, false, 10) },
   {
     name: 'a malformed key statement',
-    archive: file('log/01/key.stmt', (b) => b.subarray(1)),
-    ...found('E_FORMAT', 'log/01/key.stmt', false),
+    archive: file('log/01/key-01.stmt', (b) => b.subarray(1)),
+    ...found('E_FORMAT', 'log/01/key-01.stmt', false),
   },
-  ...['checkpoint', 'key.sig', 'key.stmt'].map((name) => ({
+  ...['checkpoint', 'key-01.sig', 'key-01.stmt'].map((name) => ({
     name: `no ${name}`,
     archive: without(`log/01/${name}`),
     ...found('E_FORMAT', `log/01/${name}`, false),
@@ -546,7 +560,7 @@ export const BUNDLE_EXPORTER: readonly BundleRow[] = [
   },
   {
     name: 'a last checkpoint that the log did not sign',
-    archive: file('log/01/checkpoint', (b) => flipped(b, b.length - 10)),
+    archive: file('log/01/checkpoint', () => signCheckpoint(headOf(world, leaves.map(encodeLeaf)), rogueKey)),
     ...found('E_CKPT_SIG', 'log/01/checkpoint', false),
   },
   {
@@ -773,7 +787,7 @@ export const BUNDLE_SERVER: readonly BundleRow[] = [
       };
       return bundleOf(elsewhere, compose(elsewhere), 'ab');
     },
-    ...found('E_KEYBIND', 'log/01/key.stmt', true, 12),
+    ...found('E_KEYBIND', 'log/01/key-01.stmt', true, 12),
   },
 ];
 
@@ -802,7 +816,60 @@ const inSig = (code: FindingCode, number = 2) => found(code, msg(number, 'batch.
 const fresh = withBob({});
 const listed = (der: Buffer) => withContent((content) => ({ ...content, crls: [der] }));
 
+/** A server that gets another certificate between two messages: the first statement ends, and a second one begins. */
+function renewed(by: Made, change: (statement: KeyStatement) => KeyStatement = (s) => s, isThere = true) {
+  const older: Alterations = { keyStatement: (s) => ({ ...s, notAfter: BEGIN + 50_000 }) };
+  const { fingerprint } = parseCertificate(by.der);
+  const younger = { log: world.log, notBefore: BEGIN + 40_000, notAfter: BEGIN + DAY, serverCertificate: fingerprint };
+  const statement = formatKeyStatement(change({ ...younger, previous: null }));
+  const key = { statement, signature: signKeyStatement(statement, by.pair.privateKey) };
+  return () =>
+    bundleOf(world, compose(world, STORY, older), 'ab', {
+      content: (content) => ({
+        ...content,
+        certificates: [...content.certificates, by.der],
+        logs: [{ ...content.logs[0]!, keys: [...content.logs[0]!.keys, ...(isThere ? [key] : [])] }],
+      }),
+    });
+}
+const server = (purpose: string, name = 'chat.example.org') =>
+  make(root, {
+    ...validity,
+    pair: ec(),
+    subject: named(name),
+    extensions: [keyUsage(0), eku(purpose), san(dns(name))],
+  });
+const second = server(EKU.server);
+const afterwards = msg(6, 'log.tlog-proof');
+
 export const BUNDLE_TRUST: readonly BundleRow[] = [
+  { name: 'a server with another certificate', archive: renewed(second), exit: 0 },
+  {
+    name: 'of which there is no statement',
+    archive: renewed(second, undefined, false),
+    ...found('E_KEYBIND', afterwards, true, 12),
+  },
+  {
+    name: 'or one for another key',
+    archive: renewed(second, (s) => ({ ...s, log: rogueLog })),
+    ...found('E_KEYBIND', 'log/01/key-02.stmt', false, 12),
+  },
+  {
+    name: 'or one that begins too late',
+    archive: renewed(second, (s) => ({ ...s, notBefore: BEGIN + 62_000 })),
+    ...found('E_KEYBIND', afterwards, true, 12),
+  },
+  {
+    name: 'or that certificate is for no server',
+    archive: renewed(server(EKU.client)),
+    ...found('E_CERT_USAGE', afterwards, true, 12),
+  },
+  {
+    name: 'or for another one',
+    archive: renewed(server(EKU.server, 'chat.example.com')),
+    ...found('E_KEYBIND', 'log/01/key-02.stmt', false, 12),
+  },
+
   { name: 'of another authority', archive: withBob({}, stranger).archive, ...inSig('E_CERT_CHAIN') },
   { name: 'expired before', archive: withBob({ until: BEGIN }).archive, ...inSig('E_CERT_EXPIRED') },
   {
