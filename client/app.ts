@@ -10,6 +10,7 @@ import { REPORTED } from '../protocol/hello.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { ClientLink } from '../runtime/link.ts';
 import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
+import { sameName } from '../x509/name.ts';
 import { MAX_TEXT_BYTES } from './body.ts';
 import { announcement, Contacts, type Contact, type ContactAction, type Person } from './contacts.ts';
 import { Connection, type Dial } from './connection.ts';
@@ -351,12 +352,14 @@ export class App {
         fingerprint: identity.fingerprint,
       });
       // What this device and this server have signed is to be provable also when both have other certificates.
-      for (const chain of [identity.chain, requester.link.peerChain])
-        if (chain[0] && vault.ledger.certificate(chain[0].fingerprint) === null)
-          vault.ledger.addCertificate(
-            chain[0].fingerprint,
-            chain.map(({ der }) => der),
-          );
+      for (const [own, ...above] of [identity.chain, requester.link.peerChain]) {
+        if (own === undefined || vault.ledger.certificate(own.fingerprint) !== null) continue;
+        const intermediates = above.filter(({ subject, issuer }) => !sameName(subject, issuer));
+        vault.ledger.addCertificate(
+          own.fingerprint,
+          [own, ...intermediates].map(({ der }) => der),
+        );
+      }
     });
     this.#skewMs = login.server_time - now;
     if (Math.abs(this.#skewMs) > MAX_SKEW_MS)

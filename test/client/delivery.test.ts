@@ -1,7 +1,8 @@
 /** Outbox and inbox against an honest server: bursts, drops, ends of processes, refusals, and what is taken up again. */
 import { join } from 'node:path';
 import t from 'tap';
-import { equal, hex } from '../../base/bytes.ts';
+import { equal, hex, type Fingerprint } from '../../base/bytes.ts';
+import { sha256 } from '../../base/hash.ts';
 import type { Reply } from '../../protocol/messages.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { audienceOf, decodeBs, decodeMs } from '../../transcript/statement.ts';
@@ -145,6 +146,14 @@ t.test(
     t.strictSame(side.app.vault.ledger.alarms(), []);
     t.equal(side.app.vault.ledger.origins().length, 1);
     t.strictSame(findings(side.server), []);
+    const { ledger } = side.app.vault;
+    drop(side.server.latest);
+    await side.until(() => side.events.filter((e) => e.on === 'connected').length === 3);
+    const statements = ledger.keyStatements(ledger.lastOrigin()!);
+    t.equal(statements.length, 2, 'what each certificate vouched for is kept, and kept once');
+    t.strictSame(Buffer.from(statements[1]!.certificate), side.server.server.der);
+    for (const { certificate } of statements)
+      t.equal(ledger.certificate(sha256(certificate) as Uint8Array as Fingerprint)?.length, 1, 'with its chain');
   },
 );
 
