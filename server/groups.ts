@@ -52,8 +52,7 @@ class Known {
   /** Ends the current state, or begins the group anew. */
   endsWith({ generation, epoch }: GroupState): boolean {
     return (
-      (generation === this.generation && epoch === this.epoch && epoch > 0) ||
-      (generation === this.generation + 1 && epoch === 0)
+      (generation === this.generation && epoch === this.epoch) || (generation === this.generation + 1 && epoch === 0)
     );
   }
 }

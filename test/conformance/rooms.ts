@@ -156,8 +156,9 @@ export const ROOM_TESTS: readonly (readonly [string, (t: Test, suite: Suite) => 
   ],
   [
     'rooms: an owner stays while anybody does, and then the name is free',
-    async (t, { store }) => {
+    async (t, { store, countRows }) => {
       const { ann, ben, change, name, make, room } = await party(store);
+      const bans = await countRows('room_bans');
       const last = { code: 'NOT_ALLOWED', sub: 'last_owner' };
       await change(ben, { do: 'join' });
       await t.rejects(change(ann, { do: 'leave' }), last);
@@ -169,6 +170,7 @@ export const ROOM_TESTS: readonly (readonly [string, (t: Test, suite: Suite) => 
       await change(ben, { do: 'ban', userId: ann.id });
       t.strictSame(await change(ben, { do: 'leave' }), [true]);
       t.equal(await store.room(name), null);
+      t.equal(await countRows('room_bans'), bans);
       t.strictSame((await store.conversation(room.id, NOW))?.members, []);
       const anew = await make(store, ann.id);
       t.notSame(anew.id, room.id, 'another conversation');

@@ -20,7 +20,7 @@ import {
 } from '../support/store-world.ts';
 
 export type Open = () => Promise<Store>;
-export type CountRows = (table: 'contents' | 'expiries' | 'login_failures') => Promise<number>;
+export type CountRows = (table: 'contents' | 'expiries' | 'login_failures' | 'room_bans') => Promise<number>;
 
 /**
  * @param open opens the database; two stores are used at once, as two processes would

@@ -1,5 +1,6 @@
 /** The state of groups as the sequencer judges it: ahead of the store, and never another one than the log's. */
 import t, { type Test } from 'tap';
+import { equal } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { Sequencer, type Submission } from '../../server/sequencer.ts';
 import type { GroupState, Store } from '../../store/store.ts';
@@ -30,6 +31,21 @@ const groupOf = async ({ store, conversation }: Pick<TranscriptWorld, 'store' | 
     group && `${group.generation}.${group.epoch} ${group.groupInfo ? Buffer.from(group.groupInfo).toString() : null}`
   );
 };
+
+/** A crash between the log, which has the batch, and the database. */
+async function lose(t: Test, w: TranscriptWorld, batch: Submission): Promise<void> {
+  const store: Store = Object.create(w.store, {
+    commitWindow: { value: () => Promise.reject(new Error('the database is away')) },
+  });
+  const sequencer = new Sequencer({ transcript: w.transcript, store, log: silent, now: () => NOW, retryMs: 1 });
+  const { size } = w.transcript;
+  const lost = sequencer.submit(batch).catch((error: { code: string }) => error.code);
+  while (w.transcript.size === size) await new Promise(setImmediate);
+  await sequencer.drain();
+  t.equal(await lost, 'UNAVAILABLE');
+  await w.close();
+  await w.reopen();
+}
 
 t.test('which state a message and a commit may be made in', async (t) => {
   const w = await worldIn(t);
@@ -150,24 +166,37 @@ t.test('an answer of the store that a commit has overtaken is not believed', asy
   await w.close();
 });
 
+t.test('what was loaded before a completion is not judged by', async (t) => {
+  const w = await worldIn(t);
+  const { commit, text } = letters(w);
+  await w.sequencer.submit(commit(w.bob, 1, 0));
+  const anew = commit(w.bob, 2, 0);
+  await lose(t, w, anew);
+  const loading = Promise.withResolvers<void>();
+  let isLoading = false;
+  const store: Store = Object.create(w.store, {
+    conversationLineage: {
+      value: async (...args: Parameters<Store['conversationLineage']>) => {
+        if (equal(args[0], w.alice.device.fingerprint) && (isLoading = true)) await loading.promise;
+        return w.store.conversationLineage(...args);
+      },
+    },
+  });
+  const sequencer = new Sequencer({ transcript: w.transcript, store, log: silent, now: () => NOW, retryMs: 1 });
+  const said = sequencer.submit(text(w.alice, 2, 1));
+  while (!isLoading) await new Promise(setImmediate);
+  t.match(await sequencer.submit(anew), { repeated: false });
+  loading.resolve();
+  t.match(await said, { messages: [{ seq: 3 }] });
+  await sequencer.drain();
+  await w.close();
+});
+
 t.test('after a crash the log alone knows a commit; its sender’s repetition completes it', async (t) => {
   const w = await worldIn(t);
   const { commit, text } = letters(w);
-  const lose = async (batch: Submission) => {
-    const store: Store = Object.create(w.store, {
-      commitWindow: { value: () => Promise.reject(new Error('the database is away')) },
-    });
-    const sequencer = new Sequencer({ transcript: w.transcript, store, log: silent, now: () => NOW, retryMs: 1 });
-    const { size } = w.transcript;
-    const lost = sequencer.submit(batch).catch((error: { code: string }) => error.code);
-    while (w.transcript.size === size) await new Promise(setImmediate);
-    await sequencer.drain();
-    t.equal(await lost, 'UNAVAILABLE');
-    await w.close();
-    await w.reopen();
-  };
   const made = commit(w.alice, 1, 0);
-  await lose(made);
+  await lose(t, w, made);
   t.equal(await groupOf(w), '1.1 null');
   await t.rejects(w.sequencer.submit(commit(w.bob, 1, 0, true)), stale, 'somebody was faster, and will say how');
   t.match(await w.sequencer.submit(made), { repeated: false, messages: [{ seq: 1, cursors: [1] }] });
@@ -175,7 +204,7 @@ t.test('after a crash the log alone knows a commit; its sender’s repetition co
   t.match(await w.sequencer.submit(made), { repeated: true });
 
   const anew = commit(w.bob, 2, 0);
-  await lose(anew);
+  await lose(t, w, anew);
   t.equal(await groupOf(w), '1.2 null', 'a new generation cannot be told from the log');
   await t.rejects(w.sequencer.submit(text(w.alice, 2, 1, true)), stale);
   await w.sequencer.submit(anew);
