@@ -283,15 +283,16 @@ export class Hub {
   async #audience(member: Member, id: ConversationId): Promise<Audience> {
     const conversation = await this.conversation(member, id);
     const { members, epoch } = conversation;
-    const recipients: number[] = [];
-    const peers: number[] = [];
-    for (const { userId, devices } of members)
-      for (const device of devices) {
-        // Who never comes back, or never acknowledges, keeps nobody from the other devices.
-        if (device.id === member.device.id || !(await this.#hasRoom(device.id, member.user.id))) continue;
-        recipients.push(device.id);
-        if (userId !== member.user.id) peers.push(device.id);
-      }
+    const all = members.flatMap(({ userId, devices }) =>
+      devices.map(({ id }) => ({ id, isPeer: userId !== member.user.id })),
+    );
+    // Who never comes back, or never acknowledges, keeps nobody from the other devices. All at once, for a room may have many.
+    const hasRoom = await Promise.all(
+      all.map(async ({ id }) => id !== member.device.id && (await this.#hasRoom(id, member.user.id))),
+    );
+    const reached = all.filter((_, i) => hasRoom[i]);
+    const recipients = reached.map(({ id }) => id);
+    const peers = reached.filter(({ isPeer }) => isPeer).map(({ id }) => id);
     const others = members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
     const fingerprints = members.flatMap(({ devices }) => devices.map(({ fingerprint }) => fingerprint));
     return {
