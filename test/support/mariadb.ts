@@ -59,7 +59,9 @@ async function start(server: string, client: string): Promise<Mariadb> {
   const asRoot = process.getuid?.() === 0 ? ['--user=root'] : [];
   const common = ['--no-defaults', `--datadir=${data}`, ...asRoot];
   const init = join(dir, 'init.sql');
-  const run = promisify(execFile);
+  // Not the machine's: one that starts sweeps the temporary tables of all others away.
+  const env = { ...process.env, TMPDIR: dir };
+  const run = (file: string, args: readonly string[]) => promisify(execFile)(file, args, { env });
 
   const installer = program('mariadb-install-db');
   if (installer) await run(installer, [...common, '--auth-root-authentication-method=normal', '--skip-test-db']);
@@ -101,7 +103,7 @@ async function start(server: string, client: string): Promise<Mariadb> {
         `--ssl-cert=${certificateFile}`,
         `--ssl-key=${keyFile}`,
       ],
-      { stdio: 'ignore' },
+      { stdio: 'ignore', env },
     );
     await listening(port, child);
   };
