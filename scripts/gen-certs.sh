@@ -32,6 +32,7 @@ In a folder that already has an authority, only what is named on the command lin
   --crl                write ca.crl, the list of revoked certificates
   --revoke NAME[,NAME] revoke every certificate that was issued as NAME.crt, and rewrite ca.crl
   --force              replace server and client files that exist (the authority stays)
+  --keep-key           with --force: certify the keys that exist anew. To renew: the person's device stays the same device
   -h, --help           this text
 
 Key types: clients sign every batch of messages and the server verifies all of them; RSA is the cheapest to verify, three times as
@@ -42,6 +43,7 @@ Examples:
   gen-certs.sh --out pki --org 'Example Ltd' --server chat.example.org,192.0.2.7 --client alice,bob
   gen-certs.sh --out pki --client carol                    one more person, same authority
   gen-certs.sh --out pki --revoke alice                    alice is out; give ca.crl to the server
+  gen-certs.sh --out pki --client alice --force --keep-key  alice is renewed, and her device with her
   gen-certs.sh --out pki --client alice --force            a new certificate and key for alice
 
 The keys are not encrypted. In production ca.key belongs on another machine than the server.
@@ -53,7 +55,7 @@ refuse() { printf 'gen-certs: %s\n' "$1" >&2; exit 2; }
 
 # ---- command line ----------------------------------------------------------------------------------------------------------------
 out=certs clients='' domain=example.org servers=localhost,127.0.0.1,::1 org='' ca_name='' key=rsa2048 server_key=ec256 days=365
-named='' server_named='' crl='' revoke='' force=''
+named='' server_named='' crl='' revoke='' force='' keep_key=''
 
 while [ $# -gt 0 ]; do
   option=$1
@@ -64,12 +66,12 @@ while [ $# -gt 0 ]; do
       value=$2
       shift ;;
     -h | --help) usage; exit 0 ;;
-    --crl | --force) value='' ;;
+    --crl | --force | --keep-key) value='' ;;
     *) refuse 'unknown option or argument; see --help' ;;
   esac
   shift
   case $option in
-    --crl | --force) [ -z "$value" ] || refuse "$option takes no value" ;;
+    --crl | --force | --keep-key) [ -z "$value" ] || refuse "$option takes no value" ;;
     *) [ -n "$value" ] || refuse "$option needs a value" ;;
   esac
   case $option in
@@ -85,11 +87,13 @@ while [ $# -gt 0 ]; do
     --crl) crl=yes named=yes ;;
     --revoke) revoke=$revoke${revoke:+,}$value named=yes ;;
     --force) force=yes ;;
+    --keep-key) keep_key=yes ;;
     *) refuse 'unknown option or argument; see --help' ;;
   esac
 done
 
 # ---- checks: nothing is written before all of them have passed -------------------------------------------------------------------
+[ -z "$keep_key" ] || [ -n "$force" ] || refuse '--keep-key goes with --force: it replaces the certificate'
 command -v openssl >/dev/null 2>&1 || refuse 'openssl is not installed (or not in PATH)'
 case $(openssl version 2>/dev/null || :) in
   'OpenSSL '[3-9].*) ;;
@@ -326,7 +330,7 @@ index_time() { # 2027-11-20 12:00:00Z: two digits for the year until 2049 (RFC 5
 }
 
 make_leaf() { # name, key type, unit, common name, usage, alternative names
-  make_key "$2" "$new/$1.key"
+  if [ -n "$keep_key" ] && [ -e "$out/$1.key" ]; then cp "$out/$1.key" "$new/$1.key"; else make_key "$2" "$new/$1.key"; fi
   config "$3" "$4" "basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = $5

@@ -186,6 +186,8 @@ t.test('an existing authority', async (t) => {
       [/needs a value/, '--client', ''],
       [/needs a value/, '--client='],
       [/takes no value/, '--force=1'],
+      [/--keep-key goes with --force/, '--client', 'alice', '--keep-key'],
+      [/takes no value/, '--keep-key=1', '--force'],
       [/unknown option/, '--wat'],
       [/unknown option/, 'alice'],
       [/--client: an empty name/, '--client', 'bob2,'],
@@ -259,6 +261,23 @@ t.test('an existing authority', async (t) => {
       t.notMatch(stderr, /[\u001b\u202e]/);
     }
     t.strictSame(snapshot(dir), before);
+  });
+
+  t.test('--keep-key certifies the same key anew, for longer', async (t) => {
+    const before = snapshot(dir);
+    const old = certificate(join(dir, 'alice.crt'));
+    t.equal((await gen(dir, '--client', 'alice', '--force', '--keep-key', '--days', '400')).status, 0);
+    const after = snapshot(dir);
+    const changed = Object.keys(after).filter((file) => after[file] !== before[file]);
+    t.strictSame(changed.filter((file) => file !== 'alice.csr').sort(), ['alice.crt', 'ca.db'], 'not the key');
+    t.equal(statSync(join(dir, 'alice.key')).mode & 0o777, 0o600);
+    const renewed = certificate(join(dir, 'alice.crt'));
+    t.ok(renewed.publicKey.equals(old.publicKey));
+    t.not(renewed.serialNumber, old.serialNumber);
+    t.ok(renewed.validToDate > old.validToDate);
+    t.equal(await verify(dir, 'alice', '-purpose', 'sslclient'), 'OK');
+    t.equal((await gen(dir, '--client', 'new', '--force', '--keep-key')).status, 0, 'who has no key gets one');
+    for (const file of pair('new')) rmSync(join(dir, file));
   });
 
   t.test('--force replaces what is named, and never the authority', async (t) => {
@@ -450,7 +469,7 @@ t.test('--help names every option; examples', async (t) => {
       .match(/^    --[a-z-]+(?=\))/gm)
       ?.map((o) => o.trim()),
   );
-  t.equal(options.size, 12);
+  t.equal(options.size, 13);
   for (const option of options) t.match(stdout, new RegExp(`^  ${option}\\b`, 'm'), option);
   t.match(stdout, /Examples:\n  gen-certs\.sh /);
   t.equal((await run('sh', [SCRIPT, '-h'])).stdout, stdout);
