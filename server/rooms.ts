@@ -6,12 +6,16 @@ import type { Reply, Request } from '../protocol/messages.ts';
 import type { Room, RoomChange, RoomSummary, Store } from '../store/store.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import type { Hub, Member } from './hub.ts';
+import { RateLimit } from './rate-limit.ts';
 
 /** Each message is queued for each of them, and each commit of their group grows with them. */
 const MAX_DEVICES = 250;
 const MAX_BANS = 1000;
 const MAX_OWNED = 100;
 const PAGE_ROOMS = 100;
+/** Of one user. Each may make what everybody else has signed for the room stale, so that one who comes and goes keeps all from writing. */
+const CHANGES_PER_MINUTE = 20;
+const CHANGES_AT_ONCE = 200;
 /** `#` and what a username may be. */
 const NAME = /^#[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/;
 
@@ -35,20 +39,24 @@ export interface RoomsOptions {
   readonly hub: Pick<Hub, 'forgetConversation' | 'tell'>;
   readonly contactPolicy: ContactPolicy;
   readonly now: () => number;
+  readonly monotonicMs?: () => number;
 }
 
 export class Rooms {
   readonly #o: RoomsOptions;
+  readonly #changes: RateLimit;
 
   constructor(options: RoomsOptions) {
     this.#o = options;
+    this.#changes = new RateLimit(CHANGES_PER_MINUTE, options.monotonicMs, CHANGES_AT_ONCE);
   }
 
-  /** @throws BAD_NAME, ROOM_EXISTS, NO_SUCH_ROOM, NO_SUCH_PEER, NOT_ALLOWED, BLOCKED, NOT_CONTACT, QUOTA, with the field */
+  /** @throws BAD_NAME, ROOM_EXISTS, NO_SUCH_ROOM, NO_SUCH_PEER, NOT_ALLOWED, BLOCKED, NOT_CONTACT, QUOTA, with the field; RATE_LIMIT */
   async answer(member: Member, frame: RoomRequest): Promise<Reply> {
-    if (frame.type === 'room_create') return this.#create(member, frame);
     if (frame.type === 'room_list') return this.#list(member, frame);
     if (frame.type === 'room_get') return this.#get(member, frame);
+    this.#changes.take(`user:${member.user.id}`, 1);
+    if (frame.type === 'room_create') return this.#create(member, frame);
     return this.#change(member, frame);
   }
 

@@ -1,0 +1,77 @@
+/** How often a user may change rooms, and who is told, with a store that answers as the test says. */
+import t from 'tap';
+import type { Member } from '../../server/hub.ts';
+import { Rooms, type RoomRequest } from '../../server/rooms.ts';
+import type { ChangedRoom } from '../../store/store.ts';
+
+const ROOM = {
+  id: Buffer.alloc(32) as never,
+  name: '#ops',
+  isPublic: true,
+  topic: null,
+  members: [{ userId: 1, username: 'alice', role: 'owner' as const }],
+  banned: [],
+};
+
+function desk() {
+  const made = {
+    ms: 0,
+    told: [] as number[],
+    forgotten: 0,
+    answer: { room: ROOM, isChanged: true, isOfMembers: true },
+  };
+  const store = {
+    changeRoom: async (): Promise<ChangedRoom> => made.answer,
+    createRoom: async () => ROOM,
+    room: async () => ROOM,
+    rooms: async () => [],
+    findUser: async (username: string) => ({ id: username === 'alice' ? 1 : 2, username }),
+    standing: async () => 'contacts',
+  };
+  const hub = {
+    forgetConversation: () => void made.forgotten++,
+    tell: (userId: number) => void made.told.push(userId),
+  };
+  const rooms = new Rooms({
+    store: store as never,
+    hub,
+    contactPolicy: 'open',
+    now: () => 0,
+    monotonicMs: () => made.ms,
+  });
+  const ask = (userId: number, frame: object) =>
+    rooms.answer(
+      { user: { id: userId, username: `u${userId}` } } as Member,
+      { id: 1, room: '#ops', ...frame } as RoomRequest,
+    );
+  return Object.assign(made, { ask });
+}
+
+t.test('nobody comes and goes so fast that what others have signed is always stale', async (t) => {
+  const d = desk();
+  for (let i = 0; i < 100; i++) {
+    await d.ask(2, { type: 'room_join' });
+    await d.ask(2, { type: 'room_leave' });
+  }
+  const limit = { code: 'RATE_LIMIT', retryAfterMs: 3000 };
+  await t.rejects(d.ask(2, { type: 'room_join' }), limit);
+  await t.rejects(d.ask(2, { type: 'room_create', visibility: 'public' }), limit);
+  await d.ask(2, { type: 'room_get' });
+  await d.ask(2, { type: 'room_list', after: '' });
+  await d.ask(1, { type: 'room_topic', topic: 'others may' });
+  d.ms += 3000;
+  await d.ask(2, { type: 'room_join' });
+  await t.rejects(d.ask(2, { type: 'room_leave' }), limit);
+});
+
+t.test('members are told, and who was one until now; nobody of what was so already', async (t) => {
+  const d = desk();
+  await d.ask(1, { type: 'room_kick', username: 'bob' });
+  t.strictSame([d.told.splice(0), d.forgotten], [[1, 2], 1]);
+  d.answer = { room: ROOM, isChanged: true, isOfMembers: false };
+  await d.ask(1, { type: 'room_ban', username: 'bob' });
+  t.strictSame([d.told.splice(0), d.forgotten], [[1], 1], 'he was no member');
+  d.answer = { room: ROOM, isChanged: false, isOfMembers: false };
+  await d.ask(1, { type: 'room_invite', username: 'bob' });
+  t.strictSame([d.told, d.forgotten], [[], 1]);
+});
