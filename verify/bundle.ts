@@ -117,6 +117,14 @@ export function auditBundle(
   return audit.end();
 }
 
+/** A message whose files are still coming. */
+interface OpenMessage {
+  readonly number: number;
+  readonly files: Map<MessageFile, Buffer>;
+  /** Nothing was found against the files as such. */
+  isSound: boolean;
+}
+
 class BundleAudit {
   readonly #trust: Trust;
   readonly #findings: Findings;
@@ -134,7 +142,7 @@ class BundleAudit {
   #logs: ReadonlyMap<string, BundleLog> | null = null;
   #messages: MessageAudit | null = null;
   #lineage: BundleLineage | null = null;
-  #open: { readonly number: number; readonly files: Map<MessageFile, Buffer> } | null = null;
+  #open: OpenMessage | null = null;
   readonly #placed = new Map<string, Statement>();
   readonly #lastIndex = new Map<string, { readonly index: number; readonly time: number }>();
   #order = '';
@@ -151,10 +159,12 @@ class BundleAudit {
   }
 
   file({ name, bytes, faults }: ArchivedFile): void {
+    const before = this.#findings.errors;
     for (const fault of faults) this.#find('E_FORMAT', name, fault);
     const file = parseName(name);
     if (file?.is !== 'sums' && file?.is !== 'seal') this.#checkSum(name, hex(sha256(bytes)));
     if (file === null) return this.#find('E_FORMAT', name, 'is no file of a bundle');
+    const isSound = this.#findings.errors === before;
     try {
       this.#take(file, name, bytes);
     } catch (error) {
@@ -162,6 +172,7 @@ class BundleAudit {
       if (code === 'INTERNAL') throw error;
       this.#find('E_FORMAT', name, message);
     }
+    if (this.#open && !isSound) this.#open.isSound = false;
   }
 
   end(): AuditedBundle {
@@ -230,7 +241,7 @@ class BundleAudit {
         this.#closeLogs();
         if (this.#open?.number !== file.number) {
           this.#closeMessage();
-          this.#open = { number: file.number, files: new Map() };
+          this.#open = { number: file.number, files: new Map(), isSound: true };
         }
         this.#open.files.set(file.file, bytes);
     }
@@ -299,7 +310,7 @@ class BundleAudit {
     const open = this.#open;
     this.#open = null;
     if (open === null) return;
-    const { number, files } = open;
+    const { number, files, isSound } = open;
     const where = `msg/${String(number).padStart(6, '0')}`;
     const before = this.#findings.errors;
     this.#count++;
@@ -308,7 +319,7 @@ class BundleAudit {
     const read = this.#messages!.check(where, files);
     this.#follow(where, files, read);
     if (read.plaintext) this.#disclosed++;
-    this.#options.onMessage?.({ ...read, number, isGood: this.#findings.errors === before });
+    this.#options.onMessage?.({ ...read, number, isGood: isSound && this.#findings.errors === before });
     this.#options.onProgress?.(this.#count, this.#head?.messages ?? this.#count);
   }
 

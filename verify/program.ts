@@ -1,6 +1,6 @@
 /**
  * `chat-verify`: one program for an auditor who has no account, no configuration, no network and no database. The same code serves
- * `chat-client transcript verify` and `chat-server transcript verify`. Prints findings, then exactly one verdict line.
+ * `chat-server transcript verify`. Prints findings, then exactly one verdict line.
  */
 import { statSync } from 'node:fs';
 import { parseArgs } from 'node:util';

@@ -153,6 +153,10 @@ t.test('pages', async (t) => {
   const torn = run(path('torn'), ...CA, '--report', 'html').text;
   t.match(torn, /<p class="verdict">TAMPERED: /);
   t.match(torn, /The verdict is not VALID/);
+  t.equal(torn.split('<td>FAULTY</td>').length, 2, 'one message is faulty');
+  writeFileSync(path('odd'), flipped(small, small.length - ARCHIVE_END.length - 1));
+  const odd = run(path('odd'), ...CA, '--report', 'html').text;
+  t.equal(odd.split('<td>FAULTY</td>').length, 2, 'also for the form of a file alone');
   t.match(torn, /<td>E_SUMS<\/td><td>msg\/000003\//);
   const md = run(path('ab'), ...CA, '--report', 'md');
   t.match(md.text, /^# Evidence report\n\n\*\*VALID: /);

@@ -41,6 +41,7 @@ import {
   keyUsage,
   list,
   make,
+  makeCa,
   named,
   san,
   type Made,
@@ -53,6 +54,8 @@ export interface BundleRow {
   readonly other?: () => Buffer;
   readonly known?: () => readonly Uint8Array[];
   readonly crls?: readonly Uint8Array[];
+  /** DER, trusted in addition to the authority of gen-certs.sh. */
+  readonly roots?: readonly Uint8Array[];
   readonly at?: number;
   readonly exit: number;
   readonly code?: FindingCode;
@@ -163,6 +166,17 @@ export const BUNDLE_OUTSIDER: readonly BundleRow[] = [
     ...found('E_SUMS', msg(17, 'opening')),
   },
   {
+    name: 'a text put in',
+    archive: () => {
+      const closed = bundleOf(world, leaves, 'ab', { messages: (m) => m.with(0, { ...m[0]!, opening: null }) });
+      const path = msg(1, 'opening');
+      const at = closed.indexOf(Buffer.concat([Buffer.from(msg(2, 'batch.path')), Buffer.alloc(9)]));
+      const [{ opening }] = [...contentOf(world, leaves, 'ab').messages()] as [BundleMessage];
+      return concat(closed.subarray(0, at), archived(path, opening!), closed.subarray(at));
+    },
+    ...found('E_SUMS', msg(1, 'opening')),
+  },
+  {
     name: 'a file put in',
     archive: raw((bytes) => {
       const at = headerOf(msg(2, 'batch.path'));
@@ -249,7 +263,29 @@ const first = { path: msg(1), entry: msg(1, 'entry'), opening: msg(1, 'opening')
 const consistency = 'log/01/consistency/10';
 const text = (change: (text: string) => string) => (bytes: Buffer) => Buffer.from(change(bytes.toString()));
 
+/** A batch that the server has logged twice, and messages of it from both places. */
+const replayed = () => {
+  const last = leaves.findLastIndex((leaf) => leaf.type === 'sigb');
+  return bundleOf(world, [...leaves, ...leaves.slice(last)], 'ab', { messages: (m) => m.toSpliced(9, 9) });
+};
+
 export const BUNDLE_EXPORTER: readonly BundleRow[] = [
+  { name: 'a batch from two places', archive: replayed, ...found('E_ORDER', msg(10)) },
+  {
+    name: 'one signature of several of a batch',
+    archive: file(msg(3, 'batch.sig'), (b) => flipped(b, 12)),
+    ...found('E_BATCH_SIG', msg(3, 'batch.sig')),
+  },
+  {
+    name: 'another position in the entry',
+    archive: file(msg(2, 'entry'), (b) => flipped(b, 3, 1)),
+    ...found('E_BATCH_PATH', msg(2, 'batch.path'), false),
+  },
+  {
+    name: 'an altered message beside the true one accuses nobody',
+    archive: withMessages(([a, ...rest]) => [a!, { ...a!, entry: flipped(a!.entry, 100) }, ...rest]),
+    ...found('E_CTR_REGRESS', msg(2), false),
+  },
   {
     name: 'a bit of an entry, sealed',
     archive: file(msg(3, 'entry'), (b) => flipped(b, 100)),
@@ -812,6 +848,19 @@ const withBob = (shape: Parameters<typeof make>[1], by: Made = root) => {
     bundleOf(people, compose(people), 'ab', { content: (content) => ({ ...content, crls: [der] }) });
   return { archive, withList, serial: dave.serial };
 };
+const other = authority('Other Root', validity);
+const middle = makeCa(other, 'Middle', validity);
+const viaMiddle = make(middle, {
+  ...validity,
+  pair: ec(),
+  subject: named('dave'),
+  extensions: clientExtensions('dave'),
+});
+const below = (...above: Made[]) => {
+  const chain = [viaMiddle, ...above].map(({ der }) => der);
+  const people: World = { ...world, people: { ...world.people, bob: { chain, key: viaMiddle.pair.privateKey } } };
+  return () => bundleOf(people, compose(people), 'ab');
+};
 const inSig = (code: FindingCode, number = 2) => found(code, msg(number, 'batch.sig'), true, 12);
 const fresh = withBob({});
 const listed = (der: Buffer) => withContent((content) => ({ ...content, crls: [der] }));
@@ -871,6 +920,8 @@ export const BUNDLE_TRUST: readonly BundleRow[] = [
   },
 
   { name: 'of another authority', archive: withBob({}, stranger).archive, ...inSig('E_CERT_CHAIN') },
+  { name: 'by an intermediate', archive: below(middle), roots: [other.der], exit: 0 },
+  { name: 'by an intermediate that is not there', archive: below(), roots: [other.der], ...inSig('E_CERT_CHAIN') },
   { name: 'expired before', archive: withBob({ until: BEGIN }).archive, ...inSig('E_CERT_EXPIRED') },
   {
     name: 'expired between two messages',
@@ -924,6 +975,12 @@ const short = leaves.slice(
   0,
   leaves.findLastIndex((leaf) => leaf.type === 'sigb'),
 );
+
+/** The first batch with another time, as somebody has logged it. */
+const delayed = (content: NonNullable<BundleAlterations['content']>) => () => {
+  const later = leaves.map((leaf, i) => (i === 3 || i === 4 ? { ...leaf, serverTime: leaf.serverTime + 1 } : leaf));
+  return bundleOf(world, later, 'ab', { content });
+};
 
 export const BUNDLE_KNOWN: readonly BundleRow[] = [
   { name: 'the last checkpoint', archive: () => plain, known: () => [noteAt(world, leaves)], exit: 0 },
@@ -1041,5 +1098,17 @@ export const BUNDLE_KNOWN: readonly BundleRow[] = [
     name: 'nor what such a log says twice',
     archive: rogueTwice,
     ...found('E_CONSISTENCY', msg(3, 'log.tlog-proof'), false),
+  },
+  {
+    name: 'nor what such a log has at a place',
+    archive: () => plain,
+    other: delayed((content) => rogueContent(alice, content)),
+    exit: 0,
+  },
+  {
+    name: 'while the server is, for another entry at a place',
+    archive: () => plain,
+    other: delayed((content) => content),
+    ...found('E_FORK', msg(1), false, 14),
   },
 ];
