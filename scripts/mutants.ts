@@ -259,7 +259,6 @@ const MUTANTS: readonly Mutant[] = [
   [BUNDLE_LOG, 'if (found) this.#tie(where, found);', ''],
   [BUNDLE_LOG, 'if (root !== undefined) this.#compare(where, found, root);', 'if (root !== undefined) return;'],
   [BUNDLE_LOG, "this.#find(code === 'SIG_FAIL' ? 'E_CKPT_SIG' : 'E_FORMAT', where, message);", ''],
-  [BUNDLE_LOG, 'openCheckpoint(note, this.statement.log)', 'peekCheckpoint(note)'],
   [
     BUNDLE_LOG,
     'if (other !== undefined) return this.#compare(where, found, other);',
@@ -315,7 +314,7 @@ const MUTANTS: readonly Mutant[] = [
   [BUNDLE_LINEAGE, 'if (convCtr < due) return this.#find', 'if (convCtr < due) return void'],
   [BUNDLE_LINEAGE, 'if (convCtr > due) return this.#gap', 'if (convCtr > due) return void'],
   [BUNDLE_LINEAGE, 'if (last !== undefined && equal(prevConv, last)) return;', 'return;'],
-  [BUNDLE_LINEAGE, "hasLink && last === undefined && this.#profile === 'complete'", 'false'],
+  [BUNDLE_LINEAGE, 'if (hasLink && last === undefined)', 'if (false)'],
   [BUNDLE_LINEAGE, "hasLink && convCtr === 1 && this.#profile === 'selective'", 'false'],
   [BUNDLE_LINEAGE, "if (hasLink) return this.#find('E_CONV_LINK'", "if (hasLink) return void ('E_CONV_LINK'"],
   [BUNDLE_LINEAGE, 'if (last !== undefined && convCtr === 1)', 'if (false)'],

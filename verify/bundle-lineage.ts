@@ -94,8 +94,12 @@ export class BundleLineage {
     if (convCtr < due) return this.#find('E_CONV_GAP', where, `conversation counter ${convCtr}, want ${due}`);
     if (convCtr > due) return this.#gap(where, `${convCtr - due} of this sender before it are not here`);
     if (last !== undefined && equal(prevConv, last)) return;
-    if (hasLink && last === undefined && this.#profile === 'complete')
-      return this.#find('W_CONV_ELSEWHERE', where, 'links to a message that is not in this bundle');
+    if (hasLink && last === undefined)
+      return this.#find(
+        'W_CONV_ELSEWHERE',
+        where,
+        'links to a message of another certificate, or one that is not here',
+      );
     if (hasLink && convCtr === 1 && this.#profile === 'selective')
       return this.#gap(where, 'those that this sender wrote before, in another session, are not here');
     if (hasLink) return this.#find('E_CONV_LINK', where, 'does not link to the last message of this sender');

@@ -469,9 +469,9 @@ export const BUNDLE_EXPORTER: readonly BundleRow[] = [
   },
   {
     name: 'all before a session left out',
-    archive: sealed({ messages: (m) => m.slice(8), head: selective }),
+    archive: sealed({ messages: (m) => m.slice(5), head: selective }),
     exit: 0,
-    code: 'W_GAP',
+    code: 'W_CONV_ELSEWHERE',
     where: msg(1),
   },
   { name: 'LIMIT: the last messages left out', archive: withMessages((m) => m.slice(0, 12)), exit: 0 },
