@@ -157,6 +157,12 @@ t.test('pages', async (t) => {
   writeFileSync(path('odd'), flipped(small, small.length - ARCHIVE_END.length - 1));
   const odd = run(path('odd'), ...CA, '--report', 'html').text;
   t.equal(odd.split('<td>FAULTY</td>').length, 2, 'also for the form of a file alone');
+  const opening = 'msg/000001/opening';
+  const lie = { files: (all: Map<string, Buffer>) => all.set(opening, flipped(all.get(opening)!, 40)) };
+  writeFileSync(path('lie'), bundleOf(world, leaves, 'bc', lie, 'bob'));
+  const lied = run(path('lie'), ...CA, '--report', 'html').text;
+  t.equal(lied.split('<td>FAULTY</td>').length, 2, 'and for a text that was sealed and never signed');
+  t.match(lied, '(disclosed text is not what was signed)');
   t.match(torn, /<td>E_SUMS<\/td><td>msg\/000003\//);
   const md = run(path('ab'), ...CA, '--report', 'md');
   t.match(md.text, /^# Evidence report\n\n\*\*VALID: /);
