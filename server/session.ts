@@ -92,14 +92,13 @@ export async function serve(options: SessionOptions): Promise<void> {
 }
 
 /** Only what can be large counts. */
-const byteCount = (frame: Request): number =>
-  frame.type === 'msg_send'
-    ? frame.messages.reduce(
-        (sum, { parts, group_info: info }) =>
-          sum + 248 + (info?.length ?? 0) + parts.reduce((all, part) => all + part.length, 0),
-        0,
-      )
-    : 0;
+function byteCount(frame: Request): number {
+  if (frame.type === 'keypackages_put') return total(frame.packages);
+  if (frame.type !== 'msg_send') return 0;
+  return frame.messages.reduce((sum, { parts, group_info: info }) => sum + 248 + (info?.length ?? 0) + total(parts), 0);
+}
+
+const total = (all: readonly Uint8Array[]): number => all.reduce((sum, { length }) => sum + length, 0);
 
 /** Settles, and never rejects, when the request has its reply; the next one need not wait for that. */
 interface Taken {

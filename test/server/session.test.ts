@@ -176,6 +176,24 @@ t.test('too many at once, or too much: the connection is paused until there is r
   }
 });
 
+t.test('key packages that wait for the database count with their size', async (t) => {
+  const wait = Promise.withResolvers<Reply>();
+  const peer = new Peer({ keys: { put: () => wait.promise } });
+  await peer.logIn();
+  const put = (id: number): Request => {
+    const packages = Array.from({ length: 64 }, () => Buffer.alloc(8192));
+    return { type: 'keypackages_put', id, packages, last_resort: false };
+  };
+  for (let id = 2; id <= 8; id++) peer.says(put(id));
+  t.equal(peer.isPaused, false, '3.5 MiB');
+  peer.says(put(9));
+  t.equal(peer.isPaused, true, '4 MiB');
+  wait.resolve({ type: 'ok', id: 1 });
+  await turn();
+  t.equal(peer.isPaused, false);
+  peer.end();
+});
+
 t.test('who asks and does not read is not read from, and after a while cut', async (t) => {
   const alive = setInterval(() => {}, 1000); // a socket would be: the timer of the session keeps no process
   t.teardown(() => clearInterval(alive));
