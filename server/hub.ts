@@ -9,6 +9,7 @@ import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request }
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { Conversation, Device, Group, QueuedReceipt, Standing, Store, User } from '../store/store.ts';
+import { NO_HASH } from '../transcript/merkle.ts';
 import { decodeMs, KIND, rosterHash } from '../transcript/statement.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { checkKind } from './groups.ts';
@@ -155,8 +156,7 @@ export class Hub {
   /** @throws NOT_FOUND for a conversation that does not exist or that the member has no part in: the answers are the same */
   async conversation(member: Member, id: Uint8Array, fresh = false): Promise<Conversation> {
     const conversation = await this.#find(id as ConversationId, fresh);
-    if (!conversation?.members.some((m) => m.userId === member.user.id))
-      throw new ChatError('NOT_FOUND', 'no such conversation', { field: 'conversation' });
+    if (conversation === null || !isPartOf(conversation, member)) throw noConversation();
     return conversation;
   }
 
@@ -193,6 +193,7 @@ export class Hub {
     if (refusal !== null && !(await this.#o.sequencer.isKnown({ userId, fingerprint }, frame.batch))) throw refusal;
     const { peerChain } = member.link;
     return {
+      refusal,
       device: { id, userId, fingerprint, publicKey: peerChain[0].publicKey, chain: peerChain.map((c) => c.der) },
       algorithm: frame.algorithm,
       signature: frame.signature,
@@ -281,8 +282,10 @@ export class Hub {
   }
 
   async #audience(member: Member, id: ConversationId): Promise<Audience> {
-    const conversation = await this.conversation(member, id);
-    const { members, epoch } = conversation;
+    const conversation = await this.#find(id, false);
+    // Who was a member when the log took his batch still gets its answer (admit), and what is to be said to it goes to those of now.
+    const { members, epoch, standing } = conversation ?? NOBODY;
+    const isPart = conversation !== null && isPartOf(conversation, member);
     const all = members.flatMap(({ userId, devices }) =>
       devices.map(({ id }) => ({ id, isPeer: userId !== member.user.id })),
     );
@@ -296,11 +299,11 @@ export class Hub {
     const others = members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
     const fingerprints = members.flatMap(({ devices }) => devices.map(({ fingerprint }) => fingerprint));
     return {
-      rosterHash: rosterHash(conversation.id, epoch, fingerprints),
+      rosterHash: isPart ? rosterHash(id, epoch, fingerprints) : NO_HASH,
       recipients,
       peers,
       hasDevices: others.length > 0,
-      refusal: contactRefusal(this.#o.contactPolicy, conversation.standing, 'msg_send'),
+      refusal: isPart ? contactRefusal(this.#o.contactPolicy, standing, 'msg_send') : noConversation(),
     };
   }
 
@@ -400,6 +403,10 @@ export class Hub {
   }
 }
 
+const NOBODY: Pick<Conversation, 'members' | 'epoch' | 'standing'> = { members: [], epoch: 0, standing: 'strangers' };
+const isPartOf = ({ members }: Conversation, { user }: Member): boolean => members.some((m) => m.userId === user.id);
+const noConversation = (): ChatError => new ChatError('NOT_FOUND', 'no such conversation', { field: 'conversation' });
+
 /** For whom a message in one conversation is. */
 interface Audience {
   readonly rosterHash: Hash;
@@ -409,7 +416,7 @@ interface Audience {
   readonly peers: readonly number[];
   /** whether the other member has any device that is neither revoked nor expired */
   readonly hasDevices: boolean;
-  /** Null, or why the two may not write to each other. */
+  /** Null, or why the sender may not write there: it is not his, or the two may not write to each other. */
   readonly refusal: ChatError | null;
 }
 

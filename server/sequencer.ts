@@ -213,6 +213,8 @@ export class Sequencer {
       const { findings, change } = judge(batch, this.#audience, sender);
       const fault = findings.find(({ code }) => code.startsWith('E_'));
       if (fault === undefined) {
+        // It was known when the hub asked, and what was on its way then has been refused since.
+        if (submission.refusal !== null) throw submission.refusal;
         const settled = this.#groups.admit(submission, conversations, groups);
         sender.apply(change);
         const accepted = this.#committer.commit({ submission, batch, sender, needsCertificate });

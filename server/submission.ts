@@ -1,6 +1,7 @@
 /** What the sequencer takes and gives, and what it makes of the one on the way to the other. */
 import type { KeyObject } from 'node:crypto';
 import type { Fingerprint, Hash } from '../base/bytes.ts';
+import type { ChatError } from '../base/errors.ts';
 import type { GroupState, MessageRecord } from '../store/store.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { KIND } from '../transcript/statement.ts';
@@ -22,6 +23,8 @@ export interface SubmittedMessage {
 }
 
 export interface Submission {
+  /** Why it may not be written any more; it is here only for the answer that it got before. */
+  readonly refusal: ChatError | null;
   readonly device: {
     readonly id: number;
     readonly userId: number;

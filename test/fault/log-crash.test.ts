@@ -41,6 +41,7 @@ const submissionOf = (w: TranscriptWorld, line: Line): Submission => {
   const { device, publicKey, chain } = people[line.sender]!;
   const recipients = people.filter((_, i) => i !== line.sender).map((other) => other.device.id);
   return {
+    refusal: null,
     device: { id: device.id, userId: device.userId, fingerprint: device.fingerprint, publicKey, chain },
     algorithm: line.algorithm,
     signature: bytes(line.signature),

@@ -295,6 +295,18 @@ t.test('quota is asked once a batch and device, not of who keeps up, and counts 
   await t.rejects(admit(), { code: 'UNAVAILABLE', retryAfterMs: 60_000 }, 'nobody there at all: the sender keeps it');
 });
 
+t.test('who is no member any more gets the answer to what the log has, and writes nothing', async (t) => {
+  const desk = new Desk();
+  const carol = desk.join(31);
+  const admit = (to = desk.frame) => desk.hub.admit(carol.member, { ...lineage().texts(to, ['x']), id: 1 });
+  const gone = { ...desk.frame, conversation: randomBytes(32) };
+  const refusal = { code: 'NOT_FOUND', field: 'conversation' };
+  for (const to of [desk.frame, gone]) await t.rejects(admit(to), refusal);
+  desk.isKnown = true;
+  t.match(await admit(), { refusal, messages: [{ recipients: [11, 21] }] });
+  t.match(await admit(gone), { refusal, messages: [{ recipients: [] }] });
+});
+
 t.test('a commit is for every device that has room, and is not refused when none has', async (t) => {
   const desk = new Desk();
   desk.devices.set(1, [11, 12]);

@@ -339,6 +339,12 @@ t.test('a repetition gets the same answer: at once, later, and after a restart',
   t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 2, 'queued once');
   const next = await w.sequencer.submit(alice.batch(conversation, ['four'], []));
   t.equal(next.messages[0]!.seq, 4, 'and the lineage goes on');
+
+  const refusal = new ChatError('NOT_FOUND', 'no such conversation');
+  t.match(await w.sequencer.submit({ ...sent, refusal }), { repeated: true }, 'whatever has become of the sender');
+  const late = alice.batch(conversation, ['five'], [bob.device.id], { peek: true });
+  await t.rejects(w.sequencer.submit({ ...late, refusal }), refusal, 'but only the answer is to be had');
+  t.match(await w.sequencer.submit(late), { repeated: false, messages: [{ seq: 5 }] }, 'nothing of it was taken');
   await w.close();
 });
 

@@ -136,7 +136,7 @@ export class Sender {
     }
     const { id, userId, fingerprint } = this.device;
     const device = { id, userId, fingerprint, publicKey: this.publicKey, chain: this.chain };
-    return { device, ...sign(this.key, CONTEXT.senderBatch, statement), batch: statement, messages };
+    return { refusal: null, device, ...sign(this.key, CONTEXT.senderBatch, statement), batch: statement, messages };
   }
 }
 
