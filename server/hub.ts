@@ -308,7 +308,8 @@ export class Hub {
   }
 
   async #hasRoom(deviceId: number, userId: number): Promise<boolean> {
-    if (this.#devices.get(deviceId)?.outlet.isBehind === false) return true; // what waits for it is on its way
+    const outlet = this.#devices.get(deviceId)?.outlet;
+    if (outlet && !outlet.isBehind && !outlet.hasSkipped) return true; // what waits for it is on its way
     return this.#quota.hasRoom(deviceId, userId);
   }
 

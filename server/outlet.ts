@@ -64,6 +64,7 @@ export class Outlet {
   readonly #gone = new Set<number>();
   /** Sent, not to be kept, and above #after, where a page may still bring them. */
   readonly #skipped = new Set<number>();
+  #hasSkipped = false;
   readonly #syncs: (() => void)[] = [];
   #checkpointSize = -1;
   #isClosed = false;
@@ -78,6 +79,11 @@ export class Outlet {
   /** Whether messages wait in the store for the device to catch up. */
   get isBehind(): boolean {
     return this.#isBehind;
+  }
+
+  /** Whether something may wait in the store although the device has caught up. */
+  get hasSkipped(): boolean {
+    return this.#hasSkipped;
   }
 
   /** The checkpoint that an ACK of this size refers to, unless it was the last one sent on this connection. */
@@ -136,6 +142,7 @@ export class Outlet {
   /** The device has seen these, and can neither keep nor believe them: their rows stay, and their room is free. */
   skipped(cursors: readonly number[]): void {
     const sent = cursors.filter((cursor) => this.#inFlight.has(cursor));
+    if (sent.length > 0) this.#hasSkipped = true;
     for (const cursor of sent) if (cursor > this.#after) this.#skipped.add(cursor);
     // A page moves #after past them.
     if (this.#skipped.size > IN_FLIGHT_ITEMS) this.#fallBehind();

@@ -307,6 +307,21 @@ t.test('who is no member any more gets the answer to what the log has, and write
   t.match(await admit(gone), { refusal, messages: [{ recipients: [] }] });
 });
 
+t.test('a device that skips what it is sent fills its queue, and no more than that', async (t) => {
+  const desk = new Desk();
+  const [a, b] = [desk.join(11), desk.join(21)];
+  await turn();
+  const send = async () =>
+    desk.hub.send(a.member, 1, await desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x']), id: 1 }));
+  desk.usage.set(21, { bytes: 10_001, rows: 1 });
+  await send();
+  t.equal(types(b).at(-1), 'msg_deliver');
+  b.member.outlet.skipped([99]);
+  await send();
+  b.member.outlet.skipped([100]);
+  await t.rejects(send(), { code: 'QUOTA' });
+});
+
 t.test('a commit is for every device that has room, and is not refused when none has', async (t) => {
   const desk = new Desk();
   desk.devices.set(1, [11, 12]);
