@@ -84,7 +84,7 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'queueUsage',
   'queueShares',
 ]);
-/** An acknowledgement that a power cut takes back is made again, for what it was about is delivered again (docs/decisions/0011). */
+/** An acknowledgement that a power cut takes back is made again, for what it was about is delivered again (docs/decisions/0012). */
 export const mayBeLost = (method: Method): boolean => method === 'acknowledge';
 export const isRead = (method: Method): boolean => READS.has(method);
 
