@@ -15,10 +15,13 @@ import { MAX_TEXT_BYTES } from './body.ts';
 import { announcement, Contacts, type Contact, type ContactAction, type Person } from './contacts.ts';
 import { Connection, type Dial } from './connection.ts';
 import { daysLeft, type ClientIdentity } from './identity.ts';
+import { DeviceKeys } from './device.ts';
+import { Groups } from './groups.ts';
 import { Inbox } from './inbox.ts';
-import { Outbox, type Session } from './outbox.ts';
+import { Outbox } from './outbox.ts';
 import type { Notice, Requester } from './requester.ts';
 import { Rosters } from './rosters.ts';
+import type { Session } from './session.ts';
 import { admitLog, isBetrayal, LogView } from './trust.ts';
 import type { Account, Conversation, KnownContact, Message, Vault } from './vault.ts';
 
@@ -70,6 +73,8 @@ export class App {
   readonly #server: string;
   readonly #now: () => number;
   readonly #connection: Connection;
+  readonly #groups: Groups;
+  readonly #devices: DeviceKeys;
   readonly #outbox: Outbox;
   readonly #inbox: Inbox;
   readonly #contacts: Contacts;
@@ -77,6 +82,7 @@ export class App {
   #session: Session | null = null;
   #proving: Promise<void> = Promise.resolve();
   #refreshing: Promise<void> = Promise.resolve();
+  #publishing: Promise<void> = Promise.resolve();
   #watched = new Set<string>();
   #skewMs: number | null = null;
   #down: ChatError | null = null;
@@ -106,8 +112,12 @@ export class App {
       now,
     );
     const warn = (text: string) => this.#emit({ on: 'warning', text });
+    this.#groups = new Groups(vault, identity);
+    this.#devices = new DeviceKeys(vault, this.#groups, identity);
     this.#outbox = new Outbox(
       vault,
+      this.#groups,
+      this.#devices,
       identity,
       {
         accepted: (message, isQueued) => this.#emit({ on: 'state', message, isQueued }),
@@ -122,12 +132,15 @@ export class App {
     });
     this.#inbox = new Inbox(
       vault,
+      this.#groups,
+      this.#devices,
       identity.username,
       {
         message: (message) => this.#emit({ on: 'message', message }),
         changed: (message) => this.#emit({ on: 'state', message, isQueued: false }),
         warn,
         alarm: (error) => this.#emit({ on: 'alarm', error }),
+        joined: () => this.#publish(),
       },
       now,
     );
@@ -289,8 +302,12 @@ export class App {
     };
   }
 
-  /** What was delivered is dealt with, and what the log signed is proven. @throws what ended the connection for good */
+  /**
+   * What was delivered is dealt with, what the log signed is proven, and what others need to write to this device is at the server.
+   * @throws what ended the connection for good
+   */
   async settled(): Promise<void> {
+    await this.#publishing;
     await this.#inbox.settled;
     await this.#proving;
     await this.#refreshing;
@@ -304,6 +321,8 @@ export class App {
     this.#outbox.detach();
     this.#session = null;
     await this.#connection.close();
+    await this.#publishing;
+    await this.#outbox.settled;
     await this.#inbox.settled;
     await this.#proving;
     this.vault.close();
@@ -368,10 +387,18 @@ export class App {
       requester,
       log,
       rosters: new Rosters(vault, requester, identity),
+      serverNow: () => this.#now() + (this.#skewMs ?? 0),
+      caughtUp: async () => {
+        await requester.request({ type: 'sync' }, 'synced');
+        await this.#inbox.settled;
+      },
+      wantGroup: (conversation) => this.#outbox.want(conversation),
       prove: () => this.#prove(session),
+      alarm: (error, subject, detail) => this.#alarm(error, subject, detail),
       fault: (error, subject, detail) => this.#fault(session, error, subject, detail),
     };
     this.#session = session;
+    this.#publish();
     this.#outbox.attach(session);
     this.#prove(session);
     for (const username of this.#watched)
@@ -420,6 +447,27 @@ export class App {
     });
   }
 
+  /** One after the other. What fails for the connection's sake is done after the next login. */
+  #publish(): void {
+    const session = this.#session;
+    this.#publishing = this.#publishing.then(async () => {
+      if (session === null || this.#session !== session) return;
+      try {
+        await this.#devices.publish(session);
+      } catch (cause) {
+        const error = ChatError.from(cause);
+        if (this.#session !== session || error.cause === REPORTED || isLost(error)) return;
+        this.#fault(session, error, 'device', Buffer.alloc(0));
+      }
+    });
+  }
+
+  #alarm(error: ChatError, subject: string, detail: Uint8Array): void {
+    const where = `${subject}/${error.sub ?? error.field ?? ''}`;
+    if (this.vault.ledger.addAlarm(this.#now(), error.code, where, error.message, detail))
+      this.#emit({ on: 'alarm', error });
+  }
+
   #fault(session: Session, error: ChatError, subject: string, detail: Uint8Array): void {
     if (this.#session !== session) return;
     const { blame } = CODES[error.code];
@@ -451,6 +499,8 @@ export class App {
     for (const handler of this.#handlers) handler(event);
   }
 }
+
+const isLost = ({ code }: ChatError): boolean => CODES[code].exit === CODES.CONNECTION_LOST.exit;
 
 function failure(message: Message): ChatError {
   const code = message.reason !== null && Object.hasOwn(CODES, message.reason) ? message.reason : 'NOT_REACHED';

@@ -6,37 +6,10 @@ import { join } from 'node:path';
 import { DatabaseSync, type SQLOutputValue, type StatementSync } from 'node:sqlite';
 import { ChatError } from '../base/errors.ts';
 import { assertPrivate, makePrivateFolder } from './private-file.ts';
+import { MIGRATIONS } from './schema.ts';
 
 export type Row = Record<string, SQLOutputValue>;
 type Parameter = null | number | string | Uint8Array;
-
-const SCHEMA_VERSION = 1;
-const SCHEMA = `
-CREATE TABLE value (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
-CREATE TABLE session (id BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, last_ctr INTEGER NOT NULL, last_batch BLOB NOT NULL,
-  is_current INTEGER NOT NULL) STRICT;
-CREATE TABLE conversation (id BLOB PRIMARY KEY, sealed BLOB NOT NULL, session BLOB, conv_ctr INTEGER NOT NULL,
-  last_leaf BLOB NOT NULL) STRICT;
-CREATE TABLE certificate (fingerprint BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
-CREATE TABLE message (row INTEGER PRIMARY KEY, conversation BLOB NOT NULL, direction TEXT NOT NULL CHECK (direction IN ('in','out')),
-  state TEXT NOT NULL CHECK (state IN ('waiting','signed','accepted','delivered','failed','received')),
-  seq INTEGER, hash BLOB UNIQUE, is_solo INTEGER NOT NULL DEFAULT 0,
-  is_shown INTEGER NOT NULL DEFAULT 0, sealed BLOB NOT NULL) STRICT;
-CREATE INDEX message_order ON message (conversation, seq, row);
-CREATE INDEX message_state ON message (state, row);
-CREATE INDEX message_unshown ON message (row) WHERE direction = 'in' AND is_shown = 0;
-CREATE TABLE outbox (hash BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
-CREATE TABLE evidence (hash BLOB PRIMARY KEY, origin TEXT NOT NULL, sealed BLOB NOT NULL) STRICT;
-CREATE TABLE checkpoint (origin TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, note TEXT NOT NULL,
-  is_proven INTEGER NOT NULL, PRIMARY KEY (origin, size, root)) STRICT;
-CREATE TABLE origin (origin TEXT PRIMARY KEY, vkey TEXT NOT NULL, statement TEXT NOT NULL, algorithm INTEGER NOT NULL,
-  signature BLOB NOT NULL, certificate BLOB NOT NULL) STRICT;
-CREATE TABLE sender (fingerprint BLOB NOT NULL, session BLOB NOT NULL, conversation BLOB NOT NULL, conv_ctr INTEGER NOT NULL,
-  last_leaf BLOB NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (fingerprint, session, conversation)) STRICT;
-CREATE TABLE receipt (message BLOB NOT NULL, by_hash BLOB NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (message, by_hash)) STRICT;
-CREATE TABLE alarm (row INTEGER PRIMARY KEY, at INTEGER NOT NULL, code TEXT NOT NULL, subject BLOB NOT NULL, sealed BLOB NOT NULL,
-  UNIQUE (code, subject)) STRICT;
-`;
 
 export class Database {
   readonly #db: DatabaseSync;
@@ -65,10 +38,11 @@ export class Database {
       );
       db.exec('BEGIN EXCLUSIVE');
       const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version']);
-      if (version > SCHEMA_VERSION)
+      if (version > MIGRATIONS.length)
         throw new ChatError('STORE_SCHEMA', 'the local store was written by a later version of this program');
       // Nothing is written to a database that is what it should be, so that a full disk can be read.
-      if (version === 0) db.exec(`${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION};`);
+      if (version < MIGRATIONS.length)
+        db.exec(`${MIGRATIONS.slice(version).join('')} PRAGMA user_version = ${MIGRATIONS.length};`);
       db.exec('COMMIT');
       note(pidFile);
       const synchronous = db.prepare('PRAGMA synchronous').get()?.['synchronous'];

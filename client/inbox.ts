@@ -1,8 +1,9 @@
 /**
  * What the server delivers, and what of it is believed. A message is shown only after all of this held: the sender's certificate comes
  * from our authority and is that of a member of the conversation; the signature covers the batch; the log holds the batch where its
- * acknowledgement says, under a checkpoint of the pinned key; body and commitment are the ones that were signed. Then it is stored with
- * its evidence, and only then acknowledged.
+ * acknowledgement says, under a checkpoint of the pinned key; it was sealed by the device that signed, in the group of the conversation,
+ * for this statement; body and commitment are the ones that were signed. Then it is stored with its evidence and the group as it is after
+ * it, and only then acknowledged.
  *
  * What does not hold is never shown as a message: it becomes an alarm, with the whole delivery kept as evidence, and it is not
  * acknowledged but skipped: the server goes on with what comes after. So an altered copy cannot make the server delete the true one,
@@ -12,7 +13,7 @@
  */
 import { equal, hex, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
-import { ChatError } from '../base/errors.ts';
+import { ChatError, type Code } from '../base/errors.ts';
 import { CONTEXT, verify } from '../base/signature.ts';
 import { MAX_RECEIVED, type Delivered, type Hidden, type Reply } from '../protocol/messages.ts';
 import { decodeAck } from '../transcript/ack.ts';
@@ -28,10 +29,16 @@ import {
   type BatchStatement,
   type MessageStatement,
 } from '../transcript/statement.ts';
-import { openBody } from './body.ts';
-import type { Session } from './outbox.ts';
+import { readOpening } from './body.ts';
+import type { DeviceKeys } from './device.ts';
+import type { Device } from './e2ee/binding.ts';
+import type { Engine } from './e2ee/conversation.ts';
+import { GroupReader, type Opened } from './group-reader.ts';
+import type { Groups } from './groups.ts';
+import { UNREADABLE } from './message-table.ts';
+import type { Session } from './session.ts';
 import { isBetrayal } from './trust.ts';
-import type { Message, Received, SenderLineage, Vault } from './vault.ts';
+import type { Conversation, Message, ReceivedCommit, SenderLineage, Vault } from './vault.ts';
 
 export interface InboxEvents {
   message(message: Message): void;
@@ -41,6 +48,8 @@ export interface InboxEvents {
   alarm(error: ChatError): void;
   /** the state of one of our messages changed */
   changed(message: Message): void;
+  /** this device was let into a group, for which it gave a key package */
+  joined(): void;
 }
 
 /** Deliveries that wait to be checked: a server that keeps its own limits never comes near. */
@@ -51,11 +60,26 @@ export class Inbox {
   readonly #events: InboxEvents;
   readonly #username: string;
   readonly #now: () => number;
+  readonly #groups: Groups;
+  readonly #devices: DeviceKeys;
+  readonly #reader: GroupReader;
   #turn: Promise<void> = Promise.resolve();
   #waitingBytes = 0;
+  /** Connections on which something could not be dealt with: what came after it may need it, and is offered again with it. */
+  readonly #stalled = new WeakSet<Session>();
 
-  constructor(vault: Vault, username: string, events: InboxEvents, now: () => number) {
+  constructor(
+    vault: Vault,
+    groups: Groups,
+    devices: DeviceKeys,
+    username: string,
+    events: InboxEvents,
+    now: () => number,
+  ) {
     this.#vault = vault;
+    this.#groups = groups;
+    this.#devices = devices;
+    this.#reader = new GroupReader(vault, groups);
     this.#username = username;
     this.#events = events;
     this.#now = now;
@@ -72,7 +96,7 @@ export class Inbox {
         Buffer.alloc(0),
       );
     this.#turn = this.#turn
-      .then(() => this.#take(session, frame))
+      .then(() => (this.#stalled.has(session) ? undefined : this.#take(session, frame)))
       .catch((error: unknown) => this.#refuse(session, frame, ChatError.from(error)))
       .then(() => {
         this.#waitingBytes -= bytes;
@@ -98,80 +122,128 @@ export class Inbox {
 
   async #take(session: Session, frame: Reply<'msg_deliver'>): Promise<void> {
     const batch = await checkBatch(session, frame);
-    const good: { readonly item: Delivered; readonly received: Received; readonly gap: string | null }[] = [];
-    const bad: { readonly item: Delivered; readonly error: ChatError }[] = [];
-    const lineages = new Map<string, SenderLineage>();
-    for (const [i, item] of frame.items.entries()) {
-      if (!isShown(item)) continue;
-      try {
-        const received = await this.#checkItem(session, batch, item, i);
-        const key = hex(received.conversation);
-        const before = lineages.get(key) ?? this.#vault.senderLineage(batch.bs.sender, received.conversation);
-        const ms = decodeMs(item.statement);
-        good.push({ item, received, gap: gapBefore(before, ms, batch.username) });
-        lineages.set(key, { session: ms.session, convCtr: ms.convCtr, lastLeaf: received.hash });
-      } catch (cause) {
-        const error = ChatError.from(cause);
-        if (!isVerdict(error)) throw error;
-        bad.push({ item, error });
-      }
-    }
-    const fresh: { readonly message: Message; readonly gap: string | null }[] = [];
-    session.log.keep(batch.checkpoint, batch.note); // by itself: a fork must leave its proof behind
-    this.#vault.transaction(() => {
-      if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
-      for (const { received, gap } of good) {
-        const message = this.#vault.addReceived(received);
-        if (message !== null) fresh.push({ message, gap });
-      }
+    const { good, bad, fresh, warnings } = await this.#groups.exclusively(session, async (engine) => {
+      const { good, bad } = await this.#checkItems(session, engine, batch, frame);
+      session.log.keep(batch.checkpoint, batch.note); // by itself: a fork must leave its proof behind
+      return { good, bad, ...this.#keep(session, batch, frame, good) };
     });
     session.prove();
     tell(session, 'msg_received', good);
+    for (const warning of warnings) this.#events.warn(warning);
     for (const { message, gap } of fresh) {
       if (gap !== null) this.#events.warn(gap);
-      this.#events.message(message);
+      if (message !== null) this.#events.message(message);
     }
-    for (const { item, error } of bad) this.#alarm(hex(leafHash(item.statement)), error, frame);
+    for (const { delivered, error } of bad) this.#alarm(hex(leafHash(delivered.statement)), error, frame);
     tell(session, 'msg_skipped', bad); // only now: their evidence is on disk
+    if (good.some(({ opened }) => opened?.kind === 'commit' && opened.usedPackage !== null)) this.#events.joined();
   }
 
-  async #checkItem(session: Session, batch: CheckedBatch, item: Delivered, position: number): Promise<Received> {
-    const { bs, username, serverTime } = batch;
-    const ms = decodeMs(item.statement);
+  async #checkItems(session: Session, engine: Engine, batch: CheckedBatch, frame: Reply<'msg_deliver'>) {
+    const good: Good[] = [];
+    const bad: { readonly delivered: Delivered; readonly error: ChatError }[] = [];
+    const lineages = new Map<string, SenderLineage>();
+    for (const [i, delivered] of frame.items.entries()) {
+      if (!isShown(delivered)) continue;
+      try {
+        const ms = decodeMs(delivered.statement);
+        const opened = await this.#checkItem(session, engine, batch, delivered, ms, i);
+        const key = hex(ms.conversation);
+        const before = lineages.get(key) ?? this.#vault.senderLineage(batch.bs.sender, ms.conversation);
+        const gap = opened === null ? null : gapBefore(before, ms, batch.username);
+        good.push({ delivered, ms, opened, gap });
+        if (opened !== null)
+          lineages.set(key, { session: ms.session, convCtr: ms.convCtr, lastLeaf: leafHash(delivered.statement) });
+      } catch (cause) {
+        const error = ChatError.from(cause);
+        if (!isVerdict(error)) throw error;
+        bad.push({ delivered, error });
+      }
+    }
+    return { good, bad };
+  }
+
+  /** Null for what is here already: the server repeats what it does not know to be received. */
+  async #checkItem(
+    session: Session,
+    engine: Engine,
+    { bs, username, serverTime: at }: CheckedBatch,
+    delivered: Delivered,
+    ms: MessageStatement,
+    position: number,
+  ): Promise<Opened | null> {
     if (!equal(ms.sender, bs.sender) || !equal(ms.session, bs.session) || ms.sessionCtr !== bs.firstCtr + position)
       throw new ChatError('SIG_FAIL', 'a statement that does not belong to its batch', { sub: 'statement' });
-    if (ms.kind !== KIND.message) throw new ChatError('BAD_FRAME', 'a statement of another kind', { field: 'ms.kind' });
-    let conversation = await session.rosters.trusted(ms.conversation);
-    if (!conversation.members.some((member) => member.username === username)) {
-      conversation = await session.rosters.refresh(ms.conversation);
-      if (!conversation.members.some((member) => member.username === username))
+    if (ms.kind !== KIND.message && ms.kind !== KIND.membership)
+      throw new ChatError('BAD_FRAME', 'a statement of another kind', { field: 'ms.kind' });
+    let roster: Conversation = await session.rosters.trusted(ms.conversation);
+    if (!roster.members.some((member) => member.username === username)) {
+      roster = await session.rosters.refresh(ms.conversation);
+      if (!roster.members.some((member) => member.username === username))
         throw new ChatError('BAD_CERT', `${username} sent into a conversation without being in it`, {
           sub: 'untrusted',
         });
     }
-    if (!isCiphertextOf(ms, item.parts))
+    if (!isCiphertextOf(ms, delivered.parts))
       throw new ChatError('SIG_FAIL', 'a body that is not the one that was signed', { sub: 'ct_hash' });
-    const { kf, body } = openBody(item.parts);
-    if (!isCommitted(kf, item.statement, body))
-      throw new ChatError('SIG_FAIL', `a body of ${username} that its commitment does not open to`, {
-        sub: 'commitment',
-      });
-    return {
-      conversation: ms.conversation,
-      seq: item.seq,
-      hash: leafHash(item.statement),
-      direction: username === this.#username ? 'out' : 'in',
-      sender: username,
-      body,
-      kf,
-      clientTime: ms.clientTime,
-      serverTime,
-      lineage: { fingerprint: bs.sender, session: bs.session, convCtr: ms.convCtr },
-    };
+    const hash = leafHash(delivered.statement);
+    if (this.#vault.messageByHash(hash) !== null || this.#vault.groups.hasCommit(hash)) return null;
+    const item = { ms, delivered, roster, at };
+    if (ms.kind === KIND.membership) {
+      if (!equal(ms.commitment, NO_HASH))
+        throw new ChatError('SIG_FAIL', 'a commit with a commitment', { sub: 'commitment' });
+      return this.#reader.commit(session, engine, item, await this.#devices.ready(session, engine));
+    }
+    return this.#reader.message(session, engine, item, (opening) => {
+      const { kf, body } = readOpening(opening);
+      if (!isCommitted(kf, delivered.statement, body))
+        throw new ChatError('SIG_FAIL', `a body of ${username} that its commitment does not open to`, {
+          sub: 'commitment',
+        });
+    });
+  }
+
+  /** Everything that came of a batch, in one transaction. */
+  #keep(session: Session, batch: CheckedBatch, frame: Reply<'msg_deliver'>, good: readonly Good[]) {
+    const fresh: { readonly message: Message | null; readonly gap: string | null }[] = [];
+    const warnings: string[] = [];
+    const came: Device[] = [];
+    this.#vault.transaction(() => {
+      if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
+      for (const { delivered, ms, opened, gap } of good) {
+        if (opened === null) continue;
+        const place: ReceivedCommit = {
+          conversation: ms.conversation,
+          seq: delivered.seq,
+          hash: leafHash(delivered.statement),
+          lineage: { fingerprint: batch.bs.sender, session: batch.bs.session, convCtr: ms.convCtr },
+        };
+        if (opened.kind === 'commit') {
+          this.#vault.addReceivedCommit(place);
+          if (opened.usedPackage !== null) this.#vault.keys.deletePackage(opened.usedPackage);
+          came.push(...opened.came);
+          if (opened.isOut) warnings.push(`${batch.username} took this device out of a conversation`);
+          fresh.push({ message: null, gap });
+        } else {
+          const message = this.#vault.addReceived({ ...place, ...this.#contentOf(batch, ms, opened) });
+          if (message !== null) fresh.push({ message, gap });
+        }
+      }
+      warnings.push(...this.#groups.meet(came));
+      this.#groups.save();
+    });
+    return { fresh, warnings };
+  }
+
+  #contentOf({ username, serverTime }: CheckedBatch, { clientTime }: MessageStatement, opened: Opened) {
+    const { kf, body } = opened.kind === 'message' ? readOpening(opened.opening) : { kf: null, body: Buffer.alloc(0) };
+    const direction = username === this.#username ? ('out' as const) : ('in' as const);
+    return { direction, sender: username, body, kf, reason: kf === null ? UNREADABLE : null, clientTime, serverTime };
   }
 
   #refuse(session: Session, frame: Reply<'msg_deliver'>, error: ChatError): void {
     if (isBetrayal(error) || !isVerdict(error)) {
+      this.#stalled.add(session);
       if (error.code !== 'CONNECTION_LOST' && error.code !== 'SHUTTING_DOWN')
         session.fault(error, hex(leafHash(frame.batch)), encode(frame as unknown as Encodable));
       return; // offered again after the next login
@@ -180,7 +252,7 @@ export class Inbox {
     tell(
       session,
       'msg_skipped',
-      frame.items.filter(isShown).map((item) => ({ item })),
+      frame.items.filter(isShown).map((delivered) => ({ delivered })),
     );
   }
 
@@ -197,6 +269,13 @@ export class Inbox {
   }
 }
 
+/** One statement that held; `opened` is null for one that is here already. */
+interface Good {
+  readonly delivered: Delivered;
+  readonly ms: MessageStatement;
+  readonly opened: Opened | null;
+  readonly gap: string | null;
+}
 interface CheckedBatch {
   readonly bs: BatchStatement;
   readonly username: string;
@@ -274,9 +353,9 @@ function gapBefore(before: SenderLineage | null, ms: MessageStatement, username:
 function tell(
   session: Session,
   type: 'msg_received' | 'msg_skipped',
-  items: readonly { readonly item: Delivered }[],
+  items: readonly { readonly delivered: Delivered }[],
 ): void {
-  const cursors = items.map(({ item }) => item.cursor);
+  const cursors = items.map(({ delivered }) => delivered.cursor);
   for (let i = 0; i < cursors.length; i += MAX_RECEIVED)
     session.requester.link.send({ type, cursors: cursors.slice(i, i + MAX_RECEIVED) });
 }
@@ -285,5 +364,13 @@ const isShown = (item: Delivered | Hidden): item is Delivered => 'statement' in 
 const partBytes = (item: Delivered): number => item.parts.reduce((sum, part) => sum + part.length, 512);
 
 /** Whether an error says something about what was delivered, rather than about the connection or this machine. */
-const isVerdict = ({ code }: ChatError): boolean =>
-  code === 'SIG_FAIL' || code === 'BAD_CERT' || code === 'BAD_FRAME' || code === 'NOT_FOUND';
+const isVerdict = ({ code }: ChatError): boolean => VERDICTS.has(code);
+const VERDICTS: ReadonlySet<Code> = new Set<Code>([
+  'SIG_FAIL',
+  'BAD_CERT',
+  'BAD_FRAME',
+  'NOT_FOUND',
+  'DECRYPT_FAIL',
+  'REPLAY',
+  'TOO_LARGE',
+]);

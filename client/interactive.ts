@@ -9,7 +9,7 @@ import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
 import type { App, AppEvent } from './app.ts';
 import { CONTACT_ACTIONS, CONTACT_WORDS, type ContactAction } from './contacts.ts';
 import { askPassword, type Context } from './context.ts';
-import { shownBody, shownMessage, statusReply } from './presentation.ts';
+import { shownBody, shownContent, shownMessage, statusReply } from './presentation.ts';
 import { needed, type Terminal } from './terminal.ts';
 import type { Conversation, Message } from './vault.ts';
 
@@ -34,6 +34,7 @@ export async function interactive(context: Context): Promise<void> {
     terminal.print('DH complete — encrypted channel established.');
     if (context.args.verbose) terminal.print(`Channel ${link.confirmation}, suite ${link.suite}`);
     await enter(context, app, terminal);
+    await app.settled(); // from now on others can write to this device, whatever becomes of it
     const conversation = await choosePeer(app, terminal);
     if (conversation === null) return;
     await chat(app, terminal, conversation);
@@ -137,7 +138,7 @@ async function chat(app: App, terminal: Terminal, conversation: Conversation): P
   terminal.print('Secure channel ready — type your messages.');
   terminal.print('Type /quit to exit.');
   terminal.print(
-    '(Every message is signed and recorded. Bodies are not end-to-end encrypted yet: the server can read them.)',
+    '(Every message is signed and recorded. Bodies are end-to-end encrypted: the server cannot read them.)',
   );
   try {
     await room.run();
@@ -295,7 +296,7 @@ class Room {
     for (const message of fresh) {
       const isHere = equal(message.conversation, this.#conversation.id);
       const from = printable(message.sender, 64);
-      this.#terminal.print(`${isHere ? '' : `[${from}] `}${from}: ${shownBody(message.body)}`);
+      this.#terminal.print(`${isHere ? '' : `[${from}] `}${from}: ${shownContent(message)}`);
     }
     if (fresh.length > 0) vault.markShown(fresh.map(({ row }) => row));
   }

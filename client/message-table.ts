@@ -8,6 +8,9 @@ import { bytes, optional, record, text, uint, type Decoded } from '../base/decod
 import type { Database } from './database.ts';
 import type { Seal } from './seal.ts';
 
+/** Of a message that was sealed before this device could read what is sealed. */
+export const UNREADABLE = 'UNREADABLE';
+
 export type MessageState = 'waiting' | 'signed' | 'accepted' | 'delivered' | 'failed' | 'received';
 const message = record({
   sender: text(64),
@@ -32,7 +35,7 @@ export interface Message {
   readonly body: Uint8Array;
   readonly clientTime: number;
   readonly serverTime: number | null;
-  /** code of the refusal, of a failed one */
+  /** code of the refusal, of a failed one; UNREADABLE of a received one from before this device was let in */
   readonly reason: string | null;
 }
 
@@ -90,7 +93,7 @@ export class MessageTable {
     return kf === undefined ? null : { kf, body };
   }
   /** @param where SQL from WHERE on; every value in it is a parameter */
-  select(where: string, ...parameters: readonly (number | Uint8Array)[]): Message[] {
+  select(where: string, ...parameters: readonly (number | string | Uint8Array)[]): Message[] {
     return this.#db.all(`SELECT * FROM message ${where}`, ...parameters).map((row) => {
       const value = this.#open(row['row'] as number, row['sealed'] as Uint8Array);
       return {

@@ -2,33 +2,24 @@
  * From "waiting to be signed" to "in the log, proven". One batch is on its way at a time; what is written meanwhile leaves together in
  * the next (no timer: quick when idle, wide when busy). A batch is on disk before its first byte is sent and is sent again, byte for
  * byte, after every drop, until the server has acknowledged or refused it; the acknowledgement is believed only when it proves that the
- * log holds these statements.
+ * log holds these statements. What is sent next is the composer's to say.
  */
-import { randomBytes } from 'node:crypto';
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES, type Reply } from '../protocol/messages.ts';
 import { checkAck, decodeAck } from '../transcript/ack.ts';
-import { audienceOf, COMMITMENT_KEY_BYTES, decodeBs, decodeMs, encodeBs } from '../transcript/statement.ts';
+import { audienceOf, decodeBs, decodeMs, encodeBs } from '../transcript/statement.ts';
 import { leafHash } from '../transcript/merkle.ts';
-import type { Rosters } from './rosters.ts';
-import type { Requester } from './requester.ts';
-import { composeBatch, fillBatch, type Signer } from './statements.ts';
-import { isBetrayal, type LogView } from './trust.ts';
-import type { Conversation, Message, StagedBatch, Vault } from './vault.ts';
-
-/** What one logged-in connection gives to outbox and inbox. */
-export interface Session {
-  readonly requester: Requester;
-  readonly log: LogView;
-  readonly rosters: Rosters;
-  /** Proves, in the background, that new checkpoints continue the old ones. */
-  prove(): void;
-  /** Something that must not go on: a lie of the server (the evidence is kept), or a failure of this machine. Ends the session. */
-  fault(error: ChatError, subject: string, detail: Uint8Array): void;
-}
+import { Composer } from './composer.ts';
+import type { DeviceKeys } from './device.ts';
+import type { Device } from './e2ee/binding.ts';
+import { epochOf, NO_GROUP, type Group, type Groups } from './groups.ts';
+import type { Session } from './session.ts';
+import type { Signer } from './statements.ts';
+import { isBetrayal } from './trust.ts';
+import type { Message, StagedBatch, Vault } from './vault.ts';
 
 export interface OutboxEvents {
   /** @param isQueued no device of the recipient was connected */
@@ -50,39 +41,68 @@ const RETRY: ReadonlySet<Code> = new Set<Code>([
 const LOST_LINEAGE: ReadonlySet<Code> = new Set<Code>(['COUNTER_GAP', 'COUNTER_REUSED', 'LINEAGE']);
 const RETRY_MS = 1000;
 const MAX_STALE = 5;
+/** Times that a group may be out of date though nothing new comes in, before this device comes in anew. */
+const MAX_STUCK = 3;
 
 export class Outbox {
   readonly #vault: Vault;
   readonly #signer: Signer;
+  readonly #groups: Groups;
+  readonly #composer: Composer;
   readonly #events: OutboxEvents;
   readonly #now: () => number;
   #session: Session | null = null;
   #isBusy = false;
+  #sending: Promise<void> = Promise.resolve();
   /** pump() was called while busy: what it was called for may have come too late for the look that was under way */
   #isAsked = false;
   #staleInARow = 0;
   #hasRestarted = false;
   #retry: NodeJS.Timeout | null = null;
+  /** for conversations that wait by themselves, while others are sent */
+  #wake: NodeJS.Timeout | null = null;
+  /** conversation → how often in a row the server knew another state of its group, and nothing new came */
+  readonly #stuck = new Map<string, number>();
   /** size of the log when the staged batch was first sent; null: it may have been sent before, so the log may hold it already */
   #sizeAtSend: number | null = null;
 
-  constructor(vault: Vault, signer: Signer, events: OutboxEvents, now: () => number) {
+  constructor(
+    vault: Vault,
+    groups: Groups,
+    devices: DeviceKeys,
+    signer: Signer,
+    events: OutboxEvents,
+    now: () => number,
+  ) {
     this.#vault = vault;
+    this.#groups = groups;
     this.#signer = signer;
     this.#events = events;
     this.#now = now;
+    const refused = (id: ConversationId, code: Code): void => {
+      for (const message of this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES))
+        if (equal(message.conversation, id)) this.#fail([message.row], code);
+    };
+    const warn = (sentence: string): void => events.warn(sentence);
+    this.#composer = new Composer(vault, groups, devices, signer, { refused, warn }, now);
   }
 
   attach(session: Session): void {
     this.#session = session;
     this.#hasRestarted = false;
     this.#sizeAtSend = null;
+    this.#composer.begin();
     this.pump();
   }
   detach(): void {
     this.#session = null;
-    if (this.#retry) clearTimeout(this.#retry);
-    this.#retry = null;
+    for (const timer of [this.#retry, this.#wake]) if (timer) clearTimeout(timer);
+    this.#retry = this.#wake = null;
+  }
+
+  /** The group of a conversation has to be made, entered or changed, though nothing waits to be sent. Once on each connection. */
+  want(id: ConversationId): void {
+    if (this.#composer.want(id)) this.pump();
   }
 
   /** Sends what there is to send, unless something is on its way already. */
@@ -92,19 +112,23 @@ export class Outbox {
     if (session === null || this.#isBusy || this.#retry !== null) return;
     this.#isBusy = true;
     this.#isAsked = false;
-    void this.#sendNext(session)
+    this.#sending = this.#sendNext(session)
       .catch((error: unknown) => this.#fault(session, ChatError.from(error)))
       .then((hasMore) => {
         this.#isBusy = false;
         if (hasMore || this.#isAsked) this.pump();
       });
   }
+  /** Resolves when nothing is done any more; after detach(). */
+  get settled(): Promise<void> {
+    return this.#sending;
+  }
 
   /** True when there may be more to send. */
   async #sendNext(session: Session): Promise<boolean> {
     await new Promise(process.nextTick); // the rest of this tick joins the batch
     if (this.#session !== session) return false;
-    const batch = this.#staged(session) ?? (await this.#compose(session));
+    const batch = (await this.#staged(session)) ?? (await this.#compose(session));
     if (batch === null || this.#session !== session) return false;
     const { algorithm, signature, messages } = batch;
     let reply: Reply<'msg_ack'>;
@@ -116,12 +140,12 @@ export class Outbox {
     } catch (error) {
       return this.#refused(session, batch, ChatError.from(error));
     }
-    this.#accept(session, batch, reply);
+    await this.#accept(session, batch, reply);
     return true;
   }
 
   /** The batch on disk, made for this log. */
-  #staged(session: Session): StagedBatch | null {
+  async #staged(session: Session): Promise<StagedBatch | null> {
     const batch = this.#vault.outbox();
     if (batch === null) return null;
     const bs = decodeBs(batch.batch);
@@ -129,7 +153,7 @@ export class Outbox {
     // Also if the certificate before the renewal has signed it: the log may hold it, and only its acknowledgement was lost.
     if (equal(bs.audience, audience)) return batch;
     if (!this.#isOwn(batch)) {
-      this.#vault.unstage(false);
+      await this.#withdraw(session, batch, false);
       return null;
     }
     // The statements stay what they are, so that a reader who finds them in both logs knows them for the same.
@@ -140,50 +164,14 @@ export class Outbox {
   }
 
   async #compose(session: Session): Promise<StagedBatch | null> {
-    const conversations = new Map<string, Conversation>();
-    const sendable: Message[] = [];
-    while (sendable.length === 0) {
-      const taken = fillBatch(this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES));
-      if (taken.length === 0) return null;
-      for (const message of taken) {
-        const key = hex(message.conversation);
-        // Once refused, its messages have failed and wait no more.
-        const conversation = conversations.get(key) ?? (await this.#trusted(session, message.conversation));
-        if (conversation === null) continue;
-        conversations.set(key, conversation);
-        sendable.push(message);
-      }
-      if (this.#session !== session) return null;
-    }
-    const batch = composeBatch(
-      this.#signer,
-      this.#vault.session(this.#signer.fingerprint),
-      sendable,
-      conversations,
-      sendable.map(() => randomBytes(COMMITMENT_KEY_BYTES)),
-      session.log.origin,
-      this.#now(),
-    );
-    this.#vault.stage(batch);
-    this.#sizeAtSend = session.log.newestSize;
+    const batch = await this.#composer.next(session);
+    if (this.#session !== session) return null;
+    if (batch !== null) this.#sizeAtSend = session.log.newestSize;
+    else this.#sleep();
     return batch;
   }
 
-  /** Null when the server names devices that are not its members': nothing is signed for such an audience. */
-  async #trusted(session: Session, id: ConversationId): Promise<Conversation | null> {
-    try {
-      return await session.rosters.trusted(id);
-    } catch (cause) {
-      const error = ChatError.from(cause);
-      if (error.code !== 'BAD_CERT' && error.code !== 'NOT_FOUND' && error.code !== 'SIG_FAIL') throw error;
-      for (const message of this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES))
-        if (equal(message.conversation, id)) this.#fail([message.row], error.code);
-      this.#events.warn(`not sent: ${error.message}`);
-      return null;
-    }
-  }
-
-  #accept(session: Session, batch: StagedBatch, reply: Reply<'msg_ack'>): void {
+  async #accept(session: Session, batch: StagedBatch, reply: Reply<'msg_ack'>): Promise<void> {
     const ack = decodeAck(reply.ack);
     const sent = {
       algorithm: batch.algorithm,
@@ -192,7 +180,7 @@ export class Outbox {
       messages: batch.messages.map(({ statement }) => statement),
     };
     const receipt = checkAck(ack, sent, session.log.key, session.requester.noteBefore(reply));
-    if (reply.messages.length !== batch.rows.length)
+    if (reply.messages.length !== batch.messages.length)
       throw new ChatError('BAD_FRAME', 'places for another number of messages', { field: 'msg_ack.messages' });
     const before = this.#sizeAtSend;
     if (before !== null && receipt.first < before)
@@ -209,31 +197,71 @@ export class Outbox {
       items: sent.messages.map((statement) => ({ statement })),
     };
     session.log.keep(receipt.checkpoint, receipt.note); // by itself: a fork must leave its proof behind
-    this.#vault.accept(batch, session.log.origin, receipt.serverTime, seqs, evidence);
+    const keep = () => this.#vault.accept(batch, session.log.origin, receipt.serverTime, seqs, evidence);
+    const warnings = await this.#adopt(session, batch, keep);
     this.#sizeAtSend = null;
     this.#staleInARow = 0;
+    for (const id of conversationsOf(batch)) this.#stuck.delete(hex(id));
     session.prove();
+    for (const warning of warnings) this.#events.warn(warning);
     batch.rows.forEach((row, i) => {
       const message = this.#vault.message(row);
       if (message !== null) this.#events.accepted(message, reply.messages[i]!.queued);
     });
   }
 
+  /** A group that our commit was for is now what it made of it; everything in one transaction. Answers who is new in it, in words. */
+  async #adopt(session: Session, batch: StagedBatch, keep: () => void): Promise<string[]> {
+    const id = commitOf(batch);
+    if (id === null) {
+      keep();
+      return [];
+    }
+    return this.#groups.exclusively(session, async (engine) => {
+      const group = this.#groups.adopted(id, engine);
+      const { conversation } = group;
+      const members: Device[] =
+        conversation === null ? [] : await this.#groups.resolving(session, () => engine.members(conversation));
+      return this.#vault.transaction(() => {
+        keep();
+        this.#groups.set(id, group);
+        this.#groups.save();
+        return this.#groups.meet(members);
+      });
+    });
+  }
+
+  /** The batch does not go as it is: its messages wait again, and a commit in it was never made. @param isSolo as for unstage() */
+  #withdraw(
+    session: Session,
+    batch: StagedBatch,
+    isSolo: boolean,
+    more: () => readonly (readonly [ConversationId, Group])[] = () => [],
+  ): Promise<void> {
+    const id = commitOf(batch);
+    return this.#groups.exclusively(session, async (engine) => {
+      this.#vault.transaction(() => {
+        this.#vault.unstage(isSolo);
+        if (id !== null) this.#groups.set(id, this.#groups.dropped(id, engine));
+        for (const [each, group] of more()) this.#groups.set(each, group);
+        this.#groups.save();
+      });
+    });
+  }
+
   /** True when there is something to send at once. */
   async #refused(session: Session, batch: StagedBatch, error: ChatError): Promise<boolean> {
-    const { code } = error;
+    const { code, sub } = error;
     if (this.#session !== session || isBetrayal(error)) throw error;
     if (RETRY.has(code)) {
       this.#later(error.retryAfterMs ?? RETRY_MS);
       return false;
     }
     this.#sizeAtSend = null;
+    if (code === 'STALE' && sub === 'epoch') return this.#catchUp(session, batch);
     if (code === 'STALE' && ++this.#staleInARow < MAX_STALE) {
-      const ids = new Map(
-        batch.messages.map(({ statement }) => decodeMs(statement).conversation).map((id) => [hex(id), id]),
-      );
-      for (const id of ids.values()) await session.rosters.refresh(id);
-      this.#vault.unstage(false);
+      await this.#withdraw(session, batch, false);
+      for (const id of conversationsOf(batch)) await session.rosters.refresh(id);
       return true;
     }
     if (LOST_LINEAGE.has(code) && !this.#hasRestarted) {
@@ -241,15 +269,23 @@ export class Outbox {
       this.#events.warn(
         `the server knows other messages of this device than this profile does [${code}]: was it copied, or put back from a backup? Going on in a new session`,
       );
-      this.#vault.transaction(() => {
-        this.#vault.unstage(false);
+      // What the groups were is no more than a backup either: their keys may have been used since.
+      await this.#withdraw(session, batch, false, () => {
         this.#vault.restartSession(this.#signer.fingerprint, true);
+        return this.#vault.conversations().map(({ id }) => [id, NO_GROUP] as const);
       });
       return true;
     }
     if (isLost(code)) throw error;
-    if (code === 'SIG_FAIL' && error.sub === 'sender' && !this.#isOwn(batch)) {
-      this.#vault.unstage(false); // the log does not have it: signed anew
+    if (code === 'SIG_FAIL' && sub === 'sender' && !this.#isOwn(batch)) {
+      await this.#withdraw(session, batch, false); // the log does not have it: signed anew
+      return true;
+    }
+    const id = commitOf(batch);
+    if (id !== null) {
+      await this.#withdraw(session, batch, false);
+      this.#events.warn(`what you write waits: ${error.message} [${code}]`);
+      this.#composer.pause(id, error.retryAfterMs ?? 0);
       return true;
     }
     // Which of them was meant is not said: each goes alone, and only the ones that are refused again have failed.
@@ -260,6 +296,23 @@ export class Outbox {
 
   #isOwn({ batch }: StagedBatch): boolean {
     return equal(decodeBs(batch).sender, this.#signer.fingerprint);
+  }
+
+  /** The group is in another state than the batch was made in: what made that state is on its way, or was here and has been overlooked. */
+  async #catchUp(session: Session, batch: StagedBatch): Promise<boolean> {
+    await this.#withdraw(session, batch, false);
+    await session.caughtUp();
+    for (const { statement, group } of batch.messages) {
+      const { conversation: id } = decodeMs(statement);
+      const { generation, conversation } = this.#groups.stored(id);
+      const isSame = generation === group.generation && conversation !== null && epochOf(conversation) === group.epoch;
+      const times = isSame ? (this.#stuck.get(hex(id)) ?? 0) + 1 : 0;
+      this.#stuck.set(hex(id), times);
+      if (times < MAX_STUCK) continue;
+      this.#stuck.delete(hex(id));
+      this.#groups.markBroken(id);
+    }
+    return true;
   }
 
   #fail(rows: readonly number[], code: Code): void {
@@ -278,6 +331,13 @@ export class Outbox {
     return false;
   }
 
+  /** Until a conversation that waits can be tried again. */
+  #sleep(): void {
+    const at = this.#composer.nextTry;
+    if (this.#wake) clearTimeout(this.#wake);
+    this.#wake = at === null ? null : setTimeout(() => this.pump(), Math.max(at - this.#now(), 0) + 1);
+  }
+
   #later(ms: number): void {
     this.#retry = setTimeout(() => {
       this.#retry = null;
@@ -289,3 +349,12 @@ export class Outbox {
 /** The connection went, or the other end says that it goes: everything stays as it is and is sent again. */
 const isLost = (code: Code): boolean =>
   code === 'CONNECTION_LOST' || code === 'SHUTTING_DOWN' || code === 'NOT_LOGGED_IN' || code === 'UNREACHABLE';
+
+const conversationsOf = (batch: StagedBatch): ConversationId[] => [
+  ...new Map(
+    batch.messages.map(({ statement }) => decodeMs(statement).conversation).map((id) => [hex(id), id] as const),
+  ).values(),
+];
+/** The conversation whose group the batch changes; null for one of messages. */
+const commitOf = (batch: StagedBatch): ConversationId | null =>
+  batch.rows.length === 0 ? decodeMs(batch.messages[0]!.statement).conversation : null;

@@ -1,6 +1,7 @@
 /** How messages look to people and to programs. Every string of somebody else passes printable(); bytes stay exact in JSON alone. */
 import { base64url, fromUtf8, hex } from '../base/bytes.ts';
 import { printable } from '../runtime/printable.ts';
+import { UNREADABLE } from './message-table.ts';
 import type { Message } from './vault.ts';
 
 /** A body for a terminal: line by line, so that line breaks survive and nothing else does. */
@@ -14,13 +15,17 @@ export function shownBody(body: Uint8Array): string {
     .join('\n    ');
 }
 
+/** The body, or why there is none to be read. */
+export const shownContent = ({ body, reason }: Message): string =>
+  reason === UNREADABLE ? '[a message from before this device joined]' : shownBody(body);
+
 /** `14:02 bob: text`, or with the date in a history. */
 export function shownMessage(message: Message, withDate = false): string {
   const time = new Date(message.serverTime ?? message.clientTime).toISOString();
   const when = withDate ? `${time.slice(0, 16).replace('T', ' ')}Z` : time.slice(11, 16);
   const who = message.direction === 'out' ? 'You' : printable(message.sender, 64);
   const place = message.seq === null ? '' : `#${message.seq} `;
-  return `${place}${when} ${who}: ${shownBody(message.body)}${mark(message)}`;
+  return `${place}${when} ${who}: ${shownContent(message)}${mark(message)}`;
 }
 
 function mark({ direction, state, reason }: Message): string {

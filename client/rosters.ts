@@ -82,6 +82,11 @@ export class Rosters {
     return { leaf, username };
   }
 
+  /** SHA-256 of the key that a device's certificate is for. @throws as certificate() */
+  async keyHash(device: Fingerprint): Promise<Uint8Array> {
+    return (await this.#certificateOfDevice(device)).leaf.spkiHash;
+  }
+
   async #keep({ conversation, epoch, members }: Reply<'conversation'>, asked?: string): Promise<Conversation> {
     const id = conversation as ConversationId;
     const own = members.find((m) => m.username === this.#own.username);

@@ -1,9 +1,10 @@
 /**
  * Makes what this device states about its messages: statements with their counters and links, and one signed batch around them.
- * Pure: time, keys and random bytes come in as arguments, and the state that counters continue from is only read.
+ * Time, keys, random bytes and the sealing come in as arguments, and the state that counters continue from is only read.
  */
 import type { KeyObject } from 'node:crypto';
 import { equal, hex, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
 import { leafHash, NO_HASH, rootOf } from '../transcript/merkle.ts';
@@ -14,14 +15,16 @@ import {
   encodeBs,
   encodeMs,
   KIND,
+  messageAad,
   rosterHash,
   type MessageStatement,
 } from '../transcript/statement.ts';
-import { sealBody } from './body.ts';
+import { openingOf, partBytes } from './body.ts';
+import type { Sealed } from './group-writer.ts';
 import type { Conversation, Message, Session, StagedBatch } from './vault.ts';
 
-/** CBOR around one statement and its parts, at most. */
-const ITEM_OVERHEAD_BYTES = 248 + 32 + 64;
+/** CBOR around one statement, its parts and the state of its group, at most. */
+const ITEM_OVERHEAD_BYTES = 248 + 32 + 64 + 48;
 /** The rest of a msg_send: batch statement, largest signature, names of the fields. */
 const FRAME_OVERHEAD_BYTES = 172 + 1024 + 128;
 
@@ -30,7 +33,7 @@ export function fillBatch(waiting: readonly Message[]): Message[] {
   const taken: Message[] = [];
   let bytes = FRAME_OVERHEAD_BYTES;
   for (const message of waiting) {
-    bytes += message.body.length + ITEM_OVERHEAD_BYTES;
+    bytes += partBytes(message.body.length) + ITEM_OVERHEAD_BYTES;
     if (taken.length > 0 && (message.isSolo || bytes > MAX_SEND_BYTES)) break;
     taken.push(message);
     if (message.isSolo || taken.length === MAX_BATCH_MESSAGES) break;
@@ -43,14 +46,17 @@ export interface Signer {
   readonly privateKey: KeyObject;
 }
 
+/** Seals what belongs to a statement. @param aad of the statement, which is encoded but for what the sealing decides */
+export type Seal = (message: Message, opening: Uint8Array, aad: Uint8Array) => Promise<Sealed>;
+
 /**
  * @param messages in sending order, 1..1024
  * @param conversations has every conversation of the messages
  * @param commitmentKeys 32 fresh random bytes for each message
  * @param origin of the log that the batch is for: a batch is worthless to every other
- * @throws TOO_LARGE, BAD_CERT/weak_key
+ * @throws TOO_LARGE, BAD_CERT/weak_key; whatever `seal` throws
  */
-export function composeBatch(
+export async function composeBatch(
   signer: Signer,
   session: Session,
   messages: readonly Message[],
@@ -58,38 +64,102 @@ export function composeBatch(
   commitmentKeys: readonly Uint8Array[],
   origin: string,
   now: number,
-): StagedBatch {
-  const threads = new Map<string, { convCtr: number; lastLeaf: Hash }>();
-  const stated = messages.map((message, i) => {
+  seal: Seal,
+): Promise<StagedBatch> {
+  const threads = new Map<string, Thread>();
+  const stated: StagedBatch['messages'] = [];
+  for (const [i, message] of messages.entries()) {
     const key = hex(message.conversation);
     const conversation = conversations.get(key)!;
-    const isContinued = conversation.session !== null && equal(conversation.session, session.id);
-    const thread = threads.get(key) ?? {
-      convCtr: isContinued ? conversation.convCtr : 0,
-      lastLeaf: conversation.lastLeaf,
-    };
+    const thread = threads.get(key) ?? threadOf(conversation, session);
     const kf = commitmentKeys[i]!;
-    const parts = sealBody(kf, message.body);
+    const opening = openingOf(kf, message.body);
     const draft: MessageStatement = {
+      ...draftOf(signer, session, conversation, thread, session.lastCtr + 1 + i, message.clientTime),
       kind: KIND.message,
-      parts: parts.length,
-      ciphertextBytes: parts.reduce((sum, part) => sum + part.length, 0),
-      sender: signer.fingerprint,
-      session: session.id,
-      sessionCtr: session.lastCtr + 1 + i,
-      clientTime: message.clientTime,
-      conversation: message.conversation,
-      convCtr: thread.convCtr + 1,
-      prevConv: thread.lastLeaf,
-      rosterHash: rosterOf(message.conversation, conversation),
-      commitment: NO_HASH,
-      ciphertextHash: ciphertextHash(parts),
+      ciphertextBytes: partBytes(message.body.length),
     };
-    // The commitment covers the statement before it, so the rest is encoded first.
-    const statement = encodeMs({ ...draft, commitment: commitment(kf, encodeMs(draft), message.body) });
+    // The commitment covers the statement before it, so the rest is encoded first; the sealing covers the commitment as well.
+    const committed = { ...draft, commitment: commitment(kf, encodeMs(draft), message.body) };
+    const sealed = await seal(message, opening, messageAad(encodeMs(committed)));
+    const bytes = sealed.parts.reduce((sum, part) => sum + part.length, 0);
+    if (sealed.parts.length !== 1 || bytes !== draft.ciphertextBytes)
+      throw new ChatError('INTERNAL', `a sealed message of ${bytes} bytes`);
+    const statement = encodeMs({ ...committed, ciphertextHash: ciphertextHash(sealed.parts) });
     threads.set(key, { convCtr: draft.convCtr, lastLeaf: leafHash(statement) });
-    return { statement, parts };
+    stated.push({ statement, ...sealed });
+  }
+  const rows = messages.map((message) => message.row);
+  return { ...signedBatch(signer, session, stated, origin, now), rows, kfs: [...commitmentKeys] };
+}
+
+/**
+ * A batch of one commit, which changes the group of the conversation.
+ * @throws BAD_CERT/weak_key; whatever `seal` throws
+ */
+export async function composeCommit(
+  signer: Signer,
+  session: Session,
+  conversation: Conversation,
+  origin: string,
+  now: number,
+  seal: (aad: Uint8Array) => Promise<Sealed>,
+): Promise<StagedBatch> {
+  const draft: MessageStatement = {
+    ...draftOf(signer, session, conversation, threadOf(conversation, session), session.lastCtr + 1, now),
+    kind: KIND.membership,
+  };
+  const sealed = await seal(messageAad(encodeMs(draft)));
+  const statement = encodeMs({
+    ...draft,
+    parts: sealed.parts.length,
+    ciphertextBytes: sealed.parts.reduce((sum, part) => sum + part.length, 0),
+    ciphertextHash: ciphertextHash(sealed.parts),
   });
+  return { ...signedBatch(signer, session, [{ statement, ...sealed }], origin, now), rows: [], kfs: [] };
+}
+
+/** Where a device has got to in one conversation. */
+interface Thread {
+  readonly convCtr: number;
+  readonly lastLeaf: Hash;
+}
+
+function threadOf({ session, convCtr, lastLeaf }: Conversation, { id }: Session): Thread {
+  const isContinued = session !== null && equal(session, id);
+  return { convCtr: isContinued ? convCtr : 0, lastLeaf };
+}
+
+/** All that is known before the sealing. */
+const draftOf = (
+  signer: Signer,
+  session: Session,
+  conversation: Conversation,
+  thread: Thread,
+  sessionCtr: number,
+  clientTime: number,
+): Omit<MessageStatement, 'kind'> => ({
+  parts: 1,
+  ciphertextBytes: 0,
+  sender: signer.fingerprint,
+  session: session.id,
+  sessionCtr,
+  clientTime,
+  conversation: conversation.id,
+  convCtr: thread.convCtr + 1,
+  prevConv: thread.lastLeaf,
+  rosterHash: rosterOf(conversation.id, conversation),
+  commitment: NO_HASH,
+  ciphertextHash: NO_HASH,
+});
+
+function signedBatch(
+  signer: Signer,
+  session: Session,
+  messages: StagedBatch['messages'],
+  origin: string,
+  now: number,
+): Omit<StagedBatch, 'rows' | 'kfs'> {
   const batch = encodeBs({
     sender: signer.fingerprint,
     session: session.id,
@@ -97,17 +167,10 @@ export function composeBatch(
     count: messages.length,
     signTime: now,
     prevBatch: session.lastBatch,
-    batchRoot: rootOf(stated.map(({ statement }) => leafHash(statement))),
+    batchRoot: rootOf(messages.map(({ statement }) => leafHash(statement))),
     audience: audienceOf(origin),
   });
-  const rows = messages.map((message) => message.row);
-  return {
-    ...sign(signer.privateKey, CONTEXT.senderBatch, batch),
-    batch,
-    messages: stated,
-    rows,
-    kfs: [...commitmentKeys],
-  };
+  return { ...sign(signer.privateKey, CONTEXT.senderBatch, batch), batch, messages };
 }
 
 /** The audience that a statement signs: all devices of all members, the sender's own as well. */

@@ -11,11 +11,13 @@ import { join } from 'node:path';
 import { existsSync } from 'node:fs';
 import { equal, hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
-import { bytes, list, oneOf, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
+import { bytes, list, oneOf, optional, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
 import { sha256 } from '../base/hash.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, SESSION_BYTES } from '../transcript/statement.ts';
 import { Database, type Row } from './database.ts';
+import { GroupTable } from './group-table.ts';
+import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
 import { MessageTable, type Message } from './message-table.ts';
 import { Seal, sealingKey } from './seal.ts';
@@ -56,11 +58,23 @@ const staged = record({
   algorithm: uint(255),
   signature: bytes(1, 4096),
   batch: bytes(172),
-  messages: list(record({ statement: bytes(248), parts: list(bytes(0, 2_000_000), 1024, 1) }), 1024, 1),
-  rows: list(uint(), 1024, 1),
-  kfs: list(bytes(32), 1024, 1),
+  messages: list(
+    record({
+      statement: bytes(248),
+      parts: list(bytes(0, 2_000_000), 1024, 1),
+      group: record({ generation: uint(2 ** 32 - 1, 1), epoch: uint() }),
+      group_info: optional(bytes(1, 2_000_000)),
+    }),
+    1024,
+    1,
+  ),
+  rows: list(uint(), 1024),
+  kfs: list(bytes(32), 1024),
 });
-/** A signed batch, exactly as it is sent and sent again; `rows` are its messages here, `kfs` the keys of their commitments. */
+/**
+ * A signed batch, exactly as it is sent and sent again; `rows` are its messages here, `kfs` the keys of their commitments. A commit, which
+ * changes a group, goes alone, and has neither.
+ */
 export type StagedBatch = Decoded<typeof staged>;
 
 export interface Received {
@@ -70,12 +84,22 @@ export interface Received {
   readonly direction: 'in' | 'out';
   readonly sender: string;
   readonly body: Uint8Array;
-  readonly kf: Uint8Array;
+  /** null for one that cannot be read */
+  readonly kf: Uint8Array | null;
+  /** why it cannot be read; null for one that was */
+  readonly reason: string | null;
   readonly clientTime: number;
   readonly serverTime: number;
-  /** lineage of the sender after it */
-  readonly lineage: { readonly fingerprint: Fingerprint; readonly session: SessionId; readonly convCtr: number };
+  readonly lineage: Lineage;
 }
+/** Of the sender, after one of his statements. */
+export interface Lineage {
+  readonly fingerprint: Fingerprint;
+  readonly session: SessionId;
+  readonly convCtr: number;
+}
+/** What of a commit is kept: that it was dealt with, and where its sender has got to. */
+export type ReceivedCommit = Pick<Received, 'conversation' | 'seq' | 'hash' | 'lineage'>;
 export interface SenderLineage {
   readonly session: SessionId;
   readonly convCtr: number;
@@ -86,6 +110,8 @@ export type { Message } from './message-table.ts';
 
 export class Vault {
   readonly ledger: Ledger;
+  readonly keys: KeyTable;
+  readonly groups: GroupTable;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -95,6 +121,8 @@ export class Vault {
     this.#seal = seal;
     this.#table = new MessageTable(db, seal);
     this.ledger = new Ledger(db, seal);
+    this.keys = new KeyTable(db, seal);
+    this.groups = new GroupTable(db, seal);
   }
 
   /** @param folder of the profile, made when it is missing. @throws IN_USE, UNSAFE_FILE, STORE_SCHEMA, STORE_FAILED */
@@ -202,17 +230,22 @@ export class Vault {
     const value = { sender, body, client_time: now };
     return this.#table.add(id, 'out', 'waiting', null, null, value);
   }
-  /** In the order in which they were written: at least one if there is any, then as many as stay below both limits. */
-  waiting(limit: number, maxBytes: number): Message[] {
-    const sql = "SELECT row, length(sealed) AS bytes FROM message WHERE state = 'waiting' ORDER BY row LIMIT ?";
+  /**
+   * In the order in which they were written: at least one if there is any, then as many as stay below both limits.
+   * @param except conversations whose messages have to wait longer
+   */
+  waiting(limit: number, maxBytes: number, except: readonly ConversationId[] = []): Message[] {
+    const which = "state = 'waiting' AND lower(hex(conversation)) NOT IN (SELECT value FROM json_each(?))";
+    const sql = `SELECT row, length(sealed) AS bytes FROM message WHERE ${which} ORDER BY row LIMIT ?`;
+    const excluded = JSON.stringify(except.map(hex));
     let bytes = 0;
     let last = 0;
-    for (const row of this.#db.all(sql, limit)) {
+    for (const row of this.#db.all(sql, excluded, limit)) {
       bytes += row['bytes'] as number;
       if (last > 0 && bytes > maxBytes) break;
       last = row['row'] as number;
     }
-    return this.#table.select("WHERE state = 'waiting' AND row <= ? ORDER BY row", last);
+    return this.#table.select(`WHERE ${which} AND row <= ? ORDER BY row`, excluded, last);
   }
   message(row: number): Message | null {
     return this.#table.one(row);
@@ -303,16 +336,17 @@ export class Vault {
       this.#db.run('DELETE FROM outbox');
       const last = bs.firstCtr + bs.count - 1;
       this.#db.run('UPDATE session SET last_ctr = ?, last_batch = ? WHERE id = ?', last, batchHash, bs.session);
-      batch.rows.forEach((row, i) => {
-        const statement = batch.messages[i]!.statement;
+      batch.messages.forEach(({ statement }, i) => {
         const ms = decodeMs(statement);
         const leaf = leafHash(statement);
-        this.#table.rewrite(row, { server_time: serverTime, kf: batch.kfs[i] });
-        this.#db.run("UPDATE message SET state = 'accepted', seq = ?, hash = ? WHERE row = ?", seqs[i]!, leaf, row);
         this.#db.run(
           'UPDATE conversation SET session = ?, conv_ctr = ?, last_leaf = ? WHERE id = ?',
           ...[ms.session, ms.convCtr, leaf, ms.conversation],
         );
+        const row = batch.rows[i];
+        if (row === undefined) return this.groups.addCommit(leaf, ms.conversation, seqs[i]!);
+        this.#table.rewrite(row, { server_time: serverTime, kf: batch.kfs[i] });
+        this.#db.run("UPDATE message SET state = 'accepted', seq = ?, hash = ? WHERE row = ?", seqs[i]!, leaf, row);
         const early = this.#db.one('SELECT 1 FROM receipt WHERE message = ?', leaf);
         if (early) this.#db.run("UPDATE message SET state = 'delivered' WHERE row = ?", row);
       });
@@ -349,16 +383,30 @@ export class Vault {
   addReceived(received: Received): Message | null {
     return this.#db.transaction(() => {
       if (this.messageByHash(received.hash) !== null) return null;
-      const { conversation: id, direction, seq, hash: leaf, sender, body, kf, lineage } = received;
-      const value = { sender, body, kf, client_time: received.clientTime, server_time: received.serverTime };
+      const { conversation: id, direction, seq, hash: leaf, sender, body, kf, reason } = received;
+      const value = { sender, body, client_time: received.clientTime, server_time: received.serverTime };
       const state = direction === 'in' ? 'received' : 'accepted';
-      const row = this.#table.add(id, direction, state, seq, leaf, value);
-      this.#db.run(
-        'INSERT OR REPLACE INTO sender (fingerprint, session, conversation, conv_ctr, last_leaf, row) VALUES (?,?,?,?,?,?)',
-        ...[lineage.fingerprint, lineage.session, id, lineage.convCtr, leaf, row],
-      );
+      const more = { ...(kf === null ? {} : { kf }), ...(reason === null ? {} : { reason }) };
+      const row = this.#table.add(id, direction, state, seq, leaf, { ...value, ...more });
+      this.#advance(received);
       return this.message(row);
     });
+  }
+  addReceivedCommit(commit: ReceivedCommit): void {
+    this.#db.transaction(() => {
+      if (this.groups.hasCommit(commit.hash)) return;
+      this.groups.addCommit(commit.hash, commit.conversation, commit.seq);
+      this.#advance(commit);
+    });
+  }
+
+  /** The sender's last statement in the conversation is this one. */
+  #advance({ conversation: id, hash: leaf, lineage }: ReceivedCommit): void {
+    const row = 1 + Number(this.#db.one('SELECT max(row) AS last FROM sender')?.['last'] ?? 0);
+    this.#db.run(
+      'INSERT OR REPLACE INTO sender (fingerprint, session, conversation, conv_ctr, last_leaf, row) VALUES (?,?,?,?,?,?)',
+      ...[lineage.fingerprint, lineage.session, id, lineage.convCtr, leaf, row],
+    );
   }
 
   #conversationOf(row: Row): Conversation {

@@ -76,6 +76,7 @@ export interface BatchStatement {
 
 const MS_MAGIC = utf8('clog-ms1');
 const BS_MAGIC = utf8('clog-bs1');
+const MS_SIZE = { at: 10, bytes: 6 }; // number of parts and length of the ciphertext
 const MS_COMMITMENT = 184; // offset: the commitment covers what is before it
 const MS_CIPHERTEXT_HASH = 216; // offset: the AEAD's associated data ends here
 
@@ -199,8 +200,15 @@ export function splitOpening(opening: Uint8Array): { kf: Uint8Array; plaintext: 
 }
 
 const AAD_LABEL = utf8('chatlog/v1, message aad\0');
-/** Associated data of the message's encryption: label ‖ MS[0..216), all but the hash of the ciphertext. @throws BAD_FRAME as commitment() */
-export const messageAad = (ms: Uint8Array): Buffer => concat(AAD_LABEL, head(ms, MS_CIPHERTEXT_HASH));
+/**
+ * Associated data of the encryption of a message or commit: label ‖ MS[0..216) with zeros for the number of parts and their length.
+ * What is sealed does not know its own size; the hash of the ciphertext, which follows, covers both. docs/decisions/0009.
+ * @throws BAD_FRAME as commitment()
+ */
+export function messageAad(ms: Uint8Array): Buffer {
+  const aad = concat(AAD_LABEL, head(ms, MS_CIPHERTEXT_HASH));
+  return aad.fill(0, AAD_LABEL.length + MS_SIZE.at, AAD_LABEL.length + MS_SIZE.at + MS_SIZE.bytes);
+}
 
 /** MTH over the ciphertext parts; leaf(ciphertext) for the usual single part. @throws BAD_FRAME unless 1..65535 parts */
 export function ciphertextHash(parts: readonly Uint8Array[]): Hash {

@@ -36,6 +36,7 @@ export const registerCommand = (run: Run): CommandModule<GlobalArgs, RegisterArg
         const password = await context.password(true);
         await app.register({ username, email }, password);
         await app.login(password, username);
+        await app.settled(); // from now on others can write to this device
         context.remember();
         const account = app.vault.account()!;
         if (args.json) context.json('registered', { username: account.username, email: account.email });
@@ -61,6 +62,7 @@ export const loginCommand = (run: Run): CommandModule<GlobalArgs, LoginArgs> => 
       await context.withApp(async (app) => {
         await app.connect();
         await app.login(await context.password(false), args.account);
+        await app.settled();
         context.remember();
         const account = app.vault.account()!;
         if (args.json) context.json('logged_in', { username: account.username, email: account.email });

@@ -93,6 +93,20 @@ export class Engine {
   }
 
   /**
+   * Whose key package this is, of those that may be used at that time.
+   * @throws BAD_FRAME, TOO_LARGE; DECRYPT_FAIL/freshness and BAD_CERT for one whose time is over
+   */
+  async holder(published: Uint8Array, at: number, crls: readonly Crl[] = []): Promise<Device> {
+    const { leafNode } = parseKeyPackage(published);
+    return judging(this.#authority, async (_, resolve) => {
+      const device = resolve(leafNode);
+      checkAdmission(device, leafNode, at);
+      checkStanding(device, this.#authority.options, crls, at);
+      return device;
+    });
+  }
+
+  /**
    * A group with this device alone in it.
    * @param groupId 32 random bytes
    * @param settings kept in the group context, so every member signs for them and nobody changes them

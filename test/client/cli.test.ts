@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { main } from '../../client/main.ts';
+import { resolveSettings } from '../../client/settings.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { ScriptedServer, type Delivery } from './scripted-server.ts';
+import { equip } from './side.ts';
 import { Listener } from './listener.ts';
 
 interface Result {
@@ -50,7 +52,9 @@ async function world(t: Test): Promise<{ server: Listener; alice: Shell; address
   t.testdir({});
   const server = new Listener();
   const address = await server.listen(t);
-  return { server, address, alice: new Shell(t, server, address, 'alice') };
+  const alice = new Shell(t, server, address, 'alice');
+  await equip(server, resolveSettings({}, alice.env).folder, true);
+  return { server, address, alice };
 }
 const lines = (text: string): Record<string, unknown>[] =>
   text
@@ -153,11 +157,11 @@ t.test('recv shows what was delivered, once, whichever command took it', async (
     for (const delivery of waiting.splice(0)) link.send(delivery);
     return true;
   };
-  const deliver = (...bodies: (string | Buffer)[]): void => {
-    const sent = server.compose('bob', bodies);
+  const deliver = async (...bodies: (string | Buffer)[]): Promise<void> => {
+    const sent = await server.compose('bob', bodies);
     waiting.push(server.delivery(sent, server.append(sent)));
   };
-  deliver(evil);
+  await deliver(evil);
   t.equal((await alice.run(['send', 'bob', 'hi'])).status, 0, 'takes the delivery on the way');
   const shown = await alice.run(['recv']);
   t.equal(shown.status, 0);
@@ -169,7 +173,7 @@ t.test('recv shows what was delivered, once, whichever command took it', async (
   );
   t.equal((await alice.run(['recv'])).out, '', 'shown once');
 
-  deliver('two', Buffer.of(0xc0, 0x80));
+  await deliver('two', Buffer.of(0xc0, 0x80));
   const json = lines((await alice.run(['recv', 'bob', '--max', '2', '--json', '--timeout', '5s'])).out);
   t.match(json, [{ from: 'bob', body: 'two' }, { body_base64url: 'wIA' }]);
   const since = lines((await alice.run(['recv', 'bob', '--since', '0', '--json'])).out);
@@ -195,7 +199,7 @@ t.test('recv -f follows until it is interrupted', async (t) => {
     }, 5);
   });
   const seen = new Promise<void>((resolve) => (out.onText = () => out.text.includes('three') && resolve()));
-  for (const body of ['one', 'two', 'three']) server.say(server.latest, 'bob', [body]);
+  for (const body of ['one', 'two', 'three']) await server.say(server.latest, 'bob', [body]);
   await seen;
   process.emit('SIGINT');
   t.equal(await running, 130);
@@ -383,7 +387,7 @@ t.test('no arguments: the whole flow, line by line', async (t) => {
     at: time,
   });
   await sees('Server delivered: ✔');
-  server.say(server.latest, 'bob', ['hello \u001b[31malice']);
+  await server.say(server.latest, 'bob', ['hello \u001b[31malice']);
   await sees('bob: hello \\u{1b}[31malice');
   server.latest.send({ type: 'presence', username: 'bob', online: true });
   server.latest.send({ type: 'presence', username: 'bob', online: false });
@@ -425,7 +429,11 @@ t.test('no arguments: the whole flow, line by line', async (t) => {
   t.notMatch(out.text, /correct horse/, 'the password is not shown');
   t.notMatch(out.text, /\u001b/);
   t.equal(server.frames('msg_send').length, 3, 'blank lines are not sent');
-  t.equal(Buffer.from(server.frames('msg_send')[2]!.messages[0]!.parts[0]!.subarray(32)).toString(), '/quit');
+  const peer = await server.peer;
+  const said: string[] = [];
+  for (const { messages } of server.frames('msg_send'))
+    for (const message of messages) said.push(Buffer.from((await peer.open(message)).subarray(32)).toString());
+  t.equal(said[2], '/quit');
 
   const again = new Shell(t, server, address, 'alice', 'correct horse');
   const second = await again.run([], '\n/quit\n');

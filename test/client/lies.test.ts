@@ -16,7 +16,7 @@ import { accepted, isAlarm, isLost, isMessage, logIn, open, quiet, say } from '.
 
 // ---- lies about our own messages -------------------------------------------------------------------------------------------------
 
-type Lie = (server: ScriptedServer, frame: Request<'msg_send'>, link: ServerLink) => void;
+type Lie = (server: ScriptedServer, frame: Request<'msg_send'>, link: ServerLink) => void | Promise<void>;
 const acknowledged =
   (change: (ack: Buffer) => Buffer): Lie =>
   (server, frame, link) =>
@@ -52,8 +52,8 @@ const lies: readonly {
     name: 'a batch that was acknowledged and not logged',
     code: 'SIG_FAIL',
     sub: 'range',
-    lie: (server, frame, link) => {
-      server.append(server.compose('bob', ['something else']));
+    lie: async (server, frame, link) => {
+      server.append(await server.compose('bob', ['something else']));
       server.ack(link, frame, server.entries.length - 2);
     },
   },
@@ -61,7 +61,7 @@ const lies: readonly {
     name: 'a checkpoint that another key signed',
     code: 'SIG_FAIL',
     sub: 'note',
-    lie: (server, frame, link) => {
+    lie: async (server, frame, link) => {
       const first = server.append(frame);
       link.send({ type: 'checkpoint', note: server.note(undefined, other).toString() });
       link.send({
@@ -76,7 +76,7 @@ const lies: readonly {
     name: 'an acknowledgement without any checkpoint',
     code: 'BAD_FRAME',
     field: 'ack.tree_size', // what came before is of another size
-    lie: (server, frame, link) => {
+    lie: async (server, frame, link) => {
       const first = server.append(frame);
       link.send({
         type: 'msg_ack',
@@ -90,9 +90,9 @@ const lies: readonly {
     name: 'a log that is shorter than before',
     code: 'ROLLBACK',
     sub: 'shrunk',
-    lie: (server, frame, link) => {
+    lie: async (server, frame, link) => {
       server.entries = [];
-      server.append(server.compose('bob', ['another past']));
+      server.append(await server.compose('bob', ['another past']));
       server.entries = server.entries.slice(0, 1);
       server.ack(link, frame, server.append(frame));
     },
@@ -101,7 +101,7 @@ const lies: readonly {
     name: 'a log that was rewritten and has grown',
     code: 'FORK',
     sub: 'consistency',
-    lie: (server, frame, link) => {
+    lie: async (server, frame, link) => {
       server.entries[0] = Buffer.from(server.entries[1]!);
       server.ack(link, frame, server.append(frame));
     },
@@ -110,7 +110,7 @@ const lies: readonly {
     name: 'a proof of consistency that is refused',
     code: 'ROLLBACK',
     sub: 'consistency',
-    lie: (server, frame, link) => {
+    lie: async (server, frame, link) => {
       server.script = (f, l) => {
         if (f.type !== 'log_consistency') return false;
         l.send({ type: 'error', id: f.id, code: 'BAD_FRAME', field: 'log_consistency.to' });
@@ -138,7 +138,7 @@ for (const { name, code, sub, field, lie } of lies)
     await side.app.settled();
     side.server.script = (frame, link) => {
       if (frame.type !== 'msg_send') return false;
-      lie(side.server, frame, link);
+      void lie(side.server, frame, link);
       return true;
     };
     const row = say(side, 'lied about');
@@ -161,7 +161,7 @@ t.test('two checkpoints of one size: both are kept, and prove the fork to anybod
   const side = await logIn(t);
   await accepted(side, say(side, 'honest'));
   await side.app.settled();
-  const delivery = side.server.compose('bob', ['from another branch']);
+  const delivery = await side.server.compose('bob', ['from another branch']);
   side.server.entries = [];
   const first = side.server.append(delivery);
   side.server.latest.send(side.server.delivery(delivery, first));
@@ -186,14 +186,14 @@ const falseDeliveries: readonly {
   readonly sub?: string;
   readonly field?: string;
   /** sends one false delivery; answers the true one, when there is one */
-  readonly lie: (server: ScriptedServer, link: ServerLink) => void;
+  readonly lie: (server: ScriptedServer, link: ServerLink) => void | Promise<void>;
 }[] = [
   {
     name: 'an altered body',
     code: 'SIG_FAIL',
     sub: 'ct_hash',
-    lie: (server, link) => {
-      const sent = server.compose('bob', ['true words']);
+    lie: async (server, link) => {
+      const sent = await server.compose('bob', ['true words']);
       const delivery = server.delivery(sent, server.append(sent));
       const [item] = delivery.items;
       if (item === undefined || !('parts' in item)) return;
@@ -206,8 +206,8 @@ const falseDeliveries: readonly {
     name: 'an altered statement',
     code: 'SIG_FAIL',
     sub: 'batch_root',
-    lie: (server, link) => {
-      const sent = server.compose('bob', ['true words']);
+    lie: async (server, link) => {
+      const sent = await server.compose('bob', ['true words']);
       const delivery = server.delivery(sent, server.append(sent));
       const [item] = delivery.items;
       if (item === undefined || !('parts' in item)) return;
@@ -220,71 +220,75 @@ const falseDeliveries: readonly {
     name: 'a body that its commitment does not open to',
     code: 'SIG_FAIL',
     sub: 'commitment',
-    lie: (server, link) => void server.say(link, 'bob', ['unreportable'], { committed: 'something else' }),
+    lie: async (server, link) =>
+      void (await server.say(link, 'bob', ['unreportable'], { committed: 'something else' })),
   },
   {
     name: 'a sender forged by somebody with a certificate',
     code: 'SIG_FAIL',
     sub: 'batch',
-    lie: (server, link) => void server.say(link, 'bob', ['not bob'], { key: server.person('mallory').issued.key }),
+    lie: async (server, link) =>
+      void (await server.say(link, 'bob', ['not bob'], { key: server.person('mallory').issued.key })),
   },
   {
     name: 'a sender who is not in the conversation',
     code: 'BAD_CERT',
     sub: 'untrusted',
-    lie: (server, link) => {
+    lie: async (server, link) => {
       server.person('mallory');
-      server.say(link, 'mallory', ['let me in']);
+      await server.say(link, 'mallory', ['let me in']);
     },
   },
   {
     name: 'a sender of another authority with the same name',
     code: 'BAD_CERT',
     sub: 'untrusted',
-    lie: (server, link) => {
+    lie: async (server, link) => {
       const twin = server.person('bob', authority());
       server.people.set('twin', { ...twin, name: 'twin' });
-      server.say(link, 'twin', ['bob, honestly']);
+      await server.say(link, 'twin', ['bob, honestly']);
     },
   },
   {
     name: 'another certificate than asked for',
     code: 'SIG_FAIL',
     sub: 'fingerprint',
-    lie: (server, link) => {
+    lie: async (server, link) => {
       const mallory = server.person('mallory');
       server.script = (frame, l) => {
         if (frame.type !== 'certificate_get') return false;
         l.send({ type: 'certificate', id: frame.id, chain: [server.get('alice').issued.der] });
         return true;
       };
-      server.say(link, 'bob', ['?'], { sender: mallory.fingerprint, key: mallory.issued.key });
+      await server.say(link, 'bob', ['?'], { sender: mallory.fingerprint, key: mallory.issued.key });
     },
   },
   {
     name: 'a batch that was signed for another log',
     code: 'SIG_FAIL',
     sub: 'audience',
-    lie: (server, link) => void server.say(link, 'bob', ['elsewhere'], { audience: 'elsewhere.example/log/n1' }),
+    lie: async (server, link) =>
+      void (await server.say(link, 'bob', ['elsewhere'], { audience: 'elsewhere.example/log/n1' })),
   },
   {
     name: 'a statement of another sender in the batch',
     code: 'SIG_FAIL',
     sub: 'statement',
-    lie: (server, link) => void server.say(link, 'bob', ['as alice'], { stated: server.get('alice').fingerprint }),
+    lie: async (server, link) =>
+      void (await server.say(link, 'bob', ['as alice'], { stated: server.get('alice').fingerprint })),
   },
   {
     name: 'a statement with another counter than its place in the batch',
     code: 'SIG_FAIL',
     sub: 'statement',
-    lie: (server, link) => void server.say(link, 'bob', ['out of turn'], { ahead: 1 }),
+    lie: async (server, link) => void (await server.say(link, 'bob', ['out of turn'], { ahead: 1 })),
   },
   {
     name: 'an acknowledgement for another size than the checkpoint before it',
     code: 'BAD_FRAME',
     field: 'ack.tree_size',
-    lie: (server, link) => {
-      const sent = server.compose('bob', ['one']);
+    lie: async (server, link) => {
+      const sent = await server.compose('bob', ['one']);
       const first = server.append(sent);
       link.send({ type: 'checkpoint', note: server.note(1).toString() });
       link.send({ ...server.delivery(sent, first), ack: server.ackBytes(first, 1, false) });
@@ -294,18 +298,18 @@ const falseDeliveries: readonly {
     name: 'a message that the log does not hold',
     code: 'SIG_FAIL',
     sub: 'range',
-    lie: (server, link) => {
-      const logged = server.compose('bob', ['logged']);
+    lie: async (server, link) => {
+      const logged = await server.compose('bob', ['logged']);
       const first = server.append(logged);
-      link.send(server.delivery(server.compose('bob', ['not logged']), first));
+      link.send(server.delivery(await server.compose('bob', ['not logged']), first));
     },
   },
   {
     name: 'a batch with a message left out',
     code: 'BAD_FRAME',
     field: 'msg_deliver.items',
-    lie: (server, link) => {
-      const sent = server.compose('bob', ['one', 'two']);
+    lie: async (server, link) => {
+      const sent = await server.compose('bob', ['one', 'two']);
       const delivery = server.delivery(sent, server.append(sent));
       link.send({ ...delivery, items: delivery.items.slice(1) });
     },
@@ -315,7 +319,7 @@ const falseDeliveries: readonly {
 for (const { name, code, sub, field, lie } of falseDeliveries)
   t.test(`false delivery: ${name}`, async (t) => {
     const side = await logIn(t);
-    lie(side.server, side.server.latest);
+    await lie(side.server, side.server.latest);
     const alarm = await side.until(isAlarm);
     t.match(alarm.error, { code, ...(sub === undefined ? {} : { sub }), ...(field === undefined ? {} : { field }) });
     t.strictSame(side.shown(), [], 'not shown as a message');
@@ -326,14 +330,14 @@ for (const { name, code, sub, field, lie } of falseDeliveries)
     t.ok(kept !== undefined && kept.detail.length > 400, 'kept as evidence');
     t.equal(side.app.status().isConnected, true, 'others can still be heard');
     side.server.script = () => false;
-    side.server.say(side.server.latest, 'bob', ['and this is true']);
+    await side.server.say(side.server.latest, 'bob', ['and this is true']);
     await side.until(isMessage);
     t.strictSame(side.shown(), ['and this is true']);
   });
 
 t.test('an altered copy does not erase the true one', async (t) => {
   const side = await logIn(t);
-  const sent = side.server.compose('bob', ['pay 100']);
+  const sent = await side.server.compose('bob', ['pay 100']);
   const delivery = side.server.delivery(sent, side.server.append(sent));
   const [item] = delivery.items;
   if (item === undefined || !('parts' in item)) return t.fail('no item');
@@ -352,7 +356,7 @@ t.test('an altered copy does not erase the true one', async (t) => {
 
 t.test('in a batch, one bad body does not condemn the others', async (t) => {
   const side = await logIn(t);
-  const sent = side.server.compose('bob', ['one', 'two', 'three']);
+  const sent = await side.server.compose('bob', ['one', 'two', 'three']);
   const delivery = side.server.delivery(sent, side.server.append(sent));
   const items = delivery.items.map((item, i) =>
     i === 1 && 'parts' in item ? { ...item, parts: [Buffer.alloc(40)] } : item,
@@ -371,9 +375,9 @@ t.test('in a batch, one bad body does not condemn the others', async (t) => {
 
 t.test('delivered twice: shown once, acknowledged twice', async (t) => {
   const side = await logIn(t);
-  const delivery = side.server.say(side.server.latest, 'bob', ['hello']);
+  const delivery = await side.server.say(side.server.latest, 'bob', ['hello']);
   side.server.latest.send(delivery);
-  side.server.say(side.server.latest, 'bob', ['again']);
+  await side.server.say(side.server.latest, 'bob', ['again']);
   await side.until((e) => e.on === 'message' && Buffer.from(e.message.body).toString() === 'again');
   await quiet(side);
   t.strictSame(side.shown(), ['hello', 'again']);
@@ -387,7 +391,7 @@ t.test('delivered twice: shown once, acknowledged twice', async (t) => {
 
 t.test('messages of other conversations in the same batch stay hidden, and the rest is proven', async (t) => {
   const side = await logIn(t);
-  const sent = side.server.compose('bob', ['for others', 'for alice']);
+  const sent = await side.server.compose('bob', ['for others', 'for alice']);
   const first = side.server.append(sent);
   const delivery = side.server.delivery(sent, first);
   const statement_hash = leafHash(sent.messages[0]!.statement);
@@ -400,9 +404,9 @@ t.test('messages of other conversations in the same batch stay hidden, and the r
 
 t.test('a message that was kept back is noticed at the next one', async (t) => {
   const side = await logIn(t);
-  side.server.say(side.server.latest, 'bob', ['one']);
-  side.server.append(side.server.compose('bob', ['kept back']));
-  side.server.say(side.server.latest, 'bob', ['three']);
+  await side.server.say(side.server.latest, 'bob', ['one']);
+  side.server.append(await side.server.compose('bob', ['kept back']));
+  await side.server.say(side.server.latest, 'bob', ['three']);
   await side.until((e) => e.on === 'message' && Buffer.from(e.message.body).toString() === 'three');
   t.match(
     side.events.find((e) => e.on === 'warning'),

@@ -29,15 +29,19 @@ import {
   audienceOf,
   ciphertextHash,
   commitment,
+  decodeMs,
   encodeBs,
   encodeMs,
   KIND,
+  messageAad,
   rosterHash,
   type MessageStatement,
 } from '../../transcript/statement.ts';
 import { parseCertificate, type Certificate } from '../../x509/certificate.ts';
 import type { ClientIdentity } from '../../client/identity.ts';
+import { openingOf, partBytes } from '../../client/body.ts';
 import { authority, type Authority, type Issued } from '../support/pki.ts';
+import { ScriptedPeer } from './scripted-peer.ts';
 
 export const ORIGIN = 'localhost/log/n1';
 
@@ -68,6 +72,11 @@ export class ScriptedServer {
   /** extra devices that it claims a member has */
   ghosts: { readonly username: string; readonly fingerprint: Fingerprint }[] = [];
   readonly people = new Map<string, Person>();
+  /** key packages that it hands out, by the fingerprint that it says */
+  packages: { readonly device: Uint8Array; readonly package: Uint8Array }[] = [];
+  /** in place of the group as it is */
+  group: { readonly generation: number; readonly epoch: number; readonly group_info?: Uint8Array } | null = null;
+  #peer: Promise<ScriptedPeer> | null = null;
   #cursor = 0;
   #seq = 0;
   readonly #lineage = new Map<string, { ctr: number; batch: Hash; conv: number; leaf: Hash; session: SessionId }>();
@@ -75,6 +84,12 @@ export class ScriptedServer {
   constructor() {
     this.person('alice');
     this.person('bob');
+  }
+
+  /** Bob, who shares a group with Alice. */
+  get peer(): Promise<ScriptedPeer> {
+    const [alice, bob] = [this.get('alice').issued, this.get('bob').issued];
+    return (this.#peer ??= ScriptedPeer.create(this.ca, this.conversation, alice, bob));
   }
 
   person(name: string, ca: Authority = this.ca, key: 'ec256' | 'rsa2048' | 'ed25519' = 'ec256'): Person {
@@ -148,11 +163,36 @@ export class ScriptedServer {
         });
       case 'contact_list':
         return link.send({ type: 'contacts', id: frame.id, people: [], has_more: false });
+      case 'sync':
+        return link.send({ type: 'synced', id: frame.id });
+      case 'binding_put':
+        return link.send({ type: 'ok', id: frame.id });
+      case 'keypackages_put':
+        return link.send({ type: 'keypackages', id: frame.id, count: 50 });
+      case 'keypackages_take': {
+        const packages = this.packages.filter((p) => frame.devices.some((device) => equal(device, p.device)));
+        return link.send({ type: 'keypackages_taken', id: frame.id, packages });
+      }
+      case 'binding_get':
+      case 'group_get':
+        return void this.#answerLater(frame, link);
       case 'ping':
         return link.send({ type: 'pong', id: frame.id, server_time: this.time });
       default:
         return;
     }
+  }
+
+  async #answerLater(frame: Request<'binding_get' | 'group_get'>, link: ServerLink): Promise<void> {
+    const peer = await this.peer;
+    if (frame.type === 'binding_get') {
+      const binding = peer.bindings.get(hex(frame.hash));
+      if (binding === undefined) return link.send({ type: 'error', id: frame.id, code: 'NOT_FOUND' });
+      return link.send({ type: 'binding', id: frame.id, binding });
+    }
+    const { generation, epoch } = peer;
+    const group = this.group ?? { generation, epoch, group_info: await peer.door() };
+    link.send({ type: 'group', id: frame.id, conversation: frame.conversation, ...group });
   }
 
   loginOk(id: number, username: string, origin = ORIGIN, change: Partial<KeyStatement> = {}): Reply<'login_ok'> {
@@ -200,6 +240,8 @@ export class ScriptedServer {
     const first = this.entries.length;
     const statements = frame.messages.map(({ statement }) => statement);
     this.entries.push(...batchEntries(this.time, frame.algorithm, frame.signature, frame.batch, statements));
+    if (!equal(decodeMs(statements[0]!).sender, this.get('alice').fingerprint)) return first;
+    void this.peer.then((peer) => peer.heard(frame.messages));
     return first;
   }
   /** The acknowledgement of the batch at `first`. @param isWhole with its checkpoint inside */
@@ -224,8 +266,45 @@ export class ScriptedServer {
     link.send({ type: 'checkpoint', note: this.note().toString() });
     link.send(change({ type: 'msg_ack', id: frame.id, ack: this.ackBytes(first, messages.length, false), messages }));
   }
-  /** Acknowledges and delivers what a person writes, as that person's own client would have signed it. */
-  compose(name: string, bodies: readonly (string | Uint8Array)[], change: Change = {}): Sent {
+  /** What a person writes, as that person's own client would have signed and sealed it. */
+  async compose(name: string, bodies: readonly (string | Uint8Array)[], change: Change = {}): Promise<Sent> {
+    const peer = await this.peer;
+    return this.state(name, bodies.length, change, async (draft, i) => {
+      const body = bodies[i]!;
+      const bytes = typeof body === 'string' ? utf8(body) : body;
+      const kf = randomBytes(32);
+      const committed = change.committed === undefined ? bytes : utf8(change.committed);
+      const sized = { ...draft, kind: KIND.message, ciphertextBytes: partBytes(bytes.length) };
+      const ms = { ...sized, commitment: commitment(kf, encodeMs(sized), committed) };
+      const { parts, generation, epoch } = await peer.seal(
+        openingOf(kf, bytes),
+        change.aad ?? messageAad(encodeMs(ms)),
+      );
+      return {
+        statement: encodeMs({ ...ms, ciphertextHash: ciphertextHash(parts) }),
+        parts,
+        group: { generation, epoch },
+      };
+    });
+  }
+  /** A commit of his. @param add key packages. @param isAdopted false: he goes on as if he had not made it */
+  async composeCommit(add: readonly Uint8Array[] = [], isAdopted = true, change: Change = {}): Promise<Sent> {
+    const peer = await this.peer;
+    return this.state('bob', 1, change, async (draft) => {
+      const ms = { ...draft, kind: KIND.membership };
+      const { parts, generation, epoch } = await peer.commit(change.aad ?? messageAad(encodeMs(ms)), add, isAdopted);
+      const ciphertextBytes = parts.reduce((sum, part) => sum + part.length, 0);
+      const whole = { ...ms, parts: parts.length, ciphertextBytes, ciphertextHash: ciphertextHash(parts) };
+      return { statement: encodeMs(whole), parts, group: { generation, epoch } };
+    });
+  }
+  /** A signed batch of so many statements, each made from what its place in the sender's lineage says. */
+  async state(
+    name: string,
+    count: number,
+    change: Change,
+    make: (draft: Omit<MessageStatement, 'kind'>, i: number) => Promise<Sent['messages'][number]>,
+  ): Promise<Sent> {
     const { fingerprint, issued } = this.get(name);
     const state = this.#lineage.get(name) ?? {
       ctr: 0,
@@ -237,32 +316,30 @@ export class ScriptedServer {
     const sender = change.sender ?? fingerprint;
     const firstCtr = state.ctr + 1;
     const members = ['alice', 'bob'].map((who) => this.get(who).fingerprint);
-    const messages = bodies.map((body) => {
-      const bytes = typeof body === 'string' ? utf8(body) : body;
-      const kf = randomBytes(32);
-      const parts = [Buffer.concat([kf, bytes])];
+    const messages: Sent['messages'] = [];
+    for (let i = 0; i < count; i++) {
       state.ctr++;
       state.conv += 1 + (change.skip ?? 0);
-      const draft: MessageStatement = {
-        kind: KIND.message,
-        parts: 1,
-        ciphertextBytes: parts[0]!.length,
-        sender: change.stated ?? sender,
-        session: state.session,
-        sessionCtr: state.ctr + (change.ahead ?? 0),
-        clientTime: this.time,
-        conversation: this.conversation,
-        convCtr: state.conv,
-        prevConv: state.leaf,
-        rosterHash: rosterHash(this.conversation, this.epoch, members),
-        commitment: NO_HASH,
-        ciphertextHash: ciphertextHash(parts),
-      };
-      const committed = change.committed === undefined ? bytes : utf8(change.committed);
-      const statement = encodeMs({ ...draft, commitment: commitment(kf, encodeMs(draft), committed) });
-      state.leaf = leafHash(statement);
-      return { statement, parts };
-    });
+      const message = await make(
+        {
+          parts: 1,
+          ciphertextBytes: 0,
+          sender: change.stated ?? sender,
+          session: state.session,
+          sessionCtr: state.ctr + (change.ahead ?? 0),
+          clientTime: this.time,
+          conversation: this.conversation,
+          convCtr: state.conv,
+          prevConv: state.leaf,
+          rosterHash: rosterHash(this.conversation, this.epoch, members),
+          commitment: NO_HASH,
+          ciphertextHash: NO_HASH,
+        },
+        i,
+      );
+      state.leaf = leafHash(message.statement);
+      messages.push(message);
+    }
     const batch = encodeBs({
       sender,
       session: state.session,
@@ -280,11 +357,12 @@ export class ScriptedServer {
   /** The delivery of a batch that append() has logged at `first`. */
   delivery(sent: Sent, first: number, size = this.entries.length): Delivery {
     const { algorithm, signature, batch } = sent;
-    const items = sent.messages.map(({ statement, parts }) => ({
+    const items = sent.messages.map(({ statement, parts, group }) => ({
       cursor: ++this.#cursor,
       seq: ++this.#seq,
       statement,
       parts,
+      ...group,
     }));
     return {
       type: 'msg_deliver',
@@ -296,8 +374,13 @@ export class ScriptedServer {
     };
   }
   /** Composes, logs, delivers. */
-  say(link: ServerLink, name: string, bodies: readonly (string | Uint8Array)[], change: Change = {}): Delivery {
-    const sent = this.compose(name, bodies, change);
+  async say(
+    link: ServerLink,
+    name: string,
+    bodies: readonly (string | Uint8Array)[],
+    change: Change = {},
+  ): Promise<Delivery> {
+    const sent = await this.compose(name, bodies, change);
     const delivery = this.delivery(sent, this.append(sent));
     link.send(delivery);
     return delivery;
@@ -314,6 +397,8 @@ interface Change {
   readonly audience?: string;
   /** what the commitment is made over, in place of the body */
   readonly committed?: string;
+  /** what it is sealed for, in place of its statement */
+  readonly aad?: Uint8Array;
   /** conversation counters left out before each message */
   readonly skip?: number;
 }

@@ -19,12 +19,27 @@ export interface Side {
   shown(): string[];
 }
 
-export async function logIn(t: Test, server = new ScriptedServer(), folder = join(t.testdir({}), 'p')): Promise<Side> {
+/** Alice, who has a conversation with Bob, and a group with him unless that is what is to be made. */
+export async function logIn(
+  t: Test,
+  server = new ScriptedServer(),
+  folder = join(t.testdir({}), 'p'),
+  hasGroup = true,
+): Promise<Side> {
+  await equip(server, folder, hasGroup);
   const side = open(t, server, folder);
   await side.app.connect();
   await side.app.login(null);
   await side.app.open('bob');
   return side;
+}
+
+/** A new profile gets what it would have after the group with Bob was made. */
+export async function equip(server: ScriptedServer, folder: string, hasGroup = true): Promise<void> {
+  const peer = await server.peer;
+  const vault = Vault.open(folder);
+  if (vault.keys.device() === null) peer.equip(vault, hasGroup);
+  vault.close();
 }
 
 export function open(t: Test, server: ScriptedServer, folder: string): Side {

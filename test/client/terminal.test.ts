@@ -3,7 +3,9 @@ import { spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { resolveSettings } from '../../client/settings.ts';
 import { Listener } from './listener.ts';
+import { equip } from './side.ts';
 
 const launcher = fileURLToPath(new URL('../../bin/chat-client', import.meta.url));
 const python = spawnSync('python3', ['-c', 'import pty']).status === 0;
@@ -83,6 +85,7 @@ t.test('a conversation on a terminal', { skip }, async (t) => {
   const server = new Listener();
   const address = await server.listen(t);
   const env = { CHAT_CLIENT_HOME: join(t.testdirName, 'home'), CHAT_SERVER: address, ...server.files(t, 'alice') };
+  await equip(server, resolveSettings({}, env).folder);
   const screen = new Screen(t, [], env);
   await screen.sees('Register or login? [register]: ');
   screen.type('\r');
@@ -105,7 +108,7 @@ t.test('a conversation on a terminal', { skip }, async (t) => {
   await screen.sees('You: ');
   screen.type('half of a long line that takes two rows');
   await screen.sees('two rows');
-  server.say(server.latest, 'bob', ['hello \u001b[2Jalice']);
+  await server.say(server.latest, 'bob', ['hello \u001b[2Jalice']);
   await screen.sees('bob: hello');
   await screen.sees('hello \\u{1b}[2Jalice');
   screen.type(', whole');
@@ -124,8 +127,8 @@ t.test('a conversation on a terminal', { skip }, async (t) => {
   screen.type('\u0003'); // Ctrl+C clears the line
   screen.type('sent instead\r');
   while (server.frames('msg_send').length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-  const part = server.frames('msg_send')[0]!.messages[0]!.parts[0]!;
-  t.equal(Buffer.from(part.subarray(32)).toString(), 'sent instead');
+  const opening = await (await server.peer).open(server.frames('msg_send')[0]!.messages[0]!);
+  t.equal(Buffer.from(opening.subarray(32)).toString(), 'sent instead');
   screen.type('\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\u0015'); // the arrow keys bring back lines, not passwords
   screen.type('/quit\r');
   t.equal(await screen.ended, 0);

@@ -4,6 +4,7 @@ import { writeSync } from 'node:fs';
 import { hex, type ConversationId, type Fingerprint } from '../../base/bytes.ts';
 import { composeBatch } from '../../client/statements.ts';
 import { Vault } from '../../client/vault.ts';
+import { inTheOpen } from './in-the-open.ts';
 
 const say = (step: string): void => void writeSync(1, `${step}\n`);
 const folder = process.argv[2]!;
@@ -21,7 +22,8 @@ const conversations = new Map([[hex(id), vault.conversation(id)!]]);
 const kfs = messages.map(() => randomBytes(32));
 const session = vault.session(fingerprint);
 say('composing');
-const batch = composeBatch({ fingerprint, privateKey }, session, messages, conversations, kfs, 'localhost/log/n1', 1);
+const signer = { fingerprint, privateKey };
+const batch = await composeBatch(signer, session, messages, conversations, kfs, 'localhost/log/n1', 1, inTheOpen);
 say('staging');
 vault.stage(batch);
 say('staged');

@@ -7,12 +7,16 @@ import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { equal, type Fingerprint, type Hash } from '../../base/bytes.ts';
+import { encode } from '../../base/cbor.ts';
 import { Database } from '../../client/database.ts';
 import { makePrivateFolder } from '../../client/private-file.ts';
+import { MIGRATIONS } from '../../client/schema.ts';
+import { Seal, sealingKey } from '../../client/seal.ts';
 import { Vault, type Message } from '../../client/vault.ts';
 import { composeBatch, fillBatch } from '../../client/statements.ts';
 import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
 import { decodeBs } from '../../transcript/statement.ts';
+import { inTheOpen } from './in-the-open.ts';
 import { ScriptedServer } from './scripted-server.ts';
 
 /** of the certificate that vault-child.ts signs with */
@@ -27,9 +31,9 @@ const roster = {
 };
 const body = (text: string): Buffer => Buffer.from(text);
 
-function stage(vault: Vault, messages: readonly Message[] = fillBatch(vault.waiting(1024, 1_000_000))) {
+async function stage(vault: Vault, messages: readonly Message[] = fillBatch(vault.waiting(1024, 1_000_000))) {
   const conversation = vault.conversation(id)!;
-  const batch = composeBatch(
+  const batch = await composeBatch(
     alice,
     vault.session(alice.fingerprint),
     messages,
@@ -37,6 +41,7 @@ function stage(vault: Vault, messages: readonly Message[] = fillBatch(vault.wait
     messages.map(() => randomBytes(32)),
     'localhost/log/n1',
     1000,
+    inTheOpen,
   );
   vault.stage(batch);
   return batch;
@@ -57,18 +62,18 @@ function accept(vault: Vault, firstSeq: number) {
   return batch;
 }
 
-t.test('the life of a message, and what the next batch continues from', (t) => {
+t.test('the life of a message, and what the next batch continues from', async (t) => {
   const folder = join(t.testdir({}), 'p');
   const vault = Vault.open(folder);
   vault.putRoster(id, roster);
   const row = vault.enqueue(id, 'alice', body('one'), 1);
   t.equal(vault.message(row)?.state, 'waiting');
-  const first = stage(vault);
+  const first = await stage(vault);
   t.equal(vault.message(row)?.state, 'signed');
   t.match(vault.session(alice.fingerprint), { lastCtr: 0 }, 'nothing is counted before it is acknowledged');
   vault.unstage(false);
   t.match(vault.message(row), { state: 'waiting', hash: null });
-  const second = stage(vault);
+  const second = await stage(vault);
   t.equal(decodeBs(second.batch).firstCtr, decodeBs(first.batch).firstCtr);
   accept(vault, 7);
   t.match(vault.message(row), { state: 'accepted', seq: 7, serverTime: 5000 });
@@ -86,14 +91,13 @@ t.test('the life of a message, and what the next batch continues from', (t) => {
   t.equal(vault.addReceipt(leaf, 'expired', 'bob', 6001), null, 'delivered stays delivered');
   t.equal(vault.message(row)?.state, 'delivered');
   vault.close();
-  t.end();
 });
 
-t.test('history is in the order of the conversation, both directions; what has no place comes last', (t) => {
+t.test('history is in the order of the conversation, both directions; what has no place comes last', async (t) => {
   const vault = Vault.open(join(t.testdir({}), 'p'));
   vault.putRoster(id, roster);
   const mine = vault.enqueue(id, 'alice', body('second'), 2);
-  stage(vault);
+  await stage(vault);
   accept(vault, 2);
   vault.enqueue(id, 'alice', body('not yet'), 3);
   for (const [seq, text] of [
@@ -108,6 +112,7 @@ t.test('history is in the order of the conversation, both directions; what has n
       sender: 'bob',
       body: body(text),
       kf: Buffer.alloc(32),
+      reason: null,
       clientTime: 1,
       serverTime: 1,
       lineage: { fingerprint: server.get('bob').fingerprint, session: Buffer.alloc(16) as never, convCtr: seq },
@@ -120,14 +125,13 @@ t.test('history is in the order of the conversation, both directions; what has n
   t.strictSame(vault.unshown(id, 10), []);
   t.equal(vault.message(mine)?.direction, 'out');
   vault.close();
-  t.end();
 });
 
-t.test('a new certificate begins a session; the conversation goes on linking', (t) => {
+t.test('a new certificate begins a session; the conversation goes on linking', async (t) => {
   const vault = Vault.open(join(t.testdir({}), 'p'));
   vault.putRoster(id, roster);
   vault.enqueue(id, 'alice', body('x'), 1);
-  stage(vault);
+  await stage(vault);
   accept(vault, 1);
   const other = randomBytes(32) as unknown as Fingerprint;
   t.equal(vault.session(other).lastCtr, 0);
@@ -135,7 +139,6 @@ t.test('a new certificate begins a session; the conversation goes on linking', (
   vault.restartSession(other, true);
   t.ok(equal(vault.conversation(id)!.lastLeaf, NO_HASH), 'after a loss it links to nothing');
   vault.close();
-  t.end();
 });
 
 t.test('one process at a time; the second is told which has it', (t) => {
@@ -166,7 +169,7 @@ t.test(
   },
 );
 
-t.test('content is nowhere in the files', (t) => {
+t.test('content is nowhere in the files', async (t) => {
   const folder = join(t.testdir({}), 'p');
   const vault = Vault.open(folder);
   vault.putRoster(id, { ...roster, peer: 'canary-peer' });
@@ -174,7 +177,7 @@ t.test('content is nowhere in the files', (t) => {
   vault.setResumeToken({ token: 'canary-token', expires: 1, fingerprint: Buffer.alloc(32) });
   vault.setLastPeer('canary-last');
   vault.enqueue(id, 'alice', body('canary-waiting'), 1);
-  stage(vault);
+  await stage(vault);
   t.match(vault.outbox()?.messages.length, 1);
   const sealed = () =>
     Buffer.concat(readdirSync(folder).map((file) => readFileSync(join(folder, file)))).toString('latin1');
@@ -185,7 +188,6 @@ t.test('content is nowhere in the files', (t) => {
   vault.addReceipt(leafHash(body('x')), 'delivered', 'canary-by', 1);
   vault.close();
   t.notMatch(sealed(), /canary/, 'and after');
-  t.end();
 });
 
 t.test('a value that was altered, moved, or sealed under another key is refused', (t) => {
@@ -232,6 +234,100 @@ t.test('a store of a later version is left alone', (t) => {
   db.exec('PRAGMA user_version = 99');
   db.close();
   t.throws(() => Vault.open(folder), { code: 'STORE_SCHEMA' });
+  t.end();
+});
+
+t.test('a store of the first version is taken over; what was signed in the open is signed anew', async (t) => {
+  const folder = join(t.testdir({}), 'p');
+  makePrivateFolder(folder);
+  const seal = new Seal(sealingKey(join(folder, 'vault.key'), true));
+  const old = new DatabaseSync(join(folder, 'vault.db'));
+  chmodSync(join(folder, 'vault.db'), 0o600);
+  old.exec(`${MIGRATIONS[0]} PRAGMA user_version = 1;`);
+  const put = (sql: string, ...values: (string | number | Uint8Array | null)[]) => void old.prepare(sql).run(...values);
+  put('INSERT INTO value VALUES (?,?)', 'created', seal.seal('value/created', Buffer.from('1')));
+  const content = encode({ sender: 'alice', body: body('in the open'), client_time: 1 });
+  put(
+    'INSERT INTO message (row, conversation, direction, state, hash, sealed) VALUES (1,?,?,?,?,?)',
+    ...[id, 'out', 'signed', Buffer.alloc(32, 1), seal.seal('message/1', content)],
+  );
+  put('INSERT INTO outbox VALUES (?,?)', Buffer.alloc(32, 2), Buffer.from('a batch as it was then'));
+  old.close();
+  const vault = Vault.open(folder);
+  t.equal(vault.outbox(), null);
+  t.match(vault.message(1), { state: 'waiting', hash: null });
+  vault.putRoster(id, roster);
+  t.equal((await stage(vault)).rows.length, 1);
+  t.equal(vault.keys.device(), null);
+  vault.close();
+  t.equal(Vault.open(folder).outbox()?.messages[0]?.group.generation, 1, 'and it is of this version now');
+  t.end();
+});
+
+t.test('groups: a snapshot, deltas after it, and what a commit would make', (t) => {
+  const folder = join(t.testdir({}), 'p');
+  const vault = Vault.open(folder);
+  const { groups } = vault;
+  t.strictSame([groups.current(id), groups.entry(id)], [null, null]);
+  groups.setCurrent(id, { generation: 1, since: 4, snapshot: body('canary snapshot') });
+  t.strictSame([groups.addDelta(id, body('canary one')), groups.addDelta(id, body('two'))], [1, 2]);
+  groups.setEntry(id, { generation: 2, commit: body('canary commit'), snapshot: body('canary entry') });
+  t.match(groups.current(id), { generation: 1, since: 4, snapshot: body('canary snapshot') });
+  t.same(groups.current(id)?.deltas, [body('canary one'), body('two')]);
+  t.match(groups.entry(id), { generation: 2, commit: body('canary commit'), snapshot: body('canary entry') });
+  const sealed = () =>
+    Buffer.concat(readdirSync(folder).map((file) => readFileSync(join(folder, file)))).toString('latin1');
+  t.notMatch(sealed(), /canary/);
+  groups.setCurrent(id, { generation: 1, since: 4, snapshot: body('newer') });
+  t.same(groups.current(id)?.deltas, [], 'a snapshot takes the place of the deltas');
+  groups.dropEntry(id);
+  groups.dropCurrent(id);
+  t.strictSame([groups.current(id), groups.entry(id)], [null, null]);
+  const hash = Buffer.alloc(32, 7) as unknown as Hash;
+  t.equal(groups.hasCommit(hash), false);
+  groups.addCommit(hash, id, 5);
+  t.strictSame([groups.hasCommit(hash), groups.commits(id)], [true, [5]]);
+  vault.close();
+  t.end();
+});
+
+t.test('keys: the device, its packages, and whose devices were met', (t) => {
+  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const { keys } = vault;
+  const device = {
+    user: 'alice',
+    device_id: Buffer.alloc(16, 1),
+    mls_key: Buffer.alloc(32, 2),
+    mls_private_key: Buffer.alloc(32, 3),
+    binding: body('binding'),
+    certificate: Buffer.alloc(32, 4),
+    organisation: 'localhost',
+  };
+  keys.setDevice(device);
+  t.match(keys.device(), device);
+  const ordinary = { reference: body('a'), isLastResort: false, notAfter: 10, secret: body('secret a') };
+  const last = { reference: body('b'), isLastResort: true, notAfter: 100, secret: body('secret b') };
+  keys.addPackages([ordinary, last]);
+  t.strictSame([keys.hasPackages(), keys.hasLastResort(50)], [false, false], 'not at the server yet');
+  keys.markPublished([last.reference]);
+  t.strictSame([keys.hasPackages(), keys.hasLastResort(50), keys.hasLastResort(101)], [true, true, false]);
+  t.match(keys.package(ordinary.reference), { secret: body('secret a'), isLastResort: false });
+  keys.deletePackagesBefore(50);
+  t.equal(keys.package(ordinary.reference), null);
+  keys.setDevice({ ...device, binding: body('another') });
+  t.equal(keys.hasPackages(), false, 'another binding: all has to be published anew');
+  t.match(keys.package(last.reference), { isLastResort: true }, 'and an invitation that is on its way still opens');
+  keys.deletePackage(last.reference);
+  t.equal(keys.package(last.reference), null);
+
+  const [one, two] = [Buffer.alloc(16, 1), Buffer.alloc(16, 2)];
+  const [first, second] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+  t.equal(keys.meet('bob', one, first), 'first');
+  t.equal(keys.meet('bob', one, first), 'known');
+  t.equal(keys.meet('bob', one, second), 'renewed');
+  t.equal(keys.meet('bob', two, first), 'new');
+  t.equal(keys.meet('carol', one, first), 'first', 'ids of others are no concern');
+  vault.close();
   t.end();
 });
 

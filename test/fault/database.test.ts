@@ -221,9 +221,9 @@ class Proxy {
     };
     for (const socket of pair) socket.on('error', end).on('close', end);
     near.on('data', (chunk) => {
-      // A window carries bodies; logins are over.
+      // A window carries statements; logins are over.
       if (chunk.includes('\u0003START TRANSACTION')) transaction = 'acknowledgement';
-      if (/ to \w+, message /.test(chunk.toString('latin1'))) transaction = 'window';
+      if (chunk.includes('clog-ms1')) transaction = 'window';
       const plan = this.#plan;
       if (!chunk.includes('\u0003COMMIT') || plan?.of !== transaction) return far.write(chunk);
       this.#plan = null;

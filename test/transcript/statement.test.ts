@@ -80,6 +80,19 @@ t.test('a commitment key has 32 bytes: HMAC gives K and K ‖ 0 the same value',
   refuses(t, () => s.messageAad(Buffer.alloc(247)), 'BAD_FRAME', 'ms.length', 'not an MS');
 });
 
+t.test('associated data: everything that is signed before the ciphertext, but for its size', async (t) => {
+  const encoded = s.encodeMs(ms());
+  const aad = s.messageAad(encoded);
+  const label = aad.length - 216;
+  for (let offset = 0; offset < encoded.length; offset++) {
+    const other = Buffer.from(encoded);
+    other[offset]! ^= 1;
+    const isCovered = offset < 216 && (offset < 10 || offset >= 16);
+    t.equal(s.messageAad(other).equals(aad), !isCovered, `byte ${offset}`);
+  }
+  t.same(aad.subarray(label + 10, label + 16), Buffer.alloc(6));
+});
+
 t.test('opening', async (t) => {
   t.strictSame(s.splitOpening(Buffer.concat([filled(1), Buffer.from('x')])), {
     kf: filled(1),

@@ -1,0 +1,203 @@
+/**
+ * What is sent next: a commit that makes, enters or changes the group of a conversation, or else a batch of sealed messages. A batch is
+ * staged in the transaction that also stores the groups as they are after the sealing, so no key is used twice however the process ends.
+ * A conversation that cannot be written in now waits by itself, and holds up no other.
+ */
+import { randomBytes } from 'node:crypto';
+import { equal, hex, type ConversationId } from '../base/bytes.ts';
+import { encode } from '../base/cbor.ts';
+import { ChatError, type Code } from '../base/errors.ts';
+import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
+import { COMMITMENT_KEY_BYTES } from '../transcript/statement.ts';
+import type { DeviceKeys } from './device.ts';
+import { GroupPlanner, type Plan } from './group-plan.ts';
+import { makeCommit, sealMessage } from './group-writer.ts';
+import type { Groups } from './groups.ts';
+import type { Session } from './session.ts';
+import { composeBatch, composeCommit, fillBatch, type Signer } from './statements.ts';
+import type { Conversation, Message, StagedBatch, Vault } from './vault.ts';
+
+export interface ComposerEvents {
+  /** nothing is signed for such an audience: the messages of the conversation have failed */
+  refused(id: ConversationId, code: Code): void;
+  warn(sentence: string): void;
+}
+
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 30_000;
+/** Times in a row that a group may change between plan and deed. */
+const MAX_OUTDATED = 5;
+/** What says something about the group, and nothing about the connection or this machine. */
+const VERDICTS: ReadonlySet<Code> = new Set<Code>([
+  'DECRYPT_FAIL',
+  'SIG_FAIL',
+  'BAD_CERT',
+  'BAD_FRAME',
+  'TOO_LARGE',
+  'NOT_FOUND',
+]);
+const LATER: ReadonlySet<Code> = new Set<Code>(['RATE_LIMIT', 'UNAVAILABLE', 'QUOTA']);
+
+interface Pause {
+  readonly id: ConversationId;
+  readonly until: number;
+  readonly ms: number;
+}
+
+export class Composer {
+  readonly #vault: Vault;
+  readonly #groups: Groups;
+  readonly #devices: DeviceKeys;
+  readonly #planner: GroupPlanner;
+  readonly #signer: Signer;
+  readonly #events: ComposerEvents;
+  readonly #now: () => number;
+  /** conversations whose group is wanted though nothing waits to be sent */
+  readonly #wanted = new Map<string, ConversationId>();
+  readonly #hadWanted = new Set<string>();
+  readonly #paused = new Map<string, Pause>();
+  readonly #warned = new Set<string>();
+
+  constructor(
+    vault: Vault,
+    groups: Groups,
+    devices: DeviceKeys,
+    signer: Signer,
+    events: ComposerEvents,
+    now: () => number,
+  ) {
+    this.#vault = vault;
+    this.#groups = groups;
+    this.#devices = devices;
+    this.#planner = new GroupPlanner(groups, signer.fingerprint, now);
+    this.#signer = signer;
+    this.#events = events;
+    this.#now = now;
+  }
+
+  /** Another connection: what could not be done may be possible now. */
+  begin(): void {
+    this.#paused.clear();
+    this.#wanted.clear();
+    this.#hadWanted.clear();
+    this.#planner.forget();
+  }
+  /** Once on each connection. Answers whether that is news. */
+  want(id: ConversationId): boolean {
+    if (this.#hadWanted.size === this.#hadWanted.add(hex(id)).size) return false;
+    this.#wanted.set(hex(id), id);
+    return true;
+  }
+  /** The conversation waits for a while, each time for longer. */
+  pause(id: ConversationId, atLeastMs = 0): void {
+    const before = this.#paused.get(hex(id));
+    const ms = Math.max(Math.min((before?.ms ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS), atLeastMs);
+    this.#paused.set(hex(id), { id, ms, until: this.#now() + ms });
+  }
+  /** Unix ms at which something that waits can be tried again; null: nothing waits. */
+  get nextTry(): number | null {
+    const untils = [...this.#paused.values()].map(({ until }) => until).filter((until) => until > this.#now());
+    return untils.length === 0 ? null : Math.min(...untils);
+  }
+
+  /** The next batch, staged; null when nothing can be sent now. @throws what has nothing to do with one conversation alone */
+  async next(session: Session): Promise<StagedBatch | null> {
+    for (let outdated = 0; ;) {
+      const paused = [...this.#paused.values()].filter(({ until }) => until > this.#now()).map(({ id }) => id);
+      const taken = fillBatch(this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused));
+      const wanted = [...this.#wanted.values()].filter((id) => !paused.some((each) => equal(each, id)));
+      const ids = new Map([...taken.map(({ conversation }) => conversation), ...wanted].map((id) => [hex(id), id]));
+      if (ids.size === 0) return null;
+      const ready = new Set<string>();
+      try {
+        for (const [key, id] of ids) {
+          const result = await this.#prepare(session, id);
+          if (result === 'ready') ready.add(key);
+          else if (result !== 'later') return result;
+        }
+        const messages = taken.filter(({ conversation }) => ready.has(hex(conversation)));
+        if (messages.length > 0) return await this.#sealed(session, messages);
+      } catch (error) {
+        if (!isOutdated(error) || ++outdated === MAX_OUTDATED) throw error;
+      }
+    }
+  }
+
+  /** Answers the commit that has to go first, if there is one. */
+  async #prepare(session: Session, id: ConversationId): Promise<'ready' | 'later' | StagedBatch> {
+    try {
+      const roster = await session.rosters.trusted(id);
+      const engine = await this.#groups.engine(session);
+      const device = await this.#groups.exclusively(session, (e) => this.#devices.ready(session, e));
+      const plan = await this.#planner.plan(session, engine, roster, device);
+      if (plan.kind === 'wait') return this.#waits(roster, plan.why);
+      this.#wanted.delete(hex(id));
+      if (plan.kind !== 'ready') return await this.#commit(session, id, plan);
+      this.#paused.delete(hex(id));
+      return 'ready';
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      if (LATER.has(error.code)) this.pause(id, error.retryAfterMs ?? 0);
+      else if (error.code === 'BAD_CERT' || error.code === 'NOT_FOUND' || error.sub === 'fingerprint') {
+        this.#wanted.delete(hex(id));
+        this.#events.refused(id, error.code);
+        this.#events.warn(`not sent: ${error.message}`);
+      } else if (VERDICTS.has(error.code)) {
+        session.alarm(error, `group of ${hex(id)}`, encode(id));
+        this.pause(id);
+      } else throw error;
+      return 'later';
+    }
+  }
+
+  #waits({ id, peer }: Conversation, why: Extract<Plan, { kind: 'wait' }>['why']): 'later' {
+    this.pause(id);
+    const key = `${hex(id)} ${why}`;
+    if (why === 'no_device' && this.#warned.size !== this.#warned.add(key).size)
+      this.#events.warn(`${peer} has no device that can read encrypted messages yet: what you write waits`);
+    return 'later';
+  }
+
+  #commit(session: Session, id: ConversationId, plan: Exclude<Plan, { kind: 'ready' | 'wait' }>): Promise<StagedBatch> {
+    return this.#groups.exclusively(session, async (engine) => {
+      const roster = this.#vault.conversation(id)!;
+      const device = await this.#devices.ready(session, engine);
+      const batch = await composeCommit(
+        this.#signer,
+        this.#vault.session(this.#signer.fingerprint),
+        roster,
+        session.log.origin,
+        this.#now(),
+        (aad) => makeCommit(this.#groups, session, engine, roster, plan, device, aad),
+      );
+      return this.#stage(batch);
+    });
+  }
+
+  #sealed(session: Session, messages: readonly Message[]): Promise<StagedBatch> {
+    return this.#groups.exclusively(session, async (engine) => {
+      const batch = await composeBatch(
+        this.#signer,
+        this.#vault.session(this.#signer.fingerprint),
+        messages,
+        new Map(messages.map(({ conversation: id }) => [hex(id), this.#vault.conversation(id)!])),
+        messages.map(() => randomBytes(COMMITMENT_KEY_BYTES)),
+        session.log.origin,
+        this.#now(),
+        ({ conversation }, opening, aad) => sealMessage(this.#groups, engine, conversation, opening, aad),
+      );
+      return this.#stage(batch);
+    });
+  }
+
+  #stage(batch: StagedBatch): StagedBatch {
+    this.#vault.transaction(() => {
+      this.#vault.stage(batch);
+      this.#groups.save();
+    });
+    return batch;
+  }
+}
+
+const isOutdated = (error: unknown): boolean =>
+  error instanceof ChatError && error.code === 'STALE' && error.sub === 'epoch';

@@ -1,0 +1,217 @@
+/**
+ * What has to happen to the group of a conversation before something can be written in it: made, entered, changed, waited for, or nothing.
+ * Asks the server, changes nothing. The roster says who ought to be in the group; what comes of it is judged by every member.
+ */
+import { equal, hex, type Fingerprint } from '../base/bytes.ts';
+import { encode } from '../base/cbor.ts';
+import { ChatError } from '../base/errors.ts';
+import { epochOf, isOf, type Groups } from './groups.ts';
+import type { Session } from './session.ts';
+import type { Conversation as Roster } from './vault.ts';
+import type { Device } from './e2ee/binding.ts';
+import type { Engine } from './e2ee/conversation.ts';
+import { MAX_ADDS } from './e2ee/conversation.ts';
+import type { DeviceName } from './e2ee/group.ts';
+import { refuse } from './e2ee/guard.ts';
+import { headerOf } from './e2ee/header.ts';
+import type { GroupDoor } from './e2ee/invitation.ts';
+import type { OwnDevice } from './e2ee/key-package.ts';
+import { readDoor } from './e2ee/layout.ts';
+import { nameOf } from './e2ee/judge.ts';
+
+export type Plan =
+  | { readonly kind: 'ready' }
+  /** @param add key packages of everybody else who can be let in */
+  | { readonly kind: 'create'; readonly generation: number; readonly add: readonly Uint8Array[] }
+  | { readonly kind: 'enter'; readonly generation: number; readonly epoch: number; readonly door: GroupDoor }
+  /** @param epoch the state that this was planned in */
+  | {
+      readonly kind: 'change';
+      readonly epoch: number;
+      readonly add: readonly Uint8Array[];
+      readonly remove: readonly DeviceName[];
+    }
+  | { readonly kind: 'wait'; readonly why: 'no_device' | 'no_group_info' };
+
+/** A device without key packages is asked for again after this time. */
+const ASK_AGAIN_MS = 60_000;
+/** How long the sender of the newest commit may take to repeat it before the group counts as lost. */
+const LOST_MS = 30_000;
+
+export class GroupPlanner {
+  readonly #groups: Groups;
+  readonly #own: Fingerprint;
+  readonly #now: () => number;
+  /** device → when it had no key package */
+  readonly #asked = new Map<string, number>();
+  /** conversation → since when its group cannot be entered */
+  readonly #closed = new Map<string, number>();
+  /** conversation → tree and roster for which nothing was to be done */
+  readonly #ready = new Map<string, { readonly tree: unknown; readonly epoch: number; readonly until: number }>();
+
+  constructor(groups: Groups, own: Fingerprint, now: () => number) {
+    this.#groups = groups;
+    this.#own = own;
+    this.#now = now;
+  }
+
+  /**
+   * @param roster trusted
+   * @throws DECRYPT_FAIL/group_info for a state of the group that cannot be the newest; what the requests throw
+   */
+  async plan(session: Session, engine: Engine, roster: Roster, device: OwnDevice): Promise<Plan> {
+    const { id } = roster;
+    const { conversation } = this.#groups.stored(id);
+    if (conversation === null || this.#groups.isBroken(id)) return this.#fromOutside(session, engine, roster, device);
+    const known = this.#ready.get(hex(id));
+    const tree = conversation.state.ratchetTree;
+    if (known?.tree === tree && known.epoch === roster.epoch && this.#now() < known.until) return { kind: 'ready' };
+    const members = await this.#groups.resolving(session, () => engine.members(conversation));
+    const self = members.find((member) => nameOf(member) === nameOf(device));
+    if (self === undefined || !equal(self.bindingHash, device.bindingHash))
+      return this.#fromOutside(session, engine, roster, device);
+    return this.#fromInside(session, engine, roster, members, device);
+  }
+
+  async #fromInside(
+    session: Session,
+    engine: Engine,
+    roster: Roster,
+    members: readonly Device[],
+    device: OwnDevice,
+  ): Promise<Plan> {
+    const { id } = roster;
+    const { conversation } = this.#groups.stored(id);
+    if (conversation === null) return this.plan(session, engine, roster, device);
+    let wanted = devicesOf(roster);
+    if (members.some(({ certificate }) => !wanted.some((each) => equal(each, certificate)))) {
+      // Somebody with a new certificate is in the group before this client has asked who is in the conversation.
+      wanted = devicesOf(await session.rosters.refresh(id));
+    }
+    const remove = members.filter((member) => this.#isGone(member, wanted, device));
+    const staying = members.filter((member) => !remove.includes(member));
+    const missing = wanted.filter((each) => !staying.some(({ certificate }) => equal(certificate, each)));
+    const add = await this.#packagesOf(session, engine, roster, missing, staying);
+    if (add.length === 0 && !staying.some(({ user }) => user === roster.peer))
+      return { kind: 'wait', why: 'no_device' };
+    if (add.length > 0 || remove.length > 0) return { kind: 'change', epoch: epochOf(conversation), add, remove };
+    const until = missing.length === 0 ? Infinity : this.#now() + ASK_AGAIN_MS;
+    this.#ready.set(hex(id), { tree: conversation.state.ratchetTree, epoch: roster.epoch, until });
+    return { kind: 'ready' };
+  }
+
+  /** No longer counted by the server, or this device as it was before it lost its state. */
+  #isGone(member: Device, wanted: readonly Fingerprint[], device: OwnDevice): boolean {
+    if (equal(member.certificate, this.#own)) return nameOf(member) !== nameOf(device);
+    return !wanted.some((each) => equal(each, member.certificate));
+  }
+
+  /**
+   * First the state of the group is asked for, then everything that is on its way is taken in: an invitation that was sent before is found,
+   * and one that is sent later makes the state outdated, so that a commit from it is refused. Coming in while an invitation waits would lose
+   * what was written after it.
+   */
+  async #fromOutside(session: Session, engine: Engine, roster: Roster, device: OwnDevice): Promise<Plan> {
+    const { id } = roster;
+    const before = this.#groups.stored(id).conversation;
+    const reply = await session.requester.request({ type: 'group_get', conversation: id }, 'group');
+    await session.caughtUp();
+    const now = this.#groups.stored(id).conversation;
+    if (now !== null && now !== before && !this.#groups.isBroken(id)) return this.plan(session, engine, roster, device);
+
+    const { generation, epoch, group_info: info } = reply;
+    const furthest = this.#groups.furthest(id);
+    if (generation < furthest.generation || (generation === furthest.generation && epoch < furthest.epoch))
+      refuse('group_info', 'the server shows a state of the group that is over');
+    if (generation === 0) return this.#creation(session, engine, roster, 1);
+    if (info === undefined) {
+      const since = this.#closed.get(hex(id)) ?? this.#now();
+      this.#closed.set(hex(id), since);
+      if (this.#now() - since < LOST_MS) return { kind: 'wait', why: 'no_group_info' };
+      return this.#creation(session, engine, roster, generation + 1);
+    }
+    this.#closed.delete(hex(id));
+    const door = readDoor(info);
+    const header = headerOf(door.groupInfo);
+    if (!isOf(header, id, generation) || header.epoch !== epoch)
+      refuse('group_info', 'the server shows another state of the group than it says');
+    return { kind: 'enter', generation, epoch, door };
+  }
+
+  async #creation(session: Session, engine: Engine, roster: Roster, generation: number): Promise<Plan> {
+    const of = (username: string) => roster.members.find((m) => m.username === username)?.devices as Fingerprint[];
+    for (const each of of(roster.peer)) this.#asked.delete(hex(each)); // whoever waits for them waits for that
+    const theirs = await this.#packagesOf(session, engine, roster, of(roster.peer), []);
+    if (theirs.length === 0) return { kind: 'wait', why: 'no_device' };
+    const others = devicesOf(roster).filter(
+      (each) => !equal(each, this.#own) && !of(roster.peer).some((theirs) => equal(theirs, each)),
+    );
+    const ours = await this.#packagesOf(session, engine, roster, others, []);
+    return { kind: 'create', generation, add: [...theirs, ...ours] };
+  }
+
+  /** One good key package of each device that has any. @param members who must not come twice */
+  async #packagesOf(
+    session: Session,
+    engine: Engine,
+    roster: Roster,
+    devices: readonly Fingerprint[],
+    members: readonly Device[],
+  ): Promise<Uint8Array[]> {
+    const asked = devices.filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now());
+    if (asked.length === 0) return [];
+    const { packages } = await session.requester.request(
+      { type: 'keypackages_take', conversation: roster.id, devices: asked.slice(0, MAX_ADDS) },
+      'keypackages_taken',
+    );
+    const names = new Set(members.map(nameOf));
+    const good: Uint8Array[] = [];
+    for (const device of asked) {
+      const found = packages.find((each) => equal(each.device, device));
+      const holder = found ? await this.#holder(session, engine, roster, device, found.package) : null;
+      // A device that has renewed its certificate is still listed with the old one.
+      if (found && holder && names.size !== names.add(nameOf(holder)).size) good.push(found.package);
+      else this.#asked.set(hex(device), this.#now());
+    }
+    return good;
+  }
+
+  /** Null for one that cannot be used; where that is a lie, it is told and kept. */
+  async #holder(
+    session: Session,
+    engine: Engine,
+    roster: Roster,
+    device: Fingerprint,
+    published: Uint8Array,
+  ): Promise<Device | null> {
+    try {
+      const holder = await this.#groups.resolving(session, () => engine.holder(published, session.serverNow()));
+      const isMembers = roster.members.some(
+        ({ username, devices }) => username === holder.user && devices.some((each) => equal(each, device)),
+      );
+      if (isMembers && equal(holder.certificate, device)) return holder;
+      // Published under the certificate before a renewal, and about to be replaced.
+      if (isMembers && equal(holder.certificateKeyHash, await session.rosters.keyHash(device))) return null;
+      throw new ChatError('SIG_FAIL', `a key package of ${holder.user} in the place of another device's`, {
+        sub: 'key_package',
+      });
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      const { code, sub } = error;
+      const isOver = sub === 'freshness' || sub === 'expired' || sub === 'not_yet_valid';
+      const isVerdict = code === 'SIG_FAIL' || code === 'BAD_CERT' || code === 'BAD_FRAME' || code === 'DECRYPT_FAIL';
+      if (!isVerdict && code !== 'NOT_FOUND' && code !== 'TOO_LARGE') throw error;
+      if (!isOver) session.alarm(error, `key package of ${hex(device)}`, encode(published));
+      return null;
+    }
+  }
+
+  /** A device may have published since: it is asked for again. */
+  forget(): void {
+    this.#asked.clear();
+    this.#closed.clear();
+  }
+}
+
+const devicesOf = ({ members }: Pick<Roster, 'members'>): Fingerprint[] =>
+  members.flatMap(({ devices }) => devices as Fingerprint[]);

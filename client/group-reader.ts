@@ -1,0 +1,254 @@
+/**
+ * What a proven statement of others does to the group of its conversation: a message is opened, a commit carried out, an invitation taken.
+ * Runs inside Groups.exclusively(); what it changes counts once it is saved.
+ *
+ * The statement has signed for the MLS message as it is, so what that says of itself (whose group, which epoch) is the sender's word. What
+ * the server says is compared with it. A message from before this device was let in is nobody's fault; one from a state that this device
+ * should have reached and has not is a gap, or a lie, and nothing is shown.
+ */
+import { equal, hex, type ConversationId } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import type { Delivered } from '../protocol/messages.ts';
+import { messageAad, type MessageStatement } from '../transcript/statement.ts';
+import type { Conversation as Roster } from './vault.ts';
+import { entered, epochOf, isOf, NO_GROUP, type Group, type Groups } from './groups.ts';
+import type { Session } from './session.ts';
+import type { Vault } from './vault.ts';
+import type { OwnDevice } from './e2ee/key-package.ts';
+import type { Device } from './e2ee/binding.ts';
+import type { Engine } from './e2ee/conversation.ts';
+import { checkDirect, directPolicy } from './e2ee/direct.ts';
+import { settings, type Received } from './e2ee/group.ts';
+import { refuse } from './e2ee/guard.ts';
+import { headerOf, type Header } from './e2ee/header.ts';
+import type { WelcomeParts } from './e2ee/invitation.ts';
+import { readCommitParts } from './e2ee/layout.ts';
+
+/** What comes of one statement. */
+export type Opened =
+  | { readonly kind: 'message'; readonly opening: Uint8Array }
+  /** sealed before this device could read it */
+  | { readonly kind: 'unreadable' }
+  | {
+      readonly kind: 'commit';
+      /** who is in the group now that was not before */
+      readonly came: readonly Device[];
+      /** a key package that was used up, and must go with the same transaction */
+      readonly usedPackage: Uint8Array | null;
+      readonly isOut: boolean;
+    };
+
+export interface Item {
+  readonly ms: MessageStatement;
+  readonly delivered: Delivered;
+  readonly roster: Roster;
+  /** Unix ms, of the log */
+  readonly at: number;
+}
+
+export class GroupReader {
+  readonly #vault: Vault;
+  readonly #groups: Groups;
+  /** conversation → commit that brought an invitation which could not be used */
+  readonly #refused = new Map<string, { readonly generation: number; readonly epoch: number }>();
+
+  constructor(vault: Vault, groups: Groups) {
+    this.#vault = vault;
+    this.#groups = groups;
+  }
+
+  /**
+   * @param check throws for an opening that is not the one that was signed: then nothing has happened to the group
+   * @throws DECRYPT_FAIL with a sub, REPLAY, BAD_FRAME; SIG_FAIL and BAD_CERT for what is wrong with a binding
+   */
+  async message(session: Session, engine: Engine, item: Item, check: (opening: Uint8Array) => void): Promise<Opened> {
+    const { ms, delivered } = item;
+    const [sealed] = delivered.parts;
+    if (sealed === undefined || delivered.parts.length !== 1)
+      throw new ChatError('BAD_FRAME', 'a message of several parts', { field: 'parts' });
+    const { header, generation } = this.#place(item, sealed);
+    const group = this.#groups.of(ms.conversation);
+    const ahead = withEvidence(engine, group, header, ms.conversation);
+    if (isBefore(ahead, generation, header)) {
+      if (ahead.conversation === null || generation > ahead.generation)
+        this.#lost(session, ms.conversation, generation);
+      const refused = this.#refused.get(hex(ms.conversation));
+      if (ahead.conversation === null && refused?.generation === generation && header.epoch > refused.epoch)
+        refuse('gap', 'the invitation before it could not be used');
+      return { kind: 'unreadable' };
+    }
+    const result = await this.#receive(session, engine, ahead, sealed, header, item);
+    if (result.kind !== 'message') return refuse('kind', 'a commit where a message was stated');
+    if (!equal(result.sender.certificate, ms.sender))
+      refuse('sender', `the message was sealed by a device of ${result.sender.user} that did not sign for it`);
+    check(result.plaintext);
+    this.#groups.set(ms.conversation, { ...ahead, conversation: result.conversation }, result.spent);
+    return { kind: 'message', opening: result.plaintext };
+  }
+
+  /** @param device this one. @throws as message() */
+  async commit(session: Session, engine: Engine, item: Item, device: OwnDevice): Promise<Opened> {
+    const { ms, delivered } = item;
+    const { commit, welcome } = readCommitParts(delivered.parts);
+    const { header, generation } = this.#place(item, commit);
+    const id = ms.conversation;
+    const alone = withoutRival(this.#groups.of(id), header, generation, commit);
+    if (alone !== this.#groups.of(id)) this.#groups.set(id, alone);
+    const before = withEvidence(engine, alone, header, id);
+    const isOurs = before.conversation !== null && generation === before.generation && header.epoch >= before.since;
+    if (isOurs) return this.#follow(session, engine, before, commit, header, item);
+    const isNews = before.conversation === null || generation > before.generation;
+    const invitation = isNews && welcome !== null ? this.#invitation(welcome) : null;
+    if (invitation !== null)
+      try {
+        return await this.#join(session, engine, item, device, header, generation, invitation);
+      } catch (error) {
+        this.#refused.set(hex(id), { generation, epoch: header.epoch });
+        throw error;
+      }
+    // A new generation without this device: what it had is over, and it has to come in by itself when there is something to read or write.
+    if (isNews && before.conversation !== null) this.#groups.set(id, { ...NO_GROUP, entry: before.entry });
+    return { kind: 'commit', came: [], usedPackage: null, isOut: false };
+  }
+
+  async #follow(
+    session: Session,
+    engine: Engine,
+    before: Group,
+    commit: Uint8Array,
+    header: Header,
+    item: Item,
+  ): Promise<Opened> {
+    const { ms } = item;
+    const result = await this.#receive(session, engine, before, commit, header, item);
+    if (result.kind === 'message') return refuse('kind', 'a message where a commit was stated');
+    if (result.kind === 'adopted') {
+      this.#groups.set(ms.conversation, { ...before, conversation: result.conversation });
+      return { kind: 'commit', came: [], usedPackage: null, isOut: false };
+    }
+    const { by, added } = result.change;
+    if (!equal(by.certificate, ms.sender))
+      refuse('sender', `the commit was made by a device of ${by.user} that did not sign for it`);
+    if (result.kind === 'removed') {
+      this.#groups.set(ms.conversation, { ...NO_GROUP, entry: before.entry });
+      return { kind: 'commit', came: added, usedPackage: null, isOut: true };
+    }
+    this.#groups.set(ms.conversation, { ...before, conversation: result.conversation }, result.spent);
+    return { kind: 'commit', came: added, usedPackage: null, isOut: false };
+  }
+
+  async #join(
+    session: Session,
+    engine: Engine,
+    { ms, roster }: Item,
+    device: OwnDevice,
+    header: Header,
+    generation: number,
+    { shared, tree, reference, secrets, own }: Invitation,
+  ): Promise<Opened> {
+    const { conversation, by } = await this.#groups.resolving(session, () =>
+      engine.join({ shared, tree, secrets }, device, own.secret),
+    );
+    const members = await engine.members(conversation);
+    if (!equal(conversation.state.groupContext.groupId, header.groupId) || epochOf(conversation) !== header.epoch + 1)
+      refuse('welcome', 'an invitation into another group than the commit is of');
+    if (!equal(by.certificate, ms.sender))
+      refuse('sender', `the invitation was made by a device of ${by.user} that did not sign for it`);
+    checkDirect(settings(conversation), members, usersOf(roster));
+    const joined = entered({ generation, conversation, commit: new Uint8Array() });
+    const { entry } = this.#groups.of(ms.conversation);
+    // Our own commit may be on its way from a later state, and then it still counts when it is accepted.
+    const isLater = entry?.generation === generation && epochOf(entry.conversation) > joined.since;
+    this.#groups.set(ms.conversation, isLater ? { ...joined, entry } : joined);
+    return { kind: 'commit', came: members, usedPackage: own.isLastResort ? null : reference, isOut: false };
+  }
+
+  async #receive(
+    session: Session,
+    engine: Engine,
+    group: Group,
+    bytes: Uint8Array,
+    header: Header,
+    { ms, delivered, at }: Item,
+  ): Promise<Received> {
+    const { conversation } = group;
+    if (conversation === null) return refuse('group', 'this device is not in the group');
+    if (header.epoch > epochOf(conversation)) {
+      this.#lost(session, ms.conversation, group.generation);
+      refuse('gap', 'a change of the group before it did not arrive');
+    }
+    const result = await this.#groups.resolving(session, () => engine.receive(conversation, bytes, at, directPolicy));
+    if (result.kind !== 'adopted' && !equal(result.authenticatedData, messageAad(delivered.statement)))
+      refuse('statement', 'it was sealed for another statement');
+    return result;
+  }
+
+  /** What the message says of itself, which must be what the server says. */
+  #place({ ms, delivered }: Item, bytes: Uint8Array): { readonly header: Header; readonly generation: number } {
+    const { generation, epoch } = delivered;
+    if (generation === undefined || epoch === undefined)
+      throw new ChatError('BAD_FRAME', 'a message that is not encrypted end to end', {
+        field: 'msg_deliver.generation',
+      });
+    const header = headerOf(bytes);
+    if (!isOf(header, ms.conversation, generation)) refuse('group', 'a message of another group');
+    if (header.epoch !== epoch) refuse('epoch', 'a message of another epoch than the server says');
+    this.#groups.reached(ms.conversation, generation, epoch);
+    return { header, generation };
+  }
+
+  /** Nothing more can be read until this device has come in anew. */
+  #lost(session: Session, id: ConversationId, generation: number): void {
+    if (this.#groups.of(id).conversation !== null) this.#groups.markBroken(id);
+    if (generation >= this.#groups.of(id).generation) session.wantGroup(id);
+  }
+
+  #invitation({ shared, tree, each }: WelcomeParts): Invitation | null {
+    for (const { reference, secrets } of each) {
+      const own = this.#vault.keys.package(reference);
+      if (own !== null) return { shared, tree, reference, secrets, own };
+    }
+    return null;
+  }
+}
+
+interface Invitation extends Pick<WelcomeParts, 'shared' | 'tree'> {
+  readonly reference: Uint8Array;
+  readonly secrets: Uint8Array;
+  readonly own: { readonly secret: Uint8Array; readonly isLastResort: boolean };
+}
+
+export const usersOf = (roster: Pick<Roster, 'members'>): string[] => roster.members.map(({ username }) => username);
+
+/**
+ * The group as it must be if somebody wrote in the state that our own commit, on its way, makes: nobody can have that but from the log. The
+ * acknowledgement is still to come; after a kill the others' messages are here before it.
+ */
+function withEvidence(engine: Engine, group: Group, header: Header, id: ConversationId): Group {
+  const { entry, conversation } = group;
+  if (entry !== null && isOf(header, id, entry.generation) && header.epoch === epochOf(entry.conversation))
+    return entered(entry);
+  const pending = conversation?.pending;
+  if (
+    conversation &&
+    pending &&
+    isOf(header, id, group.generation) &&
+    header.epoch === Number(pending.state.groupContext.epoch)
+  )
+    return { ...group, conversation: engine.adopt(conversation) };
+  return group;
+}
+
+/** The server takes one commit in each epoch: where somebody else's stands, our own, by which we wanted to come in, was not it. */
+function withoutRival(group: Group, header: Header, generation: number, commit: Uint8Array): Group {
+  const { entry } = group;
+  if (entry === null || generation < entry.generation || equal(commit, entry.commit)) return group;
+  const isLater = generation > entry.generation || header.epoch >= epochOf(entry.conversation) - 1;
+  return isLater && !(generation === entry.generation && header.epoch >= epochOf(entry.conversation))
+    ? { ...group, entry: null }
+    : group;
+}
+
+/** Whether it was sealed in a state that this device was never in. */
+const isBefore = (group: Group, generation: number, header: Header): boolean =>
+  group.conversation === null || generation !== group.generation || header.epoch < group.since;

@@ -1,0 +1,96 @@
+/**
+ * What this device writes into a group: sealed messages, and the commits that a plan asks for. Runs inside Groups.exclusively(); what it
+ * changes counts once it is saved, in the transaction that also stages the batch.
+ */
+import type { ConversationId } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { epochOf, type Groups } from './groups.ts';
+import { usersOf } from './group-reader.ts';
+import type { Plan } from './group-plan.ts';
+import type { Session } from './session.ts';
+import type { Conversation as Roster } from './vault.ts';
+import type { Engine } from './e2ee/conversation.ts';
+import { checkDirect, directPolicy, directSettings, groupIdOf } from './e2ee/direct.ts';
+import { settings } from './e2ee/group.ts';
+import type { OwnDevice } from './e2ee/key-package.ts';
+import { commitParts, doorBytes } from './e2ee/layout.ts';
+
+/** What travels of one message, and the state of the group that it was made in. */
+export interface Sealed {
+  readonly parts: Uint8Array[];
+  readonly group: { readonly generation: number; readonly epoch: number };
+  /** of a commit: what lets others into the state that it makes */
+  readonly group_info?: Uint8Array;
+}
+
+/** @throws STALE/epoch when there is no group to write in any more */
+export async function sealMessage(
+  groups: Groups,
+  engine: Engine,
+  id: ConversationId,
+  opening: Uint8Array,
+  aad: Uint8Array,
+): Promise<Sealed> {
+  const group = groups.of(id);
+  if (group.conversation === null || groups.isBroken(id)) return outdated();
+  const epoch = epochOf(group.conversation);
+  const { conversation, message, spent } = await engine.encrypt(group.conversation, opening, aad);
+  groups.set(id, { ...group, conversation }, spent);
+  return { parts: [message], group: { generation: group.generation, epoch } };
+}
+
+/**
+ * @param aad of the statement that the commit belongs to
+ * @throws STALE/epoch when the group is not any more what the plan was made for
+ */
+export async function makeCommit(
+  groups: Groups,
+  session: Session,
+  engine: Engine,
+  roster: Roster,
+  plan: Extract<Plan, { readonly kind: 'create' | 'enter' | 'change' }>,
+  device: OwnDevice,
+  aad: Uint8Array,
+): Promise<Sealed> {
+  const { id } = roster;
+  const group = groups.of(id);
+  const at = session.serverNow();
+  const commitOf = (conversation: Parameters<Engine['commit']>[0], wanted: Parameters<Engine['commit']>[1]) =>
+    groups.resolving(session, () =>
+      engine.commit(conversation, { ...wanted, authenticatedData: aad }, at, directPolicy),
+    );
+  switch (plan.kind) {
+    case 'create': {
+      const { generation, add } = plan;
+      if (group.conversation !== null && group.generation >= generation) return outdated();
+      const alone = await engine.create(device, groupIdOf(id, generation), directSettings(usersOf(roster)), at);
+      const { conversation: made, commit, welcome } = await commitOf(alone, { add });
+      const group_info = doorBytes(await engine.door(made));
+      groups.set(id, { ...group, entry: { generation, commit, conversation: engine.adopt(made) } });
+      return { parts: commitParts(commit, welcome), group: { generation, epoch: 0 }, group_info };
+    }
+    case 'enter': {
+      const { generation, epoch, door } = plan;
+      const { conversation, commit } = await groups.resolving(session, () =>
+        engine.joinExternal(door, device, at, aad),
+      );
+      checkDirect(settings(conversation), await engine.members(conversation), usersOf(roster));
+      const group_info = doorBytes(await engine.door(conversation));
+      groups.set(id, { ...group, entry: { generation, commit, conversation } });
+      return { parts: commitParts(commit, null), group: { generation, epoch }, group_info };
+    }
+    case 'change': {
+      const { add, remove, epoch } = plan;
+      if (group.conversation === null || epochOf(group.conversation) !== epoch || group.conversation.pending)
+        return outdated();
+      const { conversation, commit, welcome } = await commitOf(group.conversation, { add, remove });
+      const group_info = doorBytes(await engine.door(conversation));
+      groups.set(id, { ...group, conversation });
+      return { parts: commitParts(commit, welcome), group: { generation: group.generation, epoch }, group_info };
+    }
+  }
+}
+
+function outdated(): never {
+  throw new ChatError('STALE', 'the group has changed meanwhile', { sub: 'epoch' });
+}

@@ -1,0 +1,245 @@
+/**
+ * The owner of all MLS states: one at a time works on them, whatever belongs together is stored in one transaction, and what was not
+ * stored has not happened. Inbox and outbox decide what is done; how a state becomes bytes and back is decided here.
+ *
+ * States are values, and two encryptions from one would use one key twice, so there is a single lock for all conversations. It is never
+ * held while somebody waits for the inbox or the outbox.
+ */
+import { equal, hex, type ConversationId } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { parseOrigin } from '../transcript/key-statement.ts';
+import type { ClientIdentity } from './identity.ts';
+import type { Session } from './session.ts';
+import type { Vault } from './vault.ts';
+import { Authority, bindingName, type Device } from './e2ee/binding.ts';
+import { Engine } from './e2ee/conversation.ts';
+import { delta, restore, snapshot } from './e2ee/delta.ts';
+import { epoch, erase, type Conversation } from './e2ee/group.ts';
+import { groupIdOf } from './e2ee/direct.ts';
+import type { Header } from './e2ee/header.ts';
+import { MissingBindings } from './e2ee/judge.ts';
+import { ConversationQueue } from './e2ee/queue.ts';
+
+/** What a commit of ours makes, by which this device creates a group or comes in from outside. It counts once the commit is accepted. */
+export interface Entry {
+  readonly generation: number;
+  readonly commit: Uint8Array;
+  readonly conversation: Conversation;
+}
+export interface Group {
+  /** 0: none */
+  readonly generation: number;
+  readonly conversation: Conversation | null;
+  /** First epoch that this device can read. */
+  readonly since: number;
+  readonly entry: Entry | null;
+}
+export const NO_GROUP: Group = { generation: 0, conversation: null, since: 0, entry: null };
+
+/** Then a snapshot takes the place of the deltas. */
+const MAX_DELTAS = 200;
+const MAX_ROUNDS = 4;
+
+export class Groups {
+  readonly #vault: Vault;
+  readonly #own: ClientIdentity;
+  readonly #queue = new ConversationQueue();
+  readonly #bindings: Map<string, Uint8Array>;
+  /** as they are on disk, and as the work that is under way has made them */
+  readonly #stored = new Map<string, Group>();
+  readonly #changed = new Map<string, { readonly id: ConversationId; readonly group: Group }>();
+  /** the furthest that proven statements say a group has come */
+  readonly #reached = new Map<string, { readonly generation: number; readonly epoch: number }>();
+  readonly #broken = new Set<string>();
+  #spent: Uint8Array[] = [];
+  #engine: { readonly organisation: string; readonly opening: Promise<Engine> } | null = null;
+
+  constructor(vault: Vault, own: ClientIdentity) {
+    this.#vault = vault;
+    this.#own = own;
+    this.#bindings = vault.keys.bindings();
+  }
+
+  /** Bindings are worth something in one organisation alone: the one whose server keeps this log. */
+  static organisationOf = (session: Session): string => parseOrigin(session.log.origin).host;
+
+  /** Runs `work` when nothing else of this kind is under way. What it changes and does not save() is forgotten. */
+  exclusively<T>(session: Session, work: (engine: Engine) => Promise<T>): Promise<T> {
+    return this.#queue.run('all', async () => {
+      const engine = await this.#open(Groups.organisationOf(session));
+      try {
+        return await work(engine);
+      } catch (error) {
+        this.#stored.clear(); // what is on disk now is what was saved, or not, before it failed
+        throw error;
+      } finally {
+        this.#changed.clear();
+        this.#spent = [];
+      }
+    });
+  }
+
+  /** As it is now, unsaved changes included. */
+  of(id: ConversationId): Group {
+    return this.#changed.get(hex(id))?.group ?? this.#load(id);
+  }
+  /** As it is on disk, for those who only look. */
+  stored(id: ConversationId): Group {
+    return this.#load(id);
+  }
+  /** For what changes nothing. */
+  engine(session: Session): Promise<Engine> {
+    return this.#open(Groups.organisationOf(session));
+  }
+  /** Inside exclusively(). @param spent secrets that the group needs no more, once it is stored */
+  set(id: ConversationId, group: Group, spent: readonly Uint8Array[] = []): void {
+    this.#changed.set(hex(id), { id, group });
+    this.#spent.push(...spent);
+  }
+  /** Stores what was set, inside the transaction of what goes with it. */
+  save(): void {
+    for (const [key, { id, group }] of this.#changed) {
+      const before = this.#load(id);
+      this.#write(id, before, group);
+      this.#stored.set(key, group);
+      if (before.generation !== group.generation || before.since !== group.since) this.#broken.delete(key); // it came in anew
+    }
+    this.#changed.clear();
+    erase(this.#spent.splice(0));
+  }
+
+  /** Does it again when bindings had to be fetched. @throws SIG_FAIL/binding for another binding than was asked for; NOT_FOUND/binding */
+  async resolving<T>(session: Session, work: () => Promise<T>): Promise<T> {
+    for (let round = 1; ; round++)
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof MissingBindings) || round === MAX_ROUNDS) throw error;
+        for (const name of error.names) await this.#fetch(session, name);
+      }
+  }
+  addBinding(binding: Uint8Array): void {
+    const name = bindingName(binding);
+    if (!this.#bindings.has(name)) this.#vault.keys.addBinding(binding);
+    this.#bindings.set(name, binding);
+  }
+
+  /** Remembers devices, inside a transaction, and says in words which of them are new. Whoever is met for the first time has no new ones. */
+  meet(devices: readonly Device[]): string[] {
+    const strangers = new Set<string>();
+    return devices.flatMap(({ user, deviceId, certificate }) => {
+      const meeting = this.#vault.keys.meet(user, deviceId, certificate);
+      if (meeting === 'first') strangers.add(user);
+      if (meeting === 'known' || strangers.has(user) || equal(certificate, this.#own.fingerprint)) return [];
+      const which = `certificate ${hex(certificate).slice(0, 16)}…`;
+      const isOwn = user === this.#own.username;
+      if (meeting === 'renewed') return [`a device of ${isOwn ? 'yours' : user} has a new certificate (${which})`];
+      return [`${isOwn ? 'you use' : `${user} uses`} a new device (${which})`];
+    });
+  }
+
+  /** A proven statement was made in this state of the group. */
+  reached(id: ConversationId, generation: number, epoch: number): void {
+    const before = this.furthest(id);
+    if (generation > before.generation || (generation === before.generation && epoch > before.epoch))
+      this.#reached.set(hex(id), { generation, epoch });
+  }
+  furthest(id: ConversationId): { readonly generation: number; readonly epoch: number } {
+    const { generation, conversation } = this.of(id);
+    const own = { generation, epoch: conversation === null ? 0 : epochOf(conversation) };
+    const seen = this.#reached.get(hex(id)) ?? own;
+    const isOwnFurther =
+      own.generation > seen.generation || (own.generation === seen.generation && own.epoch > seen.epoch);
+    return isOwnFurther ? own : seen;
+  }
+
+  /** This device's state leads nowhere: it has to come in anew. */
+  markBroken(id: ConversationId): void {
+    this.#broken.add(hex(id));
+  }
+  isBroken(id: ConversationId): boolean {
+    return this.#broken.has(hex(id));
+  }
+
+  /** The group after our commit of it was accepted. */
+  adopted(id: ConversationId, engine: Engine): Group {
+    const group = this.of(id);
+    if (group.entry !== null) return entered(group.entry);
+    // Evidence may have come before the acknowledgement: then there is nothing left to do.
+    return group.conversation?.pending ? { ...group, conversation: engine.adopt(group.conversation) } : group;
+  }
+  /** The group after our commit of it was refused. */
+  dropped(id: ConversationId, engine: Engine): Group {
+    const { conversation, ...rest } = this.of(id);
+    return { ...rest, conversation: conversation?.pending ? engine.drop(conversation) : conversation, entry: null };
+  }
+
+  #load(id: ConversationId): Group {
+    const known = this.#stored.get(hex(id));
+    if (known !== undefined) return known;
+    const current = this.#vault.groups.current(id);
+    const entry = this.#vault.groups.entry(id);
+    const group: Group = {
+      generation: current?.generation ?? 0,
+      conversation: current === null ? null : restore(current.snapshot, current.deltas),
+      since: current?.since ?? 0,
+      entry:
+        entry === null
+          ? null
+          : { generation: entry.generation, commit: entry.commit, conversation: restore(entry.snapshot, []) },
+    };
+    this.#stored.set(hex(id), group);
+    return group;
+  }
+
+  #write(id: ConversationId, before: Group, after: Group): void {
+    const { groups } = this.#vault;
+    if (after.conversation === null) {
+      if (before.conversation !== null) groups.dropCurrent(id);
+    } else if (after.conversation !== before.conversation) {
+      const isSame =
+        before.conversation !== null && before.generation === after.generation && before.since === after.since;
+      const change = isSame ? delta(before.conversation, after.conversation) : null;
+      if (change === null || groups.addDelta(id, change) >= MAX_DELTAS)
+        groups.setCurrent(id, {
+          generation: after.generation,
+          since: after.since,
+          snapshot: snapshot(after.conversation),
+        });
+    }
+    if (after.entry === before.entry) return;
+    if (after.entry === null) return groups.dropEntry(id);
+    const { generation, commit, conversation } = after.entry;
+    groups.setEntry(id, { generation, commit, snapshot: snapshot(conversation) });
+  }
+
+  async #open(organisation: string): Promise<Engine> {
+    if (this.#engine?.organisation !== organisation) {
+      const { roots, intermediates } = this.#own;
+      const authority = new Authority({ organisation, roots, intermediates, bindings: this.#bindings });
+      this.#engine = { organisation, opening: Engine.open(authority) };
+    }
+    return this.#engine.opening;
+  }
+
+  async #fetch(session: Session, name: string): Promise<void> {
+    const hash = Buffer.from(name, 'hex');
+    const { binding } = await session.requester.request({ type: 'binding_get', hash }, 'binding');
+    if (bindingName(binding) !== name)
+      throw new ChatError('SIG_FAIL', 'the server answered with another device binding than asked for', {
+        sub: 'binding',
+      });
+    this.addBinding(binding);
+  }
+}
+
+export const epochOf = (conversation: Conversation): number => Number(epoch(conversation));
+export const entered = ({ generation, conversation }: Entry): Group => ({
+  generation,
+  conversation,
+  since: epochOf(conversation),
+  entry: null,
+});
+/** Whether the header is that of a group of this conversation and generation. */
+export const isOf = (header: Header, id: ConversationId, generation: number): boolean =>
+  equal(header.groupId, groupIdOf(id, generation));

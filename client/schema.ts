@@ -1,0 +1,49 @@
+/**
+ * The tables of the vault, and how each version of them becomes the next. The version of a file is the number of steps that it has
+ * behind it; all that are missing are taken in the transaction that opens it.
+ */
+
+const FIRST = `
+CREATE TABLE value (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
+CREATE TABLE session (id BLOB PRIMARY KEY, fingerprint BLOB NOT NULL, last_ctr INTEGER NOT NULL, last_batch BLOB NOT NULL,
+  is_current INTEGER NOT NULL) STRICT;
+CREATE TABLE conversation (id BLOB PRIMARY KEY, sealed BLOB NOT NULL, session BLOB, conv_ctr INTEGER NOT NULL,
+  last_leaf BLOB NOT NULL) STRICT;
+CREATE TABLE certificate (fingerprint BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
+CREATE TABLE message (row INTEGER PRIMARY KEY, conversation BLOB NOT NULL, direction TEXT NOT NULL CHECK (direction IN ('in','out')),
+  state TEXT NOT NULL CHECK (state IN ('waiting','signed','accepted','delivered','failed','received')),
+  seq INTEGER, hash BLOB UNIQUE, is_solo INTEGER NOT NULL DEFAULT 0,
+  is_shown INTEGER NOT NULL DEFAULT 0, sealed BLOB NOT NULL) STRICT;
+CREATE INDEX message_order ON message (conversation, seq, row);
+CREATE INDEX message_state ON message (state, row);
+CREATE INDEX message_unshown ON message (row) WHERE direction = 'in' AND is_shown = 0;
+CREATE TABLE outbox (hash BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
+CREATE TABLE evidence (hash BLOB PRIMARY KEY, origin TEXT NOT NULL, sealed BLOB NOT NULL) STRICT;
+CREATE TABLE checkpoint (origin TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, note TEXT NOT NULL,
+  is_proven INTEGER NOT NULL, PRIMARY KEY (origin, size, root)) STRICT;
+CREATE TABLE origin (origin TEXT PRIMARY KEY, vkey TEXT NOT NULL, statement TEXT NOT NULL, algorithm INTEGER NOT NULL,
+  signature BLOB NOT NULL, certificate BLOB NOT NULL) STRICT;
+CREATE TABLE sender (fingerprint BLOB NOT NULL, session BLOB NOT NULL, conversation BLOB NOT NULL, conv_ctr INTEGER NOT NULL,
+  last_leaf BLOB NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (fingerprint, session, conversation)) STRICT;
+CREATE TABLE receipt (message BLOB NOT NULL, by_hash BLOB NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (message, by_hash)) STRICT;
+CREATE TABLE alarm (row INTEGER PRIMARY KEY, at INTEGER NOT NULL, code TEXT NOT NULL, subject BLOB NOT NULL, sealed BLOB NOT NULL,
+  UNIQUE (code, subject)) STRICT;
+`;
+
+/** Own device, key packages, bindings and groups of end-to-end encryption; and what tells whether somebody uses a new device. */
+const GROUPS = `
+CREATE TABLE binding (hash BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
+CREATE TABLE key_package (reference BLOB PRIMARY KEY, is_last_resort INTEGER NOT NULL, is_published INTEGER NOT NULL,
+  not_after INTEGER NOT NULL, sealed BLOB NOT NULL) STRICT;
+CREATE TABLE known_device (hash BLOB PRIMARY KEY, user_hash BLOB NOT NULL, device_hash BLOB NOT NULL) STRICT;
+CREATE INDEX known_device_user ON known_device (user_hash, device_hash);
+CREATE TABLE group_state (conversation BLOB NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('current','entry')),
+  generation INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (conversation, kind)) STRICT;
+CREATE TABLE group_delta (conversation BLOB NOT NULL, n INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (conversation, n)) STRICT;
+CREATE TABLE group_commit (hash BLOB PRIMARY KEY, conversation BLOB NOT NULL, seq INTEGER NOT NULL) STRICT;
+-- A batch of the first version is not encrypted end to end: its messages are signed anew, in their groups.
+DELETE FROM outbox;
+UPDATE message SET state = 'waiting', hash = NULL WHERE state = 'signed';
+`;
+
+export const MIGRATIONS: readonly string[] = [FIRST, GROUPS];

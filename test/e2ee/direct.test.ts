@@ -1,0 +1,127 @@
+/** The rules of a group of two people, and how what belongs to it is laid out. */
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { sha256 } from '../../base/hash.ts';
+import { encode } from '../../base/cbor.ts';
+import type { Device } from '../../client/e2ee/binding.ts';
+import { checkDirect, directPolicy, directSettings, groupIdOf } from '../../client/e2ee/direct.ts';
+import type { RosterChange } from '../../client/e2ee/group.ts';
+import { headerOf } from '../../client/e2ee/header.ts';
+import { commitParts, doorBytes, readCommitParts, readDoor } from '../../client/e2ee/layout.ts';
+import { sealedBytes } from '../../client/e2ee/padding.ts';
+import { World } from './people.ts';
+
+const device = (user: string): Device => ({ user }) as Device;
+const settings = directSettings(['bob', 'alice']);
+const change = (more: Partial<RosterChange>): RosterChange => ({
+  by: device('alice'),
+  isExternal: false,
+  added: [],
+  removed: [],
+  members: [device('alice'), device('bob')],
+  settings,
+  ...more,
+});
+
+t.test('settings and group id have one form', (t) => {
+  t.same(settings, directSettings(['alice', 'bob']));
+  t.same(settings, encode({ v: 1, kind: 'direct', users: ['alice', 'bob'] }));
+  const conversation = randomBytes(32);
+  const label = Buffer.from('chat/1 group\0');
+  t.same(groupIdOf(conversation, 258), sha256(label, conversation, Buffer.of(0, 0, 1, 2)));
+  t.end();
+});
+
+t.test('who may come in', (t) => {
+  const rows: readonly (readonly [string, RosterChange, RegExp | null])[] = [
+    ['one of the two', change({ added: [device('bob')] }), null],
+    ['by himself', change({ by: device('bob'), isExternal: true, added: [device('bob')] }), null],
+    ['anybody goes', change({ removed: [device('bob'), device('alice')] }), null],
+    ['a third', change({ added: [device('alice'), device('carol')] }), /^carol is not one/],
+    ['a third by himself', change({ by: device('carol'), isExternal: true, added: [device('carol')] }), /^carol/],
+    ['under no rules', change({ settings: new Uint8Array() }), /not one of two/],
+    ['of another kind', change({ settings: encode({ v: 1, kind: 'room', users: ['a', 'b'] }) }), /not one of two/],
+    ['of three', change({ settings: encode({ v: 1, kind: 'direct', users: ['a', 'b', 'c'] }) }), /not one of two/],
+  ];
+  for (const [name, value, why] of rows)
+    if (why === null) t.equal(directPolicy(value), null, name);
+    else t.match(directPolicy(value), why, name);
+  t.doesNotThrow(() => checkDirect(settings, [device('alice'), device('bob')], ['bob', 'alice']));
+  for (const [members, users] of [
+    [
+      ['alice', 'bob'],
+      ['alice', 'carol'],
+    ],
+    [
+      ['alice', 'carol'],
+      ['alice', 'bob'],
+    ],
+  ] as const)
+    t.throws(() => checkDirect(settings, members.map(device), users), { code: 'DECRYPT_FAIL', sub: 'policy' });
+  t.end();
+});
+
+t.test('parts of a commit, there and back; anything else is refused', (t) => {
+  const commit = Buffer.from('commit');
+  const each = ['one', 'two'].map((name) => ({
+    reference: Buffer.from(name),
+    secrets: Buffer.from(`secrets ${name}`),
+  }));
+  for (const tree of [null, Buffer.from('tree')]) {
+    const welcome = { shared: Buffer.from('shared'), tree, each };
+    t.same(readCommitParts(commitParts(commit, welcome)), { commit, welcome });
+  }
+  t.same(readCommitParts(commitParts(commit, null)), { commit, welcome: null });
+  const newcomer = Buffer.from('\x03onesecrets');
+  for (const parts of [
+    [],
+    [commit, commit],
+    [commit, commit, commit],
+    [commit, commit, commit, Buffer.of(0, 1)],
+    [commit, commit, commit, Buffer.of(9, 1)],
+    [commit, commit, commit, newcomer, newcomer],
+  ])
+    t.throws(() => readCommitParts(parts), { code: 'BAD_FRAME', field: 'parts' }, `${parts.length} parts`);
+  const groupInfo = Buffer.from('info');
+  for (const tree of [null, Buffer.from('tree')]) t.same(readDoor(doorBytes({ groupInfo, tree })), { groupInfo, tree });
+  t.throws(() => readDoor(Buffer.of(0, 0, 0, 9, 1)), { code: 'BAD_FRAME', field: 'group_info' });
+  t.end();
+});
+
+t.test('a message says its group and epoch, and its length is known before it is sealed', async (t) => {
+  const world = await World.open();
+  const [alice, bob] = [await world.person('alice'), await world.person('bob')];
+  let [conversation] = await world.group([alice, bob]);
+  const id = conversation!.state.groupContext.groupId;
+  for (const [content, aad] of [
+    [0, 240],
+    [223, 240],
+    [255, 0],
+    [256, 240],
+    [9000, 63],
+    [20_000, 20_000],
+    [524_287, 240],
+  ] as const) {
+    const sealed = await world.engine.encrypt(conversation!, Buffer.alloc(content), Buffer.alloc(aad));
+    conversation = sealed.conversation;
+    t.equal(sealed.message.length, sealedBytes(content, aad), `${content} bytes`);
+    t.match(headerOf(sealed.message), { groupId: id, epoch: 1 });
+  }
+  const door = await world.engine.door(conversation!);
+  t.match(headerOf(door.groupInfo), { groupId: id, epoch: 1 });
+  const { published } = await world.keyPackage(alice);
+  t.throws(() => headerOf(published), { code: 'DECRYPT_FAIL', sub: 'group' });
+  t.throws(() => headerOf(Buffer.from('nothing')), { code: 'BAD_FRAME' });
+});
+
+t.test('whose key package it is', async (t) => {
+  const world = await World.open();
+  const alice = await world.person('alice');
+  const { published } = await world.keyPackage(alice);
+  t.match(await world.engine.holder(published, world.now), {
+    user: 'alice',
+    certificate: sha256(alice.certificate.der),
+  });
+  const late = world.engine.holder(published, world.now + 31 * 86_400_000);
+  await t.rejects(late, { code: 'DECRYPT_FAIL', sub: 'freshness' });
+});
