@@ -23,6 +23,7 @@ import type { Notice, Requester } from './requester.ts';
 import { Rosters } from './rosters.ts';
 import type { Session } from './session.ts';
 import { admitLog, isBetrayal, LogView } from './trust.ts';
+import { verificationOf, type Verification } from './verification.ts';
 import type { Account, Conversation, KnownContact, Message, Vault } from './vault.ts';
 
 export type AppEvent =
@@ -197,6 +198,11 @@ export class App {
     const known = this.vault.conversationWith(name);
     if (known === null) throw this.#down ?? new ChatError('CONNECTION_LOST', 'the server cannot be asked now');
     return known;
+  }
+
+  /** What to compare with somebody, by voice or face to face. @throws as open(); NOT_FOUND for somebody without a device */
+  async verification(peer: string): Promise<Verification> {
+    return verificationOf(this.vault.ledger, this.identity, await this.open(peer));
   }
 
   /** Keeps the message on disk and sends it as soon as that is possible. Answers its row. @throws TOO_LARGE */

@@ -1,5 +1,7 @@
 /** `contact …`: who is in contact, who asks to be, and whom one wants to hear nothing of. */
 import type { Argv, CommandModule } from 'yargs';
+import { hex } from '../../base/bytes.ts';
+
 import { printable } from '../../runtime/printable.ts';
 import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import { CONTACT_WORDS, type ContactAction } from '../contacts.ts';
@@ -20,7 +22,7 @@ const ACTIONS: readonly (readonly [ContactAction, string])[] = [
 ];
 export const contactCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'contact <command>',
-  describe: 'Contacts: list, add, accept, decline, remove, block, unblock, directory',
+  describe: 'Contacts: list, add, accept, decline, remove, block, unblock, verify, directory',
   builder: (y) => {
     let commands: Argv<GlobalArgs> = y
       .command({
@@ -33,6 +35,12 @@ export const contactCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> 
         describe: 'Everybody who has an account, as far as the server shows them',
         handler: (args) => directory(run, args as unknown as GlobalArgs),
       });
+    commands = commands.command({
+      command: 'verify <person>',
+      describe: 'The number to compare with somebody, by voice or face to face, and the certificates behind it',
+      builder: (z: Argv) => z.positional('person', { type: 'string', describe: 'username or e-mail address' }),
+      handler: (args) => verify(run, args as unknown as PersonArgs),
+    });
     for (const [action, describe] of ACTIONS)
       commands = commands.command({
         command: `${action} <person>`,
@@ -42,7 +50,7 @@ export const contactCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> 
       });
     return commands
       .example('$0 contact add bob@example.org', 'bob sees it at once, or at his next login')
-      .demandCommand(1, 'want list, add, accept, decline, remove, block, unblock or directory');
+      .demandCommand(1, 'want list, add, accept, decline, remove, block, unblock, verify or directory');
   },
   handler: () => {},
 });
@@ -69,6 +77,32 @@ const directory = (run: Run, args: GlobalArgs): Promise<void> =>
             `${printable(username, 64)} <${printable(email)}>${name === undefined ? '' : ` ${printable(name)}`}`,
           );
       }
+    }),
+  );
+
+const verify = (run: Run, args: PersonArgs): Promise<void> =>
+  run(args, (context) =>
+    context.withLogin(async (app) => {
+      const { peer, number, devices } = await app.verification(args.person);
+      if (args.json)
+        return context.json('verification', {
+          peer,
+          number,
+          devices: devices.map(({ subject, issuer, notAfter, fingerprint }) => ({
+            subject: subject.text,
+            issuer: issuer.text,
+            not_after: new Date(notAfter).toISOString(),
+            sha256: hex(fingerprint),
+          })),
+        });
+      const groups = number.match(/\d{5}/g) ?? [];
+      context.out(`${groups.slice(0, 6).join(' ')}\n${groups.slice(6).join(' ')}`);
+      context.out(`the same for ${printable(peer, 64)}: nobody is between you; compare it where you know each other`);
+      for (const { subject, issuer, notAfter, fingerprint } of devices)
+        context.out(
+          `device ${hex(fingerprint).slice(0, 16)}  ${printable(subject.text)}, issued by ${printable(issuer.text)}, ` +
+            `valid until ${new Date(notAfter).toISOString()}`,
+        );
     }),
   );
 

@@ -3,6 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
+import { hex } from '../../base/bytes.ts';
+import { safetyNumber } from '../../client/e2ee/safety-number.ts';
 import { main } from '../../client/main.ts';
 import { resolveSettings } from '../../client/settings.ts';
 import { leafHash } from '../../transcript/merkle.ts';
@@ -180,6 +182,25 @@ t.test('recv shows what was delivered, once, whichever command took it', async (
   t.equal(since.length, 3, 'again on request');
   t.equal(since[0]?.['body'], evil, 'exact in JSON');
   t.match(await alice.run(['recv', '--max', '1', '--timeout', '50ms']), { status: 7 });
+});
+
+t.test('contact verify: a number to compare, and whose certificates are behind it', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  const holder = (user: string) => ({ user, certificateKeyHashes: [server.get(user).certificate.spkiHash] });
+  const number = safetyNumber(holder('bob'), holder('alice'));
+  const { out, status } = await alice.run(['contact', 'verify', 'bob']);
+  t.equal(status, 0);
+  const [first, second, , device] = out.split('\n');
+  t.match(`${first} ${second}`, /^(\d{5} ){11}\d{5}$/);
+  t.equal(`${first}${second}`.replaceAll(' ', ''), number);
+  t.match(device, /^device [0-9a-f]{16} {2}CN=bob, issued by CN=Test CA, valid until 20/);
+  const { fingerprint } = server.get('bob');
+  t.match(lines((await alice.run(['contact', 'verify', 'bob', '--json'])).out), [
+    { type: 'verification', peer: 'bob', number, devices: [{ subject: 'CN=bob', sha256: hex(fingerprint) }] },
+  ]);
+  const stranger = await alice.run(['contact', 'verify', 'carol']);
+  t.match([stranger.status, stranger.err], [8, /NO_SUCH_PEER/]);
 });
 
 t.test('recv -f follows until it is interrupted', async (t) => {

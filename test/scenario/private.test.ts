@@ -65,6 +65,7 @@ t.test('a second device reads what comes after it, and writes', async (t) => {
   await bob.enter();
   await alice.say('bob', 'before');
   await bob.hears('before');
+  const before = await alice.app.verification('bob');
   const phone = anotherOf(t, w, bob, 'bobs-phone');
   await phone.enter();
   await alice.say('bob', 'after');
@@ -75,6 +76,13 @@ t.test('a second device reads what comes after it, and writes', async (t) => {
   await phone.say('alice', 'from the phone');
   await alice.hears('from the phone');
   await bob.hears('from the phone');
+  const numbers = await Promise.all([
+    alice.app.verification('bob'),
+    bob.app.verification('alice'),
+    phone.app.verification('alice'),
+  ]);
+  t.equal(new Set(numbers.map(({ number }) => number)).size, 1, 'the same to compare, on every device');
+  t.not(numbers[0]!.number, before.number, 'and another than before there was the phone');
   t.match(bob.told('warning'), [/^you use a new device/]);
   await alice.say('bob', 'again');
   t.equal(alice.told('warning').length, 1);

@@ -1,0 +1,38 @@
+/**
+ * What two people compare to know that no authority and no server has put somebody between them: a number over the certificate keys of
+ * all their devices, and what the certificates say.
+ */
+import { equal, type Fingerprint } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { parseCertificate, type Certificate } from '../x509/certificate.ts';
+import { safetyNumber } from './e2ee/safety-number.ts';
+import type { ClientIdentity } from './identity.ts';
+import type { Ledger } from './ledger.ts';
+import type { Conversation } from './vault.ts';
+
+export interface Verification {
+  readonly peer: string;
+  /** 60 digits, the same for both */
+  readonly number: string;
+  /** certificates of the other one's devices */
+  readonly devices: readonly Certificate[];
+}
+
+/** @param conversation with every device checked. @throws NOT_FOUND for somebody without a device */
+export function verificationOf(ledger: Ledger, own: ClientIdentity, { peer, members }: Conversation): Verification {
+  const certificatesOf = (username: string): Certificate[] => {
+    const { devices } = members.find((member) => member.username === username) ?? { devices: [] };
+    return devices.flatMap((device) => {
+      if (equal(device, own.fingerprint)) return [own.chain[0]];
+      const chain = ledger.certificate(device as Fingerprint);
+      return chain === null ? [] : [parseCertificate(chain[0]!)];
+    });
+  };
+  const [ours, theirs] = [certificatesOf(own.username), certificatesOf(peer)];
+  if (theirs.length === 0) throw new ChatError('NOT_FOUND', `${peer} has no device now: there is nothing to compare`);
+  const holder = (user: string, certificates: readonly Certificate[]) => ({
+    user,
+    certificateKeyHashes: certificates.map(({ spkiHash }) => spkiHash),
+  });
+  return { peer, number: safetyNumber(holder(own.username, ours), holder(peer, theirs)), devices: theirs };
+}
