@@ -4,6 +4,8 @@ import { DatabaseSync } from 'node:sqlite';
 import t, { type Test } from 'tap';
 import type { Code } from '../../base/errors.ts';
 import { bindingName } from '../../client/e2ee/binding.ts';
+import { shownMessage } from '../../client/presentation.ts';
+import type { Message } from '../../client/vault.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { authority } from '../support/pki.ts';
@@ -240,8 +242,9 @@ t.test('a commit again: dealt with once, acknowledged again', async (t) => {
 t.test('a message whose group cannot be read from here stays a place in the conversation', async (t) => {
   const side = await logIn(t, new ScriptedServer(), join(t.testdir({}), 'p'), false);
   send(side, await logged(side.server, side.server.compose('bob', ['before'])));
-  const { message } = (await side.until(isMessage)) as { message: { body: Uint8Array; reason: string | null } };
+  const { message } = (await side.until(isMessage)) as { readonly message: Message };
   t.strictSame([message.body.length, message.reason], [0, 'UNREADABLE']);
+  t.match(shownMessage(message), /bob: \[a message from before this device joined\]$/);
   await isWell(t, side, 'anew');
   t.strictSame(alarms(side), []);
 });
