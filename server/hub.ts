@@ -240,7 +240,8 @@ export class Hub {
     if (!isWaiting) await this.#settle(member);
   }
 
-  async #settle(member: Member): Promise<void> {
+  /** @param isAgain an attempt has failed, or has said so */
+  async #settle(member: Member, isAgain = false): Promise<void> {
     const { store, log, now, settleAgainMs = SETTLE_AGAIN_MS } = this.#o;
     const { id: userId, username } = member.user;
     while (member.unsettled.size > 0 && this.#devices.get(member.device.id) === member) {
@@ -252,12 +253,14 @@ export class Hub {
         const failure = ChatError.from(error);
         const line = CODES[failure.code].blame === 'us' ? log.error : log.warn;
         line('store.failed', { user: username, ...errorFields(failure) });
-        setTimeout(() => void this.#settle(member), settleAgainMs).unref();
+        setTimeout(() => void this.#settle(member, true), settleAgainMs).unref();
         return;
       }
       for (const cursor of cursors) member.unsettled.delete(cursor);
       member.outlet.acknowledged(cursors);
       this.offerReceipts(receipts);
+      // It may have been made the first time, and only the answer was lost: then receipts are queued of which nobody was told.
+      if (isAgain) for (const { outlet } of this.#devices.values()) outlet.look();
     }
   }
 

@@ -486,8 +486,14 @@ t.test('acknowledgements outlast a database that is away, and end with their con
   t.strictSame(b.closed, [], 'the connection stays');
   t.strictSame(b.member.outlet.known(cursors), cursors, 'nothing is forgotten');
   desk.isDown = false;
+  const { length: pages } = desk.pages;
   while (b.member.unsettled.size > 0) await later();
   t.strictSame(desk.acknowledged.at(-1), [21, cursors], 'both, once it is back');
+  await later();
+  t.ok(
+    desk.pages.slice(pages).includes(11),
+    'the first time may have queued receipts: whom they are for is offered them',
+  );
   t.strictSame(b.member.outlet.known(cursors), []);
 
   desk.isDown = true;
