@@ -89,7 +89,7 @@ export class Rooms {
     const { user } = member;
     const target = 'username' in frame ? await this.#userId(frame.username, frame.type) : user.id;
     if (frame.type === 'room_invite') await this.#checkContact(user.id, target);
-    const limits = { devices: MAX_DEVICES, bans: MAX_BANS };
+    const limits = { devices: MAX_DEVICES, bans: MAX_BANS, owned: MAX_OWNED };
     const changed = await store.changeRoom(frame.room, user.id, changeOf(frame, target), now(), limits);
     const { room } = changed;
     // In the same moment as it is known: nobody is to be answered, or written to, by the members of before.

@@ -55,15 +55,7 @@ export function* createRoom(
   now: number,
   maxOwned: number,
 ): Operation<Room> {
-  if (!(yield* first('SELECT id FROM users WHERE id = ? FOR UPDATE', ownerId)))
-    throw new ChatError('NOT_FOUND', 'no user has this id', { field: 'ownerId' });
-  const owned = yield* first(
-    'SELECT COUNT(*) AS n FROM room_members WHERE user_id = ? AND role = ?',
-    ownerId,
-    RANK.owner,
-  );
-  if (owned && integer(owned, 'n') >= maxOwned)
-    throw new ChatError('QUOTA', `more than ${maxOwned} rooms of one owner`, { field: 'room' });
+  yield* mayOwnOneMore(ownerId, maxOwned);
   if (yield* first('SELECT conversation_id FROM rooms WHERE name = ?', name)) throw exists();
   yield* insert(CONVERSATIONS, [[candidate, now]]);
   const { id } = (yield* first('SELECT id FROM conversations WHERE conversation = ?', candidate)) as Row;
@@ -219,6 +211,8 @@ class HeldRoom {
     if (!member) throw noSuchMember();
     if (member.rank === rank) return false;
     this.#keepsAnOwner(userId);
+    // Nobody is made to own so many that he can make none of his own.
+    if (rank === RANK.owner) yield* mayOwnOneMore(userId, this.#limits.owned);
     yield* insert(MEMBERS, [[this.#id, userId, rank]]);
     return true;
   }
@@ -251,6 +245,19 @@ class HeldRoom {
     const owners = this.#members.filter((member) => member.rank === RANK.owner);
     if (owners.length === 1 && owners[0]?.userId === userId) throw notAllowed('last_owner');
   }
+}
+
+/** Holds the user, so that the rooms that were counted are all there are. @throws QUOTA; NOT_FOUND/ownerId */
+function* mayOwnOneMore(userId: number, limit: number): Operation<void> {
+  if (!(yield* first('SELECT id FROM users WHERE id = ? FOR UPDATE', userId)))
+    throw new ChatError('NOT_FOUND', 'no user has this id', { field: 'ownerId' });
+  const owned = yield* first(
+    'SELECT COUNT(*) AS n FROM room_members WHERE user_id = ? AND role = ?',
+    userId,
+    RANK.owner,
+  );
+  if (owned && integer(owned, 'n') >= limit)
+    throw new ChatError('QUOTA', `more than ${limit} rooms of one owner`, { field: 'room' });
 }
 
 function* membersOf(conversationId: number): Operation<Member[]> {

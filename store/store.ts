@@ -135,6 +135,8 @@ export interface RoomLimits {
   /** active devices of all members; and members */
   readonly devices: number;
   readonly bans: number;
+  /** rooms of one owner */
+  readonly owned: number;
 }
 
 /** A state of a conversation's MLS group: which of its groups one after another, and which epoch of that. Both from 1. */

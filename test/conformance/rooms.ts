@@ -6,7 +6,7 @@ import type { RoomChange, RoomLimits, Store, User } from '../../store/store.ts';
 import { newDevice, newUser, NOW, random32, World } from '../support/store-world.ts';
 import type { Suite } from './store.ts';
 
-const LIMITS: RoomLimits = { devices: 250, bans: 10 };
+const LIMITS: RoomLimits = { devices: 250, bans: 10, owned: 3 };
 const HOUR = 3_600_000;
 
 /** People with one device each, and a room of the first one's. */
@@ -58,6 +58,9 @@ export const ROOM_TESTS: readonly (readonly [string, (t: Test, suite: Suite) => 
       await make(store, ann.id, `${name}-3`);
       await t.rejects(make(store, ann.id, `${name}-4`), { code: 'QUOTA', field: 'room' });
       await make(store, ben.id, `${name}-4`);
+      const owner = { do: 'role', userId: ben.id, role: 'owner' } as const;
+      await t.rejects(change(ann, owner, { ...LIMITS, owned: 1 }), { code: 'QUOTA', field: 'room' });
+      t.strictSame(await change(ann, owner), [true, 'ann owner', 'ben owner']);
     },
   ],
   [
