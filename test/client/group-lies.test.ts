@@ -356,3 +356,29 @@ t.test('the line drops while a binding is fetched: what came after it is not rea
   t.strictSame(side.shown(), ['after the invitation']);
   t.strictSame(alarms(side), []);
 });
+
+t.test('what was written after our own commit comes before its acknowledgement: it is read', async (t) => {
+  const side = await logIn(t, new ScriptedServer(), join(t.testdir({}), 'p'), false);
+  const { server } = side;
+  let sent = 0;
+  let answer = (): void => {};
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || sent === 2) return false;
+    if (++sent === 1) {
+      server.append(frame); // the log has it, and the line goes before this is said
+      drop(link);
+    } else answer = () => server.ack(link, frame, 0);
+    return true;
+  };
+  const row = say(side, 'with a commit before it');
+  await side.until((e) => e.on === 'lost');
+  const after = await logged(server, server.compose('bob', ['in the state that it makes']));
+  while (sent < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  send(side, after);
+  await side.until(isMessage);
+  t.strictSame(side.shown(), ['in the state that it makes']);
+  answer();
+  await accepted(side, row);
+  t.strictSame(alarms(side), []);
+  t.equal((await server.peer).epoch, 2, 'one commit, which counts');
+});
