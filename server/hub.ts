@@ -292,11 +292,11 @@ export class Hub {
     const all = members.flatMap(({ userId, devices }) =>
       devices.map(({ id }) => ({ id, isPeer: userId !== member.user.id })),
     );
-    // Who never comes back, or never acknowledges, keeps nobody from the other devices. All at once, for a room may have many.
-    const hasRoom = await Promise.all(
-      all.map(async ({ id }) => id !== member.device.id && (await this.#hasRoom(id, member.user.id))),
-    );
-    const reached = all.filter((_, i) => hasRoom[i]);
+    // Who never comes back, or never acknowledges, keeps nobody from the other devices.
+    const audience = all.filter(({ id }) => id !== member.device.id);
+    const waiting = audience.flatMap(({ id }) => (this.#keepsUp(id) ? [] : [id]));
+    const full = await this.#quota.full(waiting, member.user.id);
+    const reached = audience.filter(({ id }) => !full.has(id));
     const recipients = reached.map(({ id }) => id);
     const peers = reached.filter(({ isPeer }) => isPeer).map(({ id }) => id);
     const others = members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
@@ -310,10 +310,10 @@ export class Hub {
     };
   }
 
-  async #hasRoom(deviceId: number, userId: number): Promise<boolean> {
+  /** What waits for it is on its way. */
+  #keepsUp(deviceId: number): boolean {
     const outlet = this.#devices.get(deviceId)?.outlet;
-    if (outlet && !outlet.isBehind && !outlet.hasSkipped) return true; // what waits for it is on its way
-    return this.#quota.hasRoom(deviceId, userId);
+    return outlet !== undefined && !outlet.isBehind && !outlet.hasSkipped;
   }
 
   #deliver({ evidence, messages }: Accepted): void {

@@ -19,21 +19,31 @@ interface Shares {
 }
 
 export class Quota {
-  readonly #store: Pick<Store, 'queueUsage' | 'queueShares'>;
+  readonly #store: Pick<Store, 'queueUsages' | 'queueShares'>;
   readonly #queueBytes: number;
   readonly #now: () => number;
   readonly #known = new Map<number, Shares>();
 
   /** @param queueBytes what may wait for one device, rows included */
-  constructor(store: Pick<Store, 'queueUsage' | 'queueShares'>, queueBytes: number, now: () => number) {
+  constructor(store: Pick<Store, 'queueUsages' | 'queueShares'>, queueBytes: number, now: () => number) {
     this.#store = store;
     this.#queueBytes = queueBytes;
     this.#now = now;
   }
 
-  /** Whether one more message of this user may wait for the device: the one that goes over the limit is the last. */
-  async hasRoom(deviceId: number, userId: number): Promise<boolean> {
-    const total = costOf(await this.#store.queueUsage(deviceId));
+  /**
+   * Those of these devices for which no more messages of this user may wait: the one that goes over the limit is the last. All are
+   * asked about in one question, and shares are counted one after another: a room has many devices, and the store serves others too.
+   */
+  async full(deviceIds: readonly number[], userId: number): Promise<ReadonlySet<number>> {
+    const full = new Set<number>();
+    if (deviceIds.length === 0) return full;
+    for (const [i, usage] of (await this.#store.queueUsages(deviceIds)).entries())
+      if (!(await this.#hasRoom(deviceIds[i]!, userId, costOf(usage)))) full.add(deviceIds[i]!);
+    return full;
+  }
+
+  async #hasRoom(deviceId: number, userId: number, total: number): Promise<boolean> {
     if (2 * total <= this.#queueBytes) return true; // whatever part of it is his
     if (total > this.#queueBytes) return false;
     const shares = await this.#shares(deviceId, total);

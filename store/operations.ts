@@ -54,7 +54,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   conversationLineage: log.conversationLineage,
   isCertificateLogged: log.isCertificateLogged,
   backlog: queue.backlog,
-  queueUsage: queue.queueUsage,
+  queueUsages: queue.queueUsages,
   queueShares: queue.queueShares,
   acknowledge: queue.acknowledge,
   expire: queue.expire,
@@ -81,7 +81,7 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'conversationLineage',
   'isCertificateLogged',
   'backlog',
-  'queueUsage',
+  'queueUsages',
   'queueShares',
 ]);
 /** An acknowledgement that a power cut takes back is made again, for what it was about is delivered again (docs/decisions/0012). */

@@ -73,9 +73,12 @@ function itemOf(row: Row): QueueItem {
   };
 }
 
-export function* queueUsage(deviceId: number): Operation<{ bytes: number; rows: number }> {
-  const row = yield* first('SELECT bytes, items FROM mailboxes WHERE device_id = ?', deviceId);
-  return row ? { bytes: integer(row, 'bytes'), rows: integer(row, 'items') } : { bytes: 0, rows: 0 };
+export function* queueUsages(deviceIds: readonly number[]): Operation<{ bytes: number; rows: number }[]> {
+  const rows = yield* select('SELECT device_id, bytes, items FROM mailboxes WHERE device_id IN (?...)', deviceIds);
+  const usages = new Map(
+    rows.map((row) => [integer(row, 'device_id'), { bytes: integer(row, 'bytes'), rows: integer(row, 'items') }]),
+  );
+  return deviceIds.map((id) => usages.get(id) ?? { bytes: 0, rows: 0 });
 }
 
 export function* queueShares(deviceId: number): Operation<{ senderUserId: number; bytes: number; rows: number }[]> {

@@ -408,8 +408,8 @@ export interface Store {
 
   /** What waits for a device, in order, from the first cursor above `after` (a reader that has seen n never misses a row below n); at most `maxItems`, and no more than `maxBytes` of parts unless the first alone is larger. */
   backlog(deviceId: number, after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
-  /** Bytes of message parts queued for a device, and rows. */
-  queueUsage(deviceId: number): Promise<{ readonly bytes: number; readonly rows: number }>;
+  /** Bytes of message parts queued for each of these devices, and rows. */
+  queueUsages(deviceIds: readonly number[]): Promise<{ readonly bytes: number; readonly rows: number }[]>;
   /** The same, by who sent the messages. Reads the whole queue of the device. */
   queueShares(
     deviceId: number,

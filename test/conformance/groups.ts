@@ -5,7 +5,16 @@ import { hex, type Hash } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
 import { MAX_BINDINGS } from '../../store/keys.ts';
 import type { GroupState, KeyPackages, Store } from '../../store/store.ts';
-import { LATER, newSession, NOW, random32, World, type Batch, type BatchOptions } from '../support/store-world.ts';
+import {
+  LATER,
+  newSession,
+  NOW,
+  random32,
+  usageOf,
+  World,
+  type Batch,
+  type BatchOptions,
+} from '../support/store-world.ts';
 import type { Suite } from './store.ts';
 
 const packages = (...names: string[]): KeyPackages => ({
@@ -173,7 +182,7 @@ export const GROUP_TESTS: readonly (readonly [string, (t: Test, suite: Suite) =>
       await w.send(commit(state(1, 1), { expiresAt: NOW + 2 }));
       t.strictSame(await store.expire(NOW + 2, 100), []);
       t.strictSame(await rows(), before);
-      for (const { id } of [a1, a2, b1, b2]) t.strictSame(await store.queueUsage(id), { bytes: 0, rows: 0 });
+      for (const { id } of [a1, a2, b1, b2]) t.strictSame(await usageOf(store, id), { bytes: 0, rows: 0 });
       t.equal(await groupOf(store, w), '1.2 info of 1.2', 'the state stays');
     },
   ],

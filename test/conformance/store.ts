@@ -15,6 +15,7 @@ import {
   newUser,
   NOW,
   random32,
+  usageOf,
   World,
   type BatchOptions,
 } from '../support/store-world.ts';
@@ -517,20 +518,20 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const { b1, b2 } = w.devices;
       const first = w.window([w.batch({ count: 3 }), w.batch({ sender: b1 })], [b1.fingerprint]);
       const answer = await store.commitWindow(first);
-      const usage = await store.queueUsage(b1.id);
+      const usage = await usageOf(store, b1.id);
       t.strictSame(await second.commitWindow(first), answer, 'at once');
-      t.strictSame(await store.queueUsage(b1.id), usage);
+      t.strictSame(await usageOf(store, b1.id), usage);
       await w.send({ count: 2 });
       const kept = await store.backlog(b1.id, 0, 10, 1e6);
       await store.acknowledge(b1.id, cursorsOf(kept), { userId: w.bob.id, username: w.bob.username }, NOW);
       await store.acknowledge(b2.id, cursorsOf(kept), { userId: w.bob.id, username: w.bob.username }, NOW);
       t.strictSame(await store.commitWindow(first), answer, 'after it was delivered');
-      t.strictSame(await store.queueUsage(b1.id), { bytes: 0, rows: 0 });
+      t.strictSame(await usageOf(store, b1.id), { bytes: 0, rows: 0 });
       t.equal(await store.logSize(w.origin), w.size);
       const race = w.window([w.batch({ count: 5 })]);
       const answers = await Promise.all([store, second, store, second].map((each) => each.commitWindow(race)));
       for (const each of answers) t.strictSame(each, answers[0], 'racing');
-      t.equal((await store.queueUsage(b1.id)).rows, 5);
+      t.equal((await usageOf(store, b1.id)).rows, 5);
     },
   ],
   [
@@ -555,7 +556,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const w = await World.open(store);
       const { window, batch } = await w.send();
       const { b1, b2 } = w.devices;
-      const before = { usage: await store.queueUsage(b1.id), size: w.size };
+      const before = { usage: await usageOf(store, b1.id), size: w.size };
       const bad = [
         [{ recipients: [b1.id, 2 ** 30] }, { code: 'NOT_FOUND', field: 'device' }],
         [{ conversations: [w.conversation, random32<ConversationId>()] }, { code: 'NOT_FOUND', field: 'conversation' }],
@@ -580,8 +581,8 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       for (const { batch } of others)
         t.equal(await store.findBatch(batch.fingerprint, batch.session, batch.firstCtr), null);
       w.size = before.size;
-      t.strictSame(await store.queueUsage(b1.id), before.usage);
-      t.equal((await store.queueUsage(b2.id)).rows, 1);
+      t.strictSame(await usageOf(store, b1.id), before.usage);
+      t.equal((await usageOf(store, b2.id)).rows, 1);
       t.equal(await store.logSize(w.origin), before.size);
       t.notOk(await store.isCertificateLogged(w.origin, b1.fingerprint));
       t.equal((await w.send({ session: newSession() })).stored[0]?.seq, 2, 'no number was lost');
@@ -705,7 +706,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         conversation: await store.conversationLineage(a1.fingerprint, session, w.conversation),
         fresh: await store.conversationLineage(b1.fingerprint, session, w.conversation),
         certificate: await store.isCertificateLogged(w.origin, b1.fingerprint),
-        usage: await Promise.all([a1, b1, b2].map(({ id }) => store.queueUsage(id))),
+        usage: await Promise.all([a1, b1, b2].map(({ id }) => usageOf(store, id))),
         backlog: await store.backlog(b1.id, 0, 100, 1e6),
       });
       const before = await state();
@@ -731,7 +732,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.ok(anew.stored[0]!.cursors[0]! > Math.max(...cursorsOf(before.backlog)), 'no cursor is given out twice');
       t.strictSame(bytesOf(await store.backlog(b1.id, 0, 100, 1e6)).length, 3);
       await store.acknowledge(b2.id, anew.stored[0]!.cursors.slice(1), bob, NOW);
-      t.equal((await store.queueUsage(a1.id)).rows, 1, 'a receipt');
+      t.equal((await usageOf(store, a1.id)).rows, 1, 'a receipt');
       await store.rewind(w.origin, 0);
       t.strictSame((await state()).usage, Array(3).fill({ bytes: 0, rows: 0 }));
       t.equal((await store.conversationLineage(a1.fingerprint, session, w.conversation)).convCtr, 0);
@@ -824,9 +825,9 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         same(t, item.statement, message.statement, 'statement');
         t.strictSame(item.parts.map(hex), message.content?.parts.map(hex));
       }
-      t.strictSame(await store.queueUsage(b1.id), { bytes: 565, rows: 5 });
-      t.strictSame(await store.queueUsage(a1.id), { bytes: 0, rows: 0 });
-      t.strictSame(await store.queueUsage(2 ** 30), { bytes: 0, rows: 0 });
+      t.strictSame(await usageOf(store, b1.id), { bytes: 565, rows: 5 });
+      t.strictSame(await usageOf(store, a1.id), { bytes: 0, rows: 0 });
+      t.strictSame(await usageOf(store, 2 ** 30), { bytes: 0, rows: 0 });
       await w.send({ sender: w.devices.b2, recipients: [b1.id], parts: [Buffer.alloc(7)] });
       t.strictSame(
         await store.queueShares(b1.id),
@@ -859,7 +860,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       );
       for (const receipt of receipts) same(t, receipt.conversation, w.conversation, 'conversation');
       t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), []);
-      t.strictSame(await store.queueUsage(b1.id), { bytes: 0, rows: 0 });
+      t.strictSame(await usageOf(store, b1.id), { bytes: 0, rows: 0 });
       t.equal((await store.backlog(b2.id, 0, 10, 1e6)).length, 2, 'the other device still waits');
       t.strictSame(await store.acknowledge(b1.id, cursors(0), bob, NOW + 8), [], 'repeated');
       t.strictSame(await store.acknowledge(b2.id, cursors(1), bob, NOW + 9), [], 'second device');
@@ -872,9 +873,9 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
             .filter((receipt) => receipt.deviceId === device.id)
             .map((receipt) => ({ kind: 'receipt', ...receipt })),
         );
-        t.strictSame(await store.queueUsage(device.id), { bytes: 0, rows: 2 });
+        t.strictSame(await usageOf(store, device.id), { bytes: 0, rows: 2 });
         t.strictSame(await store.acknowledge(device.id, cursorsOf(items), alice, NOW), []);
-        t.strictSame(await store.queueUsage(device.id), { bytes: 0, rows: 0 });
+        t.strictSame(await usageOf(store, device.id), { bytes: 0, rows: 0 });
       }
     },
   ],
@@ -906,7 +907,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         second.acknowledge(w.devices.b1.id, cursors(0), bob, NOW),
       ]);
       t.equal(answers.flat().length, 16);
-      t.strictSame(await store.queueUsage(w.devices.a1.id), { bytes: 0, rows: 8 });
+      t.strictSame(await usageOf(store, w.devices.a1.id), { bytes: 0, rows: 8 });
     },
   ],
   [
@@ -995,7 +996,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.strictSame(await store.expire(NOW + 10, 100), [], 'once');
       for (const device of [b1, b2]) {
         t.strictSame(cursorsOf(await store.backlog(device.id, 0, 10, 1e6)), [later.stored[0]!.cursors[0]]);
-        t.equal((await store.queueUsage(device.id)).rows, 1);
+        t.equal((await usageOf(store, device.id)).rows, 1);
       }
       const inbox = await store.backlog(a1.id, 0, 10, 1e6);
       t.strictSame(
@@ -1006,7 +1007,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.ok(known?.hasContent, 'it had content');
       t.strictSame(await store.commitWindow(unread.window), [unread.stored]);
       t.strictSame(await store.complete(w.origin, unread.messages), unread.stored);
-      t.equal((await store.queueUsage(b1.id)).rows, 1, 'and does not come back');
+      t.equal((await usageOf(store, b1.id)).rows, 1, 'and does not come back');
     },
   ],
   [
@@ -1017,7 +1018,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       await w.send({ count: 4, expiresAt: NOW + 100 });
       const answers = await Promise.all([store, second, store, second].map((each) => each.expire(NOW + 100, 100)));
       t.equal(answers.flat().length, 8);
-      t.equal((await store.queueUsage(w.devices.a1.id)).rows, 4);
+      t.equal((await usageOf(store, w.devices.a1.id)).rows, 4);
     },
   ],
   [
@@ -1101,7 +1102,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
           `body ${i}`,
         );
       }
-      t.equal((await store.queueUsage(b1.id)).bytes, 4 * megabyte.length + 1023);
+      t.equal((await usageOf(store, b1.id)).bytes, 4 * megabyte.length + 1023);
     },
   ],
   [
@@ -1122,7 +1123,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         NOW,
       );
       t.equal(receipts.length, 2048);
-      t.strictSame(await store.queueUsage(w.devices.b1.id), { bytes: 0, rows: 0 });
+      t.strictSame(await usageOf(store, w.devices.b1.id), { bytes: 0, rows: 0 });
     },
   ],
   [
@@ -1148,7 +1149,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         'and who does not exist changes nothing for the others',
       );
       t.equal(await countRows('contents'), before, 'nobody needs the content any more');
-      for (const { id } of [b1, b2]) t.strictSame(await store.queueUsage(id), { bytes: 0, rows: 0 });
+      for (const { id } of [b1, b2]) t.strictSame(await usageOf(store, id), { bytes: 0, rows: 0 });
     },
   ],
   [
@@ -1179,7 +1180,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         batch: await of.findBatch(batch.fingerprint, batch.session, batch.firstCtr),
         lineage: await of.conversationLineage(batch.fingerprint, batch.session, w.conversation),
         backlog: [await of.backlog(b1.id, 0, 10, 1e6), await of.backlog(w.devices.a1.id, 0, 10, 1e6)],
-        usage: await of.queueUsage(b1.id),
+        usage: await usageOf(of, b1.id),
         repeated: await of.commitWindow(window),
       });
       const before = await ask(store);

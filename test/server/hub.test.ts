@@ -64,9 +64,9 @@ class Desk {
         this.lastSeen.push(id);
       },
       backlog: async (id: number) => (this.pages.push(id), await this.reading, []),
-      queueUsage: async (id: number) => {
-        this.asked.push(`usage ${id}`);
-        return this.usage.get(id) ?? { bytes: 0, rows: 0 };
+      queueUsages: async (ids: readonly number[]) => {
+        this.asked.push(`usage ${ids.join()}`);
+        return ids.map((id) => this.usage.get(id) ?? { bytes: 0, rows: 0 });
       },
       acknowledge: async (id: number, cursors: readonly number[]) => {
         this.acknowledged.push([id, [...cursors]]);
@@ -289,7 +289,9 @@ t.test('quota is asked once a batch and device, not of who keeps up, and counts 
   desk.hub.leave(b.member);
   desk.devices.set(2, [21, 22]);
   desk.hub.forgetConversations(2);
+  desk.asked = [];
   t.strictSame((await admit()).messages[0]?.recipients, [22], 'the other device has room');
+  t.strictSame(desk.asked, ['conversation', 'usage 21,22'], 'one question for all of them');
   desk.devices.set(2, []);
   desk.hub.forgetConversations(2);
   await t.rejects(admit(), { code: 'UNAVAILABLE', retryAfterMs: 60_000 }, 'nobody there at all: the sender keeps it');

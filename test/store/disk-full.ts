@@ -1,7 +1,7 @@
 /** Run by sqlite.test.ts inside a file system of 3 MB, which it fills; prints what happened. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { migrateStore, openStore } from '../../store/open.ts';
-import { NOW, World } from '../support/store-world.ts';
+import { NOW, usageOf, World } from '../support/store-world.ts';
 
 const dir = process.argv[2] ?? '';
 const url = `sqlite:${dir}/chat.db`;
@@ -22,10 +22,10 @@ while (code === '') {
     code = String((error as { code?: string }).code);
   }
 }
-const kept = (await store.logSize(w.origin)) === size && (await store.queueUsage(w.devices.b1.id)).rows === sent;
+const kept = (await store.logSize(w.origin)) === size && (await usageOf(store, w.devices.b1.id)).rows === sent;
 rmSync(`${dir}/ballast`);
 w.size = size;
 await w.send({ session: new Uint8Array(16) as never });
-const later = (await store.queueUsage(w.devices.b1.id)).rows === sent + 1;
+const later = (await usageOf(store, w.devices.b1.id)).rows === sent + 1;
 await store.close();
 console.log(JSON.stringify({ code, kept, later, sent }));

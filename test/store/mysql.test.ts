@@ -6,7 +6,7 @@ import { schemaText, SCHEMA_VERSION } from '../../store/schema-version.ts';
 import type { Store } from '../../store/store.ts';
 import { storeConformance } from '../conformance/store.ts';
 import { mariadb, type Mariadb } from '../support/mariadb.ts';
-import { newUser, NOW, World } from '../support/store-world.ts';
+import { newUser, NOW, usageOf, World } from '../support/store-world.ts';
 
 const server = await mariadb(t);
 if (server) await all(server);
@@ -134,7 +134,7 @@ async function all({ url, password, sql, kill, restart, certificateFile, certify
         Array.from({ length: 50 }, (_, i) => 3 + 50 * delay + i),
         'after it is back',
       );
-      t.equal((await store.queueUsage(w.devices.b1.id)).rows, 2 + 50 * (delay + 1));
+      t.equal((await usageOf(store, w.devices.b1.id)).rows, 2 + 50 * (delay + 1));
     }
     t.strictSame(await store.commitWindow(first), answer);
     await kill();

@@ -50,6 +50,9 @@ export function newDevice(userId: number, more: Partial<NewDevice> = {}): NewDev
   };
 }
 
+export const usageOf = async (store: Store, deviceId: number): Promise<{ bytes: number; rows: number }> =>
+  (await store.queueUsages([deviceId]))[0]!;
+
 /** Alice and Bob, who have a conversation, and a log of their own. */
 export class World {
   readonly store: Store;
