@@ -5,7 +5,7 @@
  */
 import { ChatError } from '../base/errors.ts';
 import type { QueueTarget } from './entry.ts';
-import { insert, select, type Operation, type Scalar, type Target } from './operation.ts';
+import { insert, select, type Operation, type Row, type Scalar, type Target } from './operation.ts';
 import { integer } from './row.ts';
 
 export const KIND = { message: 0, delivered: 1, expired: 2 } as const;
@@ -24,6 +24,11 @@ const QUEUE: Target = {
   onConflict: 'fail',
 };
 
+const HOLD =
+  'SELECT device_id, last_cursor, bytes, items FROM mailboxes WHERE device_id IN (?...) ORDER BY device_id FOR UPDATE';
+/** Devices in one statement: a window may be for more than either dialect takes values (SQLite 32,766, MySQL 65,535). */
+const MAX_LISTED = 4096;
+
 interface Box {
   lastCursor: number;
   bytes: number;
@@ -41,10 +46,9 @@ export class Mailboxes {
   /** Holds the mailboxes of these devices until the transaction ends. @throws NOT_FOUND/device */
   static *hold(deviceIds: Iterable<number>): Operation<Mailboxes> {
     const ids = [...new Set(deviceIds)].sort((a, b) => a - b);
-    const rows = yield* select(
-      'SELECT device_id, last_cursor, bytes, items FROM mailboxes WHERE device_id IN (?...) ORDER BY device_id FOR UPDATE',
-      ids,
-    );
+    const rows: Row[] = [];
+    for (let from = 0; from < ids.length; from += MAX_LISTED)
+      rows.push(...(yield* select(HOLD, ids.slice(from, from + MAX_LISTED))));
     if (rows.length !== ids.length) throw new ChatError('NOT_FOUND', 'no device has this id', { field: 'device' });
     return new Mailboxes(
       new Map(

@@ -24,6 +24,28 @@ t.test('contract', async (t) => {
   probe.close();
 });
 
+t.test('a window may be for more devices than a statement takes values', async (t) => {
+  const path = `${t.testdir()}/chat.db`;
+  await migrateStore(`sqlite:${path}`, null, NOW);
+  const store = await openStore(`sqlite:${path}`, null);
+  const w = await World.open(store);
+  const recipients = Array.from({ length: 33_000 }, (_, i) => 1000 + i);
+  const connection = SqliteConnection.open(path);
+  connection.script(
+    'WITH RECURSIVE n(id) AS (SELECT 1000 UNION ALL SELECT id + 1 FROM n WHERE id < 33999) ' +
+      'INSERT INTO mailboxes (device_id, last_cursor, bytes, items) SELECT id, 0, 0, 0 FROM n',
+  );
+  connection.close();
+  const conversations = Array.from({ length: 10 }, () => w.conversation);
+  const batches = conversations.map((_, i) => w.batch({ recipients: recipients.slice(i * 3300, (i + 1) * 3300) }));
+  const answers = await store.commitWindow(w.window(batches));
+  t.strictSame(
+    answers.flat().map(({ cursors }) => cursors.length),
+    conversations.map(() => 3300),
+  );
+  await store.close();
+});
+
 t.test('every connection syncs each commit, also when the file is opened again', async (t) => {
   const path = `${t.testdir()}/chat.db`;
   await migrateStore(`sqlite:${path}`, null, NOW);
