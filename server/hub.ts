@@ -26,6 +26,8 @@ const CONVERSATION_CACHE_ITEMS = 10_000;
 const SETTLE_AGAIN_MS = 1000;
 /** Told to the store at once. */
 const SETTLE_AT_ONCE = 1024;
+/** Devices that one message is queued for: what the store keeps about it has room for 6553 (`messages.targets`, a BLOB of MySQL). */
+const MAX_RECIPIENTS = 4096;
 /** Users that one connection may watch. */
 const MAX_WATCHED = 1024;
 
@@ -426,7 +428,7 @@ interface Audience {
 
 /** Null: a message that was signed for this roster may go to this audience. */
 function refusalBy(
-  { refusal, rosterHash, peers, hasDevices }: Audience,
+  { refusal, rosterHash, recipients, peers, hasDevices }: Audience,
   signed: Hash,
   isCommit: boolean,
   field: string,
@@ -434,6 +436,8 @@ function refusalBy(
   if (refusal !== null) return refusal;
   if (!equal(signed, rosterHash))
     return new ChatError('STALE', 'the devices of the conversation have changed', { sub: 'roster', field });
+  if (recipients.length > MAX_RECIPIENTS)
+    return new ChatError('QUOTA', `more than ${MAX_RECIPIENTS} devices in one conversation`, { field });
   // A commit is for whoever there is: removing the last device of the other member is one.
   if (isCommit) return null;
   // Acknowledged, it would be nobody's: between a revocation and a new certificate the sender's device keeps it.

@@ -177,7 +177,7 @@ interface Joined {
   readonly frames: Reply[];
   readonly closed: unknown[];
 }
-const fingerprintOf = (id: number): Fingerprint => Buffer.alloc(32, id) as Uint8Array as Fingerprint;
+const fingerprintOf = (id: number): Fingerprint => Buffer.alloc(32, `device ${id} `) as Uint8Array as Fingerprint;
 const lineage = (): Lineage => new Lineage(fingerprintOf(11), own.privateKey, ORIGIN);
 const types = ({ frames }: Joined): string[] => frames.map(({ type }) => type);
 
@@ -307,6 +307,21 @@ t.test('who is no member any more gets the answer to what the log has, and write
   desk.isKnown = true;
   t.match(await admit(), { refusal, messages: [{ recipients: [11, 21] }] });
   t.match(await admit(gone), { refusal, messages: [{ recipients: [] }] });
+});
+
+t.test('nothing is admitted for more devices than the store can keep count of', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  const admit = (count: number) => {
+    desk.devices.set(
+      2,
+      Array.from({ length: count }, (_, i) => 21 + i),
+    );
+    desk.hub.forgetConversations(2);
+    return desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x']), id: 1 });
+  };
+  t.equal((await admit(4096)).messages[0]?.recipients.length, 4096);
+  await t.rejects(admit(4097), { code: 'QUOTA', field: 'msg_send.messages[0].statement' });
 });
 
 t.test('a device that skips what it is sent fills its queue, and no more than that', async (t) => {
