@@ -23,6 +23,8 @@ const FALSE = 0xf4;
 const TRUE = 0xf5;
 /** No frame and no file comes near; deeper is an attack on the stack. */
 const MAX_DEPTH = 16;
+/** In one value, keys among them. An item of one byte takes two hundred in memory, and half a microsecond: of a megabyte, too much. */
+const MAX_ITEMS = 131_072;
 /** Byte strings up to here are copied out, so that what is kept of a frame does not hold all of it; longer ones are views. */
 const MAX_COPIED_BYTES = 64;
 const TWO_32 = 0x1_0000_0000;
@@ -166,7 +168,7 @@ function writeText(text: string): void {
 /** The one value in `bytes`. @throws BAD_FRAME unless it is the only one and in its canonical form */
 export function decode(bytes: Uint8Array): Value {
   const reader = new Reader(view(bytes));
-  const value = reader.value(0);
+  const value = reader.next();
   if (!reader.isAtEnd) throw new ChatError('BAD_FRAME', 'bytes after the value', { field: 'frame' });
   return value;
 }
@@ -174,12 +176,13 @@ export function decode(bytes: Uint8Array): Value {
 /** The values of a CBOR sequence (RFC 8742) in order. @throws BAD_FRAME as decode(); values before the fault may have been yielded */
 export function* decodeSequence(bytes: Uint8Array): Generator<Value> {
   const reader = new Reader(view(bytes));
-  while (!reader.isAtEnd) yield reader.value(0);
+  while (!reader.isAtEnd) yield reader.next();
 }
 
 class Reader {
   readonly #bytes: Buffer;
   #at = 0;
+  #items = 0;
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
@@ -189,8 +192,13 @@ class Reader {
     return this.#at === this.#bytes.length;
   }
 
-  value(depth: number): Value {
-    if (depth > MAX_DEPTH) refuse();
+  next(): Value {
+    this.#items = 0;
+    return this.#value(0);
+  }
+
+  #value(depth: number): Value {
+    if (depth > MAX_DEPTH || ++this.#items > MAX_ITEMS) refuse();
     const first = this.#bytes[this.#at++] ?? refuse();
     if (first === FALSE || first === TRUE) return first === TRUE;
     const argument = this.#argument(first & 0x1f);
@@ -251,7 +259,7 @@ class Reader {
   #list(count: number, depth: number): Value[] {
     if (count > this.#bytes.length - this.#at) refuse(); // before memory is taken for it
     const items: Value[] = [];
-    for (let i = 0; i < count; i++) items.push(this.value(depth + 1));
+    for (let i = 0; i < count; i++) items.push(this.#value(depth + 1));
     return items;
   }
 
@@ -261,11 +269,11 @@ class Reader {
     for (let i = 0; i < count; i++) {
       const from = this.#at;
       if ((this.#bytes[from] ?? refuse()) >> 5 !== MAJOR.text) refuse();
-      const key = this.value(depth + 1) as string;
+      const key = this.#value(depth + 1) as string;
       // Rising strictly: no key comes twice, and no order but one.
       if (i > 0 && this.#bytes.compare(this.#bytes, last, lastEnd, from, this.#at) <= 0) refuse();
       [last, lastEnd] = [from, this.#at];
-      map.set(key, this.value(depth + 1));
+      map.set(key, this.#value(depth + 1));
     }
     return map;
   }

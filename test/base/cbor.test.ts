@@ -50,6 +50,11 @@ t.test('refuses whatever has a second spelling, or no meaning here', async (t) =
   const nested = (depth: number): Buffer => Buffer.concat([Buffer.alloc(depth, 0x81), Buffer.of(0)]);
   t.ok(decode(nested(16)));
   t.throws(() => decode(nested(17)), { code: 'BAD_FRAME' }, 'nesting that nothing here has');
+  const full = encode(Array<Value>(131_071).fill(Buffer.alloc(0)));
+  t.equal((decode(full) as Value[]).length, 131_071, 'with the list itself 131,072 items');
+  t.equal([...decodeSequence(Buffer.concat([full, full]))].length, 2, 'in each value');
+  for (const one of [Buffer.alloc(0), new Map(), 0])
+    t.throws(() => decode(encode(Array<Value>(131_072).fill(one))), { code: 'BAD_FRAME' }, 'more than any frame has');
 });
 
 t.test('examples of RFC 8949, appendix A', async (t) => {
