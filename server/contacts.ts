@@ -5,6 +5,7 @@
 import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { ContactAction, ContactState, Standing, Store, User } from '../store/store.ts';
+import { RateLimit } from './rate-limit.ts';
 
 export type ContactPolicy = 'open' | 'request' | 'closed';
 export type DirectoryVisibility = 'everybody' | 'contacts' | 'nobody';
@@ -13,12 +14,16 @@ export type DirectoryVisibility = 'everybody' | 'contacts' | 'nobody';
 const PAGE = 200;
 /** Requests of one user that wait for an answer: nobody can fill the lists of others. */
 export const MAX_ASKED = 200;
+/** Of one user: each is told to the other, and who is asked and asked again has nothing against it but a block. */
+const CHANGES_PER_MINUTE = 20;
+export const CHANGES_AT_ONCE = 400;
 
 export interface ContactsOptions {
   readonly store: Store;
   readonly policy: ContactPolicy;
   readonly visibility: DirectoryVisibility;
   readonly now: () => number;
+  readonly monotonicMs?: () => number;
   /** To every connection of a user. */
   readonly tell: (userId: number, notice: Reply<'contact_changed'>) => void;
   /** What is remembered of the two is out of date, and neither is to see more of the other without asking again. */
@@ -27,14 +32,21 @@ export interface ContactsOptions {
 
 export class Contacts {
   readonly #o: ContactsOptions;
+  readonly #changes: RateLimit;
 
   constructor(options: ContactsOptions) {
     this.#o = options;
+    this.#changes = new RateLimit(CHANGES_PER_MINUTE, options.monotonicMs, CHANGES_AT_ONCE);
   }
 
-  /** @throws NO_SUCH_PEER, BLOCKED, NOT_FOUND; QUOTA for too many; NOT_CONTACT/closed where only the operator brings people together */
+  /**
+   * @throws NO_SUCH_PEER, BLOCKED, NOT_FOUND; QUOTA for too many; RATE_LIMIT; NOT_CONTACT/closed where only the operator brings people
+   *   together
+   */
   async change(user: User, action: ContactAction, account: string): Promise<Omit<Reply<'contact'>, 'type' | 'id'>> {
     const { store, policy, now, tell, part } = this.#o;
+    // Not of a block: that is what helps against the others.
+    if (action !== 'block') this.#changes.take(`user:${user.id}`, 1);
     const other = await store.findUser(account);
     if (other === null || other.id === user.id)
       throw new ChatError('NO_SUCH_PEER', 'nobody else has this name', { field: 'account' });
