@@ -3,7 +3,7 @@
  * inside TLS, in logs, arguments, environments, and every file. Each search is shown to find what is there.
  */
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -58,6 +58,45 @@ const contentsOf = (dir: string, fits: (path: string) => boolean = () => true): 
   filesIn(dir)
     .filter(fits)
     .map((path) => readFileSync(path));
+
+/** Everything that a process could have written to, piece by piece, as a debugger or a dump of the machine would see it. */
+function memoryOf(pid: number): Buffer[] {
+  const memory = openSync(`/proc/${pid}/mem`, 'r');
+  try {
+    return readFileSync(`/proc/${pid}/maps`, 'latin1')
+      .split('\n')
+      .flatMap((line) => {
+        const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
+        if (from === undefined || to === undefined) return [];
+        const bytes = Buffer.alloc(Number(BigInt(`0x${to}`) - BigInt(`0x${from}`)));
+        try {
+          return used(bytes.subarray(0, readSync(memory, bytes, 0, bytes.length, BigInt(`0x${from}`))));
+        } catch {
+          return []; // given back meanwhile
+        }
+      });
+  } finally {
+    closeSync(memory);
+  }
+}
+
+const PAGE_BYTES = 4096;
+/** Runs of pages that are not all zeros: most of what a process reserves it never writes to. */
+function used(bytes: Buffer): Buffer[] {
+  const zeros = Buffer.alloc(PAGE_BYTES);
+  const runs: Buffer[] = [];
+  let start = -1;
+  for (let at = 0; at <= bytes.length; at += PAGE_BYTES) {
+    const page = bytes.subarray(at, at + PAGE_BYTES);
+    const isUsed = page.length > 0 && !page.equals(zeros);
+    if (isUsed && start < 0) start = at;
+    if (!isUsed && start >= 0) {
+      runs.push(bytes.subarray(start, at));
+      start = -1;
+    }
+  }
+  return runs;
+}
 
 /** Passes everything on to the server and keeps it. */
 async function tap(t: Test, port: number): Promise<{ port: number; bytes: () => Buffer }> {
@@ -141,6 +180,7 @@ t.test('a password is nowhere, and a message nowhere but before the eyes of the 
 
   const received = await client('bob', ['recv', '--json', '-v'], '');
   t.match(received.out, body, 'control: it is the message that arrived');
+  const memory = memoryOf(system.server.pid);
 
   const tls = ['server', 'alice', 'bob'].map((name) => readFileSync(recorded(name)));
   const places: Record<string, { readonly bytes: readonly Buffer[]; readonly control: string }> = {
@@ -152,6 +192,7 @@ t.test('a password is nowhere, and a message nowhere but before the eyes of the 
     arguments: { bytes: argv, control: 'bin/chat-client' },
     environments: { bytes: environ, control: 'CHAT_PROFILE=alice' },
     'the transcript': { bytes: contentsOf(system.transcript), control: 'localhost/log/n1' },
+    'the memory of the server': { bytes: memory, control: 'alice@example.org' },
     'the database': { bytes: database(), control: 'alice' },
     'everything else of the server': { bytes: contentsOf(system.state), control: 'BEGIN PRIVATE KEY' },
     'vaults of the clients': { bytes: contentsOf(join(system.dir, 'clients')), control: 'SQLite format 3' },
