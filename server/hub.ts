@@ -68,6 +68,7 @@ export class Hub {
   readonly #leaving = new Set<Promise<void>>();
   readonly #watchers = new Map<number, Set<Member>>();
   readonly #conversations = new Map<string, { readonly at: number; readonly conversation: Conversation }>();
+  #isLookDue = false;
   /** Counts what was forgotten: an answer of the store that was asked for before must not be remembered after. */
   #forgotten = 0;
 
@@ -262,8 +263,19 @@ export class Hub {
       member.outlet.acknowledged(cursors);
       this.offerReceipts(receipts);
       // It may have been made the first time, and only the answer was lost: then receipts are queued of which nobody was told.
-      if (isAgain) for (const { outlet } of this.#devices.values()) outlet.look();
+      if (isAgain) this.#lookEverywhere();
     }
+  }
+
+  /** Soon, and once for all who ask for it until then: when a database comes back, everybody has acknowledged something. */
+  #lookEverywhere(): void {
+    if (this.#isLookDue) return;
+    this.#isLookDue = true;
+    const look = (): void => {
+      this.#isLookDue = false;
+      for (const { outlet } of this.#devices.values()) outlet.look();
+    };
+    setTimeout(look, this.#o.settleAgainMs ?? SETTLE_AGAIN_MS).unref();
   }
 
   offerReceipts(receipts: readonly QueuedReceipt[]): void {

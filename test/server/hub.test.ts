@@ -522,6 +522,22 @@ t.test('acknowledgements outlast a database that is away, and end with their con
   t.equal(desk.acknowledged.length, length, 'who has gone is asked again at the next login');
 });
 
+t.test('when a database is back, queues are looked at once for all who acknowledge, not once for each', async (t) => {
+  const desk = new Desk();
+  desk.devices.set(2, [21, 22, 23, 24, 25, 26]);
+  const a = desk.join(11);
+  const others = desk.devices.get(2)!.map((id) => desk.join(id));
+  await turn();
+  await desk.hub.send(a.member, 1, await desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x']), id: 1 }));
+  desk.isDown = true;
+  for (const { member, frames } of others) await desk.hub.received(member, cursorsOf(frames));
+  const { length: pages } = desk.pages;
+  desk.isDown = false;
+  while (others.some(({ member }) => member.unsettled.size > 0) || desk.pages.length === pages) await later();
+  await later();
+  t.strictSame(desk.pages.slice(pages).sort(), [11, 21, 22, 23, 24, 25, 26]);
+});
+
 t.test('a backlog that cannot be read ends the connection', async (t) => {
   const broken = new Desk();
   const store = { backlog: async () => Promise.reject(new Error('gone')) };
