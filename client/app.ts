@@ -2,7 +2,7 @@
  * Everything that a front end can do, as one interface: the commands and the interactive mode are both written against it, and
  * neither knows frames, sockets or tables.
  */
-import type { ConversationId, Hash } from '../base/bytes.ts';
+import { equal, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
@@ -20,6 +20,7 @@ import { Groups } from './groups.ts';
 import { Inbox } from './inbox.ts';
 import { Outbox } from './outbox.ts';
 import type { Notice, Requester } from './requester.ts';
+import { isRoomName, Rooms } from './rooms.ts';
 import { Rosters } from './rosters.ts';
 import type { Session } from './session.ts';
 import { admitLog, isBetrayal, LogView } from './trust.ts';
@@ -31,6 +32,8 @@ export type AppEvent =
   | { readonly on: 'state'; readonly message: Message; readonly isQueued: boolean }
   | { readonly on: 'message'; readonly message: Message }
   | { readonly on: 'presence'; readonly username: string; readonly isOnline: boolean }
+  /** the group of a conversation is another, or (isIdle) was looked at and left as it is */
+  | { readonly on: 'group'; readonly conversation: ConversationId; readonly isIdle: boolean }
   | { readonly on: 'connected' }
   | { readonly on: 'lost'; readonly error: ChatError; readonly willRetry: boolean }
   | { readonly on: 'waiting'; readonly ms: number }
@@ -67,10 +70,13 @@ export interface Status {
 
 /** Beyond this, times in the transcript are worth a warning. */
 const MAX_SKEW_MS = 120_000;
+/** How long a change of a room may take to become one of its group. */
+const SETTLE_MS = 30_000;
 
 export class App {
   readonly identity: ClientIdentity;
   readonly vault: Vault;
+  readonly rooms: Rooms;
   readonly #server: string;
   readonly #now: () => number;
   readonly #connection: Connection;
@@ -124,6 +130,7 @@ export class App {
         accepted: (message, isQueued) => this.#emit({ on: 'state', message, isQueued }),
         failed: (message) => this.#emit({ on: 'state', message, isQueued: false }),
         warn,
+        grouped: (conversation, isIdle) => this.#emit({ on: 'group', conversation, isIdle }),
       },
       now,
     );
@@ -142,9 +149,19 @@ export class App {
         warn,
         alarm: (error) => this.#emit({ on: 'alarm', error }),
         joined: () => this.#publish(),
+        grouped: (conversation) => {
+          this.#emit({ on: 'group', conversation, isIdle: false });
+          if (this.vault.isWaiting(conversation)) this.#outbox.want(conversation, true);
+        },
       },
       now,
     );
+    this.rooms = new Rooms(vault, this.#groups, identity.username, {
+      asked: (ask) => this.#asked(ask),
+      want: (id) => this.#outbox.want(id, true),
+      settles: (id, isSo) => this.#settles(id, isSo),
+      warn,
+    });
   }
 
   /** Answers a function that ends it. */
@@ -190,8 +207,12 @@ export class App {
     );
   }
 
-  /** The direct conversation with somebody; from this profile's records when the server cannot be asked now. */
+  /**
+   * The direct conversation with somebody, or the room; from this profile's records when the server cannot be asked now.
+   * @throws NO_SUCH_PEER, BAD_NAME, BAD_CERT; NO_SUCH_ROOM, and NOT_FOUND for a room that this user is not in
+   */
   async open(peer: string): Promise<Conversation> {
+    if (isRoomName(peer)) return this.rooms.open(peer);
     const name = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
     const session = this.#session;
     if (session !== null) return this.#explained(session.rosters.open(name));
@@ -202,6 +223,7 @@ export class App {
 
   /** What to compare with somebody, by voice or face to face. @throws as open(); NOT_FOUND for somebody without a device */
   async verification(peer: string): Promise<Verification> {
+    if (isRoomName(peer)) throw new ChatError('BAD_NAME', 'numbers are compared between two people, not with a room');
     return verificationOf(this.vault.ledger, this.identity, await this.open(peer));
   }
 
@@ -256,14 +278,14 @@ export class App {
 
   /** @throws what the server refuses, and what keeps it from being asked */
   contacts(): Promise<Contact[]> {
-    return this.#asked((requester) => this.#contacts.refresh(requester));
+    return this.#asked(({ requester }) => this.#contacts.refresh(requester));
   }
   /** @param account username or e-mail address, canonical @throws NO_SUCH_PEER, BLOCKED, NOT_FOUND, NOT_CONTACT, QUOTA */
   changeContact(action: ContactAction, account: string): Promise<KnownContact> {
-    return this.#asked((requester) => this.#contacts.change(requester, action, account));
+    return this.#asked(({ requester }) => this.#contacts.change(requester, action, account));
   }
   directory(): Promise<Person[]> {
-    return this.#asked((requester) => this.#contacts.directory(requester));
+    return this.#asked(({ requester }) => this.#contacts.directory(requester));
   }
   /**
    * The server's proof that the first `from` entries of the log that it writes now are those of its first `to`; not checked here.
@@ -325,6 +347,7 @@ export class App {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#outbox.detach();
+    this.rooms.detach();
     this.#session = null;
     await this.#connection.close();
     await this.#publishing;
@@ -334,11 +357,34 @@ export class App {
     this.vault.close();
   }
 
-  #asked<T>(ask: (requester: Requester) => Promise<T>): Promise<T> {
+  #asked<T>(ask: (session: Session) => Promise<T>): Promise<T> {
     const session = this.#session;
     if (session === null)
       return Promise.reject(this.#down ?? new ChatError('CONNECTION_LOST', 'the server cannot be asked now'));
-    return this.#explained(ask(session.requester));
+    return this.#explained(ask(session));
+  }
+
+  #settles(id: ConversationId, isSo: () => boolean): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const done = (outcome: () => void): void => {
+        clearTimeout(timer);
+        stop();
+        outcome();
+      };
+      const late = (): void =>
+        done(() =>
+          reject(
+            new ChatError('NOT_REACHED', 'it is done at the server, and the group of the room has not followed yet'),
+          ),
+        );
+      const timer = setTimeout(late, SETTLE_MS);
+      const stop = this.on((event) => {
+        if (event.on === 'lost') return done(() => reject(event.error));
+        if (event.on !== 'group' || !equal(event.conversation, id)) return;
+        if (isSo()) done(() => resolve(true));
+        else if (event.isIdle) done(() => resolve(false));
+      });
+    });
   }
 
   /** A request that was cut off by us has failed for our reason. */
@@ -413,8 +459,7 @@ export class App {
         () => {}, // asked again at the next login
       );
     // What changed while nobody was here; if it cannot be asked now, at the next login.
-    this.#refreshing = this.#contacts.refresh(requester).then(
-      () => {},
+    this.#refreshing = Promise.allSettled([this.#contacts.refresh(requester), this.rooms.refresh(session)]).then(
       () => {},
     );
     this.#emit({ on: 'connected' });
@@ -432,6 +477,8 @@ export class App {
         return this.#emit({ on: 'presence', username: frame.username, isOnline: frame.online });
       case 'contact_changed':
         return this.#contacts.changed(frame);
+      case 'room_changed':
+        return this.rooms.changed(session, frame);
       case 'checkpoint': // kept by the requester, for the acknowledgement that it belongs to
       case 'error':
       case 'bye':
@@ -497,6 +544,7 @@ export class App {
   #lost(error: ChatError, willRetry: boolean): void {
     this.#session = null;
     this.#outbox.detach();
+    this.rooms.detach();
     if (!willRetry) this.#down ??= error;
     this.#emit({ on: 'lost', error, willRetry });
   }

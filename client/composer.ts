@@ -21,6 +21,8 @@ export interface ComposerEvents {
   /** nothing is signed for such an audience: the messages of the conversation have failed */
   refused(id: ConversationId, code: Code): void;
   warn(sentence: string): void;
+  /** its group, which was wanted, needs nothing, or nothing can be done about it now */
+  idle(id: ConversationId): void;
 }
 
 const FIRST_PAUSE_MS = 1000;
@@ -69,7 +71,7 @@ export class Composer {
     this.#vault = vault;
     this.#groups = groups;
     this.#devices = devices;
-    this.#planner = new GroupPlanner(groups, signer.fingerprint, now);
+    this.#planner = new GroupPlanner(groups, signer.fingerprint, (id) => vault.rooms.invited(id), now);
     this.#signer = signer;
     this.#events = events;
     this.#now = now;
@@ -82,9 +84,10 @@ export class Composer {
     this.#hadWanted.clear();
     this.#planner.forget();
   }
-  /** Once on each connection. Answers whether that is news. */
-  want(id: ConversationId): boolean {
-    if (this.#hadWanted.size === this.#hadWanted.add(hex(id)).size) return false;
+  /** Once on each connection, or whenever there is a new reason. Answers whether that is news. */
+  want(id: ConversationId, isNewReason: boolean): boolean {
+    if (this.#hadWanted.size === this.#hadWanted.add(hex(id)).size && !isNewReason) return false;
+    if (isNewReason) this.#paused.delete(hex(id));
     this.#wanted.set(hex(id), id);
     return true;
   }
@@ -127,6 +130,7 @@ export class Composer {
   async #prepare(session: Session, id: ConversationId): Promise<'ready' | 'later' | StagedBatch> {
     try {
       const roster = await session.rosters.trusted(id);
+      if (roster.room?.closed === true) throw new ChatError('NOT_FOUND', `you are not in ${roster.peer} any more`);
       const engine = await this.#groups.engine(session);
       const device = await this.#groups.exclusively(session, (e) => this.#devices.ready(session, e));
       const plan = await this.#planner.plan(session, engine, roster, device);
@@ -134,6 +138,7 @@ export class Composer {
       this.#wanted.delete(hex(id));
       if (plan.kind !== 'ready') return await this.#commit(session, id, plan);
       this.#paused.delete(hex(id));
+      this.#events.idle(id);
       return 'ready';
     } catch (cause) {
       const error = ChatError.from(cause);
@@ -142,6 +147,7 @@ export class Composer {
         this.#wanted.delete(hex(id));
         this.#events.refused(id, error.code);
         this.#events.warn(`not sent: ${error.message}`);
+        this.#events.idle(id);
       } else if (VERDICTS.has(error.code)) {
         session.alarm(error, `group of ${hex(id)}`, encode(id));
         this.pause(id);
@@ -150,11 +156,16 @@ export class Composer {
     }
   }
 
-  #waits({ id, peer }: Conversation, why: Extract<Plan, { kind: 'wait' }>['why']): 'later' {
+  #waits({ id, peer, room }: Conversation, why: Extract<Plan, { kind: 'wait' }>['why']): 'later' {
+    if (room !== undefined && why !== 'no_group_info') {
+      this.#wanted.delete(hex(id)); // others have to do something first, and that will be heard
+      this.#events.idle(id);
+    }
+    if (room !== undefined && !this.#vault.isWaiting(id)) return 'later';
     this.pause(id);
     const key = `${hex(id)} ${why}`;
-    if (why === 'no_device' && this.#warned.size !== this.#warned.add(key).size)
-      this.#events.warn(`${peer} has no device that can read encrypted messages yet: what you write waits`);
+    if (why !== 'no_group_info' && this.#warned.size !== this.#warned.add(key).size)
+      this.#events.warn(`${waiting(peer, why)}: what you write waits`);
     return 'later';
   }
 
@@ -196,6 +207,17 @@ export class Composer {
       this.#groups.save();
     });
     return batch;
+  }
+}
+
+function waiting(peer: string, why: 'no_device' | 'alone' | 'not_let_in'): string {
+  switch (why) {
+    case 'no_device':
+      return `${peer} has no device that can read encrypted messages yet`;
+    case 'alone':
+      return `nobody else can read in ${peer} yet`;
+    case 'not_let_in':
+      return `no member of ${peer} has let this device in yet`;
   }
 }
 

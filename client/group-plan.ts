@@ -2,7 +2,7 @@
  * What has to happen to the group of a conversation before something can be written in it: made, entered, changed, waited for, or nothing.
  * Asks the server, changes nothing. The roster says who ought to be in the group; what comes of it is judged by every member.
  */
-import { equal, hex, type Fingerprint } from '../base/bytes.ts';
+import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError } from '../base/errors.ts';
 import { epochOf, isOf, type Groups } from './groups.ts';
@@ -17,6 +17,7 @@ import { headerOf } from './e2ee/header.ts';
 import type { GroupDoor } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import { readDoor } from './e2ee/layout.ts';
+import { usersBehind, usersIn } from './e2ee/presence.ts';
 import { nameOf } from './e2ee/judge.ts';
 
 export type Plan =
@@ -31,7 +32,8 @@ export type Plan =
       readonly add: readonly Uint8Array[];
       readonly remove: readonly DeviceName[];
     }
-  | { readonly kind: 'wait'; readonly why: 'no_device' | 'no_group_info' };
+  /** `alone`: nobody else is in the room; `not_let_in`: a private room, and no member has let this user in yet */
+  | { readonly kind: 'wait'; readonly why: 'no_device' | 'no_group_info' | 'alone' | 'not_let_in' };
 
 /** A device without key packages is asked for again after this time. */
 const ASK_AGAIN_MS = 60_000;
@@ -42,16 +44,22 @@ export class GroupPlanner {
   readonly #groups: Groups;
   readonly #own: Fingerprint;
   readonly #now: () => number;
+  readonly #invited: (id: ConversationId) => readonly string[];
   /** device → when it had no key package */
   readonly #asked = new Map<string, number>();
   /** conversation → since when its group cannot be entered */
   readonly #closed = new Map<string, number>();
   /** conversation → tree and roster for which nothing was to be done */
-  readonly #ready = new Map<string, { readonly tree: unknown; readonly epoch: number; readonly until: number }>();
+  readonly #ready = new Map<
+    string,
+    { readonly tree: unknown; readonly epoch: number; readonly invited: string; readonly until: number }
+  >();
 
-  constructor(groups: Groups, own: Fingerprint, now: () => number) {
+  /** @param invited who may be let into a room though no device of theirs is in it */
+  constructor(groups: Groups, own: Fingerprint, invited: (id: ConversationId) => readonly string[], now: () => number) {
     this.#groups = groups;
     this.#own = own;
+    this.#invited = invited;
     this.#now = now;
   }
 
@@ -65,7 +73,13 @@ export class GroupPlanner {
     if (conversation === null || this.#groups.isBroken(id)) return this.#fromOutside(session, engine, roster, device);
     const known = this.#ready.get(hex(id));
     const tree = conversation.state.ratchetTree;
-    if (known?.tree === tree && known.epoch === roster.epoch && this.#now() < known.until) return { kind: 'ready' };
+    if (
+      known?.tree === tree &&
+      known.epoch === roster.epoch &&
+      known.invited === this.#invited(id).join() &&
+      this.#now() < known.until
+    )
+      return { kind: 'ready' };
     const members = await this.#groups.resolving(session, () => engine.members(conversation));
     const self = members.find((member) => nameOf(member) === nameOf(device));
     if (self === undefined || !equal(self.bindingHash, device.bindingHash))
@@ -91,13 +105,35 @@ export class GroupPlanner {
     const remove = members.filter((member) => this.#isGone(member, wanted, device));
     const staying = members.filter((member) => !remove.includes(member));
     const missing = wanted.filter((each) => !staying.some(({ certificate }) => equal(certificate, each)));
-    const add = await this.#packagesOf(session, engine, roster, missing, staying);
-    if (add.length === 0 && !staying.some(({ user }) => user === roster.peer))
+    const wantedIn = roster.room === undefined ? missing : this.#welcome(roster, missing, staying);
+    const add = await this.#packagesOf(session, engine, roster, wantedIn, staying);
+    if (roster.room === undefined && add.length === 0 && !staying.some(({ user }) => user === roster.peer))
       return { kind: 'wait', why: 'no_device' };
     if (add.length > 0 || remove.length > 0) return { kind: 'change', epoch: epochOf(conversation), add, remove };
-    const until = missing.length === 0 ? Infinity : this.#now() + ASK_AGAIN_MS;
-    this.#ready.set(hex(id), { tree: conversation.state.ratchetTree, epoch: roster.epoch, until });
+    if (roster.room !== undefined && !staying.some(({ user }) => user !== device.user))
+      return { kind: 'wait', why: 'alone' };
+    const until = wantedIn.length === 0 ? Infinity : this.#now() + ASK_AGAIN_MS;
+    this.#ready.set(hex(id), {
+      tree: conversation.state.ratchetTree,
+      epoch: roster.epoch,
+      invited: this.#invited(id).join(),
+      until,
+    });
     return { kind: 'ready' };
+  }
+
+  /**
+   * Of a room: devices of those who are inside, or whom this profile has invited. That the server lists somebody is no reason: it could
+   * list anybody.
+   */
+  #welcome(
+    roster: Roster,
+    devices: readonly Fingerprint[],
+    inside: readonly Pick<Device, 'user'>[],
+  ): readonly Fingerprint[] {
+    const users = new Set([...inside.map(({ user }) => user), ...this.#invited(roster.id)]);
+    const theirs = devicesOf({ members: roster.members.filter(({ username }) => users.has(username)) });
+    return devices.filter((each) => theirs.some((device) => equal(device, each)));
   }
 
   /** No longer counted by the server, or this device as it was before it lost its state. */
@@ -123,22 +159,31 @@ export class GroupPlanner {
     const furthest = this.#groups.furthest(id);
     if (generation < furthest.generation || (generation === furthest.generation && epoch < furthest.epoch))
       refuse('group_info', 'the server shows a state of the group that is over');
-    if (generation === 0) return this.#creation(session, engine, roster, 1);
+    if (generation === 0) return this.#creation(session, engine, roster, 1, device);
     if (info === undefined) {
       const since = this.#closed.get(hex(id)) ?? this.#now();
       this.#closed.set(hex(id), since);
       if (this.#now() - since < LOST_MS) return { kind: 'wait', why: 'no_group_info' };
-      return this.#creation(session, engine, roster, generation + 1);
+      return this.#creation(session, engine, roster, generation + 1, device);
     }
     this.#closed.delete(hex(id));
     const door = readDoor(info);
     const header = headerOf(door.groupInfo);
     if (!isOf(header, id, generation) || header.epoch !== epoch)
       refuse('group_info', 'the server shows another state of the group than it says');
+    if (roster.room?.public === false && !usersBehind(door).includes(device.user))
+      return { kind: 'wait', why: 'not_let_in' };
     return { kind: 'enter', generation, epoch, door };
   }
 
-  async #creation(session: Session, engine: Engine, roster: Roster, generation: number): Promise<Plan> {
+  async #creation(
+    session: Session,
+    engine: Engine,
+    roster: Roster,
+    generation: number,
+    device: OwnDevice,
+  ): Promise<Plan> {
+    if (roster.room !== undefined) return this.#roomCreation(session, engine, roster, generation, device);
     const of = (username: string) => roster.members.find((m) => m.username === username)?.devices as Fingerprint[];
     for (const each of of(roster.peer)) this.#asked.delete(hex(each)); // whoever waits for them waits for that
     const theirs = await this.#packagesOf(session, engine, roster, of(roster.peer), []);
@@ -150,6 +195,23 @@ export class GroupPlanner {
     return { kind: 'create', generation, add: [...theirs, ...ours] };
   }
 
+  /** With those who were in the group before, if this device knows them; a private room is never made by who does not. */
+  async #roomCreation(
+    session: Session,
+    engine: Engine,
+    roster: Roster,
+    generation: number,
+    device: OwnDevice,
+  ): Promise<Plan> {
+    const { conversation: former } = this.#groups.stored(roster.id);
+    const isFounder = generation === 1 && roster.room?.founder === true;
+    if (roster.room?.public !== true && former === null && !isFounder) return { kind: 'wait', why: 'not_let_in' };
+    const inside = [device.user, ...(former === null ? [] : usersIn(former))].map((user) => ({ user }));
+    const others = devicesOf(roster).filter((each) => !equal(each, this.#own));
+    const add = await this.#packagesOf(session, engine, roster, this.#welcome(roster, others, inside), []);
+    return { kind: 'create', generation, add };
+  }
+
   /** One good key package of each device that has any. @param members who must not come twice */
   async #packagesOf(
     session: Session,
@@ -158,10 +220,12 @@ export class GroupPlanner {
     devices: readonly Fingerprint[],
     members: readonly Device[],
   ): Promise<Uint8Array[]> {
-    const asked = devices.filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now());
+    const asked = devices
+      .filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now())
+      .slice(0, MAX_ADDS); // the rest with the next commit
     if (asked.length === 0) return [];
     const { packages } = await session.requester.request(
-      { type: 'keypackages_take', conversation: roster.id, devices: asked.slice(0, MAX_ADDS) },
+      { type: 'keypackages_take', conversation: roster.id, devices: asked },
       'keypackages_taken',
     );
     const names = new Set(members.map(nameOf));

@@ -11,18 +11,19 @@ import { ChatError } from '../base/errors.ts';
 import type { Delivered } from '../protocol/messages.ts';
 import { messageAad, type MessageStatement } from '../transcript/statement.ts';
 import type { Conversation as Roster } from './vault.ts';
+import { checkEntry, policy } from './group-rules.ts';
 import { entered, epochOf, isOf, NO_GROUP, type Group, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import type { Device } from './e2ee/binding.ts';
 import type { Engine } from './e2ee/conversation.ts';
-import { checkDirect, directPolicy } from './e2ee/direct.ts';
 import { settings, type Received } from './e2ee/group.ts';
 import { refuse } from './e2ee/guard.ts';
 import { headerOf, type Header } from './e2ee/header.ts';
 import type { WelcomeParts } from './e2ee/invitation.ts';
 import { readCommitParts } from './e2ee/layout.ts';
+import { usersIn } from './e2ee/presence.ts';
 
 /** What comes of one statement. */
 export type Opened =
@@ -33,15 +34,29 @@ export type Opened =
       readonly kind: 'commit';
       /** who is in the group now that was not before */
       readonly came: readonly Device[];
+      /** users of whom no device was in the group before, or is in it any more; what was when this device came in is no news */
+      readonly newcomers: readonly string[];
+      readonly leavers: readonly string[];
       /** a key package that was used up, and must go with the same transaction */
       readonly usedPackage: Uint8Array | null;
       readonly isOut: boolean;
     };
 
+const NOTHING: Extract<Opened, { kind: 'commit' }> = {
+  kind: 'commit',
+  came: [],
+  newcomers: [],
+  leavers: [],
+  usedPackage: null,
+  isOut: false,
+};
+
 export interface Item {
   readonly ms: MessageStatement;
   readonly delivered: Delivered;
   readonly roster: Roster;
+  /** username of the sender, as his certificate says */
+  readonly by: string;
   /** Unix ms, of the log */
   readonly at: number;
 }
@@ -95,10 +110,20 @@ export class GroupReader {
     const alone = withoutRival(this.#groups.of(id), header, generation, commit);
     if (alone !== this.#groups.of(id)) this.#groups.set(id, alone);
     const before = withEvidence(engine, alone, header, id);
+    // Who was taken out and is let in again has not heard of what was between.
+    const isAhead = before.conversation !== null && header.epoch > epochOf(before.conversation);
+    const again = generation === before.generation && isAhead && welcome !== null ? this.#invitation(welcome) : null;
     const isOurs = before.conversation !== null && generation === before.generation && header.epoch >= before.since;
-    if (isOurs) return this.#follow(session, engine, before, commit, header, item);
+    if (isOurs && again === null) return this.#follow(session, engine, before, commit, header, item);
     const isNews = before.conversation === null || generation > before.generation;
-    const invitation = isNews && welcome !== null ? this.#invitation(welcome) : null;
+    const invitation = isNews && welcome !== null ? this.#invitation(welcome) : again;
+    // Where this device knows who is in a private room, nobody else leads it into another group of that room, or out of the one it has.
+    if (
+      item.roster.room?.public === false &&
+      before.conversation !== null &&
+      !usersIn(before.conversation).includes(item.by)
+    )
+      refuse('policy', `${item.by} was not in the room, and made another group for it`);
     if (invitation !== null)
       try {
         return await this.#join(session, engine, item, device, header, generation, invitation);
@@ -108,7 +133,7 @@ export class GroupReader {
       }
     // A new generation without this device: what it had is over, and it has to come in by itself when there is something to read or write.
     if (isNews && before.conversation !== null) this.#groups.set(id, { ...NO_GROUP, entry: before.entry });
-    return { kind: 'commit', came: [], usedPackage: null, isOut: false };
+    return NOTHING;
   }
 
   async #follow(
@@ -124,17 +149,20 @@ export class GroupReader {
     if (result.kind === 'message') return refuse('kind', 'a message where a commit was stated');
     if (result.kind === 'adopted') {
       this.#groups.set(ms.conversation, { ...before, conversation: result.conversation });
-      return { kind: 'commit', came: [], usedPackage: null, isOut: false };
+      return NOTHING;
     }
     const { by, added } = result.change;
     if (!equal(by.certificate, ms.sender))
       refuse('sender', `the commit was made by a device of ${by.user} that did not sign for it`);
     if (result.kind === 'removed') {
       this.#groups.set(ms.conversation, { ...NO_GROUP, entry: before.entry });
-      return { kind: 'commit', came: added, usedPackage: null, isOut: true };
+      return { ...NOTHING, came: added, isOut: true };
     }
     this.#groups.set(ms.conversation, { ...before, conversation: result.conversation }, result.spent);
-    return { kind: 'commit', came: added, usedPackage: null, isOut: false };
+    const [were, are] = [usersIn(before.conversation!), usersIn(result.conversation)];
+    const newcomers = are.filter((user) => !were.includes(user));
+    const leavers = were.filter((user) => !are.includes(user));
+    return { kind: 'commit', came: added, newcomers, leavers, usedPackage: null, isOut: false };
   }
 
   async #join(
@@ -154,13 +182,13 @@ export class GroupReader {
       refuse('welcome', 'an invitation into another group than the commit is of');
     if (!equal(by.certificate, ms.sender))
       refuse('sender', `the invitation was made by a device of ${by.user} that did not sign for it`);
-    checkDirect(settings(conversation), members, usersOf(roster));
+    checkEntry(roster, settings(conversation), members);
     const joined = entered({ generation, conversation, commit: new Uint8Array() });
     const { entry } = this.#groups.of(ms.conversation);
     // Our own commit may be on its way from a later state, and then it still counts when it is accepted.
     const isLater = entry?.generation === generation && epochOf(entry.conversation) > joined.since;
     this.#groups.set(ms.conversation, isLater ? { ...joined, entry } : joined);
-    return { kind: 'commit', came: members, usedPackage: own.isLastResort ? null : reference, isOut: false };
+    return { ...NOTHING, came: members, usedPackage: own.isLastResort ? null : reference };
   }
 
   async #receive(
@@ -177,7 +205,7 @@ export class GroupReader {
       this.#lost(session, ms.conversation, group.generation);
       refuse('gap', 'a change of the group before it did not arrive');
     }
-    const result = await this.#groups.resolving(session, () => engine.receive(conversation, bytes, at, directPolicy));
+    const result = await this.#groups.resolving(session, () => engine.receive(conversation, bytes, at, policy));
     if (result.kind !== 'adopted' && !equal(result.authenticatedData, messageAad(delivered.statement)))
       refuse('statement', 'it was sealed for another statement');
     return result;
@@ -217,8 +245,6 @@ interface Invitation extends Pick<WelcomeParts, 'shared' | 'tree'> {
   readonly secrets: Uint8Array;
   readonly own: { readonly secret: Uint8Array; readonly isLastResort: boolean };
 }
-
-export const usersOf = (roster: Pick<Roster, 'members'>): string[] => roster.members.map(({ username }) => username);
 
 /**
  * The group as it must be if somebody wrote in the state that our own commit, on its way, makes: nobody can have that but from the log. The

@@ -5,12 +5,12 @@
 import type { ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { epochOf, type Groups } from './groups.ts';
-import { usersOf } from './group-reader.ts';
+import { checkEntry, policy, settingsOf } from './group-rules.ts';
 import type { Plan } from './group-plan.ts';
 import type { Session } from './session.ts';
 import type { Conversation as Roster } from './vault.ts';
 import type { Engine } from './e2ee/conversation.ts';
-import { checkDirect, directPolicy, directSettings, groupIdOf } from './e2ee/direct.ts';
+import { groupIdOf } from './e2ee/direct.ts';
 import { settings } from './e2ee/group.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import { commitParts, doorBytes } from './e2ee/layout.ts';
@@ -56,14 +56,12 @@ export async function makeCommit(
   const group = groups.of(id);
   const at = session.serverNow();
   const commitOf = (conversation: Parameters<Engine['commit']>[0], wanted: Parameters<Engine['commit']>[1]) =>
-    groups.resolving(session, () =>
-      engine.commit(conversation, { ...wanted, authenticatedData: aad }, at, directPolicy),
-    );
+    groups.resolving(session, () => engine.commit(conversation, { ...wanted, authenticatedData: aad }, at, policy));
   switch (plan.kind) {
     case 'create': {
       const { generation, add } = plan;
       if (group.conversation !== null && group.generation >= generation) return outdated();
-      const alone = await engine.create(device, groupIdOf(id, generation), directSettings(usersOf(roster)), at);
+      const alone = await engine.create(device, groupIdOf(id, generation), settingsOf(roster, device.user), at);
       const { conversation: made, commit, welcome } = await commitOf(alone, { add });
       const group_info = doorBytes(await engine.door(made));
       groups.set(id, { ...group, entry: { generation, commit, conversation: engine.adopt(made) } });
@@ -74,7 +72,7 @@ export async function makeCommit(
       const { conversation, commit } = await groups.resolving(session, () =>
         engine.joinExternal(door, device, at, aad),
       );
-      checkDirect(settings(conversation), await engine.members(conversation), usersOf(roster));
+      checkEntry(roster, settings(conversation), await engine.members(conversation));
       const group_info = doorBytes(await engine.door(conversation));
       groups.set(id, { ...group, entry: { generation, commit, conversation } });
       return { parts: commitParts(commit, null), group: { generation, epoch }, group_info };

@@ -11,7 +11,7 @@
  * stays false is offered again at each login (and reported once) until the server lets it expire.
  * A gap in a sender's counters is different: the message itself is proven, so it is shown, below a warning that others are missing.
  */
-import { equal, hex, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { equal, hex, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import { CONTEXT, verify } from '../base/signature.ts';
@@ -50,6 +50,8 @@ export interface InboxEvents {
   changed(message: Message): void;
   /** this device was let into a group, for which it gave a key package */
   joined(): void;
+  /** a group changed by somebody else's doing */
+  grouped(id: ConversationId): void;
 }
 
 /** Deliveries that wait to be checked: a server that keeps its own limits never comes near. */
@@ -137,6 +139,7 @@ export class Inbox {
     for (const { delivered, error } of bad) this.#alarm(hex(leafHash(delivered.statement)), error, frame);
     tell(session, 'msg_skipped', bad); // only now: their evidence is on disk
     if (good.some(({ opened }) => opened?.kind === 'commit' && opened.usedPackage !== null)) this.#events.joined();
+    for (const { ms, opened } of good) if (opened?.kind === 'commit') this.#events.grouped(ms.conversation);
   }
 
   async #checkItems(session: Session, engine: Engine, batch: CheckedBatch, frame: Reply<'msg_deliver'>) {
@@ -177,7 +180,8 @@ export class Inbox {
     if (ms.kind !== KIND.message && ms.kind !== KIND.membership)
       throw new ChatError('BAD_FRAME', 'a statement of another kind', { field: 'ms.kind' });
     let roster: Conversation = await session.rosters.trusted(ms.conversation);
-    if (!roster.members.some((member) => member.username === username)) {
+    // Into a room write those who are in its group at that time, wherever they are now: the reader compares.
+    if (roster.room === undefined && !roster.members.some((member) => member.username === username)) {
       roster = await session.rosters.refresh(ms.conversation);
       if (!roster.members.some((member) => member.username === username))
         throw new ChatError('BAD_CERT', `${username} sent into a conversation without being in it`, {
@@ -188,7 +192,7 @@ export class Inbox {
       throw new ChatError('SIG_FAIL', 'a body that is not the one that was signed', { sub: 'ct_hash' });
     const hash = leafHash(delivered.statement);
     if (this.#vault.messageByHash(hash) !== null || this.#vault.groups.hasCommit(hash)) return null;
-    const item = { ms, delivered, roster, at };
+    const item = { ms, delivered, roster, by: username, at };
     if (ms.kind === KIND.membership) {
       if (!equal(ms.commitment, NO_HASH))
         throw new ChatError('SIG_FAIL', 'a commit with a commitment', { sub: 'commitment' });
@@ -222,7 +226,11 @@ export class Inbox {
           this.#vault.addReceivedCommit(place);
           if (opened.usedPackage !== null) this.#vault.keys.deletePackage(opened.usedPackage);
           came.push(...opened.came);
-          if (opened.isOut) warnings.push(`${batch.username} took this device out of a conversation`);
+          const { peer, room } = this.#vault.conversation(ms.conversation)!;
+          if (room !== undefined) this.#vault.rooms.forget(ms.conversation, usersOf(opened.came));
+          if (room !== undefined) warnings.push(...movements(peer, opened, this.#username));
+          if (opened.isOut)
+            warnings.push(`${batch.username} took this device out of ${room === undefined ? 'a conversation' : peer}`);
           fresh.push({ message: null, gap });
         } else {
           const message = this.#vault.addReceived({ ...place, ...this.#contentOf(batch, ms, opened) });
@@ -267,6 +275,16 @@ export class Inbox {
     );
     if (isNew) this.#events.alarm(error);
   }
+}
+
+const usersOf = (devices: readonly Device[]): string[] => [...new Set(devices.map(({ user }) => user))];
+
+/** Who can read in a room from now on, and who cannot any more, in words. */
+function movements(room: string, { newcomers, leavers }: Extract<Opened, { kind: 'commit' }>, own: string): string[] {
+  return [
+    ...newcomers.filter((user) => user !== own).map((user) => `${user} can read ${room} from now on`),
+    ...leavers.filter((user) => user !== own).map((user) => `${user} can read ${room} no more`),
+  ];
 }
 
 /** One statement that held; `opened` is null for one that is here already. */

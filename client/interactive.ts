@@ -2,7 +2,7 @@
  * No arguments: connect, register or log in, choose whom to talk to, talk. The wording of each step is fixed; programs of the same
  * kind print the same lines.
  */
-import { ChatError } from '../base/errors.ts';
+import { ChatError, type Code } from '../base/errors.ts';
 import { equal, utf8 } from '../base/bytes.ts';
 import { printable } from '../runtime/printable.ts';
 import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
@@ -126,12 +126,15 @@ async function choosePeer(app: App, terminal: Terminal): Promise<Conversation | 
       return conversation;
     } catch (cause) {
       const error = ChatError.from(cause);
-      const isInput = error.code === 'NO_SUCH_PEER' || error.code === 'BAD_NAME';
+      const isInput = INPUT.has(error.code) || error.field === 'room';
       if (!isInput || attempt === TRIES || !terminal.isInteractive) throw error;
       terminal.print(`${printable(error.message)} [${error.code}]`);
     }
   }
 }
+
+/** What somebody may have typed wrong. */
+const INPUT: ReadonlySet<Code> = new Set<Code>(['NO_SUCH_PEER', 'NO_SUCH_ROOM', 'BAD_NAME']);
 
 async function chat(app: App, terminal: Terminal, conversation: Conversation): Promise<void> {
   const room = new Room(app, terminal, conversation);
@@ -173,10 +176,11 @@ class Room {
   async run(): Promise<void> {
     const app = this.#app;
     this.#showNew();
-    app.watch(this.#conversation.peer).then(
-      (isOnline) => (this.#isPeerOnline = isOnline),
-      () => {}, // told at the next login
-    );
+    if (this.#conversation.room === undefined)
+      app.watch(this.#conversation.peer).then(
+        (isOnline) => (this.#isPeerOnline = isOnline),
+        () => {}, // told at the next login
+      );
     const ended = new Promise<null>((resolve) => (this.#end = () => resolve(null)));
     this.#terminal.onInterrupt(() => this.#end?.());
     for (;;) {
@@ -250,7 +254,7 @@ class Room {
   #history(argument = '20'): void {
     const last = /^[1-9]\d{0,3}$/.test(argument) ? Number(argument) : 20;
     for (const message of this.#app.history(this.#conversation.id, last))
-      this.#terminal.print(shownMessage(message, true));
+      this.#terminal.print(shownMessage(message, this.#conversation.peer, true));
   }
 
   #status(): void {
@@ -284,6 +288,7 @@ class Room {
         this.#isLost = false;
         return;
       case 'waiting':
+      case 'group':
       case 'warning': // main prints warnings and alarms, for every command
       case 'alarm':
         return;
@@ -296,7 +301,9 @@ class Room {
     for (const message of fresh) {
       const isHere = equal(message.conversation, this.#conversation.id);
       const from = printable(message.sender, 64);
-      this.#terminal.print(`${isHere ? '' : `[${from}] `}${from}: ${shownContent(message)}`);
+      const { peer, room } = vault.conversation(message.conversation) ?? { peer: message.sender, room: undefined };
+      const where = isHere && room === undefined ? '' : `[${printable(peer, 64)}] `;
+      this.#terminal.print(`${where}${from}: ${shownContent(message)}`);
     }
     if (fresh.length > 0) vault.markShown(fresh.map(({ row }) => row));
   }
@@ -306,7 +313,7 @@ class Room {
     if (at < 0) return;
     const which = this.#sent.length > 1 ? ` “${shortened(message)}”` : '';
     if (message.state === 'accepted' && isQueued)
-      this.#terminal.print(`Server accepted: ✔ (queued, ${this.#peer} is offline)${which}`);
+      this.#terminal.print(`Server accepted: ✔ (queued, ${this.#whoIsAway} is offline)${which}`);
     if (message.state === 'delivered') this.#terminal.print(`Server delivered: ✔${which}`);
     if (message.state === 'failed')
       this.#terminal.print(
@@ -314,6 +321,10 @@ class Room {
       );
     if (message.state !== 'accepted' || isQueued) this.#sent.splice(at, 1);
     if (this.#sent.length === 0 || this.#app.vault.pending() === 0) this.#settle?.();
+  }
+
+  get #whoIsAway(): string {
+    return this.#conversation.room === undefined ? this.#peer : 'everybody else';
   }
 
   #showPresence(username: string, isOnline: boolean): void {

@@ -11,6 +11,7 @@ import { printable } from '../runtime/printable.ts';
 import { loginCommand, logoutCommand, registerCommand, whoamiCommand, type Run } from './commands/account.ts';
 import { contactCommand } from './commands/contacts.ts';
 import { historyCommand, recvCommand, sendCommand, STDIN_ARGUMENT } from './commands/messages.ts';
+import { roomCommand } from './commands/rooms.ts';
 import { statusCommand } from './commands/status.ts';
 import { transcriptCommand } from './commands/transcript.ts';
 import { Context, type GlobalArgs, type Streams } from './context.ts';
@@ -127,6 +128,7 @@ async function parse(argv: readonly string[], run: Run, streams: Streams): Promi
     .command(historyCommand(run))
     .command(transcriptCommand(run))
     .command(contactCommand(run))
+    .command(roomCommand(run))
     .example(
       '$0 -P alice --ca ca.crt --cert alice.crt --key alice.key',
       'first time: registers and remembers the files',

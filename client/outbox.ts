@@ -15,17 +15,21 @@ import { leafHash } from '../transcript/merkle.ts';
 import { Composer } from './composer.ts';
 import type { DeviceKeys } from './device.ts';
 import type { Device } from './e2ee/binding.ts';
+import type { Conversation as GroupConversation } from './e2ee/group.ts';
+import { usersIn } from './e2ee/presence.ts';
 import { epochOf, NO_GROUP, type Group, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { Signer } from './statements.ts';
 import { isBetrayal } from './trust.ts';
-import type { Message, StagedBatch, Vault } from './vault.ts';
+import type { Conversation, Message, StagedBatch, Vault } from './vault.ts';
 
 export interface OutboxEvents {
   /** @param isQueued no device of the recipient was connected */
   accepted(message: Message, isQueued: boolean): void;
   failed(message: Message): void;
   warn(sentence: string): void;
+  /** its group has changed by our doing; or it was wanted, and is left as it is */
+  grouped(id: ConversationId, isIdle: boolean): void;
 }
 
 /** Refusals that go away by themselves. */
@@ -84,7 +88,8 @@ export class Outbox {
         if (equal(message.conversation, id)) this.#fail([message.row], code);
     };
     const warn = (sentence: string): void => events.warn(sentence);
-    this.#composer = new Composer(vault, groups, devices, signer, { refused, warn }, now);
+    const idle = (id: ConversationId): void => events.grouped(id, true);
+    this.#composer = new Composer(vault, groups, devices, signer, { refused, warn, idle }, now);
   }
 
   attach(session: Session): void {
@@ -100,9 +105,12 @@ export class Outbox {
     this.#retry = this.#wake = null;
   }
 
-  /** The group of a conversation has to be made, entered or changed, though nothing waits to be sent. Once on each connection. */
-  want(id: ConversationId): void {
-    if (this.#composer.want(id)) this.pump();
+  /**
+   * The group of a conversation has to be made, entered or changed, though nothing waits to be sent.
+   * @param isNewReason else once on each connection
+   */
+  want(id: ConversationId, isNewReason = false): void {
+    if (this.#composer.want(id, isNewReason)) this.pump();
   }
 
   /** Sends what there is to send, unless something is on its way already. */
@@ -204,6 +212,8 @@ export class Outbox {
     for (const id of conversationsOf(batch)) this.#stuck.delete(hex(id));
     session.prove();
     for (const warning of warnings) this.#events.warn(warning);
+    const changed = commitOf(batch);
+    if (changed !== null) this.#events.grouped(changed, false);
     batch.rows.forEach((row, i) => {
       const message = this.#vault.message(row);
       if (message !== null) this.#events.accepted(message, reply.messages[i]!.queued);
@@ -218,6 +228,7 @@ export class Outbox {
       return [];
     }
     return this.#groups.exclusively(session, async (engine) => {
+      const before = this.#groups.of(id).conversation;
       const group = this.#groups.adopted(id, engine);
       const { conversation } = group;
       const members: Device[] =
@@ -226,7 +237,11 @@ export class Outbox {
         keep();
         this.#groups.set(id, group);
         this.#groups.save();
-        return this.#groups.meet(members);
+        this.#vault.rooms.forget(
+          id,
+          members.map(({ user }) => user),
+        );
+        return [...this.#groups.meet(members), ...newReaders(this.#vault.conversation(id), before, conversation)];
       });
     });
   }
@@ -261,7 +276,11 @@ export class Outbox {
     if (code === 'STALE' && sub === 'epoch') return this.#catchUp(session, batch);
     if (code === 'STALE' && ++this.#staleInARow < MAX_STALE) {
       await this.#withdraw(session, batch, false);
-      for (const id of conversationsOf(batch)) await session.rosters.refresh(id);
+      for (const id of conversationsOf(batch))
+        await session.rosters.refresh(id).catch((cause: unknown) => {
+          if (ChatError.from(cause).code !== 'NOT_FOUND') throw cause; // it is closed now, and nothing goes there any more
+        });
+      this.#stillWanted(batch);
       return true;
     }
     if (LOST_LINEAGE.has(code) && !this.#hasRestarted) {
@@ -312,7 +331,14 @@ export class Outbox {
       this.#stuck.delete(hex(id));
       this.#groups.markBroken(id);
     }
+    this.#stillWanted(batch);
     return true;
+  }
+
+  /** A commit that came too late may have had no message behind it that would ask for it again. */
+  #stillWanted(batch: StagedBatch): void {
+    const id = commitOf(batch);
+    if (id !== null) this.#composer.want(id, true);
   }
 
   #fail(rows: readonly number[], code: Code): void {
@@ -344,6 +370,19 @@ export class Outbox {
       this.pump();
     }, ms);
   }
+}
+
+/** Who reads in a room that this device was in before: also if it had to come in anew, and others let them in meanwhile. */
+function newReaders(
+  roster: Conversation | null,
+  before: GroupConversation | null,
+  after: GroupConversation | null,
+): string[] {
+  if (roster?.room === undefined || before === null || after === null) return [];
+  const were = usersIn(before);
+  return usersIn(after)
+    .filter((user) => !were.includes(user))
+    .map((user) => `${user} can read ${roster.peer} from now on`);
 }
 
 /** The connection went, or the other end says that it goes: everything stays as it is and is sent again. */

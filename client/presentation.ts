@@ -2,6 +2,7 @@
 import { base64url, fromUtf8, hex } from '../base/bytes.ts';
 import { printable } from '../runtime/printable.ts';
 import { UNREADABLE } from './message-table.ts';
+import { isRoomName, type Occupant } from './rooms.ts';
 import type { Message } from './vault.ts';
 
 /** A body for a terminal: line by line, so that line breaks survive and nothing else does. */
@@ -19,13 +20,14 @@ export function shownBody(body: Uint8Array): string {
 export const shownContent = ({ body, reason }: Message): string =>
   reason === UNREADABLE ? '[a message from before this device joined]' : shownBody(body);
 
-/** `14:02 bob: text`, or with the date in a history. */
-export function shownMessage(message: Message, withDate = false): string {
+/** `14:02 bob: text`, or with the date in a history; of a room `14:02 [#room] bob: text`. */
+export function shownMessage(message: Message, peer: string, withDate = false): string {
   const time = new Date(message.serverTime ?? message.clientTime).toISOString();
   const when = withDate ? `${time.slice(0, 16).replace('T', ' ')}Z` : time.slice(11, 16);
   const who = message.direction === 'out' ? 'You' : printable(message.sender, 64);
   const place = message.seq === null ? '' : `#${message.seq} `;
-  return `${place}${when} ${who}: ${shownContent(message)}${mark(message)}`;
+  const room = isRoomName(peer) ? `[${printable(peer, 64)}] ` : '';
+  return `${place}${when} ${room}${who}: ${shownContent(message)}${mark(message)}`;
 }
 
 function mark({ direction, state, reason }: Message): string {
@@ -34,6 +36,10 @@ function mark({ direction, state, reason }: Message): string {
   if (state === 'accepted') return ' ✓';
   return state === 'failed' ? ` ! ${printable(reason ?? 'failed')}` : ' …';
 }
+
+/** `bob: member, can read`: the server's word, and beside it what this device knows. */
+export const shownOccupant = ({ username, role, canRead }: Occupant): string =>
+  `${printable(username, 64)}: ${role ?? "not on the server's list"}, ${canRead ? 'can read' : 'not in the group: cannot read'}`;
 
 /** `body` when it is UTF-8, exactly; else `body_base64url`. */
 export function messageFields(message: Message, peer: string): Record<string, unknown> {

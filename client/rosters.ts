@@ -11,7 +11,8 @@ import { canonicalEmail, canonicalUsername, identityOf } from '../x509/identity.
 import { validatePath } from '../x509/path.ts';
 import type { ClientIdentity } from './identity.ts';
 import type { Requester } from './requester.ts';
-import type { Conversation, Roster, Vault } from './vault.ts';
+import { roomWithId, type RoomReply } from './room-list.ts';
+import type { Conversation, RoomFacts, Roster, Vault } from './vault.ts';
 
 export class Rosters {
   readonly #vault: Vault;
@@ -36,12 +37,45 @@ export class Rosters {
     const reply = await this.#requester.request({ type: 'conversation_open', peer: asked }, 'conversation');
     return this.#keep(reply, asked);
   }
-  /** Asks the server again. @throws NOT_FOUND, BAD_CERT */
+  /** Asks the server again. @throws NOT_FOUND, also for a room that one is not in any more; BAD_CERT */
   async refresh(id: ConversationId): Promise<Conversation> {
-    const reply = await this.#requester.request({ type: 'conversation_get', conversation: id }, 'conversation');
-    if (!equal(reply.conversation, id))
-      throw new ChatError('BAD_FRAME', 'another conversation than asked for', { field: 'conversation' });
-    return this.#keep(reply);
+    const known = this.#vault.conversation(id);
+    let reply: Reply<'conversation'>;
+    try {
+      reply = await this.#ask(id);
+    } catch (error) {
+      if (error instanceof ChatError && error.code === 'NOT_FOUND') this.close(id);
+      throw error;
+    }
+    if (known !== null)
+      return known.room === undefined ? this.#keep(reply) : this.#keepRoom(reply, known.peer, known.room);
+    const room = await roomWithId(this.#requester, id);
+    return room === null ? this.#keep(reply) : this.#keepRoom(reply, room.room, this.#factsOf(room));
+  }
+  /**
+   * A room that this user is a member of, as the server has just said.
+   * @throws NOT_FOUND, BAD_CERT; BAD_CERT/untrusted for another room than the one that had this name
+   */
+  async enter(room: RoomReply): Promise<Conversation> {
+    const id = room.conversation as ConversationId;
+    const before = this.#vault.conversationWith(room.room);
+    if (before !== null && before.room?.closed !== true && !equal(before.id, id)) await this.#assertGone(before);
+    const known = this.#vault.conversation(id);
+    const facts = this.#factsOf(room);
+    if (known?.room !== undefined && known.room.public !== facts.public)
+      throw new ChatError('BAD_CERT', `the server says that ${room.room} is another kind of room than it was`, {
+        sub: 'untrusted',
+      });
+    const founder = facts.founder || known?.room?.founder === true;
+    return this.#keepRoom(await this.#ask(id), room.room, { ...facts, founder });
+  }
+  /** This user is not in the room any more; what was said there stays. Answers whether that is news. */
+  close(id: ConversationId): boolean {
+    const known = this.#vault.conversation(id);
+    if (known?.room === undefined || known.room.closed) return false;
+    const { peer, epoch, members, room } = known;
+    this.#vault.putRoster(id, { peer, epoch, members, room: { ...room, closed: true } });
+    return true;
   }
   /** As it is known, with every device checked; asked for when it is not known, or not right any more. @throws NOT_FOUND, BAD_CERT */
   async trusted(id: ConversationId): Promise<Conversation> {
@@ -87,6 +121,47 @@ export class Rosters {
     return (await this.#certificateOfDevice(device)).leaf.spkiHash;
   }
 
+  async #ask(id: ConversationId): Promise<Reply<'conversation'>> {
+    const reply = await this.#requester.request({ type: 'conversation_get', conversation: id }, 'conversation');
+    if (equal(reply.conversation, id)) return reply;
+    throw new ChatError('BAD_FRAME', 'another conversation than asked for', { field: 'conversation' });
+  }
+
+  #factsOf({ visibility, members }: RoomReply): RoomFacts {
+    const own = members.find(({ username }) => username === this.#own.username);
+    return { public: visibility === 'public', founder: own?.role === 'owner', closed: false };
+  }
+
+  /** A name may be used again, but not for another room as long as this user is in the one that has it. */
+  async #assertGone({ id, peer }: Conversation): Promise<void> {
+    try {
+      await this.refresh(id);
+    } catch (error) {
+      if (error instanceof ChatError && error.code === 'NOT_FOUND') return;
+      throw error;
+    }
+    throw new ChatError('BAD_CERT', `the server put another room in the place of ${peer}`, { sub: 'untrusted' });
+  }
+
+  async #keepRoom({ conversation, epoch, members }: Reply<'conversation'>, peer: string, room: RoomFacts) {
+    this.#assertCounted(members);
+    const roster = { peer, epoch, members: copied(members), room: { ...room, closed: false } };
+    return this.#put(conversation as ConversationId, roster);
+  }
+
+  #assertCounted(members: Roster['members']): void {
+    if (!this.#hasThisDevice({ members }))
+      throw new ChatError('BAD_CERT', 'the server does not count this device to the conversation: was it revoked', {
+        sub: 'revoked',
+      });
+  }
+
+  async #put(id: ConversationId, roster: Roster): Promise<Conversation> {
+    await this.#check(id, roster);
+    this.#vault.putRoster(id, roster);
+    return this.#vault.conversation(id)!;
+  }
+
   async #keep({ conversation, epoch, members }: Reply<'conversation'>, asked?: string): Promise<Conversation> {
     const id = conversation as ConversationId;
     const own = members.find((m) => m.username === this.#own.username);
@@ -94,10 +169,7 @@ export class Rosters {
     const [peer] = others;
     if (own === undefined || peer === undefined || others.length > 1)
       throw new ChatError('BAD_CERT', 'the server put others into a conversation of two', { sub: 'untrusted' });
-    if (!this.#hasThisDevice({ members }))
-      throw new ChatError('BAD_CERT', 'the server does not count this device to the conversation: was it revoked', {
-        sub: 'revoked',
-      });
+    this.#assertCounted(members);
     const known = this.#vault.conversation(id);
     if (known !== null && known.peer !== peer.username)
       throw new ChatError('BAD_CERT', `the server put ${peer.username} in the place of ${known.peer}`, {
@@ -108,14 +180,7 @@ export class Rosters {
       throw new ChatError('BAD_CERT', `the server answered with ${peer.username}, who is not ${asked}`, {
         sub: 'untrusted',
       });
-    const roster: Roster = {
-      peer: peer.username,
-      epoch,
-      members: members.map((m) => ({ ...m, devices: [...m.devices] })),
-    };
-    await this.#check(id, roster);
-    this.#vault.putRoster(id, roster);
-    return this.#vault.conversation(id)!;
+    return this.#put(id, { peer: peer.username, epoch, members: copied(members) });
   }
 
   /** Whether the certificate of every one of these devices names the e-mail address: that an account has it is the server's word alone. */
@@ -159,3 +224,6 @@ export class Rosters {
     return this.certificate(device, notBefore);
   }
 }
+
+const copied = (members: Reply<'conversation'>['members']): Roster['members'] =>
+  members.map((member) => ({ ...member, devices: [...member.devices] }));

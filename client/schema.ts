@@ -46,4 +46,10 @@ DELETE FROM outbox;
 UPDATE message SET state = 'waiting', hash = NULL WHERE state = 'signed';
 `;
 
-export const MIGRATIONS: readonly string[] = [FIRST, GROUPS];
+/** Whom this profile has invited into rooms. A conversation with a room's name in it is not for a client that knows none. */
+const ROOMS = `
+CREATE TABLE room_invitation (conversation BLOB NOT NULL, user_hash BLOB NOT NULL, sealed BLOB NOT NULL,
+  PRIMARY KEY (conversation, user_hash)) STRICT;
+`;
+
+export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS];

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { existsSync } from 'node:fs';
 import { equal, hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
-import { bytes, list, oneOf, optional, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
+import { bool, bytes, list, oneOf, optional, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
 import { sha256 } from '../base/hash.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, SESSION_BYTES } from '../transcript/statement.ts';
@@ -20,6 +20,7 @@ import { GroupTable } from './group-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
 import { MessageTable, type Message } from './message-table.ts';
+import { RoomTable } from './room-table.ts';
 import { Seal, sealingKey } from './seal.ts';
 
 const hash = bytes(32);
@@ -36,8 +37,16 @@ const token = record({ token: text(2048), expires: uint(), fingerprint: hash });
 export type ResumeToken = Decoded<typeof token>;
 
 const member = record({ username: text(64), devices: list(hash, 64) });
-const conversation = record({ peer: text(64), epoch: uint(), members: list(member, 1024, 1) });
-/** Who is in a conversation, as the server said last; `peer` is the other one of the two. */
+/** `founder`: this profile made it, or came to own it; `closed`: this profile's user is no member any more. */
+const room = record({ public: bool, founder: bool, closed: bool });
+export type RoomFacts = Decoded<typeof room>;
+const conversation = record({
+  peer: text(64),
+  epoch: uint(),
+  members: list(member, 1024, 1),
+  room: optional(room),
+});
+/** Who is in a conversation, as the server said last; `peer` is the other one of the two, or the name of the room. */
 export type Roster = Decoded<typeof conversation>;
 export interface Conversation extends Roster {
   readonly id: ConversationId;
@@ -112,6 +121,7 @@ export class Vault {
   readonly ledger: Ledger;
   readonly keys: KeyTable;
   readonly groups: GroupTable;
+  readonly rooms: RoomTable;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -123,6 +133,7 @@ export class Vault {
     this.ledger = new Ledger(db, seal);
     this.keys = new KeyTable(db, seal);
     this.groups = new GroupTable(db, seal);
+    this.rooms = new RoomTable(db, seal);
   }
 
   /** @param folder of the profile, made when it is missing. @throws IN_USE, UNSAFE_FILE, STORE_SCHEMA, STORE_FAILED */
@@ -207,14 +218,15 @@ export class Vault {
   }
 
   conversations(): Conversation[] {
-    return this.#db.all('SELECT * FROM conversation').map((row) => this.#conversationOf(row));
+    return this.#db.all('SELECT * FROM conversation ORDER BY rowid').map((row) => this.#conversationOf(row));
   }
   conversation(id: ConversationId): Conversation | null {
     const row = this.#db.one('SELECT * FROM conversation WHERE id = ?', id);
     return row === undefined ? null : this.#conversationOf(row);
   }
+  /** @param peer username, or name of a room: the newest of that name, for a name may be used again */
   conversationWith(peer: string): Conversation | null {
-    return this.conversations().find((c) => c.peer === peer) ?? null;
+    return this.conversations().findLast((c) => c.peer === peer) ?? null;
   }
   putRoster(id: ConversationId, roster: Roster): void {
     const sealed = this.#seal.seal(`conversation/${hex(id)}`, encode(roster as unknown as Encodable));
@@ -246,6 +258,10 @@ export class Vault {
       last = row['row'] as number;
     }
     return this.#table.select(`WHERE ${which} AND row <= ? ORDER BY row`, excluded, last);
+  }
+  /** Whether anything waits to be signed there. */
+  isWaiting(id: ConversationId): boolean {
+    return this.#db.one("SELECT 1 FROM message WHERE state = 'waiting' AND conversation = ? LIMIT 1", id) !== undefined;
   }
   message(row: number): Message | null {
     return this.#table.one(row);

@@ -1,12 +1,13 @@
 /** `send`, `recv`, `history`. */
 import type { CommandModule } from 'yargs';
-import { fromUtf8, utf8 } from '../../base/bytes.ts';
+import { fromUtf8, hex, utf8 } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
 import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import type { App } from '../app.ts';
 import type { Context, GlobalArgs } from '../context.ts';
 import { messageFields, shownMessage } from '../presentation.ts';
+import { isRoomName, roomName } from '../rooms.ts';
 import type { Conversation, Message, Vault } from '../vault.ts';
 import type { Run } from './account.ts';
 
@@ -26,7 +27,7 @@ export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
   describe: 'Send one message; prints its place in the conversation',
   builder: (y) =>
     y
-      .positional('peer', { type: 'string', demandOption: true, describe: 'username or e-mail address' })
+      .positional('peer', { type: 'string', demandOption: true, describe: 'username, e-mail address, or #room' })
       .positional('message', {
         type: 'string',
         describe: '- or nothing: standard input (one line end at its end is left out)',
@@ -105,11 +106,17 @@ export const recvCommand = (run: Run): CommandModule<GlobalArgs, RecvArgs> => ({
 async function receive(context: Context, app: App, args: RecvArgs): Promise<void> {
   const { vault } = app;
   const conversation = args.peer === undefined ? null : await app.open(args.peer);
-  const names = new Map(vault.conversations().map((c) => [Buffer.from(c.id).toString('hex'), c.peer]));
+
+  const peers = new Map<string, string>();
+  const peerOf = ({ conversation: id, sender }: Message): string => {
+    const known = peers.get(hex(id)) ?? vault.conversation(id)?.peer ?? sender;
+    peers.set(hex(id), known);
+    return known;
+  };
   const print = (message: Message): void => {
-    const peer = names.get(Buffer.from(message.conversation).toString('hex')) ?? message.sender;
+    const peer = peerOf(message);
     if (args.json) context.json('message', messageFields(message, peer));
-    else context.out(shownMessage(message));
+    else context.out(shownMessage(message, peer));
   };
   let left = args.max ?? Infinity;
   if (conversation !== null && args.since !== undefined)
@@ -168,7 +175,7 @@ export const historyCommand = (run: Run): CommandModule<GlobalArgs, HistoryArgs>
   describe: "Messages of a conversation, in its order, from this profile's own records",
   builder: (y) =>
     y
-      .positional('peer', { type: 'string', demandOption: true, describe: 'username' })
+      .positional('peer', { type: 'string', demandOption: true, describe: 'username, or #room' })
       .option('last', { type: 'number', default: 50, describe: 'how many', requiresArg: true })
       .example('$0 history bob --last 10', 'the last ten')
       .example('$0 history bob --json | jq -r .body', 'the bodies'),
@@ -180,14 +187,14 @@ export const historyCommand = (run: Run): CommandModule<GlobalArgs, HistoryArgs>
         const conversation = conversationWith(vault, args.peer);
         for (const message of vault.history(conversation.id, args.last))
           if (args.json) context.json('message', messageFields(message, conversation.peer));
-          else context.out(shownMessage(message, true));
+          else context.out(shownMessage(message, conversation.peer, true));
       }),
     ),
 });
 
 /** From this profile's own records. @throws NOT_FOUND, BAD_NAME */
 export function conversationWith(vault: Vault, peer: string): Conversation {
-  const name = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
+  const name = isRoomName(peer) ? roomName(peer) : peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
   const conversation = vault.conversationWith(name);
   if (conversation === null) throw new ChatError('NOT_FOUND', 'this profile has no conversation with that name');
   return conversation;

@@ -161,6 +161,8 @@ export class ScriptedServer {
           id: frame.id,
           hashes: this.tree(frame.to).consistency(frame.from) as Uint8Array[],
         });
+      case 'room_list':
+        return link.send({ type: 'rooms', id: frame.id, rooms: [], has_more: false });
       case 'contact_list':
         return link.send({ type: 'contacts', id: frame.id, people: [], has_more: false });
       case 'sync':

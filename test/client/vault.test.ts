@@ -264,6 +264,44 @@ t.test('a store of the first version is taken over; what was signed in the open 
   t.end();
 });
 
+t.test('a store of the second version, which knew no rooms, is taken over', (t) => {
+  const folder = join(t.testdir({}), 'p');
+  makePrivateFolder(folder);
+  const seal = new Seal(sealingKey(join(folder, 'vault.key'), true));
+  const old = new DatabaseSync(join(folder, 'vault.db'));
+  chmodSync(join(folder, 'vault.db'), 0o600);
+  old.exec(`${MIGRATIONS[0]} ${MIGRATIONS[1]} PRAGMA user_version = 2;`);
+  const put = (sql: string, ...values: (string | number | Uint8Array | null)[]) => void old.prepare(sql).run(...values);
+  put('INSERT INTO value VALUES (?,?)', 'created', seal.seal('value/created', Buffer.from('1')));
+  put(
+    'INSERT INTO conversation VALUES (?,?,NULL,0,?)',
+    ...[id, seal.seal(`conversation/${Buffer.from(id).toString('hex')}`, encode(roster)), NO_HASH],
+  );
+  old.close();
+  const vault = Vault.open(folder);
+  t.match(vault.conversation(id), { peer: 'bob', room: undefined });
+  const room = { ...roster, peer: '#ops', room: { public: true, founder: false, closed: false } };
+  const other = Buffer.alloc(32, 8) as unknown as typeof id;
+  vault.putRoster(other, room);
+  vault.rooms.invite(other, 'carol');
+  vault.rooms.invite(other, 'dave');
+  vault.rooms.invite(id, 'eve');
+  vault.rooms.forget(other, ['dave', 'eve']);
+  vault.close();
+  const again = Vault.open(folder);
+  t.match(again.conversationWith('#ops'), room);
+  t.strictSame([again.rooms.invited(other), again.rooms.invited(id)], [['carol'], ['eve']]);
+  const next = Buffer.alloc(32, 7) as unknown as typeof id;
+  again.putRoster(next, room);
+  t.ok(equal(again.conversationWith('#ops')!.id, next), 'a name that is used again means the newer room');
+  again.close();
+  t.notOk(
+    readdirSync(folder).some((name) => readFileSync(join(folder, name)).includes('carol')),
+    'names are sealed',
+  );
+  t.end();
+});
+
 t.test('groups: a snapshot, deltas after it, and what a commit would make', (t) => {
   const folder = join(t.testdir({}), 'p');
   const vault = Vault.open(folder);

@@ -1,0 +1,20 @@
+/** Whose devices are in a group, as its tree says: what credentials name, without asking for the bindings behind them. */
+import { parseCredential } from './binding.ts';
+import type { Conversation } from './group.ts';
+import { occupants, parseMessage, refuse } from './guard.ts';
+import { inlineTree, parseTree, type GroupDoor } from './invitation.ts';
+import type { RatchetTree } from './mls.ts';
+
+/** Of a group that this device is in: the bindings were checked when it came in, and when they did. Each once, in order. */
+export const usersIn = ({ state }: Conversation): string[] => usersOf(state.ratchetTree);
+
+/** Before coming in, when nothing of it is proven. @throws BAD_FRAME; DECRYPT_FAIL/welcome */
+export function usersBehind({ groupInfo, tree }: GroupDoor): string[] {
+  const message = parseMessage(groupInfo);
+  if (message.wireformat !== 'mls_group_info') return refuse('welcome', 'no group info');
+  const shown = tree === null ? inlineTree(message.groupInfo) : parseTree(tree);
+  return shown === undefined ? [] : usersOf(shown);
+}
+
+const usersOf = (tree: RatchetTree): string[] =>
+  [...new Set([...occupants(tree)].map(({ leaf }) => parseCredential(leaf.credential).user))].sort();

@@ -1,0 +1,203 @@
+/** Rooms that the server cannot read: real clients and a real server. Who is let in is decided by members' devices, not by the server. */
+import t, { type Test } from 'tap';
+import type { ConversationId } from '../../base/bytes.ts';
+import { Authority } from '../../client/e2ee/binding.ts';
+import { Engine } from '../../client/e2ee/conversation.ts';
+import { restore } from '../../client/e2ee/delta.ts';
+import { policy } from '../../client/group-rules.ts';
+import { deviceOf, type DeviceApp } from '../support/apps.ts';
+import { world } from '../support/world.ts';
+
+t.setTimeout(180_000); // a busy machine is no failure
+
+const readers = async ({ app }: DeviceApp, room: string): Promise<string[]> =>
+  (await app.rooms.view(room)).occupants.flatMap(({ username, canRead }) => (canRead ? [username] : [])).sort();
+const quiet = (t: Test, ...devices: readonly DeviceApp[]): void => {
+  for (const each of devices) t.strictSame(each.told('alarm'), [], each.person.name);
+};
+/** A device's state as a thief of its disk has it, to try on what was sent later. */
+async function stateOf({ vault, app }: DeviceApp, id: ConversationId) {
+  const { snapshot, deltas } = vault.groups.current(id)!;
+  const { roots } = app.identity;
+  const authority = new Authority({ organisation: 'localhost', roots, bindings: vault.keys.bindings() });
+  return { engine: await Engine.open(authority), conversation: restore(snapshot, deltas) };
+}
+
+t.test('a public room: made, joined, talked in, left', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, carol] = [
+    await deviceOf(t, w, 'alice'),
+    await deviceOf(t, w, 'bob'),
+    await deviceOf(t, w, 'carol'),
+  ];
+  await alice.enter();
+  await bob.enter();
+  await carol.enter();
+  await alice.app.rooms.create('#ops', true, 'all hands');
+  await bob.app.rooms.join('#ops');
+  await alice.say('#ops', 'one');
+  await bob.hears('one');
+  await carol.app.rooms.join('#ops');
+  await bob.until('carol in the group', () => bob.told('warning').includes('carol can read #ops from now on'));
+  await bob.say('#ops', 'two');
+  await carol.say('#ops', 'three');
+  await alice.hears('two', 'three');
+  await bob.hears('three');
+  await carol.hears('two');
+  t.strictSame(alice.texts('#ops'), ['one', 'two', 'three']);
+  t.strictSame(bob.texts('#ops'), ['one', 'two', 'three']);
+  t.strictSame(carol.texts('#ops'), ['two', 'three'], 'nothing from before she came');
+  t.strictSame(await readers(bob, '#ops'), ['alice', 'bob', 'carol']);
+  await carol.app.rooms.leave('#ops');
+  await alice.say('#ops', 'without carol');
+  await bob.hears('without carol');
+  t.strictSame(await readers(alice, '#ops'), ['alice', 'bob'], 'who left is out of the group before the next word');
+  t.strictSame(carol.texts('#ops'), ['two', 'three']);
+  await t.rejects(carol.app.open('#ops'), { code: 'NOT_FOUND' });
+  quiet(t, alice, bob, carol);
+});
+
+t.test('a private room: by invitation, also of somebody who is away', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, carol] = [
+    await deviceOf(t, w, 'alice'),
+    await deviceOf(t, w, 'bob'),
+    await deviceOf(t, w, 'carol'),
+  ];
+  await (await bob.enter()).leave(); // his key packages are at the server
+  await alice.enter();
+  await carol.enter();
+  await alice.app.rooms.create('#plan', false);
+  t.equal(await alice.app.rooms.invite('#plan', 'bob'), true);
+  await alice.say('#plan', 'one');
+  await t.rejects(carol.app.rooms.join('#plan'), { code: 'NO_SUCH_ROOM' });
+  t.equal(await alice.app.rooms.invite('#plan', 'carol'), true);
+  await alice.say('#plan', 'two');
+  await carol.hears('two');
+  await bob.enter();
+  await bob.hears('one', 'two');
+  await bob.say('#plan', 'three');
+  await carol.hears('three');
+  await alice.hears('three');
+  t.strictSame(alice.texts('#plan'), ['one', 'two', 'three']);
+  t.strictSame(bob.texts('#plan'), ['one', 'two', 'three']);
+  t.strictSame(carol.texts('#plan'), ['two', 'three']);
+  quiet(t, alice, bob, carol);
+});
+
+t.test('who is kicked reads nothing that is written afterwards, and may be invited again', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, carol] = [
+    await deviceOf(t, w, 'alice'),
+    await deviceOf(t, w, 'bob'),
+    await deviceOf(t, w, 'carol'),
+  ];
+  for (const each of [alice, bob, carol]) await each.enter();
+  await alice.app.rooms.create('#plan', false);
+  for (const name of ['bob', 'carol']) t.equal(await alice.app.rooms.invite('#plan', name), true);
+  await alice.say('#plan', 'for all');
+  await carol.hears('for all');
+  await bob.hears('for all');
+
+  const { id } = await alice.app.open('#plan');
+  const { engine, conversation } = await stateOf(carol, id);
+  const before = bob.delivered.length;
+  t.equal(await alice.app.rooms.remove('#plan', 'kick', 'carol'), true);
+  await alice.say('#plan', 'for two');
+  await bob.hears('for two');
+  const [commit, message] = bob.delivered.slice(before).map(({ parts }) => parts[0]!);
+  const isLate = { code: 'DECRYPT_FAIL', sub: 'epoch' };
+  await t.rejects(engine.receive(conversation, message!, Date.now(), policy), isLate, 'with all on record');
+  t.equal((await engine.receive(conversation, commit!, Date.now(), policy)).kind, 'removed');
+  await carol.until('a word about it', () => carol.told('warning').some((each) => /removed you from #plan/.test(each)));
+  await t.rejects(carol.app.open('#plan'), { code: 'NO_SUCH_ROOM' });
+  t.strictSame(carol.texts('#plan'), ['for all'], 'what was said stays');
+
+  await carol.leave();
+  t.equal(await alice.app.rooms.invite('#plan', 'carol'), true);
+  await alice.say('#plan', 'welcome back');
+  await carol.enter();
+  await carol.hears('welcome back');
+  await carol.say('#plan', 'thanks');
+  await bob.hears('thanks');
+  t.strictSame(carol.texts('#plan'), ['for all', 'welcome back', 'thanks']);
+  t.strictSame(bob.texts('#plan'), ['for all', 'for two', 'welcome back', 'thanks']);
+  quiet(t, alice, bob, carol);
+});
+
+t.test('kicked while away: said once, and the room is closed', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
+  await alice.enter();
+  await bob.enter();
+  await alice.app.rooms.create('#ops', true);
+  await bob.app.rooms.join('#ops');
+  await alice.say('#ops', 'one');
+  await bob.hears('one');
+  await bob.leave();
+  t.equal(await alice.app.rooms.remove('#ops', 'ban', 'bob'), true);
+  const row = await alice.write('#ops', 'to nobody');
+  await alice.until('a warning', () =>
+    alice.told('warning').some((each) => each.startsWith('nobody else can read in #ops yet')),
+  );
+  t.equal(alice.vault.message(row)?.state, 'waiting');
+  await bob.enter();
+  const said = () => bob.told('warning').filter((each) => each.startsWith('you are not in #ops any more')).length;
+  await bob.until('a word about it', () => said() === 1);
+  await bob.leave();
+  await bob.enter();
+  t.equal(said(), 1, 'once');
+  await t.rejects(bob.app.rooms.join('#ops'), { code: 'NOT_ALLOWED', sub: 'banned' });
+  await alice.app.rooms.unban('#ops', 'bob');
+  await bob.app.rooms.join('#ops');
+  await bob.hears('to nobody');
+  await bob.say('#ops', 'here again');
+  await alice.hears('here again');
+  t.strictSame(bob.texts('#ops'), ['one', 'to nobody', 'here again']);
+  quiet(t, alice, bob);
+});
+
+t.test('somebody whom only the server lists is never let in, and is named', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, mallory] = [
+    await deviceOf(t, w, 'alice'),
+    await deviceOf(t, w, 'bob'),
+    await deviceOf(t, w, 'mallory'),
+  ];
+  for (const each of [alice, bob, mallory]) await each.enter();
+  await alice.app.rooms.create('#plan', false);
+  t.equal(await alice.app.rooms.invite('#plan', 'bob'), true);
+  await alice.say('#plan', 'one');
+  await bob.hears('one');
+  const { id } = await alice.app.open('#plan');
+  // As a server would that puts whom it likes on its list.
+  const raw = await w.login(alice.person);
+  await raw.request({ type: 'room_invite', room: '#plan', username: 'mallory' }, 'room');
+  await bob.until('him on the list', () => bob.told('warning').includes('alice has invited mallory into #plan'));
+  await alice.say('#plan', 'two');
+  await bob.say('#plan', 'three');
+  await alice.hears('three');
+  await bob.hears('two');
+  const { occupants } = await alice.app.rooms.view('#plan');
+  t.strictSame(
+    occupants.map(({ username, role, canRead }) => [username, role, canRead]),
+    [
+      ['alice', 'owner', true],
+      ['bob', 'member', true],
+      ['mallory', 'member', false],
+    ],
+  );
+  await mallory.until('the room', () => mallory.vault.conversation(id) !== null);
+  await mallory.write('#plan', 'let me in');
+  await mallory.until('a refusal', () =>
+    mallory.told('warning').some((each) => each.startsWith('no member of #plan has let')),
+  );
+  t.notOk(mallory.texts('#plan').includes('two'));
+  t.strictSame(await readers(bob, '#plan'), ['alice', 'bob']);
+  quiet(t, alice, bob);
+});
