@@ -284,6 +284,14 @@ export class App {
   changeContact(action: ContactAction, account: string): Promise<KnownContact> {
     return this.#asked(({ requester }) => this.#contacts.change(requester, action, account));
   }
+  /** Of this account; the newest first. */
+  async devices(): Promise<Reply<'devices'>['devices']> {
+    return (await this.#asked(({ requester }) => requester.request({ type: 'device_list' }, 'devices'))).devices;
+  }
+  /** @throws NOT_FOUND; NOT_ALLOWED/this_device */
+  async revokeDevice(fingerprint: Uint8Array): Promise<void> {
+    await this.#asked(({ requester }) => requester.request({ type: 'device_revoke', fingerprint }, 'ok'));
+  }
   directory(): Promise<Person[]> {
     return this.#asked(({ requester }) => this.#contacts.directory(requester));
   }

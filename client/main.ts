@@ -10,6 +10,7 @@ import { hardenProcess, refuseUnsafeProcess } from '../runtime/lifecycle.ts';
 import { printable } from '../runtime/printable.ts';
 import { loginCommand, logoutCommand, registerCommand, whoamiCommand, type Run } from './commands/account.ts';
 import { contactCommand } from './commands/contacts.ts';
+import { deviceCommand } from './commands/device.ts';
 import { historyCommand, recvCommand, sendCommand, STDIN_ARGUMENT } from './commands/messages.ts';
 import { roomCommand } from './commands/rooms.ts';
 import { statusCommand } from './commands/status.ts';
@@ -129,6 +130,7 @@ async function parse(argv: readonly string[], run: Run, streams: Streams): Promi
     .command(transcriptCommand(run))
     .command(contactCommand(run))
     .command(roomCommand(run))
+    .command(deviceCommand(run))
     .example(
       '$0 -P alice --ca ca.crt --cert alice.crt --key alice.key',
       'first time: registers and remembers the files',

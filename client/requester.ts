@@ -111,7 +111,7 @@ const SENTENCES: { readonly [C in Code]?: string } = {
   NO_SUCH_PEER: 'nobody has this name',
   NO_SUCH_ROOM: 'no room has this name',
   ROOM_EXISTS: 'a room has this name already',
-  NOT_ALLOWED: 'the room does not allow it',
+  NOT_ALLOWED: 'the server does not allow it',
   NOT_CONTACT: 'the two of you are not in contact',
   BLOCKED: 'one of you has blocked the other',
   NOT_FOUND: 'the server does not have it',

@@ -82,6 +82,8 @@ export const requests = {
   conversation_get: record({ type: literal('conversation_get'), id: requestId, conversation: hash }),
   certificate_get: record({ type: literal('certificate_get'), id: requestId, fingerprint: hash }),
   presence_watch: record({ type: literal('presence_watch'), id: requestId, username }),
+  device_list: record({ type: literal('device_list'), id: requestId }),
+  device_revoke: record({ type: literal('device_revoke'), id: requestId, fingerprint: hash }),
   contact_add: contactAction('contact_add'),
   contact_accept: contactAction('contact_accept'),
   contact_decline: contactAction('contact_decline'),
@@ -198,6 +200,15 @@ export const replies = {
     username,
     online: bool,
     last_seen: optional(time),
+  }),
+  devices: record({
+    type: literal('devices'),
+    id: requestId,
+    devices: list(
+      record({ fingerprint: hash, first_seen: time, not_after: time, revoked_at: optional(time), online: bool }),
+      200,
+      1,
+    ),
   }),
   contact: record({ type: literal('contact'), id: requestId, username, state: contactState }),
   contacts: record({

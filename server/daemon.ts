@@ -21,6 +21,7 @@ import { Accounts } from './accounts.ts';
 import { serveAdmin } from './admin.ts';
 import { readTls, storeOf } from './configuration.ts';
 import { Contacts } from './contacts.ts';
+import { Devices } from './devices.ts';
 import { Hub } from './hub.ts';
 import { Keys } from './keys.ts';
 import { Listener } from './listener.ts';
@@ -132,6 +133,7 @@ export async function startServer(
     queueBytes: limits.queueMbPerUser * MEGABYTE,
     contactPolicy: values.contacts.policy,
   });
+  const devices = new Devices(store, hub, now);
   const contacts = new Contacts({
     store,
     policy: values.contacts.policy,
@@ -203,6 +205,7 @@ export async function startServer(
         account,
         hub,
         contacts,
+        devices,
         keys,
         rooms,
         store,

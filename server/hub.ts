@@ -137,6 +137,16 @@ export class Hub {
     this.#conversations.delete(hex(id));
   }
 
+  isOnline(deviceId: number): boolean {
+    return this.#devices.has(deviceId);
+  }
+
+  /** Cuts devices that were revoked, and drops what is remembered of their conversations. */
+  revoked(deviceIds: readonly number[]): void {
+    this.forgetDevices(deviceIds);
+    for (const id of deviceIds) this.#devices.get(id)?.link.close('BAD_CERT', 'revoked');
+  }
+
   /** The same for devices that were revoked. */
   forgetDevices(deviceIds: readonly number[]): void {
     this.#forgotten++;

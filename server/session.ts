@@ -12,6 +12,7 @@ import { errorFields, type Log } from '../runtime/log.ts';
 import type { ContactAction, Store } from '../store/store.ts';
 import type { AccountSession } from './accounts.ts';
 import type { Contacts } from './contacts.ts';
+import type { Devices } from './devices.ts';
 import type { Hub, Member } from './hub.ts';
 import type { Keys } from './keys.ts';
 import type { RateLimit } from './rate-limit.ts';
@@ -38,6 +39,7 @@ export interface SessionOptions {
   readonly hub: Hub;
   readonly keys: Keys;
   readonly contacts: Contacts;
+  readonly devices: Devices;
   readonly rooms: Rooms;
   readonly store: Store;
   readonly transcript: TranscriptLog;
@@ -135,7 +137,7 @@ class Session {
   }
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {
-    const { link, account, hub, contacts, keys, rooms, store, transcript, requests, now } = this.#o;
+    const { link, account, hub, contacts, devices, keys, rooms, store, transcript, requests, now } = this.#o;
     if (frame.type !== 'msg_received' && frame.type !== 'msg_skipped')
       requests.take(hex(link.peerChain[0].fingerprint), 1);
     switch (frame.type) {
@@ -170,6 +172,11 @@ class Session {
       }
       case 'presence_watch':
         return link.send({ type: 'presence', id: frame.id, ...(await hub.watch(this.#loggedIn(), frame.username)) });
+      case 'device_list':
+        return link.send({ type: 'devices', id: frame.id, devices: await devices.list(this.#loggedIn()) });
+      case 'device_revoke':
+        await devices.revoke(this.#loggedIn(), frame.fingerprint);
+        return link.send({ type: 'ok', id: frame.id });
       case 'contact_add':
       case 'contact_accept':
       case 'contact_decline':

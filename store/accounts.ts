@@ -164,6 +164,12 @@ export function* deviceByFingerprint(fingerprint: Fingerprint): Operation<(Devic
   return row && { ...deviceOf(row), username: text(row, 'username') };
 }
 
+export function* devicesOf(userId: number, limit: number): Operation<Device[]> {
+  return (yield* select('SELECT * FROM devices WHERE user_id = ? ORDER BY id DESC LIMIT ?', userId, limit)).map(
+    deviceOf,
+  );
+}
+
 export function* revokeDevices(
   by: { readonly serialKey: string } | { readonly spkiHash: Uint8Array },
   at: number,

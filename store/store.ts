@@ -291,6 +291,8 @@ export interface Store {
     now: number,
     limit: number,
   ): Promise<{ readonly device: Device; readonly isNew: boolean }>;
+  /** All that a user ever had, revoked and expired ones as well; the newest first, at most `limit`. */
+  devicesOf(userId: number, limit: number): Promise<Device[]>;
   deviceByFingerprint(fingerprint: Fingerprint): Promise<(Device & { readonly username: string }) | null>;
   /** Marks devices revoked that match; raises the epochs; answers the ids of all that match. Repeating changes nothing, and answers the same. */
   revokeDevices(by: { readonly serialKey: string } | { readonly spkiHash: Uint8Array }, at: number): Promise<number[]>;

@@ -336,6 +336,26 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'devices: all that a user ever had, the newest first, revoked ones as well',
+    async (t, { store }) => {
+      const w = await World.open(store);
+      const { a1, a2 } = w.devices;
+      await store.revokeDevices({ serialKey: a1.serialKey }, NOW + 7);
+      const devices = await store.devicesOf(w.alice.id, 10);
+      t.strictSame(
+        devices.map(({ id, revokedAt }) => [id, revokedAt]),
+        [
+          [a2.id, null],
+          [a1.id, NOW + 7],
+        ],
+      );
+      t.strictSame(
+        (await store.devicesOf(w.alice.id, 1)).map(({ id }) => id),
+        [a2.id],
+      );
+    },
+  ],
+  [
     'directory: active accounts by name, from a name on',
     async (t, { store }) => {
       const names = Array.from({ length: 5 }, (_, i) => `zz-directory-${tag()}-${i}`);

@@ -34,6 +34,8 @@ const ASKS: { readonly [T in RequestType]?: Ask } = {
   keypackages_put: { type: 'keypackages_put', packages: [b(300)], last_resort: false },
   keypackages_take: { type: 'keypackages_take', conversation: b(32), devices: [b(32)] },
   group_get: { type: 'group_get', conversation: b(32) },
+  device_list: { type: 'device_list' },
+  device_revoke: { type: 'device_revoke', fingerprint: b(32) },
   contact_add: { type: 'contact_add', account: 'bob' },
   contact_accept: { type: 'contact_accept', account: 'bob' },
   contact_decline: { type: 'contact_decline', account: 'bob' },

@@ -36,6 +36,8 @@ const sends: { [K in Request['type']]: Request<K> } = {
   conversation_get: { type: 'conversation_get', id: 1, conversation: b(32) },
   certificate_get: { type: 'certificate_get', id: 1, fingerprint: b(32) },
   presence_watch: { type: 'presence_watch', id: 1, username: 'bob' },
+  device_list: { type: 'device_list', id: 1 },
+  device_revoke: { type: 'device_revoke', id: 1, fingerprint: b(32) },
   contact_add: { type: 'contact_add', id: 1, account: 'bob' },
   contact_accept: { type: 'contact_accept', id: 1, account: 'bob' },
   contact_decline: { type: 'contact_decline', id: 1, account: 'bob' },
@@ -101,6 +103,11 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
   },
   certificate: { type: 'certificate', id: 1, chain: [b(10)] },
   presence: { type: 'presence', username: 'bob', online: false, last_seen: 1 },
+  devices: {
+    type: 'devices',
+    id: 1,
+    devices: [{ fingerprint: b(32), first_seen: 1, not_after: 2, revoked_at: 3, online: false }],
+  },
   contact: { type: 'contact', id: 1, username: 'bob', state: 'asked' },
   contacts: {
     type: 'contacts',

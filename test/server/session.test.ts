@@ -62,6 +62,7 @@ class Peer {
       hub: hub as never,
       keys: {} as never,
       contacts: {} as never,
+      devices: {} as never,
       rooms: {} as never,
       store: {} as never,
       transcript: {} as never,

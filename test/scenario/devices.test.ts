@@ -1,0 +1,53 @@
+/** A person's own devices: which there are, and what becomes of one that is revoked from another. */
+import t from 'tap';
+import { hex } from '../../base/bytes.ts';
+import { anotherOf, deviceOf } from '../support/apps.ts';
+import { world } from '../support/world.ts';
+
+t.setTimeout(180_000); // a busy machine is no failure
+
+t.test('a device that is revoked is cut, stays out, and reads nothing that is written from then on', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
+  await alice.enter();
+  await bob.enter();
+  const stolen = anotherOf(t, w, bob, 'bobs-laptop');
+  await stolen.enter();
+  await alice.say('bob', 'for both');
+  await bob.hears('for both');
+  await stolen.hears('for both');
+
+  const fingerprintOf = (device: typeof bob): string => hex(device.app.identity.fingerprint);
+  const before = await bob.app.devices();
+  t.strictSame(
+    before.map(({ fingerprint, online }) => [hex(fingerprint), online]).toSorted(),
+    [
+      [fingerprintOf(bob), true],
+      [fingerprintOf(stolen), true],
+    ].toSorted(),
+  );
+  t.ok(before.every(({ revoked_at: at }) => at === undefined));
+
+  await t.rejects(bob.app.revokeDevice(bob.app.identity.fingerprint), { code: 'NOT_ALLOWED', sub: 'this_device' });
+  await t.rejects(bob.app.revokeDevice(alice.app.identity.fingerprint), { code: 'NOT_FOUND' }, 'of somebody else');
+  await t.rejects(bob.app.revokeDevice(Buffer.alloc(32, 9)), { code: 'NOT_FOUND' });
+  await bob.app.revokeDevice(stolen.app.identity.fingerprint);
+  await stolen.until('the end of its connection', () =>
+    stolen.events.some((e) => e.on === 'lost' && !e.willRetry && e.error.code === 'BAD_CERT'),
+  );
+  const had = stolen.delivered.length;
+  await bob.app.revokeDevice(stolen.app.identity.fingerprint); // again changes nothing
+  const after = await bob.app.devices();
+  const [gone] = after.filter(({ fingerprint }) => hex(fingerprint) === fingerprintOf(stolen));
+  t.match(gone, { online: false, revoked_at: Number });
+
+  await alice.say('bob', 'for one');
+  await bob.hears('for one');
+  t.equal(stolen.delivered.length, had, 'nothing more was sent to it');
+  t.notOk(stolen.texts().includes('for one'));
+  t.equal((await alice.app.verification('bob')).devices.length, 1, 'nor does alice count it to bob any more');
+  await stolen.leave();
+  await t.rejects(stolen.enter(), { code: 'BAD_CERT', sub: 'revoked' }, 'and it cannot come back');
+  for (const each of [alice, bob]) t.strictSame(each.told('alarm'), []);
+});
