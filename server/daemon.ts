@@ -183,7 +183,11 @@ export async function startServer(
   lifecycle.onStop('revocation', () => revocation.close());
 
   const rooms = new Rooms({ store, hub, contactPolicy: values.contacts.policy, now });
-  const keys = new Keys({ store, conversation: (member, id, fresh) => hub.conversation(member, id, fresh) });
+  const keys = new Keys({
+    store,
+    conversation: (member, id, fresh) => hub.conversation(member, id, fresh),
+    contactPolicy: values.contacts.policy,
+  });
   const sends = new RateLimit(limits.messagesPerMinute, monotonicMs);
   const requests = new RateLimit(REQUESTS_PER_MINUTE, monotonicMs);
   const serving = new Map<ServerLink, Promise<void>>();

@@ -4,6 +4,7 @@ import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import type { Conversation, Store } from '../store/store.ts';
+import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import type { Member } from './hub.ts';
 import { RateLimit } from './rate-limit.ts';
 
@@ -16,6 +17,7 @@ export interface KeysOptions {
   readonly store: Store;
   /** @throws NOT_FOUND for a conversation that the member has no part in */
   readonly conversation: (member: Member, id: Uint8Array, fresh: boolean) => Promise<Conversation>;
+  readonly contactPolicy: ContactPolicy;
   readonly monotonicMs?: () => number;
 }
 
@@ -48,7 +50,7 @@ export class Keys {
     return { type: 'keypackages', id, count };
   }
 
-  /** @throws NOT_FOUND naming the conversation or the device; RATE_LIMIT */
+  /** @throws NOT_FOUND naming the conversation or the device; BLOCKED, NOT_CONTACT; RATE_LIMIT */
   async take(member: Member, frame: Request<'keypackages_take'>): Promise<Reply<'keypackages_taken'>> {
     const ids = (await this.#idsOf(member, frame, false)) ?? (await this.#idsOf(member, frame, true));
     if (ids === null)
@@ -65,7 +67,10 @@ export class Keys {
     { conversation, devices }: Request<'keypackages_take'>,
     fresh: boolean,
   ): Promise<Map<number, Uint8Array> | null> {
-    const { members } = await this.#o.conversation(member, conversation as ConversationId, fresh);
+    const { members, standing } = await this.#o.conversation(member, conversation as ConversationId, fresh);
+    // They are for writing to somebody, and few: who may not write may not empty a pool either.
+    const refusal = contactRefusal(this.#o.contactPolicy, standing, 'keypackages_take.conversation');
+    if (refusal !== null) throw refusal;
     const known = new Map(members.flatMap((each) => each.devices).map((device) => [hex(device.fingerprint), device]));
     const wanted = devices.map((fingerprint) => known.get(hex(fingerprint)));
     if (!wanted.every((device) => device !== undefined)) return null;

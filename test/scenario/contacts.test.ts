@@ -43,12 +43,18 @@ t.test('request: nobody writes or watches before the other has accepted, nor aft
   t.same((await a.request({ type: 'presence_watch', username: 'bob' }, 'presence')).online, true);
   await a.request(alice.lineage.texts(talk, ['hello']), 'msg_ack');
   t.equal(textOf((await b.delivered(1))[0]!), 'hello');
+  await b.request({ type: 'keypackages_put', packages: [Buffer.from('bob')], last_resort: false }, 'keypackages');
+  const { devices } = talk.members.find(({ username }) => username === 'bob')!;
+  const take = { type: 'keypackages_take', conversation: talk.conversation, devices } as const;
 
   t.equal(await act(b, 'remove', 'alice'), 'none');
   t.match(await notice(a, 3), { username: 'bob', state: 'none' });
   await t.rejects(a.request(alice.lineage.texts(talk, ['still there?'], { peek: true }), 'msg_ack'), {
     code: 'NOT_CONTACT',
   });
+  const refusal = { code: 'NOT_CONTACT', field: 'keypackages_take.conversation' };
+  await t.rejects(a.request(take, 'keypackages_taken'), refusal);
+  t.match(await b.request({ type: 'keypackages_put', packages: [], last_resort: false }, 'keypackages'), { count: 1 });
   await b.close();
   await w.login(bob);
   await a.settled();

@@ -19,6 +19,7 @@ async function desk() {
   const asked: boolean[] = [];
   const keys = new Keys({
     store,
+    contactPolicy: 'open',
     monotonicMs: () => clock.ms,
     conversation: async (_, id, fresh) => {
       asked.push(fresh);
