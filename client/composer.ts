@@ -38,6 +38,8 @@ const VERDICTS: ReadonlySet<Code> = new Set<Code>([
   'TOO_LARGE',
   'NOT_FOUND',
 ]);
+/** What is refused now and will be: the messages have failed, and their writer decides. */
+const FINAL: ReadonlySet<Code> = new Set<Code>(['BAD_CERT', 'NOT_FOUND', 'NOT_CONTACT', 'BLOCKED']);
 const LATER: ReadonlySet<Code> = new Set<Code>(['RATE_LIMIT', 'UNAVAILABLE', 'QUOTA']);
 
 interface Pause {
@@ -143,7 +145,7 @@ export class Composer {
     } catch (cause) {
       const error = ChatError.from(cause);
       if (LATER.has(error.code)) this.pause(id, error.retryAfterMs ?? 0);
-      else if (error.code === 'BAD_CERT' || error.code === 'NOT_FOUND' || error.sub === 'fingerprint') {
+      else if (FINAL.has(error.code) || error.sub === 'fingerprint') {
         this.#wanted.delete(hex(id));
         this.#events.refused(id, error.code);
         this.#events.warn(`not sent: ${error.message}`);
