@@ -12,8 +12,10 @@ import type { Conversation as Roster } from './vault.ts';
 import type { Engine } from './e2ee/conversation.ts';
 import { groupIdOf } from './e2ee/direct.ts';
 import { settings } from './e2ee/group.ts';
+import { refuse } from './e2ee/guard.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import { commitParts, doorBytes } from './e2ee/layout.ts';
+import { usersIn } from './e2ee/presence.ts';
 
 /** What travels of one message, and the state of the group that it was made in. */
 export interface Sealed {
@@ -73,6 +75,8 @@ export async function makeCommit(
         engine.joinExternal(door, device, at, aad),
       );
       checkEntry(roster, settings(conversation), await engine.members(conversation));
+      if (roster.room?.public === false && group.conversation !== null && generation !== group.generation)
+        checkSame(usersIn(group.conversation), usersIn(conversation), roster.peer);
       const group_info = doorBytes(await engine.door(conversation));
       groups.set(id, { ...group, entry: { generation, commit, conversation } });
       return { parts: commitParts(commit, null), group: { generation, epoch }, group_info };
@@ -87,6 +91,12 @@ export async function makeCommit(
       return { parts: commitParts(commit, welcome), group: { generation: group.generation, epoch }, group_info };
     }
   }
+}
+
+/** A private room that is made anew has nobody in it who was not in it before. @throws DECRYPT_FAIL/policy */
+function checkSame(before: readonly string[], after: readonly string[], room: string): void {
+  const stranger = after.find((user) => !before.includes(user));
+  if (stranger !== undefined) refuse('policy', `${stranger}, who was not in ${room}, is in another group of that name`);
 }
 
 function outdated(): never {

@@ -3,9 +3,11 @@ import t from 'tap';
 import { encode } from '../../base/cbor.ts';
 import type { Device } from '../../client/e2ee/binding.ts';
 import { directSettings } from '../../client/e2ee/direct.ts';
-import type { RosterChange } from '../../client/e2ee/group.ts';
+import type { Conversation, RosterChange } from '../../client/e2ee/group.ts';
 import { checkRoom, roomPolicy, roomRules, roomSettings } from '../../client/e2ee/room.ts';
+import { usersBehind, usersIn } from '../../client/e2ee/presence.ts';
 import { policy } from '../../client/group-rules.ts';
+import { World } from './people.ts';
 
 const device = (user: string): Device => ({ user }) as Device;
 const rules = (isPublic: boolean) => ({ room: '#ops', isPublic, owner: 'alice' });
@@ -55,4 +57,25 @@ t.test('what somebody finds who comes in', (t) => {
   t.throws(() => checkRoom(settings, { ...rules(false), room: '#plan' }), refused, 'another room');
   t.throws(() => checkRoom(directSettings(['alice', 'bob']), rules(false)), refused, 'no room');
   t.end();
+});
+
+t.test('a stranger who has everything that lets in is refused by all alike, and the group goes on', async (t) => {
+  const w = await World.open();
+  const { engine, now } = w;
+  const [alice, bob, mallory] = [await w.person('alice'), await w.person('bob'), await w.person('mallory')];
+  const [a, b] = (await w.group([alice, bob], roomSettings(rules(false)))) as [Conversation, Conversation];
+  const door = await engine.door(a);
+  t.strictSame(usersBehind(door), ['alice', 'bob']);
+  const { commit } = await engine.joinExternal(door, mallory.device, now);
+  for (const each of [a, b])
+    await t.rejects(engine.receive(each, commit, now, policy), { code: 'DECRYPT_FAIL', sub: 'policy' });
+
+  const phone = await w.person('bob');
+  const entry = await engine.joinExternal(door, phone.device, now);
+  for (const each of [a, b]) t.equal((await engine.receive(each, entry.commit, now, policy)).kind, 'commit');
+  const next = await engine.receive(a, entry.commit, now, policy);
+  if (next.kind !== 'commit') return t.fail('no commit');
+  t.strictSame(usersIn(next.conversation), ['alice', 'bob'], 'another device of a member may');
+  const { message } = await engine.encrypt(next.conversation, Buffer.from('go on'), Buffer.alloc(0));
+  t.match(await engine.receive(entry.conversation, message, now, policy), { kind: 'message' });
 });

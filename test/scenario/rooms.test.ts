@@ -1,11 +1,16 @@
 /** Rooms that the server cannot read: real clients and a real server. Who is let in is decided by members' devices, not by the server. */
 import t, { type Test } from 'tap';
 import type { ConversationId } from '../../base/bytes.ts';
+import { sha256 } from '../../base/hash.ts';
 import { Authority } from '../../client/e2ee/binding.ts';
 import { Engine } from '../../client/e2ee/conversation.ts';
 import { restore } from '../../client/e2ee/delta.ts';
+import { groupIdOf } from '../../client/e2ee/direct.ts';
+import { commitParts, doorBytes } from '../../client/e2ee/layout.ts';
+import { roomSettings } from '../../client/e2ee/room.ts';
 import { policy } from '../../client/group-rules.ts';
-import { deviceOf, type DeviceApp } from '../support/apps.ts';
+import { composeCommit } from '../../client/statements.ts';
+import { anotherOf, deviceOf, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
@@ -178,6 +183,7 @@ t.test('somebody whom only the server lists is never let in, and is named', asyn
   // As a server would that puts whom it likes on its list.
   const raw = await w.login(alice.person);
   await raw.request({ type: 'room_invite', room: '#plan', username: 'mallory' }, 'room');
+  await raw.close();
   await bob.until('him on the list', () => bob.told('warning').includes('alice has invited mallory into #plan'));
   await alice.say('#plan', 'two');
   await bob.say('#plan', 'three');
@@ -200,4 +206,125 @@ t.test('somebody whom only the server lists is never let in, and is named', asyn
   t.notOk(mallory.texts('#plan').includes('two'));
   t.strictSame(await readers(bob, '#plan'), ['alice', 'bob']);
   quiet(t, alice, bob);
+});
+
+t.test('five come in at the same moment', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const alice = await deviceOf(t, w, 'alice');
+  await alice.enter();
+  await alice.app.rooms.create('#ops', true);
+  const names = ['bob', 'carol', 'dave', 'erin', 'frank'];
+  const others: DeviceApp[] = [];
+  for (const name of names) others.push(await (await deviceOf(t, w, name)).enter());
+  await Promise.all(others.map(({ app }) => app.rooms.join('#ops')));
+  for (const each of [alice, ...others]) await each.until('everybody inside', () => each.usersIn('#ops').length === 6);
+  await Promise.all([alice, ...others].map((each) => each.say('#ops', `I am ${each.person.name}`)));
+  const texts = ['alice', ...names].map((name) => `I am ${name}`);
+  for (const each of [alice, ...others]) {
+    await each.hears(...texts);
+    t.strictSame(each.texts('#ops'), alice.texts('#ops'), 'in one order');
+  }
+  quiet(t, alice, ...others);
+});
+
+t.test('one is away while much is said and many come and go', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, carol, dave] = [
+    await deviceOf(t, w, 'alice'),
+    await deviceOf(t, w, 'bob'),
+    await deviceOf(t, w, 'carol'),
+    await deviceOf(t, w, 'dave'),
+  ];
+  for (const each of [alice, bob, carol, dave]) await each.enter();
+  await alice.app.rooms.create('#plan', false);
+  for (const name of ['bob', 'carol']) t.equal(await alice.app.rooms.invite('#plan', name), true);
+  await alice.say('#plan', 'all here');
+  await bob.hears('all here');
+  await carol.hears('all here');
+  await carol.leave();
+  const phone = anotherOf(t, w, bob, 'bobs-phone');
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 10; i++) await alice.say('#plan', `a${round}.${i}`);
+    t.equal(await alice.app.rooms.invite('#plan', 'dave'), true);
+    await bob.say('#plan', `b${round}`);
+    t.equal(await alice.app.rooms.remove('#plan', 'kick', 'dave'), true);
+    if (round === 1) await phone.enter();
+    await alice.say('#plan', `end of ${round}`);
+    await bob.hears(`end of ${round}`);
+  }
+  await phone.hears('end of 2');
+  await phone.say('#plan', 'from the phone');
+  await carol.enter();
+  await carol.hears('from the phone');
+  await alice.hears('from the phone');
+  await bob.hears('from the phone');
+  t.strictSame(carol.texts('#plan'), alice.texts('#plan'), 'the same, in the same order');
+  t.strictSame(bob.texts('#plan'), alice.texts('#plan'));
+  t.notOk(
+    dave.texts('#plan').some((text) => text.startsWith('end of')),
+    'and dave has nothing of what came after him',
+  );
+  await carol.say('#plan', 'read it all');
+  await phone.hears('read it all');
+  quiet(t, alice, bob, carol, dave, phone);
+});
+
+t.test('a stranger makes another group of a private room: nobody follows', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, mallory] = [
+    await deviceOf(t, w, 'alice'),
+    await deviceOf(t, w, 'bob'),
+    await deviceOf(t, w, 'mallory'),
+  ];
+  for (const each of [alice, bob, mallory]) await each.enter();
+  await alice.app.rooms.create('#plan', false);
+  t.equal(await alice.app.rooms.invite('#plan', 'bob'), true);
+  await alice.say('#plan', 'one');
+  await bob.hears('one');
+  const { id } = await alice.app.open('#plan');
+  const raw = await w.login(alice.person); // the server's part: its list has him, and takes what he sends
+  await raw.request({ type: 'room_invite', room: '#plan', username: 'mallory' }, 'room');
+  await raw.close();
+  await mallory.until('the room', () => mallory.vault.conversation(id) !== null);
+
+  const roster = mallory.vault.conversation(id)!;
+  const device = mallory.vault.keys.device()!;
+  const own = {
+    user: device.user,
+    deviceId: device.device_id,
+    bindingHash: sha256(device.binding),
+    mlsKey: device.mls_key,
+    mlsPrivateKey: device.mls_private_key,
+  };
+  const { roots } = mallory.app.identity;
+  const bindings = new Map([...alice.vault.keys.bindings(), ...mallory.vault.keys.bindings()]);
+  const engine = await Engine.open(new Authority({ organisation: 'localhost', roots, bindings }));
+  const client = await w.login(mallory.person);
+  const devices = [alice, bob].map(({ app }) => app.identity.fingerprint);
+  const { packages } = await client.request(
+    { type: 'keypackages_take', conversation: id, devices },
+    'keypackages_taken',
+  );
+  const settings = roomSettings({ room: '#plan', isPublic: false, owner: 'alice' });
+  const alone = await engine.create(own, groupIdOf(id, 2), settings, Date.now());
+  const session = mallory.vault.session(mallory.app.identity.fingerprint);
+  const { origin } = w.server.transcript;
+  const batch = await composeCommit(mallory.app.identity, session, roster, origin, Date.now(), async (aad) => {
+    const wanted = { add: packages.map((each) => each.package), authenticatedData: aad };
+    const { conversation, commit, welcome } = await engine.commit(alone, wanted, Date.now(), policy);
+    const group_info = doorBytes(await engine.door(conversation));
+    return { parts: commitParts(commit, welcome), group: { generation: 2, epoch: 0 }, group_info };
+  });
+  const { algorithm, signature, messages } = batch;
+  await client.request({ type: 'msg_send', algorithm, signature, batch: batch.batch, messages }, 'msg_ack');
+  const isRefused = (each: string) => each.includes('mallory was not in the room');
+  for (const each of [alice, bob]) await each.until('an alarm', () => each.told('alarm').some(isRefused));
+  const row = await alice.write('#plan', 'not for him');
+  const isStranger = (each: string) => each.includes('mallory, who was not in #plan');
+  await alice.until('another alarm', () => alice.told('alarm').some(isStranger));
+  t.equal(alice.vault.message(row)?.state, 'waiting', 'she does not go there to write either');
+  for (const each of [alice, bob]) t.strictSame(each.usersIn('#plan'), ['alice', 'bob']);
 });

@@ -5,6 +5,8 @@ import type { Test } from 'tap';
 import { fromUtf8, utf8 } from '../../base/bytes.ts';
 import { Secret } from '../../base/secret.ts';
 import { App, type AppEvent } from '../../client/app.ts';
+import { restore } from '../../client/e2ee/delta.ts';
+import { usersIn } from '../../client/e2ee/presence.ts';
 import type { ClientIdentity } from '../../client/identity.ts';
 import { Vault, type Message } from '../../client/vault.ts';
 import type { Delivered } from '../../protocol/messages.ts';
@@ -134,6 +136,11 @@ export class DeviceApp {
   texts(peer?: string): string[] {
     const conversations = this.vault.conversations().filter((c) => peer === undefined || c.peer === peer);
     return conversations.flatMap(({ id }) => this.vault.history(id, 10_000).map(textOf));
+  }
+  /** Whose devices are in the group of a room, as this device has it. */
+  usersIn(room: string): string[] {
+    const stored = this.vault.groups.current(this.vault.conversationWith(room)!.id);
+    return stored === null ? [] : usersIn(restore(stored.snapshot, stored.deltas));
   }
   told(what: 'alarm' | 'warning'): string[] {
     return this.events.flatMap((e) =>
