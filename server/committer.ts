@@ -17,6 +17,8 @@ import { messageRecords, type Accepted, type Submission } from './submission.ts'
 /** A window takes what is there up to these limits; one batch with its certificate always fits. */
 export const MAX_WINDOW_ENTRIES = 4096;
 const MAX_WINDOW_BYTES = 1024 * 1024;
+/** Of queues: a room of many devices makes many of one message, and the transaction that writes them holds up all others. */
+const MAX_WINDOW_ROWS = 32_768;
 const MAX_RETRY_MS = 5000;
 /** What a refused sender is told to wait. */
 const RETRY_AFTER_MS = 1000;
@@ -172,12 +174,13 @@ export class Committer {
 
   /** The next window's batches. */
   #take(): Ticket[] {
-    let [entries, bytes, count] = [0, 0, 0];
+    let [entries, bytes, rows, count] = [0, 0, 0, 0];
     for (const { batch, submission, needsCertificate } of this.#queue) {
       const certificateBytes = needsCertificate ? submission.device.chain.reduce((sum, der) => sum + der.length, 0) : 0;
       entries += 1 + batch.bs.count + (needsCertificate ? 1 : 0);
       bytes += (1 + batch.bs.count) * MAX_BATCH_ENTRY_BYTES + certificateBytes;
-      if (count > 0 && (entries > MAX_WINDOW_ENTRIES || bytes > MAX_WINDOW_BYTES)) break;
+      rows += submission.messages.reduce((sum, { recipients }) => sum + recipients.length, 0);
+      if (count > 0 && (entries > MAX_WINDOW_ENTRIES || bytes > MAX_WINDOW_BYTES || rows > MAX_WINDOW_ROWS)) break;
       count++;
     }
     return this.#queue.splice(0, count);

@@ -19,6 +19,7 @@ import type { RateLimit } from './rate-limit.ts';
 import type { Rooms } from './rooms.ts';
 import { splitChain } from './chain-bytes.ts';
 import { unavailable } from './committer.ts';
+import type { Submission } from './submission.ts';
 import type { TranscriptLog } from './log/log.ts';
 
 /** Requests of one connection that are not answered yet, in number and bytes, before it is paused. */
@@ -102,6 +103,11 @@ function byteCount(frame: Request): number {
 
 const total = (all: readonly Uint8Array[]): number => all.reduce((sum, { length }) => sum + length, 0);
 
+/** Devices that one message reaches at the price of one. */
+const DEVICES_INCLUDED = 16;
+const surcharge = ({ messages }: Submission): number =>
+  messages.reduce((sum, { recipients }) => sum + Math.floor(recipients.length / (DEVICES_INCLUDED + 1)), 0);
+
 /** Settles, and never rejects, when the request has its reply; the next one need not wait for that. */
 interface Taken {
   readonly answered: Promise<void>;
@@ -133,6 +139,8 @@ class Session {
     const member = this.#loggedIn();
     sends.take(`user:${member.user.id}`, frame.messages.length);
     const submission = await hub.admit(member, frame);
+    // What many devices are to get costs as much as many messages: one to a full room is work for 250 mailboxes.
+    sends.take(`user:${member.user.id}`, surcharge(submission));
     return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
   }
 

@@ -22,6 +22,8 @@ class Peer {
   readonly commits: ((outcome?: unknown) => void)[] = [];
   readonly admitted: number[] = [];
   admits: ((frame: Send) => Promise<void>) | null = null;
+  /** that each message is for */
+  devices = 2;
   left = 0;
   joined = 0;
   readonly served: Promise<void>;
@@ -45,7 +47,14 @@ class Peer {
       join: () => (this.joined++, { user: { id: 1 }, device: { id: 1 } }),
       leave: () => this.left++,
       received: async () => {},
-      admit: async (_: unknown, frame: Send) => (await this.admits?.(frame), this.admitted.push(frame.id), frame),
+      admit: async (_: unknown, frame: Send) => {
+        await this.admits?.(frame);
+        this.admitted.push(frame.id);
+        return {
+          ...frame,
+          messages: frame.messages.map((each) => ({ ...each, recipients: Array(this.devices).fill(1) })),
+        };
+      },
       send: (_: unknown, id: number) =>
         new Promise<void>((resolve, reject) =>
           this.commits.push((error) => {
@@ -213,6 +222,22 @@ t.test('who asks and does not read is not read from, and after a while cut', asy
   peer.says(ping(3));
   await peer.served;
   t.equal(peer.closedWith, 'QUOTA');
+});
+
+t.test('a message for many devices counts as several', async (t) => {
+  for (const [devices, allowed] of [
+    [16, 10],
+    [17, 5],
+    [250, 1],
+  ] as const) {
+    const peer = new Peer({ sends: new RateLimit(devices === 250 ? 15 : 10, () => 0) });
+    peer.devices = devices;
+    await peer.logIn();
+    for (let id = 2; id < 14; id++) peer.says(batch(id));
+    await turn();
+    const refused = peer.sent.filter((frame) => frame.type === 'error' && frame.code === 'RATE_LIMIT').length;
+    t.equal(12 - refused, allowed, `${devices} devices`);
+  }
 });
 
 t.test('requests have a limit of their own; acknowledgements have none', async (t) => {
