@@ -76,9 +76,13 @@ export function parseNote(bytes: Uint8Array): Note {
 
 /** Ed25519 over the text (UTF-8). @param privateKey the Ed25519 key that belongs to `name`; it must sign nothing but notes */
 export function signNote(text: string, name: string, privateKey: KeyObject): NoteSignature {
-  const { keyId } = verifierKey(name, createPublicKey(privateKey));
-  return { name, keyId, signature: sign(null, utf8(text), privateKey) };
+  let raw = publicParts.get(privateKey);
+  if (raw === undefined) publicParts.set(privateKey, (raw = rawPublicKey(createPublicKey(privateKey))));
+  if (!isKeyName(name)) bad('note.name', 'a key name without spaces and +');
+  return { name, keyId: keyIdOf(name, raw), signature: sign(null, utf8(text), privateKey) };
 }
+/** A log signs with one key for years, and taking it apart costs twice as much as the signature. */
+const publicParts = new WeakMap<KeyObject, Buffer>();
 
 /**
  * The note's text, and those of `keys` that signed it, each once. Signatures by other keys are ignored.
