@@ -10,6 +10,7 @@ import type { App, AppEvent } from './app.ts';
 import { CONTACT_ACTIONS, CONTACT_WORDS, type ContactAction } from './contacts.ts';
 import { askPassword, type Context } from './context.ts';
 import { shownBody, shownContent, shownMessage, statusReply } from './presentation.ts';
+import { obeyRoomLine, ROOM_HELP } from './room-lines.ts';
 import { needed, type Terminal } from './terminal.ts';
 import type { Conversation, Message } from './vault.ts';
 
@@ -22,6 +23,7 @@ const HELP = [
   '/status             connection, queue, certificate',
   '/contacts           who is in contact, who asks',
   '/add /accept /decline /remove /block /unblock PERSON',
+  ...ROOM_HELP,
   '//text              a message that begins with a slash',
 ];
 
@@ -36,8 +38,7 @@ export async function interactive(context: Context): Promise<void> {
     await enter(context, app, terminal);
     await app.settled(); // from now on others can write to this device, whatever becomes of it
     const conversation = await choosePeer(app, terminal);
-    if (conversation === null) return;
-    await chat(app, terminal, conversation);
+    if (conversation !== null) await chat(app, terminal, conversation);
   });
 }
 
@@ -121,7 +122,7 @@ async function choosePeer(app: App, terminal: Terminal): Promise<Conversation | 
     const name = answer.trim() === '' ? last : answer.trim();
     if (name === null) continue;
     try {
-      const conversation = await app.open(name);
+      const conversation = await chosen(app, terminal, name);
       app.vault.setLastPeer(conversation.peer);
       return conversation;
     } catch (cause) {
@@ -133,20 +134,34 @@ async function choosePeer(app: App, terminal: Terminal): Promise<Conversation | 
   }
 }
 
-/** What somebody may have typed wrong. */
-const INPUT: ReadonlySet<Code> = new Set<Code>(['NO_SUCH_PEER', 'NO_SUCH_ROOM', 'BAD_NAME']);
+/** A name, or a line such as `/join #room`. */
+async function chosen(app: App, terminal: Terminal, answer: string): Promise<Conversation> {
+  if (!answer.startsWith('/')) return app.open(answer);
+  const move = await obeyRoomLine(app, null, answer, (text) => terminal.print(text));
+  if (typeof move === 'object') return move;
+  throw new ChatError('BAD_NAME', 'want a name, a #room, or /join or /create with a #room');
+}
 
-async function chat(app: App, terminal: Terminal, conversation: Conversation): Promise<void> {
-  const room = new Room(app, terminal, conversation);
+/** What somebody may have typed wrong. */
+const INPUT: ReadonlySet<Code> = new Set<Code>(['NO_SUCH_PEER', 'NO_SUCH_ROOM', 'ROOM_EXISTS', 'BAD_NAME', 'USAGE']);
+
+async function chat(app: App, terminal: Terminal, first: Conversation): Promise<void> {
   terminal.print('Secure channel ready — type your messages.');
   terminal.print('Type /quit to exit.');
   terminal.print(
     '(Every message is signed and recorded. Bodies are end-to-end encrypted: the server cannot read them.)',
   );
-  try {
-    await room.run();
-  } finally {
-    room.leave();
+  for (let next: Conversation | null = first; next !== null;) {
+    const room: Room = new Room(app, terminal, next);
+    if (next !== first) terminal.print(`Now with ${printable(next.peer, 64)}.`);
+    let move: Conversation | 'elsewhere' | null;
+    try {
+      move = await room.run();
+    } finally {
+      room.leave();
+    }
+    next = move === 'elsewhere' ? await choosePeer(app, terminal) : move;
+    if (next !== null) app.vault.setLastPeer(next.peer);
   }
 }
 
@@ -173,7 +188,8 @@ class Room {
     this.#stop = app.on((event) => this.#take(event));
   }
 
-  async run(): Promise<void> {
+  /** Answers where the talk goes on; null: nowhere. */
+  async run(): Promise<Conversation | 'elsewhere' | null> {
     const app = this.#app;
     this.#showNew();
     if (this.#conversation.room === undefined)
@@ -187,31 +203,48 @@ class Room {
       const line = await Promise.race([this.#terminal.talk('You: '), ended]);
       if (this.#failure !== null) throw this.#failure;
       if (line === null || /^\/(quit|exit|q)\s*$/.test(line)) break;
-      this.#obey(line);
+      const move = await Promise.race([this.#obey(line), ended]);
+      if (this.#failure !== null) throw this.#failure;
+      if (move === null) break; // interrupted
+      if (move !== undefined) return move;
     }
     await this.#farewell();
     if (this.#failure !== null) throw this.#failure;
+    return null;
   }
 
   leave(): void {
     this.#stop();
   }
 
-  #obey(line: string): void {
+  async #obey(line: string): Promise<Conversation | 'elsewhere' | undefined> {
     const text = line.trim();
-    if (text === '') return;
+    if (text === '') return undefined;
     if (/^\s+\//.test(line))
-      return this.#terminal.print('Not sent: a command has no space before the slash; //text sends one.');
-    if (!text.startsWith('/')) return this.#say(text);
-    if (text.startsWith('//')) return this.#say(text.slice(1));
+      this.#terminal.print('Not sent: a command has no space before the slash; //text sends one.');
+    else if (!text.startsWith('/')) this.#say(text);
+    else if (text.startsWith('//')) this.#say(text.slice(1));
+    else return this.#command(text);
+    return undefined;
+  }
+
+  async #command(text: string): Promise<Conversation | 'elsewhere' | undefined> {
     const [command, argument] = text.split(/\s+/, 2);
-    if (command === '/help') return HELP.forEach((help) => this.#terminal.print(help));
-    if (command === '/history') return this.#history(argument);
-    if (command === '/status') return this.#status();
-    if (command === '/contacts') return this.#contacts();
     const action = CONTACT_ACTIONS.find((name) => command === `/${name}`);
-    if (action !== undefined) return this.#changeContact(action, argument);
-    this.#terminal.print(`Unknown command ${printable(command ?? '')}; /help lists them.`);
+    if (command === '/help') for (const help of HELP) this.#terminal.print(help);
+    else if (command === '/history') this.#history(argument);
+    else if (command === '/status') this.#status();
+    else if (command === '/contacts') this.#contacts();
+    else if (action !== undefined) this.#changeContact(action, argument);
+    else
+      try {
+        const move = await obeyRoomLine(this.#app, this.#conversation, text, (line) => this.#terminal.print(line));
+        if (move === 'unknown') this.#terminal.print(`Unknown command ${printable(command ?? '')}; /help lists them.`);
+        else if (move !== 'here') return move;
+      } catch (error) {
+        this.#complain(error);
+      }
+    return undefined;
   }
 
   #say(text: string): void {

@@ -1,7 +1,7 @@
 /** `room …`, and `#room` in the place of a person, as somebody at a shell meets them; a real server, each command a process of its own. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable, Writable } from 'node:stream';
+import { PassThrough, Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { main } from '../../client/main.ts';
 import { ca } from '../support/pair.ts';
@@ -9,10 +9,15 @@ import { PASSWORD, world, type World } from '../support/world.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
+/** Only a test that has failed already meets it. */
+const PATIENCE_MS = 20_000;
+
 class Sink extends Writable {
   text = '';
+  onText: () => void = () => {};
   override _write(chunk: Buffer, _: BufferEncoding, done: () => void): void {
     this.text += chunk.toString();
+    this.onText();
     done();
   }
 }
@@ -32,11 +37,29 @@ async function shell(t: Test, w: World, name: string) {
     CHAT_KEY_FILE: file('key', person.issued.keyPem),
     CHAT_PASSWORD_FILE: file('password', PASSWORD.toString()),
   };
-  return async (...args: readonly string[]) => {
+  const run = async (...args: readonly string[]) => {
     const [out, err] = [new Sink(), new Sink()];
     const status = await main(args, env, { stdin: Readable.from([]), stdout: out, stderr: err });
     return { status, out: out.text, err: err.text };
   };
+  /** Without a command: line by line, each when there is a reason for it. */
+  const talk = () => {
+    const [input, out, err] = [new PassThrough(), new Sink(), new Sink()];
+    const ended = main([], env, { stdin: input, stdout: out, stderr: err });
+    const sees = (what: string): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const late = () => reject(new Error(`never saw “${what}” in ${out.text}${err.text}`));
+        const timer = setTimeout(late, PATIENCE_MS);
+        out.onText = err.onText = () => {
+          if (!(out.text + err.text).includes(what)) return;
+          clearTimeout(timer);
+          resolve();
+        };
+        out.onText();
+      });
+    return { ended, sees, out, type: (line: string) => void input.write(`${line}\n`) };
+  };
+  return Object.assign(run, { talk });
 }
 
 t.test('a room from the shell', async (t) => {
@@ -83,4 +106,59 @@ t.test('a room from the shell', async (t) => {
   t.match(await alice('room', 'leave', '#plan'), { status: 0, out: '#plan left\n' });
   t.match(await alice('send', '#plan', 'gone'), { status: 8, err: /\[NO_SUCH_ROOM\]\n$/ });
   t.match(await alice('contact', 'verify', '#plan'), { status: 2, err: /\[BAD_NAME\]\n$/ });
+});
+
+t.test('rooms in the interactive mode', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob] = [await shell(t, w, 'alice'), await shell(t, w, 'bob')];
+  t.match(await alice('login'), { status: 0 });
+  t.match(await bob('login'), { status: 0 });
+  const [a, b] = [alice.talk(), bob.talk()];
+  await a.sees('Chat with: ');
+  a.type('/create #ops public');
+  await a.sees('Type /quit to exit.');
+  a.type('/topic all hands');
+  await a.sees('all hands\n');
+  await b.sees('Chat with: ');
+  b.type('/join #ops');
+  await b.sees('Type /quit to exit.');
+  await a.sees('bob can read #ops from now on');
+  a.type('stand by');
+  await b.sees('[#ops] alice: stand by\n');
+  await a.sees('Server delivered: ✔');
+  b.type('/kick alice');
+  await b.sees('(role) [NOT_ALLOWED]');
+  b.type('/names');
+  await b.sees('alice: owner, can read\nbob: member, can read\n');
+  a.type('/create #plan');
+  await a.sees('Now with #plan.');
+  a.type('/invite bob');
+  await a.sees('bob is in.');
+  a.type('at noon');
+  await b.sees('[#plan] alice: at noon\n');
+  b.type('/query #plan');
+  await b.sees('Now with #plan.');
+  b.type('fine');
+  await a.sees('[#plan] bob: fine\n');
+  b.type('/role bob king');
+  await b.sees('a role is one of owner, admin, member [USAGE]');
+  a.type('/query bob');
+  await a.sees('Now with bob.');
+  a.type('/names');
+  await a.sees('this is not a room [USAGE]');
+  a.type('only you');
+  await b.sees('[alice] alice: only you\n');
+  b.type('/part');
+  await b.sees('Chat with [#plan]: ');
+  b.type('/quit');
+  a.type('/query #ops');
+  await a.sees('Now with #ops.');
+  a.type('/ban bob');
+  await a.sees('bob is out.');
+  a.type('/nonsense');
+  await a.sees('Unknown command /nonsense');
+  a.type('/quit');
+  t.strictSame([await a.ended, await b.ended], [0, 0]);
+  t.match(await alice('room', 'members', '#ops'), { out: 'alice: owner, can read\nbob: banned\n' });
 });
