@@ -136,12 +136,18 @@ const cli = yargs(hideBin(process.argv))
       )
       .demandCommand(1, 'want verify'),
   )
+  // A command like the others: that of yargs prints the script and goes on, to the default command and a usage error.
+  .command(
+    'completion',
+    'print a completion script for your shell',
+    noFlags,
+    (): void => void cli.showCompletionScript(),
+  )
   .strict()
   .recommendCommands()
   .help()
   .alias('h', 'help')
   .version(version)
-  .completion('completion', 'print a completion script for your shell')
   .epilogue(
     'Exit status: 0 done, 1 failure, 2 usage or configuration, 3 unreachable or I/O, 8 a migration is pending; docs/ERRORS.md has all.',
   )
@@ -172,7 +178,7 @@ async function finish(work: () => Promise<number | void> | number | void): Promi
 async function printStatus(flags: GlobalFlags, asJson: boolean): Promise<void> {
   const status = (await askAdmin(configOf(flags).values.admin.socket, 'status')) as Record<string, unknown>;
   if (asJson) return out(JSON.stringify({ v: 1, type: 'status', ...status }));
-  for (const [key, value] of Object.entries(status)) out(`${key.padEnd(20)} ${printable(String(value))}`);
+  for (const [key, value] of Object.entries(status)) out(`${key.padEnd(21)} ${printable(String(value))}`);
 }
 
 function fail(error: unknown): void {
