@@ -27,7 +27,7 @@ import { conversationWith } from './messages.ts';
 export const listCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'list',
   describe: 'Conversations that can be exported, and how many messages of them are proven; asks no server',
-  builder: (y) => y.example('$0 list --json', 'one object for each conversation'),
+  builder: (y) => y.example('$0 transcript list --json', 'one object for each conversation'),
   handler: (args) =>
     run(args, (context) =>
       context.withVault((vault) => {
@@ -83,8 +83,11 @@ export const exportCommand = (run: Run): CommandModule<GlobalArgs, ExportArgs> =
         describe: 'ask the server to prove that all checkpoints are of one history',
       })
       .option('force', { type: 'boolean', default: false, describe: 'replace the file' })
-      .example('$0 export bob -o bob.tar --disclose mine', 'then: chat-verify bob.tar --ca ca.crt')
-      .example('$0 export bob -o bob.tar --disclose 3,7-9 --prove', 'three or four texts, and proofs of the server'),
+      .example('$0 transcript export bob -o bob.tar --disclose mine', 'then: chat-verify bob.tar --ca ca.crt')
+      .example(
+        '$0 transcript export bob -o bob.tar --disclose 3,7-9 --prove',
+        'three or four texts, and proofs of the server',
+      ),
   handler: (args) =>
     run(args, (context) => {
       const range = { from: timeFrom('--since', args.since), until: timeFrom('--until', args.until) };

@@ -32,8 +32,11 @@ const anchorsCommand = (run: Run): CommandModule<GlobalArgs, AnchorArgs> => ({
   builder: (y) =>
     y
       .option('out', { type: 'string', requiresArg: true, describe: 'write the checkpoint to this file' })
-      .example('$0 anchors --out alice.checkpoint', 'then: chat-verify LOGDIR --ca ca.crt --known alice.checkpoint')
-      .example('$0 anchors --json', 'one object for each log that this profile has seen'),
+      .example(
+        '$0 transcript anchors --out alice.checkpoint',
+        'then: chat-verify LOGDIR --ca ca.crt --known alice.checkpoint',
+      )
+      .example('$0 transcript anchors --json', 'one object for each log that this profile has seen'),
   handler: (args) =>
     run(args, (context) =>
       context.withVault((vault) => {
