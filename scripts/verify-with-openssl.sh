@@ -221,4 +221,7 @@ if [ -f "$msg/opening" ]; then
 else
   ok 'its text is not disclosed'
 fi
-echo "PROVEN message $number, at $((time / 1000)) s after 1970 by the server's clock"
+seconds=$((time / 1000))
+# POSIX has no way to write a time that is not now; GNU and busybox have this one.
+when=$(date -u -d "@$seconds" +%Y-%m-%dT%H:%M:%SZ 2>/dev/null) || when="$seconds s after 1970"
+echo "PROVEN message $number, at $when by the server's clock"
