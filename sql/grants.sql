@@ -3,7 +3,8 @@
 --   mysql < sql/grants.sql
 --
 -- It makes no user and sets no password. Make both users first, with passwords of your own that nobody else knows and the hosts they
--- come from ('localhost' below), and require TLS of any that is not on this machine:
+-- come from ('localhost' below; a server with skip_name_resolve, as in many containers, wants '127.0.0.1' here and below instead), and
+-- require TLS of any that is not on this machine:
 --
 --   CREATE USER 'chatuser'@'localhost' IDENTIFIED BY …;
 --   CREATE USER 'chatmigrate'@'localhost' IDENTIFIED BY …;
