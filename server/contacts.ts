@@ -26,7 +26,9 @@ export interface ContactsOptions {
   readonly monotonicMs?: () => number;
   /** To every connection of a user. */
   readonly tell: (userId: number, notice: Reply<'contact_changed'>) => void;
-  /** What is remembered of the two is out of date, and neither is to see more of the other without asking again. */
+  /** What is remembered of a user's conversations is out of date. */
+  readonly forget: (userId: number) => void;
+  /** The same, and neither of the two is to see more of the other. */
   readonly part: (userA: number, userB: number) => void;
 }
 
@@ -44,7 +46,7 @@ export class Contacts {
    *   together
    */
   async change(user: User, action: ContactAction, account: string): Promise<Omit<Reply<'contact'>, 'type' | 'id'>> {
-    const { store, policy, now, tell, part } = this.#o;
+    const { store, policy, now, tell, forget, part } = this.#o;
     // Not of a block: that is what helps against the others.
     if (action !== 'block') this.#changes.take(`user:${user.id}`, 1);
     const other = await store.findUser(account);
@@ -59,7 +61,8 @@ export class Contacts {
       throw new ChatError('QUOTA', 'too many of your requests wait for an answer', { field: 'account' });
     const at = now();
     const { before, after } = await store.changeContact(user.id, other.id, action, at);
-    part(user.id, other.id);
+    if (contactRefusal(policy, standingAfter(after), 'account') === null) forget(user.id);
+    else part(user.id, other.id);
     if (before.mine !== after.mine) tell(user.id, notice(other, after.mine, at));
     // Whom somebody has blocked is his alone to know.
     if (before.theirs !== after.theirs) tell(other.id, notice(user, after.theirs, at));
@@ -93,6 +96,15 @@ export class Contacts {
     return { people, has_more: found.length > PAGE };
   }
 }
+
+const standingAfter = ({
+  mine,
+  theirs,
+}: {
+  readonly mine: ContactState | null;
+  readonly theirs: ContactState | null;
+}): Standing =>
+  mine === 'blocked' || theirs === 'blocked' ? 'blocked' : mine === 'contact' ? 'contacts' : 'strangers';
 
 /** Null, or why one of the two may neither write to the other nor see whether he is there. */
 export function contactRefusal(policy: ContactPolicy, standing: Standing, field: string): ChatError | null {

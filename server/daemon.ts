@@ -140,6 +140,7 @@ export async function startServer(
     visibility: values.directory.visibility,
     now,
     tell: (userId, notice) => hub.tell(userId, notice),
+    forget: (userId) => hub.forgetConversations(userId),
     part: (userA, userB) => hub.part(userA, userB),
   });
   const expire = async (): Promise<void> => {

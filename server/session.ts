@@ -4,7 +4,7 @@
  * that a sender may have several batches on their way. Who sends faster than he is served, or asks and does not read, is not read from
  * any more until that is over.
  */
-import { hex } from '../base/bytes.ts';
+import { hex, utf8 } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
@@ -21,6 +21,7 @@ import { splitChain } from './chain-bytes.ts';
 import { unavailable } from './committer.ts';
 import type { Submission } from './submission.ts';
 import type { TranscriptLog } from './log/log.ts';
+import { peekCheckpoint } from '../transcript/checkpoint.ts';
 
 /** Requests of one connection that are not answered yet, in number and bytes, before it is paused. */
 const MAX_WAITING = 64;
@@ -156,6 +157,7 @@ class Session {
         return link.send(await account.login(frame));
       case 'login_proof':
       case 'resume': {
+        if (frame.checkpoint !== undefined) peekCheckpoint(utf8(frame.checkpoint)); // what is none is refused before anything has happened
         const login = frame.type === 'resume' ? await account.resume(frame) : await account.prove(frame);
         // Only now: looking it up costs reads, and what it finds may end this process.
         if (frame.checkpoint !== undefined) transcript.present(frame.checkpoint);

@@ -20,6 +20,7 @@ t.test('nobody is asked and asked again without end; a block always works', asyn
     monotonicMs: () => ms,
     tell: () => void told++,
     part: () => undefined,
+    forget: () => undefined,
   });
   const change = (userId: number, action: ContactAction) =>
     contacts.change({ id: userId, username: `u${userId}` } as User, action, 'bob');
