@@ -328,3 +328,20 @@ t.test('a stranger makes another group of a private room: nobody follows', async
   t.equal(alice.vault.message(row)?.state, 'waiting', 'she does not go there to write either');
   for (const each of [alice, bob]) t.strictSame(each.usersIn('#plan'), ['alice', 'bob']);
 });
+
+t.test('who leaves is taken out of the group by those who are there, though nobody writes', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, carol] = [
+    await deviceOf(t, w, 'alice'),
+    await deviceOf(t, w, 'bob'),
+    await deviceOf(t, w, 'carol'),
+  ];
+  for (const each of [alice, bob, carol]) await each.enter();
+  await alice.app.rooms.create('#ops', true);
+  await Promise.all([bob, carol].map(({ app }) => app.rooms.join('#ops')));
+  for (const each of [alice, bob]) await each.until('all three', () => each.usersIn('#ops').length === 3);
+  await carol.app.rooms.leave('#ops');
+  for (const each of [alice, bob]) await each.until('her out', () => each.usersIn('#ops').join() === 'alice,bob');
+  quiet(t, alice, bob, carol);
+});
