@@ -94,6 +94,8 @@ export class App {
   #skewMs: number | null = null;
   #down: ChatError | null = null;
   #isClosed = false;
+  /** ends each waitFor() that is under way, whose timer would else hold the process and then ask a closed store */
+  readonly #waits = new Set<() => void>();
 
   constructor(options: AppOptions) {
     const { vault, identity, dial, now = Date.now } = options;
@@ -245,6 +247,7 @@ export class App {
       const done = (outcome: () => void): void => {
         clearTimeout(timer);
         stop();
+        this.#waits.delete(leave);
         outcome();
       };
       const check = (): void => {
@@ -262,8 +265,10 @@ export class App {
             this.vault.message(row)?.state === 'accepted' ? 'accepted, not delivered yet' : 'kept, not accepted yet';
           reject(new ChatError('NOT_REACHED', `the message is ${state}`));
         });
+      const leave = (): void => done(() => reject(new ChatError('INTERRUPTED', 'the client was closed')));
       const timer = setTimeout(late, timeoutMs);
       const stop = this.on(check);
+      this.#waits.add(leave);
       check();
     });
   }
@@ -354,6 +359,7 @@ export class App {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    for (const leave of this.#waits) leave();
     this.#outbox.detach();
     this.rooms.detach();
     this.#session = null;

@@ -203,6 +203,17 @@ t.test('contact verify: a number to compare, and whose certificates are behind i
   t.match([stranger.status, stranger.err], [8, /NO_SUCH_PEER/]);
 });
 
+t.test('send that is interrupted while it waits asks nothing of the closed store later', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  const running = alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '2s']);
+  while (server.frames('resume').length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await new Promise((resolve) => setTimeout(resolve, 500)); // so that it waits
+  process.emit('SIGINT');
+  t.equal((await running).status, 130);
+  await new Promise((resolve) => setTimeout(resolve, 2500)); // what is thrown out of a timer here fails the test
+});
+
 t.test('recv -f follows until it is interrupted', async (t) => {
   const { server, alice } = await world(t);
   await alice.register();
