@@ -258,7 +258,7 @@ function corrupt(segment: string, page: number | null, message: string, cause?: 
   return new ChatError(
     'LOG_CORRUPT',
     `${where}: ${message}; acknowledged entries may be damaged, so nothing was changed: restore the log's folder from a copy ` +
-      'that is as new, or begin a new epoch (another origin in an empty folder)',
+      'that is as new, or start under a new node name (another origin, in an empty folder)',
     { ...(cause?.sub === undefined ? {} : { sub: cause.sub }), cause },
   );
 }
