@@ -9,9 +9,19 @@ import { CONTEXT, sign } from '../base/signature.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import type { Credentials } from '../runtime/tls.ts';
 import { leafHash, NO_HASH, rootOf } from '../transcript/merkle.ts';
-import { audienceOf, ciphertextHash, encodeBs, encodeMs, KIND, rosterHash } from '../transcript/statement.ts';
+import {
+  audienceOf,
+  ciphertextHash,
+  encodeBs,
+  encodeMs,
+  KIND,
+  rosterHash,
+  type Kind,
+} from '../transcript/statement.ts';
 
 export type SignedBatch = Omit<Request<'msg_send'>, 'id'>;
+
+type Message = SignedBatch['messages'][number];
 
 const COMMITMENT = randomBytes(32) as Uint8Array as Hash;
 
@@ -33,8 +43,21 @@ export class Author {
     this.#rosterHash = rosterHash(this.#conversation, epoch, devices);
   }
 
+  /** The commit that makes a group: bytes that no server reads. First of all. */
+  found(): SignedBatch {
+    const groupInfo = Buffer.from('info');
+    return this.#batch([randomBytes(64)], KIND.membership, {
+      group: { generation: 1, epoch: 0 },
+      group_info: groupInfo,
+    });
+  }
+
   /** The next batch: one message for each body, one signature over all. */
   batch(bodies: readonly Uint8Array[]): SignedBatch {
+    return this.#batch(bodies, KIND.message, { group: { generation: 1, epoch: 1 } });
+  }
+
+  #batch(bodies: readonly Uint8Array[], kind: Kind, group: Pick<Message, 'group' | 'group_info'>): SignedBatch {
     const sender = this.#own.chain[0].fingerprint;
     const now = Date.now();
     const first = this.#ctr + 1;
@@ -43,7 +66,7 @@ export class Author {
       const parts = [body];
       const ctr = ++this.#ctr;
       const statement = encodeMs({
-        kind: KIND.message,
+        kind,
         parts: 1,
         ciphertextBytes: body.length,
         sender,
@@ -54,12 +77,12 @@ export class Author {
         convCtr: ctr,
         prevConv: this.#lastLeaf,
         rosterHash: this.#rosterHash,
-        commitment: COMMITMENT,
+        commitment: kind === KIND.message ? COMMITMENT : NO_HASH,
         ciphertextHash: ciphertextHash(parts),
       });
       this.#lastLeaf = leafHash(statement);
       leaves.push(this.#lastLeaf);
-      return { statement, parts };
+      return { statement, parts, ...group };
     });
     const batch = encodeBs({
       sender,

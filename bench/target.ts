@@ -67,8 +67,8 @@ export class ChatTarget implements Target {
   /** Users 2i and 2i + 1. */
   async line(i: number): Promise<Line> {
     const sender = await this.connect(2 * i);
-    const recipient = await this.connect(2 * i + 1);
     const author = await this.author(i, sender);
+    const recipient = await this.connect(2 * i + 1);
     const bodies = bodiesOf(BODY_BYTES + KEY_BYTES);
     const line: Line = {
       send: (n) => sender.send(author.batch(bodies(n))),
@@ -87,13 +87,23 @@ export class ChatTarget implements Target {
     return line;
   }
 
-  /** Who writes for pair i, as the same device over all connections. */
+  /** Who writes for pair i, as the same device over all connections. Its group is there, and its recipient not connected. */
   async author(i: number, sender: Client): Promise<Author> {
     const known = this.#authors.get(i);
     if (known) return known;
     const conversation = await sender.openConversation(this.#accounts[2 * i + 1]!.name);
     const author = new Author(sender.account.own, sender.origin, conversation);
     this.#authors.set(i, author);
+    const recipient = await this.connect(2 * i + 1);
+    await new Promise<void>((resolve) => {
+      recipient.onProgress = sender.onProgress = () => {
+        if (recipient.delivered > 0 && sender.accepted > 0) resolve();
+      };
+      sender.send(author.found());
+    });
+    await recipient.request({ type: 'ping' }, 'pong'); // what is acknowledged before it is deleted when the answer comes
+    await recipient.close();
+    sender.accepted = 0;
     return author;
   }
 

@@ -22,6 +22,7 @@ type Message = Request<'msg_send'>['messages'][number];
  */
 export function checkKind(ms: MessageStatement, message: Message, batchSize: number, at: string): void {
   if (ms.kind === KIND.message) {
+    if (message.group === undefined) bad(`${at}.group`, 'the state that the message is encrypted in');
     if (message.group_info !== undefined) bad(`${at}.group_info`, 'no GroupInfo beside a message');
     return;
   }

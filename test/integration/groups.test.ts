@@ -13,7 +13,8 @@ t.setTimeout(120_000); // a busy machine is no failure
 const stale = { code: 'STALE', sub: 'epoch', field: 'msg_send.messages[0].group' };
 const text = (bytes: Uint8Array | undefined): string | undefined => bytes && Buffer.from(bytes).toString();
 
-async function couple(w: World) {
+async function couple(w: World, hasGroup = false) {
+  w.hasGroups = hasGroup;
   const [alice, bob] = [await w.person('alice'), await w.person('bob')];
   const [a, b] = [await w.login(alice), await w.login(bob)];
   const talk = await openConversation(a, 'bob');
@@ -119,7 +120,7 @@ t.test('of commits that race exactly one wins, and the other hears of it in orde
 
 t.test('sync: everything that waited comes before the answer, however much that is', async (t) => {
   const w = await world(t);
-  const { alice, a, b, talk, bob } = await couple(w);
+  const { alice, a, b, talk, bob } = await couple(w, true);
   await b.close();
   const total = 2500; // more than is sent without being acknowledged
   for (let sent = 0; sent < total; sent += 500) {

@@ -1,6 +1,6 @@
 /** Rooms over real TLS: who is let in, who is told, and that nothing reaches a room but what was signed for its members of now. */
 import t from 'tap';
-import { deliveredOf, textOf, type Ask, type RawClient } from '../support/raw-client.ts';
+import { deliveredOf, GROUP, textOf, type Ask, type RawClient } from '../support/raw-client.ts';
 import { openConversation, world, type Person, type World } from '../support/world.ts';
 
 t.setTimeout(120_000); // a busy machine is no failure
@@ -79,14 +79,14 @@ t.test('what was signed for other members is refused, also by those of the same 
   await t.rejects(early(), stale, 'the same members, and another epoch');
   const now = await rosterIn(alice, conversation);
   t.ok(now.epoch > before.epoch);
-  const commit = { parts: [Buffer.of(1)], group: { generation: 1, epoch: 0 }, groupInfo: Buffer.from('info') };
+  const commit = { parts: [Buffer.of(1)], group: GROUP, groupInfo: Buffer.from('info') };
   const made = (to: typeof now) => alice.person.lineage.batch([{ to, ...commit }]);
   const undo = alice.person.lineage.mark();
   await t.rejects(alice.client.request(made(before), 'msg_ack'), stale, 'a commit, too');
   undo();
   await alice.client.request(made(now), 'msg_ack');
-  t.match(await bob.client.delivered(1), [{ generation: 1, epoch: 0 }]);
-  t.match(await bob.client.request({ type: 'group_get', conversation }, 'group'), { generation: 1, epoch: 1 });
+  t.match(await bob.client.delivered(1), [GROUP]);
+  t.match(await bob.client.request({ type: 'group_get', conversation }, 'group'), { generation: 1, epoch: 2 });
   await t.rejects(carol.client.request({ type: 'group_get', conversation }, 'group'), { code: 'NOT_FOUND' });
   const device = bob.person.lineage.fingerprint;
   await bob.client.request({ type: 'keypackages_put', packages: [Buffer.of(5)], last_resort: false }, 'keypackages');

@@ -239,9 +239,9 @@ t.test('a batch over two conversations: each sees its own, and hashes of the res
   t.strictSame(
     frame!.items.map((item) => Object.keys(item).sort().join()),
     [
-      'cursor,parts,seq,statement',
+      'cursor,epoch,generation,parts,seq,statement',
       'leaf_hash,statement_hash',
-      'cursor,parts,seq,statement',
+      'cursor,epoch,generation,parts,seq,statement',
       'leaf_hash,statement_hash',
     ],
   );

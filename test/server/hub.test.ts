@@ -13,6 +13,7 @@ import { authority } from '../support/pki.ts';
 import { KIND } from '../../transcript/statement.ts';
 import { cursorsOf, Lineage, type ConversationFrame, type Letter, type SendFrame } from '../support/raw-client.ts';
 
+type Message = SendFrame['messages'][number];
 const ORIGIN = 'localhost/log/n1';
 const turn = (): Promise<void> => new Promise(setImmediate);
 const later = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 2));
@@ -380,6 +381,15 @@ t.test('the fields of a group belong to what they are beside', async (t) => {
     ],
     ['a commit of no state', () => admit([{ ...letter, groupInfo: Buffer.from('info') }]), '[0].group'],
     [
+      'a message that is not encrypted',
+      () =>
+        admit([letter, letter], {}, (frame) => {
+          const [first, { group: _, ...second }] = frame.messages as [Message, Message];
+          return { ...frame, messages: [first, second] };
+        }),
+      '[1].group',
+    ],
+    [
       'a commit without GroupInfo',
       () => admit([{ ...letter, group }], { ms: { kind: KIND.membership } }),
       '[0].group_info',
@@ -401,10 +411,7 @@ t.test('the fields of a group belong to what they are beside', async (t) => {
     { code: 'TOO_LARGE', field: 'msg_send' },
     'the GroupInfo counts',
   );
-  t.match((await admit([letter, { ...letter, group }])).messages, [
-    { group: null, groupInfo: null },
-    { group, groupInfo: null },
-  ]);
+  t.match((await admit([{ ...letter, group }])).messages, [{ group, groupInfo: null }]);
 });
 
 t.test('who asks for the state of a group is first sent what led there', async (t) => {

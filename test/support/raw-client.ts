@@ -49,6 +49,8 @@ export class RawClient {
   log: VerifierKey | null = null;
   /** deliveries and receipts are acknowledged, all of one turn together */
   acknowledges = true;
+  /** told of each conversation that comes, before anybody here hears of it */
+  onConversation: (id: Uint8Array) => void = () => {};
   readonly #notes: string[] = [];
   readonly #waiting = new Set<() => void>();
   #lastId = 0;
@@ -143,6 +145,7 @@ export class RawClient {
 
   #take(frame: Reply): void {
     if (frame.type === 'checkpoint') this.#notes.push(frame.note);
+    if (frame.type === 'conversation') this.onConversation(frame.conversation);
     if (frame.type === 'login_ok') {
       const { statement, algorithm, signature } = frame.log;
       const signed = Buffer.concat([Buffer.of(algorithm), signature]);
@@ -222,9 +225,13 @@ export interface Lies {
   readonly key?: KeyObject;
 }
 
+/** The state of a conversation's group after its first commit. */
+export const GROUP: GroupState = { generation: 1, epoch: 1 };
+
 export interface Letter {
   readonly to: ConversationFrame;
   readonly parts: readonly Uint8Array[];
+  /** of a message GROUP if left out */
   readonly group?: GroupState;
   /** makes a commit of it */
   readonly groupInfo?: Uint8Array;
@@ -251,11 +258,13 @@ export class Lineage {
   batch(letters: readonly Letter[], lies: Lies = {}): SendFrame {
     const convCtr = new Map(this.#convCtr);
     const last = new Map(this.#last);
-    const messages = letters.map(({ to, parts, group, groupInfo }, i) => {
+    const messages = letters.map(({ to, parts, group: named, groupInfo }, i) => {
       const name = hex(to.conversation);
       const ctr = (convCtr.get(name) ?? 0) + 1;
+      const kind = lies.ms?.kind ?? (groupInfo ? KIND.membership : KIND.message);
+      const group = named ?? (kind === KIND.message ? GROUP : undefined);
       const statement = encodeMs({
-        kind: groupInfo ? KIND.membership : KIND.message,
+        kind,
         parts: parts.length,
         ciphertextBytes: parts.reduce((sum, part) => sum + part.length, 0),
         sender: this.fingerprint,

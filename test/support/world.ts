@@ -6,6 +6,7 @@ import { EventEmitter } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { randomBytes } from 'node:crypto';
 import type { Test } from 'tap';
 import { Secret } from '../../base/secret.ts';
@@ -17,7 +18,7 @@ import { Lifecycle, type Signals } from '../../runtime/lifecycle.ts';
 import type { Credentials } from '../../runtime/tls.ts';
 import { startServer, type RunningServer } from '../../server/daemon.ts';
 import { ca, credentials, dial, memoryLog, serverCertificate } from './pair.ts';
-import { Lineage, RawClient, type Ask, type ConversationFrame } from './raw-client.ts';
+import { GROUP, Lineage, RawClient, type Ask, type ConversationFrame } from './raw-client.ts';
 import type { CertOptions, Issued } from './pki.ts';
 
 const SALT = Buffer.alloc(16, 7);
@@ -47,6 +48,8 @@ export interface World {
   readonly line: ReturnType<typeof memoryLog>['line'];
   /** added to the server's clock, ms */
   aheadMs: number;
+  /** A conversation that a raw client asks for has a group in the state GROUP, so that opaque bytes can be said to be sealed in it. */
+  hasGroups: boolean;
   /** As a SIGHUP. */
   reload(): Promise<void>;
   /** As a SIGTERM; answers the exit status. */
@@ -97,6 +100,7 @@ export async function world(
     },
     reload: () => reload(),
     stop: () => stop(),
+    hasGroups: true,
     restart: async () => {
       await stop();
       [running, stop, reload] = await start(dir, settings, () => aheadMs, monotonicMs);
@@ -117,6 +121,9 @@ export async function world(
     },
     dial: async ({ own }) => {
       const client = new RawClient(await dial(made.port, own, {}));
+      client.onConversation = (id) => {
+        if (made.hasGroups) beginGroup(join(dir, 'state', 'chat.db'), id);
+      };
       open.push(client);
       return client;
     },
@@ -140,6 +147,20 @@ export async function world(
     rmSync(dir, { recursive: true, force: true });
   });
   return made;
+}
+
+/** As after a first commit, which would take a place in the log and in the conversation. */
+function beginGroup(path: string, conversation: Uint8Array): void {
+  const db = new DatabaseSync(path);
+  try {
+    const { generation, epoch } = GROUP;
+    db.prepare(
+      'INSERT OR IGNORE INTO conversation_groups (conversation_id, generation, epoch, entry) ' +
+        'SELECT id, ?, ?, 0 FROM conversations WHERE conversation = ?',
+    ).run(generation, epoch, conversation);
+  } finally {
+    db.close();
+  }
 }
 
 async function start(
