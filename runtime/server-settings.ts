@@ -305,6 +305,12 @@ export const SERVER_SETTINGS = {
       'How often tiles and the public checkpoint are written.',
       { default: '1s' },
     ),
+    settleMs: setting(
+      'transcript.settle',
+      duration('0s', '1h'),
+      'After an absence, how long at most nothing is signed, so that clients can show a newer checkpoint; 0s waits for nobody.',
+      { default: '30s' },
+    ),
   },
   admin: {
     socket: setting('admin.socket', path, 'Unix socket for chat-server status, reload, stop and the like.', {

@@ -85,6 +85,13 @@ export class Committer {
     if (this.#isStoreDown) throw unavailable('the database does not answer', RETRY_AFTER_MS);
   }
 
+  /** @throws UNAVAILABLE while nothing new may be signed: after an absence, until clients have shown what they hold */
+  checkHeld(): void {
+    const { heldMs } = this.#o.transcript;
+    if (heldMs > 0)
+      throw unavailable('the server was away, and waits for what others hold of its record', Math.ceil(heldMs));
+  }
+
   /** @throws BAD_FRAME for a chain that does not fit an entry */
   async needsCertificate({ fingerprint, chain }: Submission['device']): Promise<boolean> {
     const key = hex(fingerprint);
@@ -154,6 +161,7 @@ export class Committer {
 
   async #vouch(server: ServerIdentity): Promise<void> {
     this.check();
+    this.checkHeld();
     const { transcript, store } = this.#o;
     const before = transcript.size;
     try {

@@ -42,6 +42,8 @@ const EXPIRE_AT_ONCE = 1000;
 const FAILURES_MS = 7 * 86_400_000;
 const FORGET_FAILURES_EVERY_MS = 3_600_000;
 const MEGABYTE = 1_000_000;
+/** How often is noted, outside the log, what it has signed and that this process is alive. */
+const ANCHOR_EVERY_MS = 2000;
 
 /** Runs until a signal or a fatal failure. @returns exit status @throws what keeps it from starting */
 export async function runDaemon(config: LoadedServerConfig, version: string): Promise<number> {
@@ -105,6 +107,8 @@ export async function startServer(
     serverPrivateKey: own.privateKey,
     serverChain: identityOf(own).chain,
     now,
+    anchorFile: join(values.stateDir, 'log.anchor'),
+    settleMs: values.transcript.settleMs,
     onFatal: (error) => {
       fatal = error;
       log.warn('transcript.failed', errorFields(error));
@@ -121,6 +125,11 @@ export async function startServer(
   lifecycle.onStop(
     'publisher',
     every(values.transcript.publishEveryMs, () => transcript.publish(), log, 'transcript.failed'),
+  );
+
+  lifecycle.onStop(
+    'anchor',
+    every(ANCHOR_EVERY_MS, () => transcript.anchor(), log, 'transcript.failed'),
   );
 
   const hub = new Hub({
@@ -231,6 +240,14 @@ export async function startServer(
     await hub.settled();
   });
   lifecycle.onStop('listener', () => listener.close());
+  const heldMs = transcript.beginHold();
+  if (heldMs > 0) {
+    log.info('transcript.held', { size: transcript.size, ms: Math.ceil(heldMs) });
+    const timer = setTimeout(() => {
+      sequencer.vouch(identityOf(own)).catch((error: unknown) => log.warn('transcript.failed', errorFields(error)));
+    }, heldMs + 10); // a timer may be early
+    lifecycle.onStop('hold', () => clearTimeout(timer));
+  }
   lifecycle.onReload(async () => {
     const renewed = readTls(config, now());
     ({ authorities } = renewed);

@@ -67,7 +67,8 @@ export class Sequencer {
     const stored = await store.logSize(origin);
     if (stored > size) {
       // The log is at most one window behind, and that one was not acknowledged.
-      if (size === 0 || stored - size > MAX_WINDOW_ENTRIES)
+      const isOneWindow = stored - size <= MAX_WINDOW_ENTRIES && (await store.timesAfter(origin, size)) <= 1;
+      if (size === 0 || !isOneWindow)
         throw new ChatError(
           'ROLLBACK',
           `the database has ${stored} entries of log ${origin} and the log only ${size}; restore the log's folder`,
@@ -215,6 +216,7 @@ export class Sequencer {
       if (fault === undefined) {
         // It was known when the hub asked, and what was on its way then has been refused since.
         if (submission.refusal !== null) throw submission.refusal;
+        this.#committer.checkHeld();
         const settled = this.#groups.admit(submission, conversations, groups);
         sender.apply(change);
         const accepted = this.#committer.commit({ submission, batch, sender, needsCertificate });

@@ -159,8 +159,8 @@ class Session {
       case 'resume': {
         if (frame.checkpoint !== undefined) peekCheckpoint(utf8(frame.checkpoint)); // what is none is refused before anything has happened
         const login = frame.type === 'resume' ? await account.resume(frame) : await account.prove(frame);
-        // Only now: looking it up costs reads, and what it finds may end this process.
-        if (frame.checkpoint !== undefined) transcript.present(frame.checkpoint);
+        // Only now: looking it up costs reads, and what it finds may end this process. Waited for: whoever is logged in may write.
+        if (frame.checkpoint !== undefined) await transcript.present(frame.checkpoint);
         this.member = hub.join(login.user, login.device, login.isNewDevice, link);
         link.send(login.reply);
         return;

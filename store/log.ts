@@ -14,6 +14,18 @@ export function* logSize(origin: string): Operation<number> {
   return row ? integer(row, 'size') : 0;
 }
 
+export function* timesAfter(origin: string, index: number): Operation<number> {
+  const log = yield* first('SELECT id FROM logs WHERE origin = ?', utf8(origin));
+  if (!log) return 0;
+  const id = integer(log, 'id');
+  const row = yield* first(
+    'SELECT COUNT(DISTINCT server_time) AS times FROM batches WHERE entry BETWEEN ? AND ?',
+    entryOf(id, index),
+    entryOf(id + 1, 0) - 1,
+  );
+  return row ? integer(row, 'times') : 0;
+}
+
 export function* isCertificateLogged(origin: string, fingerprint: Fingerprint): Operation<boolean> {
   const row = yield* first(
     'SELECT c.window_end FROM log_certificates c JOIN logs l ON l.id = c.log_id WHERE l.origin = ? AND c.fingerprint = ?',

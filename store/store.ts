@@ -374,6 +374,8 @@ export interface Store {
 
   /** How many log entries have been applied; 0 for a log never seen. */
   logSize(origin: string): Promise<number>;
+  /** How many different server times the batches at `index` and above have: more than one are more than one window. */
+  timesAfter(origin: string, index: number): Promise<number>;
   /**
    * Applies one window: batches, messages (with seq), queue rows, groups, lineage, certificates, log size. Messages without content
    * get their seq and lineage and wait for `complete`; a commit without content raises the epoch by one. Windows of one origin come in order, one at a time.

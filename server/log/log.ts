@@ -14,6 +14,7 @@ import { openCheckpoint, signCheckpoint } from '../../transcript/checkpoint.ts';
 import { leafHash, type Tree } from '../../transcript/merkle.ts';
 import { formatVkey, verifierKey, type VerifierKey } from '../../transcript/note.ts';
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
+import { holdMs, readAnchor, writeAnchor, type Anchor } from './anchor.ts';
 import { disk, diskError, type Files } from './files.ts';
 import {
   identityEntries,
@@ -51,6 +52,10 @@ export interface LogOptions {
   readonly now: () => number;
   /** The log has stopped for good: LOG_FAILED, ROLLBACK or FORK. Called once. */
   readonly onFatal: (error: ChatError) => void;
+  /** File outside `dir` that remembers the newest checkpoint. */
+  readonly anchorFile?: string;
+  /** After an absence nothing is signed for at most so many ms; by default nothing is waited for. */
+  readonly settleMs?: number;
   readonly segmentBytes?: number;
   readonly files?: Files;
 }
@@ -98,6 +103,10 @@ export class TranscriptLog {
   #time: number;
   #appending: Promise<unknown> | null = null;
   #publishing: Promise<void> | null = null;
+  /** Nothing is signed before this time: somebody may come and show that the log was set back. Infinity: the wait has not begun. */
+  #heldUntil = 0;
+  #holdMs = 0;
+  #anchoring: Promise<void> = Promise.resolve();
   #stopped: ChatError | null = null;
   #isClosed = false;
 
@@ -130,7 +139,7 @@ export class TranscriptLog {
    *   if the disk contradicts what was signed; CONFIG_INVALID, BAD_CERT, BAD_FRAME/origin; DISK_FULL, LOG_FAILED
    */
   static async open(options: LogOptions): Promise<TranscriptLog> {
-    const { dir, keyFile, origin, files = disk, segmentBytes = SEGMENT_BYTES } = options;
+    const { dir, keyFile, origin, anchorFile, files = disk, segmentBytes = SEGMENT_BYTES } = options;
     const certificate = serverCertificate(origin, options.serverChain, options.serverPrivateKey);
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     const locks: Lock[] = [];
@@ -140,8 +149,10 @@ export class TranscriptLog {
       locks.push(acquireLock(`${keyFile}.lock`)); // a copy of the directory must not sign with the same key
       const key = loadLogKey(keyFile, await isEmptyLog(files, dir));
       const verifier = verifierKey(origin, createPublicKey(key));
+      const anchor = anchorFile === undefined ? null : await readAnchor(files, anchorFile, verifier);
       const recovered = await recover(files, dir, segmentBytes, verifier);
       log = new TranscriptLog(options, key, verifier, locks, recovered);
+      await log.#settle(anchor);
       const { state } = recovered.publication;
       if (recovered.checkpointSize < state.size)
         await recovered.publication.replaceCheckpoint(utf8(log.#sign(state.size, state.root).note));
@@ -184,13 +195,56 @@ export class TranscriptLog {
   /**
    * Sees to it that the server's present certificate vouches for the log key: if it is new, a CERT and a KEY leaf are appended. Not part
    * of `open`, for first whatever has been applied elsewhere and is not in the recovered log must be forgotten, or these leaves would
-   * stand in its place unnoticed.
+   * stand in its place unnoticed. While the log is held the statement is only made, and `vouch` appends it later.
    * @throws as append()
    */
   async certify(): Promise<void> {
     const { serverChain: chain, serverPrivateKey: privateKey } = this.#options;
-    if (this.#identity === null) await this.vouch({ chain, privateKey });
+    if (this.#identity === null && this.heldMs > 0)
+      this.#identity = issueIdentity(this.#verifier, serverCertificate(this.origin, chain, privateKey), privateKey);
+    else if (this.#identity === null) await this.vouch({ chain, privateKey });
     await this.publish();
+  }
+
+  /** How long nothing can be appended yet, ms; 0: no longer held. */
+  get heldMs(): number {
+    if (this.#heldUntil === 0) return 0;
+    return Math.max(0, Math.min(this.#holdMs, this.#heldUntil - performance.now()));
+  }
+  /** Clients can come from now on: the wait for them begins. Answers how long it is, ms. */
+  beginHold(): number {
+    if (this.#heldUntil === Infinity) this.#heldUntil = performance.now() + this.#holdMs;
+    return this.heldMs;
+  }
+
+  /** Notes outside the log what has been signed, and that the process is alive. @throws DISK_FULL, LOG_FAILED; the log goes on */
+  async anchor(): Promise<void> {
+    if (this.#stopped === null) await this.#remember(this.#head.note); // else what stopped it is what must be remembered
+  }
+
+  #remember(note: string): Promise<void> {
+    const { anchorFile, now, files = disk } = this.#options;
+    if (anchorFile === undefined || this.size === 0) return Promise.resolve();
+    const write = () =>
+      writeAnchor(files, anchorFile, note, now()).catch((error: unknown) => {
+        throw diskError(error, 'noting the newest checkpoint');
+      });
+    const written = this.#anchoring.then(write, write);
+    this.#anchoring = written.catch(() => undefined);
+    return written;
+  }
+
+  /** The gate after a start. @throws ROLLBACK, FORK */
+  async #settle(anchor: Anchor | null): Promise<void> {
+    const { now, settleMs = 0 } = this.#options;
+    if (anchor !== null) {
+      const { size, root } = anchor.checkpoint;
+      if (size > this.size) throw setBack(size, this.size, 'this server has signed');
+      if (!equal(await rootAt(this.#nodes, size), root)) throw changed(size, 'this server has signed');
+    }
+    if (this.size === 0) return;
+    this.#holdMs = holdMs(Math.max(anchor?.time ?? 0, this.#time), now(), settleMs);
+    this.#heldUntil = this.#holdMs > 0 ? Infinity : 0;
   }
 
   /**
@@ -241,6 +295,7 @@ export class TranscriptLog {
   }
 
   async #append({ time, entries }: Window): Promise<Head> {
+    if (this.heldMs > 0) throw new ChatError('INTERNAL', 'the log is held');
     if (entries.length === 0 || time < this.#time) throw new RangeError('a window needs entries and no earlier time');
     await this.makeRoom(entries);
     const growth = this.#nodes.grow(entries.map(leafHash));
@@ -338,10 +393,11 @@ export class TranscriptLog {
 
   /**
    * Somebody shows a checkpoint that they hold. One that this log's key has signed and that the log can't have signed means that the
-   * log was set back, by a restored backup or a copied machine: then it stops. Notes of other logs and keys are ignored.
-   * @throws BAD_FRAME for what is no checkpoint; ROLLBACK, FORK: the log has stopped
+   * log was set back, by a restored backup or a copied machine: then it stops, and remembers the checkpoint, so that no later start
+   * goes on either. Notes of other logs and keys are ignored.
+   * @throws BAD_FRAME for what is no checkpoint; ROLLBACK, FORK: the log has stopped; LOG_CORRUPT, LOG_FAILED
    */
-  present(note: string): void {
+  async present(note: string): Promise<void> {
     let shown: Pick<Head, 'size' | 'root'>;
     try {
       shown = openCheckpoint(utf8(note), this.#verifier);
@@ -350,27 +406,18 @@ export class TranscriptLog {
       if (failure.code === 'SIG_FAIL') return;
       throw failure;
     }
-    const { size, root } = this.#head;
-    if (shown.size > size)
-      throw this.#stop(
-        new ChatError(
-          'ROLLBACK',
-          `a client holds a checkpoint of ${shown.size} entries and the log has ${size}: it was set back`,
-        ),
-      );
-    const forked = () =>
-      new ChatError(
-        'FORK',
-        `a client holds a checkpoint of ${shown.size} entries that this log did not sign: its history was changed`,
-      );
-    if (shown.size === size) {
-      if (!equal(shown.root, root)) throw this.#stop(forked());
-      return;
-    }
-    rootAt(this.#nodes, shown.size).then(
-      (own) => void (equal(own, shown.root) || this.#stop(forked())),
-      (error: unknown) => this.#stop(diskError(error, 'comparing with a checkpoint')),
-    );
+    const { size, root } = shown;
+    if (size > this.size) throw this.#contradicted(note, setBack(size, this.size, 'a client holds'));
+    const own = await rootAt(this.#nodes, size).catch((error: unknown) => {
+      throw this.#stop(diskError(error, 'comparing with a checkpoint'));
+    });
+    if (!equal(own, root)) throw this.#contradicted(note, changed(size, 'a client holds'));
+  }
+
+  #contradicted(note: string, error: ChatError): ChatError {
+    const stopped = this.#stop(error);
+    void this.#remember(note).catch(() => undefined); // it stops all the same
+    return stopped;
   }
 
   /** Publishes, and lets another process have the log. A log that has stopped is only unlocked. */
@@ -379,8 +426,12 @@ export class TranscriptLog {
     this.#isClosed = true;
     await this.#appending?.catch(() => undefined);
     try {
-      if (this.#stopped === null) await this.publish();
+      if (this.#stopped === null) {
+        await this.publish();
+        await this.anchor();
+      }
     } finally {
+      await this.#anchoring;
       while (this.#publishing !== null) await this.#publishing.catch(() => undefined);
       this.#stopped ??= new ChatError('SHUTTING_DOWN', 'the log is closed');
       await this.#segments.close();
@@ -409,3 +460,8 @@ export class TranscriptLog {
     return error;
   }
 }
+
+const setBack = (shown: number, size: number, who: string): ChatError =>
+  new ChatError('ROLLBACK', `${who} a checkpoint of ${shown} entries and the log has ${size}: it was set back`);
+const changed = (size: number, who: string): ChatError =>
+  new ChatError('FORK', `${who} a checkpoint of ${size} entries that this log did not sign: its history was changed`);

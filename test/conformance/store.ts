@@ -736,6 +736,10 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const also = await w.send({ session, expiresAt: NOW + 1 });
       await store.acknowledge(b2.id, also.stored[0]!.cursors.slice(1), bob, NOW);
       t.notSame(await state(), before);
+      const times = [...lost.batches.map(({ batch }) => batch.serverTime), also.batch.serverTime];
+      t.equal(await store.timesAfter(w.origin, size), new Set(times).size);
+      t.equal(await store.timesAfter(w.origin, w.size), 0);
+      t.equal(await store.timesAfter('another/log', 0), 0);
       await store.rewind(w.origin, size);
       t.strictSame(await state(), before);
       t.strictSame(await Promise.all([countRows('contents'), countRows('expiries')]), rows, 'nothing is left behind');

@@ -1,0 +1,124 @@
+/** A server whose folder was put back from a backup: it must sign nothing that contradicts what it has signed before. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { ChatError } from '../../base/errors.ts';
+import type { RawClient } from '../support/raw-client.ts';
+import { openConversation, prove, world, type Person, type World } from '../support/world.ts';
+
+t.setTimeout(120_000); // a busy machine is no failure
+
+async function say(client: RawClient, person: Person, words: string): Promise<void> {
+  const to = await openConversation(client, person.name === 'alice' ? 'bob' : 'alice');
+  const undo = person.lineage.mark();
+  const batch = person.lineage.batch([{ to, parts: [Buffer.from(words)] }]);
+  try {
+    const ack = await client.request(batch, 'msg_ack');
+    client.check(ack, batch);
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}
+
+/** With its modes, as a backup has them. */
+const copyOf = (from: string, to: string): void => void execFileSync('cp', ['-a', from, to]);
+
+const until = async (ready: () => Promise<unknown>): Promise<void> => {
+  for (;;)
+    try {
+      await ready();
+      return;
+    } catch (error) {
+      const { code, retryAfterMs } = error as ChatError;
+      if (code !== 'UNAVAILABLE') throw error;
+      await new Promise((resolve) => setTimeout(resolve, retryAfterMs));
+    }
+};
+
+const isHeld = (w: World): boolean => w.lines.some(({ event }) => event === 'transcript.held');
+
+/** Bob knows what the copy has, Alice what came after it. */
+async function putBack(t: Test, settings: Record<string, string>) {
+  const w = await world(t, settings);
+  const [alice, bob] = [await w.person('alice'), await w.person('bob')];
+  await say(await w.login(alice), alice, 'one');
+  const b = await w.login(bob);
+  await say(b, bob, 'two');
+  await w.stop();
+  const copy = join(w.dir, 'copy');
+  copyOf(join(w.dir, 'state'), copy);
+  await w.restart();
+  const { size } = w.server.transcript;
+  const a = await w.login(alice);
+  const bobs = bob.lineage.mark(); // where he was when the copy was made
+  await say(a, alice, 'three');
+  const newer = a.newestNote!;
+  await w.stop();
+  rmSync(join(w.dir, 'state'), { recursive: true });
+  copyOf(copy, join(w.dir, 'state'));
+  bobs();
+  w.aheadMs = 60_000;
+  return { w, alice, bob, newer, size };
+}
+
+t.test('whoever comes first cannot write before those who know more have come', async (t) => {
+  const { w, alice, bob, newer, size } = await putBack(t, { 'transcript.settle': '1h' });
+  await w.restart();
+  const held = await w.line('transcript.held');
+  t.match(held, { size, ms: Number });
+  t.ok(Number(held['ms']) > 110_000, 'twice the absence');
+  const b = await w.login(bob);
+  await t.rejects(say(b, bob, 'a fork?'), { code: 'UNAVAILABLE', retryAfterMs: Number });
+  await t.rejects(
+    w.reload().then(() => say(b, bob, 'a fork?')),
+    { code: 'UNAVAILABLE' },
+  );
+  t.equal(w.server.transcript.size, size, 'nothing was signed');
+  const a = await w.dial(alice);
+  await t.rejects(prove(a, alice, { checkpoint: newer }), { code: 'ROLLBACK' });
+  t.equal(await w.stop(), 1);
+  t.equal(readFileSync(join(w.dir, 'state/transcript/checkpoint'), 'utf8').split('\n')[1], String(size));
+  await t.rejects(w.restart(), { code: 'ROLLBACK', message: /this server has signed/ }, 'it remembers');
+});
+
+t.test('whose folder is what it was goes on when the time is over', async (t) => {
+  const w = await world(t, { 'transcript.settle': '1s' });
+  const [alice, bob] = [await w.person('alice'), await w.person('bob')];
+  const a = await w.login(alice);
+  await say(a, alice, 'one');
+  const note = a.newestNote!;
+  await w.restart();
+  t.notOk(isHeld(w), 'a quick restart waits for nobody');
+  w.aheadMs = 60_000;
+  await w.stop();
+  w.aheadMs = 90_000;
+  await w.restart();
+  t.ok(isHeld(w));
+  const again = await w.dial(alice);
+  await prove(again, alice, { checkpoint: note });
+  await until(() => say(again, alice, 'two'));
+  await say(await w.login(bob), bob, 'three');
+});
+
+t.test('a transcript that is older than what stands beside it is refused at once', async (t) => {
+  const w = await world(t);
+  const [alice] = [await w.person('alice'), await w.person('bob')];
+  await say(await w.login(alice), alice, 'one');
+  await w.stop();
+  const copy = join(w.dir, 'copy');
+  copyOf(join(w.dir, 'state'), copy);
+  const back = (name: string) => {
+    rmSync(join(w.dir, 'state', name), { recursive: true });
+    copyOf(join(copy, name), join(w.dir, 'state', name));
+  };
+  await w.restart();
+  const a = await w.login(alice);
+  for (const words of ['two', 'three']) await say(a, alice, words);
+  await w.stop();
+  back('transcript');
+  await t.rejects(w.restart(), { code: 'ROLLBACK', message: /this server has signed/ }, 'the anchor');
+  back('log.anchor');
+  await t.rejects(w.restart(), { code: 'ROLLBACK', message: /the database has/ }, 'the database');
+});
