@@ -57,6 +57,8 @@ export const CODES = {
   UNSAFE_FILE: { blame: 'user', exit: 2 },
   UNSAFE_PROCESS: { blame: 'user', exit: 2 },
   IN_USE: { blame: 'user', exit: 2 },
+  VAULT_LOCKED: { blame: 'user', exit: 4 },
+  WRONG_PASSPHRASE: { blame: 'user', exit: 4 },
   STORE_SCHEMA: { blame: 'user', exit: 2 },
   STORE_FAILED: { blame: 'world', exit: 3 },
   LOG_CORRUPT: { blame: 'world', exit: 1 },

@@ -11,6 +11,7 @@ import type { Dial } from './connection.ts';
 import { expiryWarning, loadIdentity, type ClientIdentity } from './identity.ts';
 import { formatAddress, remember, resolveSettings, type Settings } from './settings.ts';
 import { needed, Terminal } from './terminal.ts';
+import { isWrapped, keyPath, unwrappedKey } from './vault-key.ts';
 import { Vault } from './vault.ts';
 
 export interface Streams {
@@ -31,6 +32,7 @@ export interface GlobalArgs {
   readonly 'key-passphrase-file'?: string | undefined;
   readonly 'password-file'?: string | undefined;
   readonly 'password-stdin'?: boolean | undefined;
+  readonly 'passphrase-file'?: string | undefined;
   readonly json?: boolean | undefined;
   readonly 'no-input'?: boolean | undefined;
   readonly timeout?: string | undefined;
@@ -72,6 +74,7 @@ export class Context {
       p12_file: args.p12,
       key_passphrase_file: args['key-passphrase-file'],
       password_file: args['password-file'],
+      vault_passphrase_file: args['passphrase-file'],
     };
     const given = Object.entries(flags).filter(([, value]) => value !== undefined);
     this.settings = resolveSettings(Object.fromEntries(given), env);
@@ -106,9 +109,9 @@ export class Context {
     return !this.args['no-input'] && !this.args['password-stdin'] && this.streams.stdin.isTTY === true;
   }
 
-  /** The records of the profile, without a connection. */
-  async withVault<T>(work: (vault: Vault) => T | Promise<T>): Promise<T> {
-    const vault = Vault.open(this.settings.folder);
+  /** The records of the profile, without a connection. @param passphrase that is known already; it stays the caller's */
+  async withVault<T>(work: (vault: Vault) => T | Promise<T>, passphrase?: Secret): Promise<T> {
+    const vault = await this.#openVault(passphrase);
     try {
       return await work(vault);
     } finally {
@@ -121,7 +124,7 @@ export class Context {
     const identity = await loadIdentity(this.settings, Date.now(), (file) => this.#askPassphrase(file));
     const warning = expiryWarning(identity.notAfter, Date.now());
     if (warning !== null) this.note(warning);
-    const vault = Vault.open(this.settings.folder);
+    const vault = await this.#openVault();
     try {
       const server = formatAddress(this.settings.host, this.settings.port);
       this.#app = new App({ vault, identity, server, dial: this.#dial(this.settings, identity) });
@@ -176,10 +179,7 @@ export class Context {
       return new Secret(preparePassword(text.replace(/\r?\n$/, '')));
     }
     const { passwordFile } = this.settings;
-    if (passwordFile !== undefined) {
-      const content = readPasswordFile(passwordFile, 'password_file');
-      return content.use((bytes) => new Secret(preparePassword(bytes.toString('utf8'))));
-    }
+    if (passwordFile !== undefined) return passwordIn(passwordFile, 'password_file');
     if (!this.mayAsk)
       throw new ChatError(
         'NOT_LOGGED_IN',
@@ -216,21 +216,76 @@ export class Context {
     });
   }
 
+  async #openVault(known?: Secret): Promise<Vault> {
+    const { folder } = this.settings;
+    const path = keyPath(folder);
+    if (!isWrapped(path)) return Vault.open(folder);
+    const passphrase = known ?? (await this.passphrase());
+    try {
+      return Vault.open(folder, await unwrappedKey(path, passphrase));
+    } finally {
+      if (known === undefined) passphrase.wipe();
+    }
+  }
+
+  /** Of the vault: from its file, or the terminal. @throws VAULT_LOCKED when nobody can be asked; USAGE/password when it cannot be one */
+  async passphrase(): Promise<Secret> {
+    const { vaultPassphraseFile } = this.settings;
+    if (vaultPassphraseFile !== undefined) return passwordIn(vaultPassphraseFile, 'vault_passphrase_file');
+    if (!this.mayAsk)
+      throw new ChatError(
+        'VAULT_LOCKED',
+        'the store of this profile takes a passphrase: give --passphrase-file, set CHAT_VAULT_PASSPHRASE_FILE, or run in a terminal',
+      );
+    return askPassword(this.terminal, false, VAULT_PASSPHRASE);
+  }
+
+  /** @param file the way that was given for it, or undefined @param flag that names a file @throws USAGE when nobody can be asked, or it is too short */
+  async newPassphrase(file: string | undefined, flag: string): Promise<Secret> {
+    if (file === undefined && !this.mayAsk)
+      throw new ChatError('USAGE', `a new passphrase is needed: give ${flag}, or run in a terminal`, {
+        sub: 'passphrase',
+      });
+    const passphrase =
+      file === undefined
+        ? await askPassword(this.terminal, true, VAULT_PASSPHRASE)
+        : passwordIn(file, 'vault_passphrase_file');
+    if (passphrase.use((bytes) => bytes.toString().length) < MIN_PASSPHRASE_CHARS)
+      throw new ChatError('USAGE', `a passphrase has at least ${MIN_PASSPHRASE_CHARS} characters`, {
+        sub: 'passphrase',
+      });
+    return passphrase;
+  }
+
   async #askPassphrase(file: string): Promise<string | null> {
     return this.mayAsk ? this.terminal.secret(`Passphrase of ${printable(file)}: `) : null;
   }
 }
 
 /** @param isNew asked for twice, until both are the same. @throws INTERRUPTED at the end of input, USAGE/password */
-export async function askPassword(terminal: Terminal, isNew: boolean): Promise<Secret> {
+export async function askPassword(terminal: Terminal, isNew: boolean, what = PASSWORD): Promise<Secret> {
   for (let attempt = 1; ; attempt++) {
-    const first = preparePassword(needed(await terminal.secret('Password: ')));
+    const first = preparePassword(needed(await terminal.secret(`${isNew ? what.fresh : what.known}: `)));
     if (!isNew) return new Secret(first);
-    const second = needed(await terminal.secret('Repeat password: '));
+    const second = needed(await terminal.secret(`Repeat ${what.name}: `));
     if (first.equals(preparePassword(second))) return new Secret(first);
     if (!terminal.isInteractive || attempt === 3)
-      throw new ChatError('USAGE', 'the two passwords are not the same', { sub: 'password' });
-    terminal.print('The two passwords are not the same: once more.');
+      throw new ChatError('USAGE', `the two ${what.name}s are not the same`, { sub: 'password' });
+    terminal.print(`The two ${what.name}s are not the same: once more.`);
+  }
+}
+
+const PASSWORD = { known: 'Password', fresh: 'Password', name: 'password' };
+const VAULT_PASSPHRASE = { known: 'Passphrase of this profile', fresh: 'New passphrase', name: 'passphrase' };
+/** Whoever has the files can guess without being counted: shorter ones are found even through Argon2id. NIST SP 800-63B-4 §3.1.1.2 */
+const MIN_PASSPHRASE_CHARS = 8;
+
+function passwordIn(file: string, field: string): Secret {
+  const content = readPasswordFile(file, field);
+  try {
+    return content.use((bytes) => new Secret(preparePassword(bytes.toString('utf8'))));
+  } finally {
+    content.wipe();
   }
 }
 

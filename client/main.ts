@@ -15,6 +15,7 @@ import { historyCommand, recvCommand, sendCommand, STDIN_ARGUMENT } from './comm
 import { roomCommand } from './commands/rooms.ts';
 import { statusCommand } from './commands/status.ts';
 import { transcriptCommand } from './commands/transcript.ts';
+import { vaultCommand } from './commands/vault.ts';
 import { Context, type GlobalArgs, type Streams } from './context.ts';
 import { dialer } from './dial.ts';
 import { interactive } from './interactive.ts';
@@ -105,6 +106,11 @@ async function parse(argv: readonly string[], run: Run, streams: Streams): Promi
       describe: 'password of the account [CHAT_PASSWORD_FILE]',
     })
     .option('password-stdin', { type: 'boolean', describe: 'the same, from standard input' })
+    .option('passphrase-file', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'opens the records of this profile, if they take a passphrase [CHAT_VAULT_PASSPHRASE_FILE]',
+    })
     .option('json', { type: 'boolean', describe: 'one JSON object a line' })
     .option('no-input', { type: 'boolean', describe: 'ask nothing: fail instead' })
     .option('timeout', {
@@ -131,6 +137,7 @@ async function parse(argv: readonly string[], run: Run, streams: Streams): Promi
     .command(contactCommand(run))
     .command(roomCommand(run))
     .command(deviceCommand(run))
+    .command(vaultCommand(run))
     .example(
       '$0 -P alice --ca ca.crt --cert alice.crt --key alice.key',
       'first time: registers and remembers the files',

@@ -1,38 +1,13 @@
 /**
- * Values of the client's own disk, sealed with AES-256-GCM under a random key in a file of mode 0600. What it protects: a copy of the
- * database alone (a backup, a stolen file) shows no body, name or token. What it does not: whoever can read the key file reads all.
+ * Values of the client's own disk, sealed with AES-256-GCM under a random key (vault-key.ts). What it protects: a copy of the database
+ * alone (a backup, a stolen file) shows no body, name or token. What it does not: whoever has the key too reads all.
  */
-import { createCipheriv, createDecipheriv, createSecretKey, randomBytes, type KeyObject } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { createCipheriv, createDecipheriv, randomBytes, type KeyObject } from 'node:crypto';
 import { concat, utf8 } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { assertPrivate, writeFailure } from './private-file.ts';
 
-const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
-
-/** The key in `path`; made, synced and renamed into place when there is none. @throws UNSAFE_FILE, DISK_FULL, STORE_FAILED */
-export function sealingKey(path: string, mayCreate: boolean): KeyObject {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT' || !mayCreate)
-      throw new ChatError('STORE_FAILED', `the key of the local store cannot be read: ${path}`, { cause });
-    try {
-      bytes = writeKey(path);
-    } catch (failure) {
-      throw writeFailure(path, failure);
-    }
-  }
-  assertPrivate(path);
-  if (bytes.length !== KEY_BYTES) throw new ChatError('STORE_FAILED', `the key of the local store is damaged: ${path}`);
-  const key = createSecretKey(bytes);
-  bytes.fill(0);
-  return key;
-}
 
 export class Seal {
   readonly #key: KeyObject;
@@ -69,24 +44,4 @@ export class Seal {
       });
     }
   }
-}
-
-function writeKey(path: string): Buffer {
-  const bytes = randomBytes(KEY_BYTES);
-  const temporary = `${path}.new`;
-  const file = openSync(temporary, 'w', 0o600);
-  try {
-    writeSync(file, bytes);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(temporary, path);
-  const directory = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(directory); // the name must survive a power cut before anything is sealed under the key
-  } finally {
-    closeSync(directory);
-  }
-  return bytes;
 }

@@ -20,6 +20,7 @@ const SETTINGS = {
   p12_file: 'CHAT_P12_FILE',
   key_passphrase_file: 'CHAT_KEY_PASSPHRASE_FILE',
   password_file: 'CHAT_PASSWORD_FILE',
+  vault_passphrase_file: 'CHAT_VAULT_PASSPHRASE_FILE',
 } as const;
 export type SettingName = keyof typeof SETTINGS;
 type Values = { readonly [K in SettingName]?: string };
@@ -46,6 +47,7 @@ export interface Settings {
   readonly p12File: string | undefined;
   readonly keyPassphraseFile: string | undefined;
   readonly passwordFile: string | undefined;
+  readonly vaultPassphraseFile: string | undefined;
 }
 
 /**
@@ -101,6 +103,7 @@ export function resolveSettings(flags: Flags, env: NodeJS.ProcessEnv, cwd = proc
     p12File: merged.p12_file,
     keyPassphraseFile: merged.key_passphrase_file,
     passwordFile: merged.password_file,
+    vaultPassphraseFile: merged.vault_passphrase_file,
   };
 }
 

@@ -6,7 +6,7 @@
  * The counters of a session advance only when a batch is acknowledged; there is never more than one batch in the outbox, so what the
  * next statements must say follows from the last acknowledged ones, and a refused batch leaves no gap.
  */
-import { randomBytes } from 'node:crypto';
+import { randomBytes, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { existsSync } from 'node:fs';
 import { equal, hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
@@ -21,7 +21,8 @@ import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
 import { MessageTable, type Message } from './message-table.ts';
 import { RoomTable } from './room-table.ts';
-import { Seal, sealingKey } from './seal.ts';
+import { Seal } from './seal.ts';
+import { clearKey, keyPath, removeLeftover } from './vault-key.ts';
 
 const hash = bytes(32);
 const contacts = list(
@@ -136,14 +137,19 @@ export class Vault {
     this.rooms = new RoomTable(db, seal);
   }
 
-  /** @param folder of the profile, made when it is missing. @throws IN_USE, UNSAFE_FILE, STORE_SCHEMA, STORE_FAILED */
-  static open(folder: string): Vault {
+  /**
+   * @param folder of the profile, made when it is missing
+   * @param key of a vault that takes a passphrase, from unwrappedKey(); null: it takes none
+   * @throws IN_USE, UNSAFE_FILE, VAULT_LOCKED, STORE_SCHEMA, STORE_FAILED
+   */
+  static open(folder: string, key: KeyObject | null = null): Vault {
     const isNew = !existsSync(join(folder, 'vault.db'));
     const db = Database.open(folder);
     try {
       // A database without its key must not get a new one: every value in it would look altered.
       const isEmpty = isNew || db.one('SELECT 1 FROM value LIMIT 1') === undefined;
-      const vault = new Vault(db, new Seal(sealingKey(join(folder, 'vault.key'), isEmpty)));
+      removeLeftover(keyPath(folder));
+      const vault = new Vault(db, new Seal(key ?? clearKey(keyPath(folder), isEmpty)));
       if (isEmpty)
         vault.#setValue('created', utf8('1')); // from now on the key is needed
       else vault.#seal.open('value/created', db.one(SELECT_VALUE, 'created')?.['sealed'] as Uint8Array);

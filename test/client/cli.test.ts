@@ -371,6 +371,67 @@ t.test('a canary password and body are nowhere but where they belong', async (t)
   );
 });
 
+t.test('vault passphrase: set, asked for, given, changed, removed', async (t) => {
+  const { alice } = await world(t);
+  await alice.register();
+  const put = (name: string, text: string): string => {
+    const path = join(t.testdirName, name);
+    writeFileSync(path, text, { mode: 0o600 });
+    return path;
+  };
+  const [first, second, short] = [put('p1', 'open sesame\n'), put('p2', 'open barley\n'), put('p3', 'sesame\n')];
+  const passphrase = (...args: string[]) => alice.run(['vault', 'passphrase', ...args]);
+  t.match(await passphrase('set'), {
+    status: 2,
+    err: /give --passphrase-file, or run in a terminal \[USAGE\/passphrase\]/,
+  });
+  t.match(await passphrase('set', '--passphrase-file', short), { status: 2, err: /at least 8 characters/ });
+  t.match(await passphrase('change'), { status: 2, err: /take no passphrase: use set \[USAGE\]/ });
+  t.equal((await alice.run(['history', 'bob'])).status, 8, 'nothing is locked yet');
+  t.match(await passphrase('set', '--passphrase-file', first), {
+    status: 0,
+    out: /^passphrase set: without it nobody/,
+  });
+  t.match(await passphrase('set', '--passphrase-file', first), { status: 2, err: /already: use change/ });
+
+  for (const args of [['status'], ['logout'], ['send', 'bob', 'x'], []]) {
+    const refused = await alice.run(args, '/quit\n');
+    t.strictSame([refused.status, refused.out], [4, ''], args.join(' '));
+    t.match(
+      refused.err,
+      /takes a passphrase: give --passphrase-file, set CHAT_VAULT_PASSPHRASE_FILE.*\[VAULT_LOCKED\]/,
+    );
+  }
+  t.match(await alice.run(['status', '--passphrase-file', second]), {
+    status: 4,
+    err: 'chat: the passphrase does not open the store of this profile [WRONG_PASSPHRASE]\n',
+  });
+  alice.env['CHAT_VAULT_PASSPHRASE_FILE'] = first;
+  t.match(await alice.run(['send', 'bob', 'hi']), { status: 0, out: 'bob #1 accepted\n' });
+  t.match(await passphrase('change', '--new-passphrase-file', second, '--json'), {
+    status: 0,
+    out: /"state":"changed"/,
+  });
+  t.match(await alice.run(['history', 'bob']), { status: 4, err: /WRONG_PASSPHRASE/ });
+  delete alice.env['CHAT_VAULT_PASSPHRASE_FILE'];
+
+  const typed = (text: string): Readable => Object.assign(Readable.from([text]), { isTTY: true });
+  const asked = await alice.run(['history', 'bob'], typed('open barley\n'));
+  t.match(asked, { status: 0, out: /^Passphrase of this profile: \n#1 .*You: hi/ });
+  t.match(await alice.run(['history', 'bob', '--no-input'], typed('open barley\n')), {
+    status: 4,
+    err: /VAULT_LOCKED/,
+  });
+  const change = await alice.run(['vault', 'passphrase', 'change'], typed('open barley\none of them\nanother one\n'));
+  t.match(change, { status: 2, err: /the two passphrases are not the same/ });
+  t.match(await alice.run(['vault', 'passphrase', 'change'], typed('open barley\nnine tailors\nnine tailors\n')), {
+    status: 0,
+    out: /^Passphrase of this profile: \nNew passphrase: \nRepeat passphrase: \npassphrase changed\n$/,
+  });
+  t.match(await alice.run(['vault', 'passphrase', 'remove'], typed('nine tailors\n')), { status: 0 });
+  t.match(await alice.run(['history', 'bob']), { status: 0, out: /You: hi/ });
+});
+
 t.test('help and version', async (t) => {
   const { alice } = await world(t);
   const help = await alice.run(['send', '--help']);

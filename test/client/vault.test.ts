@@ -11,7 +11,8 @@ import { encode } from '../../base/cbor.ts';
 import { Database } from '../../client/database.ts';
 import { makePrivateFolder } from '../../client/private-file.ts';
 import { MIGRATIONS } from '../../client/schema.ts';
-import { Seal, sealingKey } from '../../client/seal.ts';
+import { Seal } from '../../client/seal.ts';
+import { clearKey } from '../../client/vault-key.ts';
 import { Vault, type Message } from '../../client/vault.ts';
 import { composeBatch, fillBatch } from '../../client/statements.ts';
 import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
@@ -240,7 +241,7 @@ t.test('a store of a later version is left alone', (t) => {
 t.test('a store of the first version is taken over; what was signed in the open is signed anew', async (t) => {
   const folder = join(t.testdir({}), 'p');
   makePrivateFolder(folder);
-  const seal = new Seal(sealingKey(join(folder, 'vault.key'), true));
+  const seal = new Seal(clearKey(join(folder, 'vault.key'), true));
   const old = new DatabaseSync(join(folder, 'vault.db'));
   chmodSync(join(folder, 'vault.db'), 0o600);
   old.exec(`${MIGRATIONS[0]} PRAGMA user_version = 1;`);
@@ -267,7 +268,7 @@ t.test('a store of the first version is taken over; what was signed in the open 
 t.test('a store of the second version, which knew no rooms, is taken over', (t) => {
   const folder = join(t.testdir({}), 'p');
   makePrivateFolder(folder);
-  const seal = new Seal(sealingKey(join(folder, 'vault.key'), true));
+  const seal = new Seal(clearKey(join(folder, 'vault.key'), true));
   const old = new DatabaseSync(join(folder, 'vault.db'));
   chmodSync(join(folder, 'vault.db'), 0o600);
   old.exec(`${MIGRATIONS[0]} ${MIGRATIONS[1]} PRAGMA user_version = 2;`);
