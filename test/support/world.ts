@@ -151,7 +151,7 @@ export async function world(
 
 /** As after a first commit, which would take a place in the log and in the conversation. */
 function beginGroup(path: string, conversation: Uint8Array): void {
-  const db = new DatabaseSync(path);
+  const db = new DatabaseSync(path, { timeout: 10_000 }); // the server writes, too
   try {
     const { generation, epoch } = GROUP;
     db.prepare(
