@@ -2,7 +2,7 @@
  * Everything that a front end can do, as one interface: the commands and the interactive mode are both written against it, and
  * neither knows frames, sockets or tables.
  */
-import { equal, type ConversationId, type Hash } from '../base/bytes.ts';
+import { equal, utf8, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
@@ -22,6 +22,7 @@ import { Outbox } from './outbox.ts';
 import type { Notice, Requester } from './requester.ts';
 import { isRoomName, Rooms } from './rooms.ts';
 import { Rosters } from './rosters.ts';
+import type { AskCrl } from './revocations.ts';
 import type { Session } from './session.ts';
 import { admitLog, isBetrayal, LogView } from './trust.ts';
 import { verificationOf, type Verification } from './verification.ts';
@@ -312,6 +313,33 @@ export class App {
       session.requester.request({ type: 'log_consistency', from, to }, 'log_consistency'),
     );
     return hashes as Uint8Array[] as Hash[];
+  }
+
+  /** The newest checkpoint of the log, kept and proven like any other. @throws FORK, SIG_FAIL/note; what ended the connection */
+  async newestCheckpoint(): Promise<void> {
+    const session = this.#session;
+    if (session === null) throw this.#down ?? new ChatError('NOT_LOGGED_IN', 'log in first');
+    const { note } = await this.#explained(session.requester.request({ type: 'log_checkpoint' }, 'log_checkpoint'));
+    const bytes = utf8(note);
+    try {
+      session.log.keep(session.log.open(bytes), bytes);
+    } catch (error) {
+      this.#fault(session, ChatError.from(error), `log ${session.log.origin}`, bytes);
+      throw error;
+    }
+    this.#prove(session);
+    await this.#proving;
+  }
+
+  /** A revocation list that the server has logged, or a piece of it; not checked here. @throws as consistency(); NOT_FOUND */
+  async crl(
+    origin: string,
+    ...[issuer, number, offset, tree]: Parameters<AskCrl>
+  ): Promise<Awaited<ReturnType<AskCrl>>> {
+    const session = this.#session;
+    if (session === null || session.log.origin !== origin)
+      throw this.#down ?? new ChatError('NOT_FOUND', 'this server writes another log now');
+    return await this.#explained(session.requester.request({ type: 'crl_get', issuer, number, offset, tree }, 'crl'));
   }
 
   history(conversation: ConversationId, last: number): Message[] {

@@ -135,6 +135,15 @@ export const requests = {
   room_role: record({ type: literal('room_role'), id: requestId, room, username, role }),
   room_topic: record({ type: literal('room_topic'), id: requestId, room, topic: optional(topic) }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, from: uint(), to: uint() }),
+  log_checkpoint: record({ type: literal('log_checkpoint'), id: requestId }),
+  crl_get: record({
+    type: literal('crl_get'),
+    id: requestId,
+    issuer: hash,
+    number: uint(),
+    offset: uint(),
+    tree: uint(),
+  }),
   ping: record({ type: literal('ping'), id: requestId }),
   bye: record({ type: literal('bye') }),
 };
@@ -286,6 +295,17 @@ export const replies = {
     topic: optional(topic),
   }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, hashes: list(hash, 128) }),
+  log_checkpoint: record({ type: literal('log_checkpoint'), id: requestId, note: text(4096) }),
+  crl: record({
+    type: literal('crl'),
+    id: requestId,
+    count: uint(),
+    index: uint(),
+    server_time: time,
+    size: uint(),
+    piece: bytes(0, 262_144),
+    path: list(hash, 64),
+  }),
   pong: record({ type: literal('pong'), id: requestId, server_time: time }),
   bye: record({ type: literal('bye'), code: optional(errorCode) }),
 };

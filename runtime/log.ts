@@ -16,7 +16,7 @@ export const EVENTS = [
   'connection.accepted', 'connection.refused', 'connection.closed', 'tls.refused',
   'certificate.validated', 'certificate.refused', 'certificate.expiring', 'certificate.expired', 'certificate.revoked',
   'certificate.renewed',
-  'crl.loaded', 'crl.stale', 'crl.failed',
+  'crl.loaded', 'crl.stale', 'crl.failed', 'crl.logged',
   // the inner handshake and the channel
   'handshake.done', 'handshake.refused', 'channel.rekeyed', 'frame.refused',
   // accounts

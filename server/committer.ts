@@ -6,7 +6,7 @@ import { hex, type Fingerprint } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { Store, StoredMessage, WindowRecord } from '../store/store.ts';
-import { batchEntries, encodeLeaf } from '../transcript/leaf.ts';
+import { batchEntries, encodeLeaf, type Leaf } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { sha256 } from '../base/hash.ts';
@@ -129,8 +129,29 @@ export class Committer {
    * @throws as TranscriptLog.vouch(); UNAVAILABLE if the server ends before the store has it
    */
   vouch(server: ServerIdentity): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#chores.push(() => this.#vouch(server).then(resolve, reject));
+    const certificates = server.chain.slice(0, 1).map((der) => sha256(der) as Uint8Array as Fingerprint);
+    return this.#between(() => this.#besides(() => this.#o.transcript.vouch(server), certificates));
+  }
+
+  /**
+   * Entries that are no messages: in their place among the windows, and in log and store when it resolves.
+   * @param leavesAt makes them, at least one, for their server time
+   * @throws as TranscriptLog.append(); UNAVAILABLE if the server ends before the store has it
+   */
+  enter(leavesAt: (serverTime: number) => readonly Leaf[]): Promise<{ firstIndex: number; serverTime: number }> {
+    const { transcript, now } = this.#o;
+    return this.#between(async () => {
+      const [firstIndex, serverTime] = [transcript.size, Math.max(now(), transcript.time)];
+      const entries = leavesAt(serverTime).map(encodeLeaf);
+      await this.#besides(() => transcript.append({ time: serverTime, entries }), []);
+      return { firstIndex, serverTime };
+    });
+  }
+
+  /** Between two windows. */
+  #between<T>(chore: () => Promise<T>): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    this.#chores.push(() => chore().then(resolve, reject));
     if (!this.#isRunning) void this.#run();
     return promise;
   }
@@ -159,13 +180,14 @@ export class Committer {
     }
   }
 
-  async #vouch(server: ServerIdentity): Promise<void> {
+  /** Something that may write to the log, and the store is told of. @param certificates that are in the log then */
+  async #besides(work: () => Promise<unknown>, certificates: Fingerprint[]): Promise<void> {
     this.check();
     this.checkHeld();
     const { transcript, store } = this.#o;
     const before = transcript.size;
     try {
-      await transcript.vouch(server);
+      await work();
     } catch (error) {
       const failure = ChatError.from(error);
       if (failure.code === 'LOG_FAILED' || failure.code === 'ROLLBACK' || failure.code === 'FORK')
@@ -173,8 +195,6 @@ export class Committer {
       throw failure;
     }
     if (transcript.size === before) return;
-    const [certificate] = server.chain;
-    const certificates = [sha256(certificate!) as Uint8Array as Fingerprint];
     const record = { origin: transcript.origin, logSize: transcript.size, batches: [], certificates };
     const isStored = await store.commitWindow(record).catch((error: unknown) => this.#storeAgain(record, error));
     if (isStored === null) throw unavailable('the database did not answer', MAX_RETRY_MS);

@@ -21,10 +21,13 @@ import { Accounts } from './accounts.ts';
 import { serveAdmin } from './admin.ts';
 import { readTls, storeOf } from './configuration.ts';
 import { Contacts } from './contacts.ts';
+import { CrlHistory } from './crl-history.ts';
 import { Devices } from './devices.ts';
 import { Hub } from './hub.ts';
 import { Keys } from './keys.ts';
 import { Listener } from './listener.ts';
+import { CrlArchive } from './log/crl-archive.ts';
+import { disk } from './log/files.ts';
 import { TranscriptLog, type ServerIdentity } from './log/log.ts';
 import { RateLimit } from './rate-limit.ts';
 import { Rooms } from './rooms.ts';
@@ -188,7 +191,15 @@ export async function startServer(
   };
   lifecycle.onStop('rosters', every(FORGET_EVERY_MS, forget, log, 'store.failed'));
   const onRevoked = (serialKeys: readonly string[]): void => serialKeys.forEach((key) => revoked.add(key));
-  const revocation = new Revocation({ authorities, crlFiles: crl, crlGraceMs, now, log, onRevoked });
+  const archive = await CrlArchive.open(disk, values.transcript.dir, transcript.size);
+  const crls = new CrlHistory(archive, transcript, sequencer, log);
+  const onLoaded: CrlHistory['take'] = (lists, issuers) => crls.take(lists, issuers);
+  const revocation = new Revocation({ authorities, crlFiles: crl, crlGraceMs, now, log, onRevoked, onLoaded });
+  await crls.flush(); // what is accepted from here on is accepted under lists that the log has
+  lifecycle.onStop(
+    'crls',
+    every(FORGET_EVERY_MS, () => crls.flush(), log, 'transcript.failed'),
+  );
   revocation.watchOwn(own.chain[0]);
   lifecycle.onStop('revocation', () => revocation.close());
 
@@ -224,6 +235,7 @@ export async function startServer(
         rooms,
         store,
         transcript,
+        crls,
         sends,
         requests,
         log,
@@ -253,6 +265,7 @@ export async function startServer(
     ({ authorities } = renewed);
     listener.renew(own, authorities);
     revocation.renew(authorities);
+    await crls.flush();
     if (equal(renewed.own.chain[0].fingerprint, own.chain[0].fingerprint)) return;
     // Nobody is shown a certificate that does not vouch for the log yet.
     await sequencer.vouch(identityOf(renewed.own));

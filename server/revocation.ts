@@ -29,6 +29,8 @@ export interface RevocationOptions {
   readonly log: Log;
   /** Serial keys (x509/revocation.ts) that the lists name and that were not told before; also from the constructor. */
   readonly onRevoked?: (serialKeys: readonly string[]) => void;
+  /** Lists that are in force from now on, and the authorities; also from the constructor. */
+  readonly onLoaded?: (crls: readonly Crl[], authorities: readonly Certificate[]) => void;
   /** of the files and of what ends with time; 1 s if left out */
   readonly pollMs?: number;
 }
@@ -111,6 +113,7 @@ export class Revocation {
       for (const { issuer, revoked } of crls) log.info('crl.loaded', { issuer: issuer.text, count: revoked.size });
     this.tick();
     const { roots, intermediates } = this.#authorities;
+    this.#o.onLoaded?.(crls, [...roots, ...intermediates]);
     const fresh = revokedKeys(crls, [...roots, ...intermediates]).filter((key) => !this.#told.has(key));
     for (const key of fresh) this.#told.add(key);
     if (fresh.length > 0) this.#o.onRevoked?.(fresh);

@@ -8,7 +8,7 @@ import { equal, hex, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { CONTEXT, verifyAsync } from '../base/signature.ts';
 import type { StoredBatch } from '../store/store.ts';
-import { decodeLeaf } from '../transcript/leaf.ts';
+import { decodeLeaf, type Leaf } from '../transcript/leaf.ts';
 import { decodeBatch, judge, type Batch } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { audienceOf, decodeBs, isCiphertextOf } from '../transcript/statement.ts';
@@ -175,6 +175,12 @@ export class Sequencer {
   async vouch(server: ServerIdentity): Promise<void> {
     if (this.#isDraining) throw new ChatError('SHUTTING_DOWN', 'the server is ending');
     await this.#committer.vouch(server);
+  }
+
+  /** Entries that are no messages. @throws as Committer.enter(); SHUTTING_DOWN */
+  async enter(leavesAt: (serverTime: number) => readonly Leaf[]): Promise<{ firstIndex: number; serverTime: number }> {
+    if (this.#isDraining) throw new ChatError('SHUTTING_DOWN', 'the server is ending');
+    return await this.#committer.enter(leavesAt);
   }
 
   /** Refuses what is new, and resolves when everything before is answered. */

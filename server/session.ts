@@ -12,6 +12,7 @@ import { errorFields, type Log } from '../runtime/log.ts';
 import type { ContactAction, Store } from '../store/store.ts';
 import type { AccountSession } from './accounts.ts';
 import type { Contacts } from './contacts.ts';
+import type { CrlHistory } from './crl-history.ts';
 import type { Devices } from './devices.ts';
 import type { Hub, Member } from './hub.ts';
 import type { Keys } from './keys.ts';
@@ -45,6 +46,7 @@ export interface SessionOptions {
   readonly rooms: Rooms;
   readonly store: Store;
   readonly transcript: TranscriptLog;
+  readonly crls: CrlHistory;
   /** messages, by user */
   readonly sends: RateLimit;
   /** all other requests, by certificate */
@@ -146,7 +148,7 @@ class Session {
   }
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {
-    const { link, account, hub, contacts, devices, keys, rooms, store, transcript, requests, now } = this.#o;
+    const { link, account, hub, contacts, crls, devices, keys, rooms, store, transcript, requests, now } = this.#o;
     if (frame.type !== 'msg_received' && frame.type !== 'msg_skipped')
       requests.take(hex(link.peerChain[0].fingerprint), 1);
     switch (frame.type) {
@@ -253,6 +255,12 @@ class Session {
           hashes: await transcript.consistency(frame.from, frame.to),
         });
       }
+      case 'log_checkpoint':
+        this.#loggedIn();
+        return link.send({ type: 'log_checkpoint', id: frame.id, note: transcript.latest.note });
+      case 'crl_get':
+        this.#loggedIn();
+        return link.send(await crls.answer(frame));
       case 'ping':
         return link.send({ type: 'pong', id: frame.id, server_time: now() });
       case 'bye':

@@ -38,13 +38,18 @@ export interface BundleMessage {
   readonly opening: Uint8Array | null;
 }
 
+export interface BundleCrl {
+  readonly der: Uint8Array;
+  /** The CRL leaf and its place; null: it is from elsewhere. */
+  readonly logged: { readonly entry: Uint8Array; readonly proof: TlogProof } | null;
+}
+
 export interface BundleContent {
   readonly head: BundleHead;
   /** DER; of senders, servers and the exporter. */
   readonly certificates: readonly Uint8Array[];
   readonly intermediates: readonly Uint8Array[];
-  /** DER */
-  readonly crls: readonly Uint8Array[];
+  readonly crls: readonly BundleCrl[];
   readonly logs: readonly BundleLog[];
   /** In order of server_time, log and index; the same each time it is called. */
   readonly messages: () => Iterable<BundleMessage>;
@@ -84,11 +89,16 @@ export function* filesOf(content: BundleContent): Generator<File> {
   if (content.intermediates.length > 0)
     authorities.push([nameOf({ is: 'chain' }), Buffer.concat(content.intermediates.map(pem))]);
   yield* sorted(authorities);
-  for (const [i, der] of content.crls.entries())
-    yield [nameOf({ is: 'crl', number: i + 1 }), Buffer.from(encodePem(der, 'X509 CRL'))];
+  for (const [i, crl] of content.crls.entries()) yield* crlFiles(i + 1, crl);
   for (const [i, log] of content.logs.entries()) yield* sorted(logFiles(i + 1, log));
   let number = 0;
   for (const message of content.messages()) yield* messageFiles(++number, message);
+}
+
+function* crlFiles(number: number, { der, logged }: BundleCrl): Generator<File> {
+  if (logged !== null) yield [nameOf({ is: 'crl_entry', number }), logged.entry];
+  yield [nameOf({ is: 'crl', number }), Buffer.from(encodePem(der, 'X509 CRL'))];
+  if (logged !== null) yield [nameOf({ is: 'crl_proof', number }), encodeTlogProof(logged.proof)];
 }
 
 function logFiles(number: number, { keys, checkpoint, consistency }: BundleLog): File[] {

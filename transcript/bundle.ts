@@ -23,6 +23,7 @@ import { BS_BYTES, MAX_BATCH } from './statement.ts';
 export const MAX_BUNDLE_MESSAGES = 100_000;
 /** Logs, key statements of a log, and revocation lists: two digits. */
 export const MAX_BUNDLE_LOGS = 99;
+export const MAX_BUNDLE_CRLS = 99;
 
 /** complete: every message of the conversation that the exporter has seen, from the first on. selective: some of them. */
 export type Profile = 'complete' | 'selective';
@@ -154,7 +155,7 @@ export type MessageFile = (typeof MESSAGE_FILES)[number];
 export type BundleName =
   | { readonly is: 'head' | 'sums' | 'seal' | 'chain' }
   | { readonly is: 'certificate'; readonly fingerprint: string }
-  | { readonly is: 'crl'; readonly number: number }
+  | { readonly is: 'crl' | 'crl_entry' | 'crl_proof'; readonly number: number }
   | { readonly is: 'checkpoint'; readonly number: number }
   | { readonly is: 'statement' | 'statement_sig'; readonly number: number; readonly key: number }
   | { readonly is: 'consistency'; readonly number: number; readonly size: number }
@@ -182,6 +183,10 @@ export function nameOf(file: BundleName): string {
       return `cert/${file.fingerprint}.pem`;
     case 'crl':
       return `crl/${digits(file.number, 2)}.pem`;
+    case 'crl_entry':
+      return `crl/${digits(file.number, 2)}.entry`;
+    case 'crl_proof':
+      return `crl/${digits(file.number, 2)}.tlog-proof`;
     case 'checkpoint':
       return `log/${digits(file.number, 2)}/checkpoint`;
     case 'statement':
@@ -201,8 +206,11 @@ export function parseName(name: string): BundleName | null {
   if (fixed) return fixed;
   const [, fingerprint] = /^cert\/([0-9a-f]{64})\.pem$/.exec(name) ?? [];
   if (fingerprint !== undefined) return { is: 'certificate', fingerprint };
-  const [, crl] = /^crl\/(\d\d)\.pem$/.exec(name) ?? [];
-  if (crl !== undefined) return Number(crl) > 0 ? { is: 'crl', number: Number(crl) } : null;
+  const [, crl, part] = /^crl\/(\d\d)\.(entry|pem|tlog-proof)$/.exec(name) ?? [];
+  if (crl !== undefined) {
+    const is = part === 'pem' ? 'crl' : part === 'entry' ? 'crl_entry' : 'crl_proof';
+    return Number(crl) > 0 ? { is, number: Number(crl) } : null;
+  }
   const [, kind, digits, rest] = /^(log\/(?=\d\d\/)|msg\/(?=\d{6}\/))(\d+)\/(.+)$/.exec(name) ?? [];
   const number = Number(digits);
   if (kind === undefined || number === 0) return null;

@@ -20,7 +20,8 @@ import { leafHash } from '../transcript/merkle.ts';
 import { MAX_NOTE_BYTES } from '../transcript/note.ts';
 import { UstarReader, type ArchivedFile } from '../transcript/ustar.ts';
 import { parsePem, type Certificate } from '../x509/certificate.ts';
-import { MAX_CRL_BYTES, parseCrls, type Crl } from '../x509/crl.ts';
+import { MAX_CRL_BYTES } from '../x509/crl.ts';
+import { BundleCrls } from './bundle-crls.ts';
 import { BundleLineage, type Statement } from './bundle-lineage.ts';
 import { BundleLog, LogFiles } from './bundle-log.ts';
 import { MessageAudit, originIn, type ReadMessage } from './bundle-message.ts';
@@ -47,6 +48,9 @@ function limitOf(name: string): number {
       return MAX_SIGNATURE_BYTES;
     case 'crl':
       return 2 * MAX_CRL_BYTES;
+    case 'crl_entry':
+    case 'crl_proof':
+      return MAX_ENTRY_BYTES + KB;
     case 'chain':
       return 1024 * KB;
     case 'message':
@@ -136,7 +140,7 @@ class BundleAudit {
   #seal: Buffer | null = null;
   readonly #certificates = new Map<string, Certificate>();
   readonly #intermediates: Certificate[] = [];
-  readonly #crls: Crl[] = [];
+  readonly #crls = new BundleCrls();
   #audit: CertificateAudit | null = null;
   readonly #logFiles = new Map<number, LogFiles>();
   #logs: ReadonlyMap<string, BundleLog> | null = null;
@@ -221,8 +225,11 @@ class BundleAudit {
         this.#intermediates.push(...this.#within(parsePem(Buffer.from(bytes).toString('latin1'))));
         return;
       case 'crl':
-        this.#crls.push(...parseCrls(Buffer.from(bytes)));
-        return;
+        return this.#crls.take(file.number, 'pem', name, Buffer.from(bytes));
+      case 'crl_entry':
+        return this.#crls.take(file.number, 'entry', name, bytes);
+      case 'crl_proof':
+        return this.#crls.take(file.number, 'tlog-proof', name, bytes);
       case 'checkpoint':
       case 'statement':
       case 'statement_sig':
@@ -269,8 +276,8 @@ class BundleAudit {
   /** All certificates and lists have been read, and so the seal can be judged. */
   #authorities(): CertificateAudit {
     if (this.#audit) return this.#audit;
-    const crls = [...this.#trust.crls, ...this.#crls];
-    this.#audit = new CertificateAudit({ ...this.#trust, crls }, this.#findings);
+    const crls = [...this.#trust.crls, ...this.#crls.names.keys()];
+    this.#audit = new CertificateAudit({ ...this.#trust, crls, names: this.#crls.names }, this.#findings);
     for (const certificate of this.#certificates.values()) this.#audit.add(certificate, this.#intermediates);
     if (this.#head) this.#checkSeal(this.#audit, this.#head);
     return this.#audit;
@@ -300,6 +307,7 @@ class BundleAudit {
       else if (log) logs.set(log.origin, log);
     }
     this.#logs = logs;
+    this.#crls.judge((origin) => logs.get(origin), this.#findings);
     const { conversation = null, profile = 'complete' } = this.#head ?? {};
     this.#messages = new MessageAudit(conversation, (origin) => logs.get(origin), certificates, this.#findings);
     this.#lineage = new BundleLineage(profile, this.#findings);

@@ -9,10 +9,13 @@ import { crlsOf, type Crl } from '../x509/crl.ts';
 import { sameName } from '../x509/name.ts';
 import { validatePath, type Purpose } from '../x509/path.ts';
 import type { FindingCode, Findings } from './finding.ts';
+import { iso } from './time.ts';
 
 export interface Trust {
   readonly roots: readonly Certificate[];
   readonly crls: readonly Crl[];
+  /** Of lists that were not given as such, the file that each is in. */
+  readonly names?: ReadonlyMap<Crl, string>;
   /** Judge everything as of this time (Unix ms), and not of the time of what was signed. */
   readonly at?: number | undefined;
 }
@@ -35,10 +38,16 @@ export class CertificateAudit {
   readonly #judged = new Map<string, Judgement>();
   /** CAs on accepted paths, by fingerprint. */
   readonly #issuers = new Map<string, Certificate>();
+  /** When the newest list of each issuer has ended. */
+  readonly #ends: readonly number[];
 
   constructor(trust: Trust, findings: Findings) {
     this.#trust = trust;
     this.#findings = findings;
+    const ends = new Map<string, number>();
+    for (const { issuer, nextUpdate } of trust.crls)
+      ends.set(hex(issuer.der), Math.max(nextUpdate + 1, ends.get(hex(issuer.der)) ?? 0));
+    this.#ends = [...ends.values()];
   }
 
   /**
@@ -72,7 +81,11 @@ export class CertificateAudit {
     for (const [i, crl] of this.#trust.crls.entries()) {
       const namesakes = cas.filter((ca) => sameName(ca.subject, crl.issuer));
       if (namesakes.length > 0 && namesakes.every((ca) => crlsOf([crl], ca).length === 0))
-        this.#findings.add('E_CRL', `revocation list ${i + 1}`, `not made by the CA that it names, ${crl.issuer.text}`);
+        this.#findings.add(
+          'E_CRL',
+          this.#trust.names?.get(crl) ?? `revocation list ${i + 1}`,
+          `not made by the CA that it names, ${crl.issuer.text}`,
+        );
     }
   }
 
@@ -108,9 +121,13 @@ export class CertificateAudit {
       });
       for (const ca of issuers) {
         this.#issuers.set(hex(ca.fingerprint), ca);
-        if (crlsOf(crls, ca).length > 0) continue;
-        const message = `no revocation list of ${ca.subject.text} was given`;
-        this.#findings.addOnce(hex(ca.fingerprint), 'W_NO_CRL', where, message);
+        const end = Math.max(-Infinity, ...crlsOf(crls, ca).map(({ nextUpdate }) => nextUpdate));
+        if (at <= end) continue;
+        const [code, message] =
+          end === -Infinity
+            ? (['W_NO_CRL', `no revocation list of ${ca.subject.text} was given`] as const)
+            : (['W_CRL_OLD', `the newest list of ${ca.subject.text} was in force until ${iso(end)}`] as const);
+        this.#findings.addOnce(hex(ca.fingerprint), code, where, message);
       }
       return null;
     } catch (error) {
@@ -120,9 +137,10 @@ export class CertificateAudit {
     }
   }
 
-  /** Until the next instant, and from the last one, at which a judgement can become another: an end of a validity, a revocation. */
+  /** Until the next instant, and from the last one, at which a judgement can become another: an end of a validity or list, a revocation. */
   #stretch(chain: readonly Certificate[], at: number): { from: number; until: number } {
     const edges = [...chain, ...this.#trust.roots].flatMap((c) => [c.notBefore, c.notAfter + 1]);
+    edges.push(...this.#ends);
     for (const { serial } of chain)
       for (const { revoked } of this.#trust.crls) edges.push(revoked.get(serial)?.at ?? Infinity);
     return {

@@ -27,6 +27,8 @@ export const CHECKS: readonly Check[] = [
       'E_CERT_WEAK',
       'E_CRL',
       'W_NO_CRL',
+      'W_CRL_OLD',
+      'W_CRL_MISSING',
     ],
   },
   { name: 'log key', claim: "the server's certificate vouches for the log's key", codes: ['E_KEYBIND'] },

@@ -50,6 +50,8 @@ export const FINDINGS = {
   // not against a rule
   W_EMPTY: 'INCOMPLETE',
   W_NO_CRL: 'VALID',
+  W_CRL_OLD: 'VALID',
+  W_CRL_MISSING: 'VALID',
   W_KEY_FILES: 'VALID',
   W_GAP: 'VALID',
   W_UNLINKED: 'VALID',

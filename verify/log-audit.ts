@@ -16,6 +16,7 @@ import { audienceOf, decodeBs, decodeMs, type BatchStatement } from '../transcri
 import { parseCertificate } from '../x509/certificate.ts';
 import { matchesServerName } from '../x509/server-name.ts';
 import { CertificateAudit, type Trust } from './certificate-audit.ts';
+import { checkCrlEntry, type Lists } from './crl-files.ts';
 import type { FindingCode, Findings } from './finding.ts';
 
 /** Client and server clocks may differ by this much before it is worth a warning. */
@@ -58,6 +59,7 @@ export class LogAudit {
   readonly #log: VerifierKey;
   readonly #audience: Hash;
   readonly #certificates: CertificateAudit;
+  readonly #lists: Lists;
   readonly #lineage = new LineageMemory();
   #statements: Coverage[] = [];
   readonly #logged = new Set<string>();
@@ -66,11 +68,14 @@ export class LogAudit {
   #open: OpenBatch | null = null;
   #time = 0;
 
-  constructor(log: VerifierKey, trust: Trust, findings: Findings) {
+  /** @param lists that the server has kept */
+  constructor(log: VerifierKey, trust: Trust, findings: Findings, lists: Lists) {
     this.#log = log;
+    this.#lists = lists;
     this.#findings = findings;
     this.#audience = audienceOf(log.name);
-    this.#certificates = new CertificateAudit(trust, findings);
+    const names = new Map([...lists].map(([digest, crl]) => [crl, `crl/${digest}.crl`]));
+    this.#certificates = new CertificateAudit({ ...trust, crls: [...trust.crls, ...names.keys()], names }, findings);
   }
 
   entry(index: number, bytes: Uint8Array): void {
@@ -94,6 +99,7 @@ export class LogAudit {
     if (leaf.type === 'cert') return this.#chain(where, leaf.chain);
     if (leaf.type === 'key') this.#key(where, leaf);
     this.#checkCoverage(where, leaf.serverTime);
+    if (leaf.type === 'crl') checkCrlEntry(where, leaf, this.#lists.get(hex(leaf.digest)), this.#findings);
     if (leaf.type === 'link') this.#link(where, leaf.checkpoint);
     if (leaf.type !== 'sigb') return;
     const count = view(leaf.bs).readUInt32BE(64); // decodeLeaf() has compared it with the leaf's own

@@ -14,6 +14,7 @@ import { MAX_NOTE_BYTES, type VerifierKey } from '../transcript/note.ts';
 import { decodeBundle, tileIn, tilePath, TILE_WIDTH } from '../transcript/tile.ts';
 import { readInside } from './capped-file.ts';
 import type { Trust } from './certificate-audit.ts';
+import { readLists } from './crl-files.ts';
 import type { Findings } from './finding.ts';
 import { HashTiles } from './hash-tiles.ts';
 import { LogAudit, type Tally } from './log-audit.ts';
@@ -56,7 +57,8 @@ export function auditDirectory(
     findings.add('E_FORMAT', 'key.stmt', ChatError.from(error).message);
     return null;
   }
-  const audit = new LogAudit(log, trust, findings);
+  // After the checkpoint: a server keeps a list before it logs it.
+  const audit = new LogAudit(log, trust, findings, readLists(dir, findings));
   const checkpoint = openOwn(note, log, 'checkpoint', findings);
   const size = checkpoint?.size ?? peekSize(note);
   const wanted = known.flatMap(({ name, note: bytes }) => {

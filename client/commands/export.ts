@@ -4,7 +4,8 @@ import { hex, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
 import type { BundleHead, Profile } from '../../transcript/bundle.ts';
-import { writeBundle } from '../../transcript/bundle-writer.ts';
+import { writeBundle, type BundleCrl, type BundleLog } from '../../transcript/bundle-writer.ts';
+import { peekCheckpoint } from '../../transcript/checkpoint.ts';
 import { BundleLineage } from '../../verify/bundle-lineage.ts';
 import { Findings } from '../../verify/finding.ts';
 import { parseTime } from '../../verify/time.ts';
@@ -20,6 +21,7 @@ import {
   type Prove,
 } from '../evidence.ts';
 import { writePieces } from '../private-file.ts';
+import { loggedCrls, type AskCrl } from '../revocations.ts';
 import type { Conversation, Vault } from '../vault.ts';
 import type { Run } from './account.ts';
 import { conversationWith } from './messages.ts';
@@ -121,6 +123,7 @@ async function exportBundle(
   const own = identity.chain.map(({ der }) => der);
   const { certificates, intermediates, missing } = authoritiesOf(ledger, messages, own);
   const ask: Prove = (origin, older, newer) => app.consistency(origin, older, newer);
+  if (prove) await app.newestCheckpoint(); // it covers lists that were logged after the last message
   const logs = await bundleLogs(ledger, messages, prove ? ask : null);
   const profile = messages.length === all.length && isWhole(messages) ? 'complete' : 'selective';
   const head: BundleHead = {
@@ -130,7 +133,8 @@ async function exportBundle(
     messages: messages.length,
     exporter: identity.fingerprint,
   };
-  const content = { head, certificates, intermediates, crls: [], logs };
+  const crls = prove ? await crlsOf(app, logs, messages, [...certificates, ...intermediates]) : [];
+  const content = { head, certificates, intermediates, crls, logs };
   const count = { disclosed: 0 };
   const pieces = writeBundle(
     { ...content, messages: () => counting(bundleMessages(ledger, messages, isDisclosed), count) },
@@ -139,6 +143,22 @@ async function exportBundle(
   writePieces(out, pieces, force);
   for (const name of missing) context.note(`the certificate ${name} is not here: its messages cannot be proven`);
   report(context, out, peer, profile, messages.length, count.disclosed);
+}
+
+/** What the log that the server writes now knows of revocations. */
+async function crlsOf(
+  app: App,
+  logs: readonly BundleLog[],
+  messages: readonly Proven[],
+  ders: readonly Uint8Array[],
+): Promise<BundleCrl[]> {
+  const origin = app.vault.ledger.lastOrigin();
+  const own = logs.find(({ checkpoint }) => peekCheckpoint(checkpoint).origin === origin);
+  if (own === undefined || origin === null) return [];
+  const times = messages.map(({ batch }) => batch.ack.serverTime);
+  const span = { first: times[0]!, last: times.at(-1)! };
+  const ask: AskCrl = (...query) => app.crl(origin, ...query);
+  return await loggedCrls(ders, span, own.checkpoint, ask);
 }
 
 function report(context: Context, out: string, peer: string, profile: Profile, messages: number, shown: number): void {

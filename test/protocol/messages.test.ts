@@ -77,6 +77,8 @@ const sends: { [K in Request['type']]: Request<K> } = {
   room_role: { type: 'room_role', id: 1, room: '#ops', username: 'bob', role: 'admin' },
   room_topic: { type: 'room_topic', id: 1, room: '#ops', topic: 't' },
   log_consistency: { type: 'log_consistency', id: 1, from: 0, to: 5 },
+  log_checkpoint: { type: 'log_checkpoint', id: 1 },
+  crl_get: { type: 'crl_get', id: 1, issuer: b(32), number: 0, offset: 0, tree: 5 },
   ping: { type: 'ping', id: 1 },
   bye: { type: 'bye' },
 };
@@ -180,6 +182,17 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
     topic: 't',
   },
   log_consistency: { type: 'log_consistency', id: 1, hashes: [b(32)] },
+  log_checkpoint: { type: 'log_checkpoint', id: 1, note: 'n' },
+  crl: {
+    type: 'crl',
+    id: 1,
+    count: 1,
+    index: 2,
+    server_time: 1,
+    size: 9,
+    piece: b(9),
+    path: [b(32)],
+  },
   pong: { type: 'pong', id: 1, server_time: 1 },
   bye: { type: 'bye', code: 'SHUTTING_DOWN' },
 };

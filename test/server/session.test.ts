@@ -75,6 +75,7 @@ class Peer {
       rooms: {} as never,
       store: {} as never,
       transcript: {} as never,
+      crls: {} as never,
       sends: new RateLimit(1_000_000),
       requests: new RateLimit(1_000_000),
       log: this.log.log,

@@ -7,7 +7,7 @@ import t from 'tap';
 import { hex } from '../../base/bytes.ts';
 import { verifyProgram } from '../../verify/program.ts';
 import { compose, fingerprintOf, noteAt, pemOf, seal, STORY, writeFiles } from '../support/log-writer.ts';
-import { list, type Made } from '../x509/maker.ts';
+import { DAY, list, type Made } from '../x509/maker.ts';
 import { ca, caKey, flipped, world } from './tamper.ts';
 
 const leaves = compose(world, STORY.slice(0, 4));
@@ -27,7 +27,7 @@ const authority: Made = {
   subject: Buffer.from(ca.subject.der),
   serial: 0,
 };
-writeFileSync(path('crl'), list(authority));
+writeFileSync(path('crl'), list(authority, { from: world.begin - DAY, until: world.begin + DAY }));
 
 function run(...argv: string[]) {
   const out: string[] = [];

@@ -13,6 +13,7 @@ import {
   type BundleRow,
 } from './tamper-bundle.ts';
 import { ca } from './tamper.ts';
+import { BUNDLE_CRLS } from './tamper-crls.ts';
 
 const kept = process.env['CHAT_TAMPER_CASES'];
 const folder = join(kept ?? t.testdir({}), 'bundles');
@@ -42,5 +43,6 @@ matrix('somebody without a key', BUNDLE_OUTSIDER);
 matrix('an exporter who lies', BUNDLE_EXPORTER);
 matrix('a server with the log key, and senders that lie', BUNDLE_SERVER);
 matrix('certificates and revocation', BUNDLE_TRUST);
+matrix('lists that the server has logged', BUNDLE_CRLS);
 matrix('checkpoints and bundles from elsewhere', BUNDLE_KNOWN);
 if (kept !== undefined) t.teardown(() => writeFileSync(join(folder, 'cases'), serialize(cases)));

@@ -845,7 +845,7 @@ const withBob = (shape: Parameters<typeof make>[1], by: Made = root) => {
   };
   const archive = () => bundleOf(people, compose(people), 'ab');
   const withList = (der: Buffer) => () =>
-    bundleOf(people, compose(people), 'ab', { content: (content) => ({ ...content, crls: [der] }) });
+    bundleOf(people, compose(people), 'ab', { content: (content) => ({ ...content, crls: [{ der, logged: null }] }) });
   return { archive, withList, serial: dave.serial };
 };
 const other = authority('Other Root', validity);
@@ -863,7 +863,7 @@ const below = (...above: Made[]) => {
 };
 const inSig = (code: FindingCode, number = 2) => found(code, msg(number, 'batch.sig'), true, 12);
 const fresh = withBob({});
-const listed = (der: Buffer) => withContent((content) => ({ ...content, crls: [der] }));
+const listed = (der: Buffer) => withContent((content) => ({ ...content, crls: [{ der, logged: null }] }));
 
 /** A server that gets another certificate between two messages: the first statement ends, and a second one begins. */
 function renewed(by: Made, change: (statement: KeyStatement) => KeyStatement = (s) => s, isThere = true) {
@@ -952,7 +952,7 @@ export const BUNDLE_TRUST: readonly BundleRow[] = [
   {
     name: 'a list in the bundle that its CA did not make',
     archive: listed(lists({ ...stranger, subject: root.subject })),
-    ...found('E_CRL', 'revocation list 1', true, 12),
+    ...found('E_CRL', 'crl/01.pem', true, 12),
   },
   {
     name: 'a malformed list in the bundle',

@@ -609,10 +609,13 @@ export const FORM: readonly Row[] = [
     exit: 0,
   },
   {
-    name: 'CRL: a list that was in force',
+    name: 'CRL: a list that nobody has',
     files: () =>
       insert(batch(3), { type: 'crl', serverTime: at(batch(3)), digest: filled(1), thisUpdate: 1, nextUpdate: 0 }),
     exit: 0,
+    code: 'W_CRL_MISSING',
+    where: place(3),
+    isAlone: true,
   },
   {
     name: 'the longest entry',

@@ -10,6 +10,7 @@ import { writeFiles } from '../support/log-writer.ts';
 import { fault, type Case } from './judge.ts';
 import { ca, type Row } from './tamper.ts';
 import { CERTIFICATES, REVOCATION } from './tamper-certificates.ts';
+import { ARCHIVE } from './tamper-crls.ts';
 import { KNOWN, OUTSIDER } from './tamper-files.ts';
 import { FORM, LOG_KEY, SERVER } from './tamper-log.ts';
 
@@ -43,4 +44,5 @@ matrix('malformed entries, and entries that are no messages', FORM);
 matrix('the key of the log', LOG_KEY);
 matrix('certificates', CERTIFICATES);
 matrix('revocation', REVOCATION);
+matrix('lists that the server has kept', ARCHIVE);
 if (kept !== undefined) t.teardown(() => writeFileSync(join(folder, 'cases'), serialize(cases)));
