@@ -122,7 +122,7 @@ export class App {
       now,
     );
     const warn = (text: string) => this.#emit({ on: 'warning', text });
-    this.#groups = new Groups(vault, identity);
+    this.#groups = new Groups(vault, identity, now);
     this.#devices = new DeviceKeys(vault, this.#groups, identity);
     this.#outbox = new Outbox(
       vault,
@@ -155,6 +155,7 @@ export class App {
         grouped: (conversation) => {
           this.#emit({ on: 'group', conversation, isIdle: false });
           if (this.vault.isWaiting(conversation)) this.#outbox.want(conversation, true);
+          else this.#outbox.pump(); // keys in it may have to be replaced
         },
       },
       now,

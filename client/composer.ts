@@ -27,6 +27,8 @@ export interface ComposerEvents {
 
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
+/** Before keys that could not be replaced are tried again. */
+const UPKEEP_PAUSE_MS = 3_600_000;
 /** Times in a row that a group may change between plan and deed. */
 const MAX_OUTDATED = 5;
 /** What says something about the group, and nothing about the connection or this machine. */
@@ -61,6 +63,10 @@ export class Composer {
   readonly #hadWanted = new Set<string>();
   readonly #paused = new Map<string, Pause>();
   readonly #warned = new Set<string>();
+  /** conversation → until when nothing is done for its keys alone */
+  readonly #deferred = new Map<string, number>();
+  /** the conversation of a commit that only replaces keys, which nobody has asked for */
+  #upkeep: ConversationId | null = null;
 
   constructor(
     vault: Vault,
@@ -73,7 +79,8 @@ export class Composer {
     this.#vault = vault;
     this.#groups = groups;
     this.#devices = devices;
-    this.#planner = new GroupPlanner(groups, signer.fingerprint, (id) => vault.rooms.invited(id), now);
+    const isDue = (id: ConversationId): boolean => vault.freshness.isDue(id, now());
+    this.#planner = new GroupPlanner(groups, signer.fingerprint, (id) => vault.rooms.invited(id), isDue, now);
     this.#signer = signer;
     this.#events = events;
     this.#now = now;
@@ -82,6 +89,7 @@ export class Composer {
   /** Another connection: what could not be done may be possible now. */
   begin(): void {
     this.#paused.clear();
+    this.#deferred.clear();
     this.#wanted.clear();
     this.#hadWanted.clear();
     this.#planner.forget();
@@ -99,10 +107,19 @@ export class Composer {
     const ms = Math.max(Math.min((before?.ms ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS), atLeastMs);
     this.#paused.set(hex(id), { id, ms, until: this.#now() + ms });
   }
-  /** Unix ms at which something that waits can be tried again; null: nothing waits. */
+  /** Whether the commit that was refused only replaces keys: then it waits in silence, and nobody else has to. */
+  defers(id: ConversationId): boolean {
+    if (this.#upkeep === null || !equal(this.#upkeep, id)) return false;
+    this.#deferred.set(hex(id), this.#now() + UPKEEP_PAUSE_MS);
+    return true;
+  }
+  /** Unix ms at which something that waits can be tried again, or keys are to be replaced; null: nothing waits. */
   get nextTry(): number | null {
-    const untils = [...this.#paused.values()].map(({ until }) => until).filter((until) => until > this.#now());
-    return untils.length === 0 ? null : Math.min(...untils);
+    const now = this.#now();
+    const due = this.#vault.freshness.next(now);
+    const untils = [...this.#paused.values()].map(({ until }) => until);
+    const all = [...untils, ...this.#deferred.values(), ...(due === null ? [] : [due])].filter((until) => until > now);
+    return all.length === 0 ? null : Math.min(...all);
   }
 
   /** The next batch, staged; null when nothing can be sent now. @throws what has nothing to do with one conversation alone */
@@ -112,9 +129,14 @@ export class Composer {
       const taken = fillBatch(this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused));
       const wanted = [...this.#wanted.values()].filter((id) => !paused.some((each) => equal(each, id)));
       const ids = new Map([...taken.map(({ conversation }) => conversation), ...wanted].map((id) => [hex(id), id]));
-      if (ids.size === 0) return null;
+      const upkeep = this.#due(paused).filter((id) => !ids.has(hex(id)));
+      if (ids.size + upkeep.length === 0) return null;
       const ready = new Set<string>();
       try {
+        for (const id of upkeep) {
+          const commit = await this.#tend(session, id);
+          if (commit !== null) return commit;
+        }
         for (const [key, id] of ids) {
           const result = await this.#prepare(session, id);
           if (result === 'ready') ready.add(key);
@@ -125,6 +147,40 @@ export class Composer {
       } catch (error) {
         if (!isOutdated(error) || ++outdated === MAX_OUTDATED) throw error;
       }
+    }
+  }
+
+  /** Groups in which keys have to be replaced though nothing is to be written. */
+  #due(paused: readonly ConversationId[]): ConversationId[] {
+    const now = this.#now();
+    return this.#vault.freshness
+      .due(now)
+      .filter((id) => (this.#deferred.get(hex(id)) ?? 0) <= now && !paused.some((each) => equal(each, id)));
+  }
+
+  /** The commit that does it, unless it has to wait: for others, for a better answer, or for ever in a room that this device has left. */
+  async #tend(session: Session, id: ConversationId): Promise<StagedBatch | null> {
+    this.#deferred.set(hex(id), this.#now() + UPKEEP_PAUSE_MS);
+    try {
+      const roster = await session.rosters.trusted(id);
+      if (roster.room?.closed === true) return null;
+      const engine = await this.#groups.engine(session);
+      const device = await this.#groups.exclusively(session, (e) => this.#devices.ready(session, e));
+      const plan = await this.#planner.plan(session, engine, roster, device);
+      if (plan.kind === 'wait' || plan.kind === 'ready') return null;
+      const commit = await this.#commit(session, id, plan);
+      this.#upkeep = id;
+      this.#deferred.delete(hex(id));
+      return commit;
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      if (VERDICTS.has(error.code) && error.code !== 'NOT_FOUND')
+        session.alarm(error, `group of ${hex(id)}`, encode(id));
+      else if (!LATER.has(error.code) && !FINAL.has(error.code)) {
+        if (isOutdated(error)) this.#deferred.delete(hex(id));
+        throw error;
+      }
+      return null;
     }
   }
 
@@ -204,6 +260,7 @@ export class Composer {
   }
 
   #stage(batch: StagedBatch): StagedBatch {
+    this.#upkeep = null;
     this.#vault.transaction(() => {
       this.#vault.stage(batch);
       this.#groups.save();

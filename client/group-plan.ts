@@ -45,6 +45,7 @@ export class GroupPlanner {
   readonly #own: Fingerprint;
   readonly #now: () => number;
   readonly #invited: (id: ConversationId) => readonly string[];
+  readonly #isDue: (id: ConversationId) => boolean;
   /** device → when it had no key package */
   readonly #asked = new Map<string, number>();
   /** conversation → since when its group cannot be entered */
@@ -55,9 +56,19 @@ export class GroupPlanner {
     { readonly tree: unknown; readonly epoch: number; readonly invited: string; readonly until: number }
   >();
 
-  /** @param invited who may be let into a room though no device of theirs is in it */
-  constructor(groups: Groups, own: Fingerprint, invited: (id: ConversationId) => readonly string[], now: () => number) {
+  /**
+   * @param invited who may be let into a room though no device of theirs is in it
+   * @param isDue whether this device has to replace its keys
+   */
+  constructor(
+    groups: Groups,
+    own: Fingerprint,
+    invited: (id: ConversationId) => readonly string[],
+    isDue: (id: ConversationId) => boolean,
+    now: () => number,
+  ) {
     this.#groups = groups;
+    this.#isDue = isDue;
     this.#own = own;
     this.#invited = invited;
     this.#now = now;
@@ -77,7 +88,8 @@ export class GroupPlanner {
       known?.tree === tree &&
       known.epoch === roster.epoch &&
       known.invited === this.#invited(id).join() &&
-      this.#now() < known.until
+      this.#now() < known.until &&
+      !this.#isDue(id)
     )
       return { kind: 'ready' };
     const members = await this.#groups.resolving(session, () => engine.members(conversation));
@@ -112,6 +124,7 @@ export class GroupPlanner {
     if (add.length > 0 || remove.length > 0) return { kind: 'change', epoch: epochOf(conversation), add, remove };
     if (roster.room !== undefined && !staying.some(({ user }) => user !== device.user))
       return { kind: 'wait', why: 'alone' };
+    if (this.#isDue(id)) return { kind: 'change', epoch: epochOf(conversation), add: [], remove: [] };
     const until = wantedIn.length === 0 ? Infinity : this.#now() + ASK_AGAIN_MS;
     this.#ready.set(hex(id), {
       tree: conversation.state.ratchetTree,

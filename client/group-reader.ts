@@ -188,6 +188,7 @@ export class GroupReader {
     // Our own commit may be on its way from a later state, and then it still counts when it is accepted.
     const isLater = entry?.generation === generation && epochOf(entry.conversation) > joined.since;
     this.#groups.set(ms.conversation, isLater ? { ...joined, entry } : joined);
+    if (own.isLastResort) this.#groups.hurry(ms.conversation); // whoever has it comes into every group that it was used for
     return { ...NOTHING, came: members, usedPackage: own.isLastResort ? null : reference };
   }
 

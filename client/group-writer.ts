@@ -38,6 +38,7 @@ export async function sealMessage(
   const epoch = epochOf(group.conversation);
   const { conversation, message, spent } = await engine.encrypt(group.conversation, opening, aad);
   groups.set(id, { ...group, conversation }, spent);
+  groups.wrote(id);
   return { parts: [message], group: { generation: group.generation, epoch } };
 }
 

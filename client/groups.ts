@@ -14,7 +14,7 @@ import type { Vault } from './vault.ts';
 import { Authority, bindingName, type Device } from './e2ee/binding.ts';
 import { Engine } from './e2ee/conversation.ts';
 import { delta, restore, snapshot } from './e2ee/delta.ts';
-import { epoch, erase, type Conversation } from './e2ee/group.ts';
+import { epoch, erase, ownKey, type Conversation } from './e2ee/group.ts';
 import { groupIdOf } from './e2ee/direct.ts';
 import type { Header } from './e2ee/header.ts';
 import { MissingBindings } from './e2ee/judge.ts';
@@ -43,6 +43,7 @@ const MAX_ROUNDS = 4;
 export class Groups {
   readonly #vault: Vault;
   readonly #own: ClientIdentity;
+  readonly #now: () => number;
   readonly #queue = new ConversationQueue();
   readonly #bindings: Map<string, Uint8Array>;
   /** as they are on disk, and as the work that is under way has made them */
@@ -52,11 +53,14 @@ export class Groups {
   readonly #reached = new Map<string, { readonly generation: number; readonly epoch: number }>();
   readonly #broken = new Set<string>();
   #spent: Uint8Array[] = [];
+  /** what is stored of the age of keys, beside the groups */
+  #counts: (() => void)[] = [];
   #engine: { readonly organisation: string; readonly opening: Promise<Engine> } | null = null;
 
-  constructor(vault: Vault, own: ClientIdentity) {
+  constructor(vault: Vault, own: ClientIdentity, now: () => number) {
     this.#vault = vault;
     this.#own = own;
+    this.#now = now;
     this.#bindings = vault.keys.bindings();
   }
 
@@ -75,6 +79,7 @@ export class Groups {
       } finally {
         this.#changed.clear();
         this.#spent = [];
+        this.#counts = [];
       }
     });
   }
@@ -96,15 +101,25 @@ export class Groups {
     this.#changed.set(hex(id), { id, group });
     this.#spent.push(...spent);
   }
+  /** A message was sealed. */
+  wrote(id: ConversationId): void {
+    this.#counts.push(() => this.#vault.freshness.used(id));
+  }
+  /** Keys that others may come to know: they are replaced as soon as that is possible. */
+  hurry(id: ConversationId): void {
+    this.#counts.push(() => this.#vault.freshness.hurry(id));
+  }
   /** Stores what was set, inside the transaction of what goes with it. */
   save(): void {
     for (const [key, { id, group }] of this.#changed) {
       const before = this.#load(id);
       this.#write(id, before, group);
+      this.#keepFresh(id, before, group);
       this.#stored.set(key, group);
       if (before.generation !== group.generation || before.since !== group.since) this.#broken.delete(key); // it came in anew
     }
     this.#changed.clear();
+    for (const count of this.#counts.splice(0)) count();
     erase(this.#spent.splice(0));
   }
 
@@ -211,6 +226,18 @@ export class Groups {
     if (after.entry === null) return groups.dropEntry(id);
     const { generation, commit, conversation } = after.entry;
     groups.setEntry(id, { generation, commit, snapshot: snapshot(conversation) });
+  }
+
+  /** Who has come in from outside has shown its new key before it was in the group: it is replaced from the inside. */
+  #keepFresh(id: ConversationId, before: Group, after: Group): void {
+    const { freshness } = this.#vault;
+    if (after.conversation === null) return freshness.drop(id);
+    const { key, isCommitted } = ownKey(after.conversation);
+    const isSame = before.generation === after.generation && before.since === after.since;
+    if (isSame && before.conversation !== null && equal(ownKey(before.conversation).key, key)) return;
+    freshness.renewed(id, this.#now());
+    const isFounded = after.since === 1;
+    if (!isSame && isCommitted && !isFounded) freshness.hurry(id);
   }
 
   async #open(organisation: string): Promise<Engine> {

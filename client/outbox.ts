@@ -44,6 +44,8 @@ const RETRY: ReadonlySet<Code> = new Set<Code>([
 /** The device's statements do not continue what the server knows of it. */
 const LOST_LINEAGE: ReadonlySet<Code> = new Set<Code>(['COUNTER_GAP', 'COUNTER_REUSED', 'LINEAGE']);
 const RETRY_MS = 1000;
+/** Of Node; 24 days. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const MAX_STALE = 5;
 /** Times that a group may be out of date though nothing new comes in, before this device comes in anew. */
 const MAX_STUCK = 3;
@@ -303,6 +305,7 @@ export class Outbox {
     const id = commitOf(batch);
     if (id !== null) {
       await this.#withdraw(session, batch, false);
+      if (this.#composer.defers(id)) return true;
       this.#events.warn(`what you write waits: ${error.message} [${code}]`);
       this.#composer.pause(id, error.retryAfterMs ?? 0);
       return true;
@@ -361,7 +364,8 @@ export class Outbox {
   #sleep(): void {
     const at = this.#composer.nextTry;
     if (this.#wake) clearTimeout(this.#wake);
-    this.#wake = at === null ? null : setTimeout(() => this.pump(), Math.max(at - this.#now(), 0) + 1);
+    this.#wake =
+      at === null ? null : setTimeout(() => this.pump(), Math.min(Math.max(at - this.#now(), 0) + 1, LONGEST_TIMER_MS));
   }
 
   #later(ms: number): void {

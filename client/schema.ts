@@ -52,4 +52,11 @@ CREATE TABLE room_invitation (conversation BLOB NOT NULL, user_hash BLOB NOT NUL
   PRIMARY KEY (conversation, user_hash)) STRICT;
 `;
 
-export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS];
+/** When own keys in groups are to be replaced: Unix ms, and own messages until then. Of groups that are there already, nobody knows. */
+const FRESHNESS = `
+CREATE TABLE group_freshness (conversation BLOB PRIMARY KEY, due_at INTEGER NOT NULL, messages_left INTEGER NOT NULL) STRICT;
+INSERT INTO group_freshness SELECT conversation, 1000 * unixepoch() + abs(random() % 604800000), 500 FROM group_state
+  WHERE kind = 'current';
+`;
+
+export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS];

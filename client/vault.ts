@@ -16,6 +16,7 @@ import { sha256 } from '../base/hash.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, SESSION_BYTES } from '../transcript/statement.ts';
 import { Database, type Row } from './database.ts';
+import { FreshnessTable } from './freshness-table.ts';
 import { GroupTable } from './group-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
@@ -123,6 +124,7 @@ export class Vault {
   readonly keys: KeyTable;
   readonly groups: GroupTable;
   readonly rooms: RoomTable;
+  readonly freshness: FreshnessTable;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -135,6 +137,7 @@ export class Vault {
     this.keys = new KeyTable(db, seal);
     this.groups = new GroupTable(db, seal);
     this.rooms = new RoomTable(db, seal);
+    this.freshness = new FreshnessTable(db);
   }
 
   /**

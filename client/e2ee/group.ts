@@ -75,6 +75,13 @@ export const epoch = ({ state }: Conversation): bigint => state.groupContext.epo
 /** Equal for all members of an epoch, and for nobody else: what shows whether the group has split. */
 export const epochAuthenticator = ({ state }: Conversation): Uint8Array => state.keySchedule.epochAuthenticator;
 
+/** This device's own key in the tree, and whether a commit of its own has put it there, or a key package. */
+export function ownKey({ state }: Conversation): { readonly key: Uint8Array; readonly isCommitted: boolean } {
+  const node = state.ratchetTree[2 * state.privatePath.leafIndex];
+  if (node?.nodeType !== 'leaf') throw new TypeError('this device is not in the group');
+  return { key: node.leaf.hpkePublicKey, isCommitted: node.leaf.leafNodeSource === 'commit' };
+}
+
 /** Overwrites secrets that are no longer wanted. Hygiene, not a promise: the engine may have copies. */
 export function erase(spent: readonly Uint8Array[]): void {
   for (const secret of spent) secret.fill(0);

@@ -228,11 +228,12 @@ t.test('the server knows more of this device than the profile does: a new sessio
     return true;
   };
   await accepted(side, say(side, 'after the backup'));
-  const [first, , commit, last] = side.server.frames('msg_send').map((f) => decodeMs(f.messages[0]!.statement));
+  const [first, , commit, fresh, last] = side.server.frames('msg_send').map((f) => decodeMs(f.messages[0]!.statement));
   t.not(hex(first!.session), hex(last!.session));
   t.equal(commit!.kind, KIND.membership, 'its keys may have been used since: it comes into the group anew');
   t.strictSame([commit!.sessionCtr, commit!.convCtr, hex(commit!.prevConv)], [1, 1, '00'.repeat(32)]);
-  t.match(last, { kind: KIND.message, sessionCtr: 2, convCtr: 2 });
+  t.match(fresh, { kind: KIND.membership, sessionCtr: 2, convCtr: 2 }, 'and with keys that it did not come with');
+  t.match(last, { kind: KIND.message, sessionCtr: 3, convCtr: 3 });
   t.ok(side.events.some((e) => e.on === 'warning' && /COUNTER_REUSED/.test(e.text)));
 });
 
@@ -363,7 +364,7 @@ t.test('a new certificate: what the old one signed is signed anew', async (t) =>
   );
   const ms = decodeMs(server.frames('msg_send').at(-1)!.messages[0]!.statement);
   t.strictSame(ms.sender, renewed.fingerprint);
-  t.equal(ms.sessionCtr, 2, 'after the commit by which it came in with its new certificate');
+  t.equal(ms.sessionCtr, 3, 'after the commits by which it came in with its new certificate, and replaced its keys');
 });
 
 t.test(

@@ -42,11 +42,11 @@ export async function equip(server: ScriptedServer, folder: string, hasGroup = t
   vault.close();
 }
 
-export function open(t: Test, server: ScriptedServer, folder: string): Side {
+export function open(t: Test, server: ScriptedServer, folder: string, now: () => number = Date.now): Side {
   const vault = Vault.open(folder);
   const identity = server.identity('alice');
   vault.setResumeToken({ token: 'token', expires: 4_000_000_000_000, fingerprint: identity.fingerprint });
-  const app = new App({ vault, identity, server: 'memory', dial: async () => server.connect('alice') });
+  const app = new App({ vault, identity, server: 'memory', dial: async () => server.connect('alice'), now });
   const events: AppEvent[] = [];
   const watching = new Set<() => void>();
   app.on((event) => {
