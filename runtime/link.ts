@@ -61,6 +61,8 @@ export interface LinkOptions {
   readonly own: Credentials;
   /** Finds the path from the peer's certificate to an authority. Called once, before anything the peer said is read. @throws BAD_CERT */
   readonly admit: (presented: readonly [Certificate, ...Certificate[]]) => Chain;
+  /** As parseCertificate(), which it is if left out: a server knows many of its peers. */
+  readonly parse?: (der: Uint8Array) => Certificate;
   /** in order of preference */
   readonly suites?: readonly Suite[];
   /** for TLS and handshake together, from the call on */
@@ -118,7 +120,7 @@ function openLink<In extends Request | Reply, Out extends Request | Reply>(
 
   const onSecure = () => {
     try {
-      const presented = presentedBy(socket);
+      const presented = presentedBy(socket, options.parse);
       peerChain = admit(presented);
       const [peer] = peerChain;
       const fingerprints = [own.chain[0].fingerprint, peer.fingerprint];

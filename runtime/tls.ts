@@ -105,20 +105,24 @@ export function clientTlsOptions(
 
 /**
  * The certificates that the peer presented, leaf first; superfluous ones may be missing.
+ * @param parse as parseCertificate()
  * @throws BAD_CERT/no_certificate, BAD_CERT/resumed, BAD_CERT/malformed; UNSUPPORTED_VERSION/alpn
  */
-export function presentedBy(socket: TLSSocket): readonly [Certificate, ...Certificate[]] {
+export function presentedBy(
+  socket: TLSSocket,
+  parse: (der: Uint8Array) => Certificate = parseCertificate,
+): readonly [Certificate, ...Certificate[]] {
   if (socket.isSessionReused())
     throw new ChatError('BAD_CERT', 'a resumed TLS session proves no certificate', { sub: 'resumed' });
   if (socket.alpnProtocol !== ALPN)
     throw new ChatError('UNSUPPORTED_VERSION', `the peer does not offer ${ALPN}`, { field: 'alpn' });
   const ders = rawChain(socket);
   if (ders[0] === undefined) throw new ChatError('BAD_CERT', 'no certificate was sent', { sub: 'no_certificate' });
-  const leaf = parseCertificate(ders[0]);
+  const leaf = parse(ders[0]);
   const others: Certificate[] = [];
   for (const der of ders.slice(1)) {
     try {
-      others.push(parseCertificate(der));
+      others.push(parse(der));
     } catch {
       // what cannot be read cannot be part of a path
     }

@@ -217,6 +217,7 @@ export async function startServer(
     own,
     authorities,
     admit: revocation.admit,
+    parse: revocation.parse,
     suites: values.handshake.suites as Suite[],
     handshakeTimeoutMs: values.tls.handshakeTimeoutMs,
     maxRecordBytes: limits.frameBytes,

@@ -17,6 +17,7 @@ export interface ListenerOptions {
   readonly authorities: Authorities;
   /** revocation.ts. @throws BAD_CERT */
   readonly admit: LinkOptions['admit'];
+  readonly parse?: LinkOptions['parse'];
   readonly suites: readonly Suite[];
   readonly handshakeTimeoutMs: number;
   readonly idleMs?: number;
@@ -148,7 +149,7 @@ export class Listener {
   }
 
   async #open(socket: TLSSocket, address: string, port: number | undefined): Promise<void> {
-    const { suites, handshakeTimeoutMs: timeoutMs, idleMs, maxRecordBytes, log, onLink } = this.#o;
+    const { suites, parse, handshakeTimeoutMs: timeoutMs, idleMs, maxRecordBytes, log, onLink } = this.#o;
     let subject: string | undefined;
     try {
       const link = await openServerLink(socket, {
@@ -157,6 +158,7 @@ export class Listener {
           subject = presented[0].subject.text;
           return this.#o.admit(presented);
         },
+        ...(parse === undefined ? {} : { parse }),
         suites,
         timeoutMs,
         ...(idleMs === undefined ? {} : { idleMs }),

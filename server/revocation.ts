@@ -17,6 +17,7 @@ import { MAX_CRL_BYTES, parseCrls, type Crl } from '../x509/crl.ts';
 import { identityOf } from '../x509/identity.ts';
 import { validatePath } from '../x509/path.ts';
 import { revocationKeys, revokedKeys } from '../x509/revocation.ts';
+import { Admitted } from './admitted.ts';
 
 export interface RevocationOptions {
   readonly authorities: Authorities;
@@ -55,6 +56,7 @@ export class Revocation {
   readonly #told = new Set<string>();
   /** fingerprint → the least number of days that was warned about */
   readonly #warned = new Map<string, number>();
+  readonly #admitted = new Admitted();
   readonly #watch: FileWatch;
   readonly #timer: NodeJS.Timeout;
   #authorities: Authorities;
@@ -78,13 +80,22 @@ export class Revocation {
    * The path from a client's certificate to an authority, now. For LinkOptions.admit.
    * @throws BAD_CERT with a Reason as sub
    */
-  readonly admit = ([leaf, ...others]: readonly [Certificate, ...Certificate[]]): Chain => {
+  readonly admit = (presented: readonly [Certificate, ...Certificate[]]): Chain => {
     if (this.#isUnreadable)
       throw new ChatError('BAD_CERT', 'a configured revocation list cannot be read', { sub: 'revocation_unknown' });
-    const chain = this.#validate(leaf, others);
+    const at = this.#o.now();
+    const known = this.#admitted.find(presented, at);
+    if (known !== null) return known;
+    const [leaf, ...others] = presented;
+    const chain = this.#validate(leaf, others, at);
     identityOf(leaf); // a certificate without a name that is a name is for nobody
+    this.#admitted.add(presented, chain, at, this.#crls, this.#o.crlGraceMs);
+    this.#checked.set(chain, this.#basis);
     return chain;
   };
+
+  /** For LinkOptions.parse. */
+  readonly parse = this.#admitted.parse;
 
   /** Looks after a link until it closes: cuts it on revocation, denial, or the end of a certificate in its chain. */
   watch(link: ServerLink): void {
@@ -109,6 +120,7 @@ export class Revocation {
     }
     if (crlFiles.length > 0 && crls.length === 0) this.#isUnreadable = true; // a PEM file without a block
     this.#crls = crls; // what can be read counts, also while another list is away
+    this.#newBasis();
     if (!this.#isUnreadable)
       for (const { issuer, revoked } of crls) log.info('crl.loaded', { issuer: issuer.text, count: revoked.size });
     this.tick();
@@ -128,6 +140,7 @@ export class Revocation {
   /** Refuses and cuts every certificate with one of these keys (`revocationKeys`), for the life of this process. */
   deny(keys: readonly string[]): void {
     for (const key of keys) this.#denied.add(key);
+    this.#newBasis();
     for (const link of this.#links) this.#recheck(link);
   }
 
@@ -178,14 +191,14 @@ export class Revocation {
     return [...newest.values()].some((nextUpdate) => nextUpdate < end);
   }
 
-  #validate(leaf: Certificate, others: readonly Certificate[]): Chain {
+  #validate(leaf: Certificate, others: readonly Certificate[], at: number): Chain {
     const { roots, intermediates } = this.#authorities;
     const chain = validatePath({
       leaf,
       intermediates: [...others, ...intermediates],
       roots,
       crls: this.#crls,
-      at: this.#o.now(),
+      at,
       purpose: 'clientAuth',
       revocation: 'live',
       crlGraceMs: this.#o.crlGraceMs,
@@ -195,25 +208,29 @@ export class Revocation {
     return chain;
   }
 
-  readonly #checked = new WeakMap<
-    ServerLink,
-    { readonly authorities: Authorities; readonly crls: readonly Crl[]; readonly denied: number }
-  >();
+  /** Stands for lists, authorities and deny list as they are now. */
+  #basis: object = {};
+  /** What each live path was last found with. */
+  readonly #checked = new WeakMap<Chain, object>();
+
+  #newBasis(): void {
+    this.#basis = {};
+    this.#admitted.forget();
+  }
 
   /** The whole path again when something has changed, else only its dates. */
   #recheck(link: ServerLink): void {
-    const [leaf, ...others] = link.peerChain;
+    const { peerChain } = link;
+    const [leaf, ...others] = peerChain;
     const at = this.#o.now();
-    const last = this.#checked.get(link);
-    const isSame =
-      last?.authorities === this.#authorities && last.crls === this.#crls && last.denied === this.#denied.size;
+    const isSame = this.#checked.get(peerChain) === this.#basis;
     try {
-      if (!isSame || link.peerChain.some(({ notAfter }) => at > notAfter)) this.#validate(leaf, others);
+      if (!isSame || peerChain.some(({ notAfter }) => at > notAfter)) this.#validate(leaf, others, at);
     } catch (error) {
       const refused = ChatError.from(error);
       if (refused.sub !== 'revocation_unknown') return this.#cut(link, refused);
     }
-    this.#checked.set(link, { authorities: this.#authorities, crls: this.#crls, denied: this.#denied.size });
+    this.#checked.set(peerChain, this.#basis);
     this.#warnOfExpiry(leaf);
   }
 

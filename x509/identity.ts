@@ -68,6 +68,15 @@ const badName = (message: string): ChatError => new ChatError('BAD_NAME', messag
  * @throws BAD_CERT/bad_name; BAD_CERT/no_san if there is no name at all
  */
 export function identityOf(cert: Certificate): Identity {
+  let identity = identities.get(cert);
+  if (identity === undefined) identities.set(cert, (identity = readIdentity(cert)));
+  return identity;
+}
+
+/** A connection asks several times. */
+const identities = new WeakMap<Certificate, Identity>();
+
+function readIdentity(cert: Certificate): Identity {
   const { subjectAltName = [], subject } = cert;
   const uris = subjectAltName.flatMap((n) => (n.type === 'uri' && /^chat:/i.test(n.value) ? [n.value.slice(5)] : []));
   const emails = subjectAltName.flatMap((n) => (n.type === 'email' ? [n.value] : []));

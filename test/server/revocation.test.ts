@@ -295,3 +295,59 @@ t.test('tells once of each certificate that a properly signed list names', async
   revocation.reload();
   t.strictSame(told[1], [bobKey]);
 });
+
+t.test('who was let in is let in again without another look, until anything changes that the look was at', (t) => {
+  const start = Math.floor(Date.now() / 1000) * 1000;
+  let now = start;
+  const clock = () => now;
+  const known = (revocation: Revocation, issued = bob) =>
+    revocation.admit(presented(issued)) === revocation.admit(presented(issued));
+  const refused = (revocation: Revocation, sub: string, issued = bob) =>
+    t.throws(() => revocation.admit(presented(issued)), { code: 'BAD_CERT', sub }, sub);
+
+  const far = { thisUpdate: start - 1000, nextUpdate: start + 300 * DAY_MS };
+  const file = join(t.testdir({ crl: ca.crl([alice], far) }), 'crl');
+  const { revocation } = open(t, [file], { now: clock, pollMs: 1e6 });
+  t.ok(known(revocation));
+  const chain = revocation.admit(presented(bob));
+  t.equal(revocation.parse(chain[0].der), chain[0], 'nor are its certificates read again');
+  t.not(revocation.parse(presented(alice)[0].der), presented(alice)[0], 'of who was refused nothing is kept');
+  refused(revocation, 'revoked', alice);
+  writeFileSync(file, ca.crl([alice, bob], far));
+  t.equal(revocation.admit(presented(bob)), chain, 'the file is not read yet');
+  revocation.reload();
+  refused(revocation, 'revoked');
+  writeFileSync(file, ca.crl([], far));
+  revocation.reload();
+  t.ok(known(revocation));
+  revocation.deny([revocationKeys(chain[0])[1]]);
+  refused(revocation, 'revoked');
+
+  const { revocation: trusting1 } = open(t, [], { now: clock, pollMs: 1e6 });
+  t.ok(known(trusting1));
+  now = chain[0].notAfter + 1;
+  refused(trusting1, 'expired');
+  now = chain[0].notBefore - 1;
+  refused(trusting1, 'not_yet_valid');
+  now = start;
+  t.ok(known(trusting1));
+  trusting1.renew(trusting(authority('New CA')));
+  refused(trusting1, 'untrusted');
+
+  const soon = start + DAY_MS;
+  writeFileSync(file, ca.crl([], { ...far, nextUpdate: soon }));
+  const { revocation: stale } = open(t, [file], { now: clock, pollMs: 1e6, crlGraceMs: 60_000 });
+  t.ok(known(stale));
+  now = soon + 60_000;
+  t.ok(known(stale), 'to the end of the grace');
+  now += 1001; // a list counts in seconds
+  refused(stale, 'revocation_unknown');
+
+  now = start;
+  writeFileSync(file, ca.crl([], far) + ca.crl([bob], { thisUpdate: soon, nextUpdate: soon + DAY_MS }));
+  const { revocation: coming } = open(t, [file], { now: clock, pollMs: 1e6 });
+  t.ok(known(coming));
+  now = soon + 1000;
+  refused(coming, 'revoked');
+  t.end();
+});
