@@ -17,7 +17,6 @@ import { isIP } from 'node:net';
 import {
   createSecureContext,
   type ConnectionOptions,
-  type DetailedPeerCertificate,
   type SecureContext,
   type SecureContextOptions,
   type TLSSocket,
@@ -210,20 +209,15 @@ function loadKey(keyFile: string, passphraseFile: string | undefined): KeyObject
 }
 
 /**
- * The leaf, and every other certificate that the peer sent, each once. getPeerCertificate() links by names, so of several certificates
- * of one name it shows one; getPeerX509Certificate() hands out all, in the order in which they came, and takes them from the socket.
+ * The leaf, and every other certificate that the peer sent, each once, in the order in which they came; they are taken from the socket.
+ * getPeerCertificate() would link by names and show one of several of one name, and reads them all into objects that nobody needs here.
  */
 function rawChain(socket: TLSSocket): Buffer[] {
   const ders: Buffer[] = [];
   const add = (der: Buffer): void => {
     if (ders.length < MAX_PRESENTED && !ders.some((other) => other.equals(der))) ders.push(der);
   };
-  let linked: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true);
-  for (let i = 0; linked?.raw !== undefined && i < MAX_PRESENTED; i++) {
-    add(linked.raw);
-    linked = linked.issuerCertificate === linked ? undefined : linked.issuerCertificate;
-  }
-  let sent = ders.length === 0 ? undefined : socket.getPeerX509Certificate();
+  let sent = socket.getPeerX509Certificate();
   for (let i = 0; sent !== undefined && i < MAX_PRESENTED; i++) {
     add(sent.raw);
     sent = sent.issuerCertificate;
