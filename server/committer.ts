@@ -66,6 +66,7 @@ export class Committer {
   #appending: Promise<unknown> | null = null;
   #isEnding = false;
   #isStoreDown = false;
+  #isHeld = false;
   /** Why nothing can be accepted any more. */
   #stopped: ChatError | null = null;
   #wake: (() => void) | null = null;
@@ -85,11 +86,19 @@ export class Committer {
     if (this.#isStoreDown) throw unavailable('the database does not answer', RETRY_AFTER_MS);
   }
 
+  /** No batches until `release`, which comes after whatever must stand in the log before them. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+  release(): void {
+    this.#isHeld = false;
+  }
+
   /** @throws UNAVAILABLE while nothing new may be signed: after an absence, until clients have shown what they hold */
-  checkHeld(): void {
-    const { heldMs } = this.#o.transcript;
-    if (heldMs > 0)
-      throw unavailable('the server was away, and waits for what others hold of its record', Math.ceil(heldMs));
+  checkHeld(isHeld = this.#isHeld): void {
+    const heldMs = Math.ceil(this.#o.transcript.heldMs);
+    if (heldMs > 0 || isHeld)
+      throw unavailable('the server was away, and waits for what others hold of its record', heldMs || RETRY_AFTER_MS);
   }
 
   /** @throws BAD_FRAME for a chain that does not fit an entry */
@@ -183,7 +192,7 @@ export class Committer {
   /** Something that may write to the log, and the store is told of. @param certificates that are in the log then */
   async #besides(work: () => Promise<unknown>, certificates: Fingerprint[]): Promise<void> {
     this.check();
-    this.checkHeld();
+    this.checkHeld(false);
     const { transcript, store } = this.#o;
     const before = transcript.size;
     try {

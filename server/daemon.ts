@@ -195,7 +195,7 @@ export async function startServer(
   const crls = new CrlHistory(archive, transcript, sequencer, log);
   const onLoaded: CrlHistory['take'] = (lists, issuers) => crls.take(lists, issuers);
   const revocation = new Revocation({ authorities, crlFiles: crl, crlGraceMs, now, log, onRevoked, onLoaded });
-  await crls.flush(); // what is accepted from here on is accepted under lists that the log has
+  if (transcript.heldMs === 0) await crls.flush(); // what is accepted from here on is accepted under lists that the log has
   lifecycle.onStop(
     'crls',
     every(FORGET_EVERY_MS, () => crls.flush(), log, 'transcript.failed'),
@@ -256,8 +256,15 @@ export async function startServer(
   const heldMs = transcript.beginHold();
   if (heldMs > 0) {
     log.info('transcript.held', { size: transcript.size, ms: Math.ceil(heldMs) });
+    sequencer.hold();
+    const goOn = async (): Promise<void> => {
+      await sequencer.vouch(identityOf(own));
+      await crls.flush();
+    };
     const timer = setTimeout(() => {
-      sequencer.vouch(identityOf(own)).catch((error: unknown) => log.warn('transcript.failed', errorFields(error)));
+      void goOn()
+        .catch((error: unknown) => log.warn('transcript.failed', errorFields(error)))
+        .finally(() => sequencer.release());
     }, heldMs + 10); // a timer may be early
     lifecycle.onStop('hold', () => clearTimeout(timer));
   }

@@ -171,6 +171,14 @@ export class Sequencer {
     return { algorithm: leaf.algorithm, signature: leaf.signature, batch: leaf.bs, ack, checkpoint: latest, hashes };
   }
 
+  /** No batches are admitted until release(). */
+  hold(): void {
+    this.#committer.hold();
+  }
+  release(): void {
+    this.#committer.release();
+  }
+
   /** Another server certificate vouches for the log key from now on. @throws as Committer.vouch(); SHUTTING_DOWN */
   async vouch(server: ServerIdentity): Promise<void> {
     if (this.#isDraining) throw new ChatError('SHUTTING_DOWN', 'the server is ending');

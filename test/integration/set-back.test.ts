@@ -1,9 +1,12 @@
 /** A server whose folder was put back from a backup: it must sign nothing that contradicts what it has signed before. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { ChatError } from '../../base/errors.ts';
+import { decodeLeaf } from '../../transcript/leaf.ts';
+import { ca } from '../support/pair.ts';
 import type { RawClient } from '../support/raw-client.ts';
 import { openConversation, prove, world, type Person, type World } from '../support/world.ts';
 
@@ -84,8 +87,12 @@ t.test('whoever comes first cannot write before those who know more have come', 
 });
 
 t.test('whose folder is what it was goes on when the time is over', async (t) => {
-  const w = await world(t, { 'transcript.settle': '1s' });
-  const [alice, bob] = [await w.person('alice'), await w.person('bob')];
+  const lists = mkdtempSync(join(tmpdir(), 'chat-lists-'));
+  t.teardown(() => rmSync(lists, { recursive: true }));
+  const list = join(lists, 'ca.crl');
+  writeFileSync(list, ca.crl([]));
+  const w = await world(t, { 'transcript.settle': '1s', 'tls.crl': [list], 'tls.crl_grace': '1d' });
+  const [alice] = [await w.person('alice'), await w.person('bob')];
   const a = await w.login(alice);
   await say(a, alice, 'one');
   const note = a.newestNote!;
@@ -94,12 +101,16 @@ t.test('whose folder is what it was goes on when the time is over', async (t) =>
   w.aheadMs = 60_000;
   await w.stop();
   w.aheadMs = 90_000;
+  writeFileSync(list, ca.crl([]));
+  const { size } = w.server.transcript;
   await w.restart();
-  t.ok(isHeld(w));
+  t.ok(isHeld(w), 'a list that is new does not keep it from starting');
+  t.equal(w.server.transcript.size, size);
   const again = await w.dial(alice);
   await prove(again, alice, { checkpoint: note });
   await until(() => say(again, alice, 'two'));
-  await say(await w.login(bob), bob, 'three');
+  const [first] = await w.server.transcript.entries(size, size + 1);
+  t.equal(decodeLeaf(first!).type, 'crl', 'the list comes before what is accepted under it');
 });
 
 t.test('a transcript that is older than what stands beside it is refused at once', async (t) => {
