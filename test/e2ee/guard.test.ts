@@ -75,7 +75,14 @@ const withCredential = (c: Conversation, device: OwnDevice): ClientState => {
 
 const refusals: Record<
   string,
-  { bytes: () => Promise<Uint8Array>; is: { code: string; sub?: string; field?: string }; policy?: Policy; at?: number }
+  {
+    bytes: () => Promise<Uint8Array>;
+    is: { code: string; sub?: string; field?: string };
+    /** where Bob has another reason */
+    toBob?: { code: string; sub?: string };
+    policy?: Policy;
+    at?: number;
+  }
 > = {
   'a proposal of its own': {
     bytes: async () =>
@@ -196,6 +203,7 @@ const refusals: Record<
       return encodeMlsMessage({ version: 'mls10', wireformat: 'mls_private_message', privateMessage });
     },
     is: { code: 'DECRYPT_FAIL', sub: 'crypto' },
+    toBob: { code: 'DECRYPT_FAIL', sub: 'own' },
   },
   'a message of nobody': {
     bytes: async () => {
@@ -275,11 +283,15 @@ async function addOf(device: OwnDevice): Promise<Proposal> {
   return { proposalType: 'add', add: { keyPackage } };
 }
 
-t.test('refusals', async (t) => {
-  for (const [name, { bytes, is, policy = byInvitation, at = now }] of Object.entries(refusals))
-    await t.rejects(engine.receive(a, await bytes(), at, policy), is, name);
+t.test('refusals, by all alike', async (t) => {
+  for (const [name, { bytes, is, toBob = is, policy = byInvitation, at = now }] of Object.entries(refusals)) {
+    const message = await bytes();
+    await t.rejects(engine.receive(a, message, at, policy), is, name);
+    await t.rejects(engine.receive(b, message, at, policy), toBob, `${name}, to Bob`);
+  }
   const alive = await engine.commit(m, {}, now, openToAll);
-  t.match(await engine.receive(a, alive.commit, now, byInvitation), { kind: 'commit' }, 'and the group goes on');
+  for (const each of [a, b])
+    t.match(await engine.receive(each, alive.commit, now, byInvitation), { kind: 'commit' }, 'and the group goes on');
 });
 
 t.test('an old commit is refused', async (t) => {

@@ -1,0 +1,204 @@
+/** What goes wrong with groups without anybody's lie, or with one that only halves of a conversation hear: each client finds its way back. */
+import { join } from 'node:path';
+import t from 'tap';
+import { equal } from '../../base/bytes.ts';
+import { bindingName } from '../../client/e2ee/binding.ts';
+import { parseMessage } from '../../client/e2ee/guard.ts';
+import type { Request } from '../../protocol/messages.ts';
+import { decodeMs, KIND } from '../../transcript/statement.ts';
+import { drop, ScriptedServer, type Delivery } from './scripted-server.ts';
+import { accepted, isAlarm, logIn, open, quiet, say, type Side } from './side.ts';
+
+t.setTimeout(180_000); // a busy machine is no failure
+
+type Sent = Request<'msg_send'>;
+const kindOf = ({ messages }: Sent): number => decodeMs(messages[0]!.statement).kind;
+const commits = (server: ScriptedServer): Sent[] =>
+  server.frames('msg_send').filter((frame) => kindOf(frame) === KIND.membership);
+const isFromOutside = ({ messages }: Sent): boolean =>
+  parseMessage(messages[0]!.parts[0]!).wireformat === 'mls_public_message';
+const alarms = (side: Side): string[] =>
+  side.events.flatMap((e) => (e.on === 'alarm' ? [`${e.error.code}/${e.error.sub ?? e.error.field}`] : []));
+async function logged(server: ScriptedServer, sent: Promise<Sent>): Promise<Delivery> {
+  const frame = await sent;
+  return server.delivery(frame, server.append(frame));
+}
+
+// Fails when catching up is left to the next connection.
+t.test(
+  'a message that came too late for its state: what waits is asked for, and it goes again by itself',
+  async (t) => {
+    const side = await logIn(t);
+    const { server } = side;
+    let commit: Delivery | null = null;
+    server.script = (frame, link) => {
+      if (frame.type === 'msg_send' && commit === null) {
+        void logged(server, server.composeCommit()).then((delivery) => {
+          commit = delivery;
+          link.send({ type: 'error', id: frame.id, code: 'STALE', sub: 'epoch' });
+        });
+        return true;
+      }
+      if (frame.type === 'sync' && commit !== null) link.send(commit);
+      return false;
+    };
+    const before = server.frames('sync').length;
+    await accepted(side, say(side, 'in the new state'));
+    t.equal(server.frames('sync').length, before + 1);
+    const [first, second, ...more] = server.frames('msg_send');
+    t.equal(more.length, 0);
+    t.strictSame(
+      [first!.messages[0]!.group, second!.messages[0]!.group],
+      [
+        { generation: 1, epoch: 1 },
+        { generation: 1, epoch: 2 },
+      ],
+    );
+    t.notOk(equal(first!.messages[0]!.parts[0]!, second!.messages[0]!.parts[0]!), 'sealed anew');
+    t.match((await (await server.peer).open(second!.messages[0]!)).toString(), /in the new state/);
+    t.strictSame(alarms(side), []);
+  },
+);
+
+// Fails when the number of attempts is not counted: it never ends.
+t.test('a state that the server calls over, and nothing new comes: in anew, from outside', async (t) => {
+  const side = await logIn(t);
+  const { server } = side;
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || kindOf(frame) === KIND.membership || commits(server).length > 0) return false;
+    link.send({ type: 'error', id: frame.id, code: 'STALE', sub: 'epoch' });
+    return true;
+  };
+  await accepted(side, say(side, 'at last'));
+  t.strictSame(commits(server).map(isFromOutside), [true, false], 'and then with fresh keys');
+  t.ok(server.frames('sync').length >= 3);
+});
+
+// Fails without LOST_MS: at once, or never.
+t.test('the contents of the newest commit are lost: after half a minute there is another group', async (t) => {
+  const server = new ScriptedServer();
+  server.group = { generation: 1, epoch: 1 };
+  const peer = await server.peer;
+  server.packages = [{ device: server.get('bob').fingerprint, package: (await peer.keyPackage(peer.bob)).published }];
+  let aheadMs = 0;
+  const side = open(t, server, join(t.testdir({}), 'p'), () => Date.now() + aheadMs);
+  await side.app.connect();
+  await side.app.login(null);
+  await side.app.open('bob');
+  for (const { binding } of server.frames('binding_put')) peer.bindings.set(bindingName(binding), binding);
+  const row = say(side, 'waits for the group');
+  while (server.frames('group_get').length === 0) await quiet(side);
+  aheadMs = 29_000;
+  say(side, 'and this behind it');
+  await quiet(side);
+  t.strictSame(commits(server), [], 'the sender of that commit may still repeat it');
+  t.equal(side.app.vault.message(row)?.state, 'waiting');
+  aheadMs = 31_000;
+  say(side, 'and this');
+  await side.app.waitFor(row, 'accepted', 60_000);
+  const [made, ...more] = commits(server);
+  t.equal(more.length, 0);
+  t.strictSame(made!.messages[0]!.group, { generation: 2, epoch: 0 });
+  t.strictSame(alarms(side), []);
+});
+
+// Fails when joined() is not told to the one who publishes.
+t.test('a key package was used up: the stock is asked for, and filled', async (t) => {
+  const server = new ScriptedServer();
+  let count = 0;
+  server.script = (frame, link) => {
+    if (frame.type !== 'keypackages_put') return false;
+    if (!frame.last_resort) count += frame.packages.length;
+    link.send({ type: 'keypackages', id: frame.id, count });
+    return true;
+  };
+  const side = open(t, server, join(t.testdir({}), 'p'));
+  await side.app.connect();
+  await side.app.login(null);
+  await side.app.open('bob');
+  await side.app.settled();
+  const [lastResort, ordinary] = server.frames('keypackages_put').filter((f) => f.packages.length > 0);
+  t.strictSame([lastResort!.last_resort, ordinary!.packages.length], [true, 50]);
+  const peer = await server.peer;
+  for (const { binding } of server.frames('binding_put')) peer.bindings.set(bindingName(binding), binding);
+  await peer.begin();
+  count = 19; // others have taken theirs
+  const asked = server.frames('keypackages_put').length;
+  server.latest.send(await logged(server, server.composeCommit([ordinary!.packages[0]!])));
+  while (count < 50) await quiet(side);
+  t.strictSame(
+    server
+      .frames('keypackages_put')
+      .slice(asked)
+      .map(({ packages }) => packages.length),
+    [0, 31],
+  );
+  t.equal(commits(server).length, 0, 'it was let in by a key that nobody gets again');
+  server.latest.send(await logged(server, server.compose('bob', ['welcome'])));
+  while (side.shown().length === 0) await quiet(side);
+});
+
+// Fails when a commit of an epoch that is over is passed over in silence.
+t.test('two commits in one epoch, one of them our own: named, and nothing of the other half is read', async (t) => {
+  const side = await logIn(t, new ScriptedServer(), join(t.testdir({}), 'p'));
+  const { server } = side;
+  const rival = await server.composeCommit([], true); // Bob goes on with his; the server tells each that it was the only one
+  side.app.vault.freshness.renewed(side.id, Date.now());
+  side.app.vault.freshness.hurry(side.id);
+  await accepted(side, say(side, 'in the state that our own commit made'));
+  t.equal(commits(server).length, 1);
+  await t.rejects(
+    (await server.peer).door(),
+    { code: 'DECRYPT_FAIL', sub: 'epoch' },
+    'Bob refuses ours by the same name',
+  );
+  server.latest.send(await logged(server, Promise.resolve(rival)));
+  await side.until(isAlarm);
+  server.latest.send(await logged(server, server.compose('bob', ['to the other half'])));
+  while (alarms(side).length < 2) await quiet(side);
+  t.strictSame(alarms(side), ['DECRYPT_FAIL/epoch', 'DECRYPT_FAIL/crypto']);
+  t.strictSame(side.shown(), []);
+  t.strictSame(server.frames('msg_received'), []);
+  await t.rejects(
+    (await server.peer).open(server.frames('msg_send').at(-1)!.messages[0]!),
+    { code: 'DECRYPT_FAIL' },
+    'nor does he read us',
+  );
+});
+
+for (const oneIn of [3, 5, 8])
+  t.test(
+    `one in ${oneIn} deliveries is lost: nothing twice, nothing out of order, and the way back is found`,
+    async (t) => {
+      const side = await logIn(t);
+      const { server } = side;
+      const sent: string[] = [];
+      for (let i = 1; i <= 40; i++) {
+        const isChange = i % 6 === 0;
+        const text = `message ${i}`;
+        const delivery = await logged(server, isChange ? server.composeCommit() : server.compose('bob', [text]));
+        if (i % oneIn === 0) continue;
+        if (!isChange) sent.push(text);
+        server.latest.send(delivery);
+        if (i === 20) drop(server.latest);
+        await quiet(side);
+        while (!side.app.status().isConnected) await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      await accepted(side, say(side, 'am I in it?'));
+      const sealed = server.frames('msg_send').at(-1)!.messages[0]!;
+      t.match((await (await server.peer).open(sealed)).toString(), /am I in it\?/);
+      server.latest.send(await logged(server, server.compose('bob', ['yes'])));
+      while (!side.shown().includes('yes')) await quiet(side);
+      const shown = side.shown().filter((text) => text !== '' && text !== 'yes');
+      t.strictSame(
+        shown,
+        sent.filter((text) => shown.includes(text)),
+        'a part of it, in its order',
+      );
+      t.equal(new Set(shown).size, shown.length);
+      t.ok(
+        alarms(side).every((each) => each === 'DECRYPT_FAIL/gap' || each === 'DECRYPT_FAIL/crypto'),
+        alarms(side).join(),
+      );
+    },
+  );
