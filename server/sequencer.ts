@@ -6,7 +6,7 @@
  */
 import { equal, hex, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { CONTEXT, verifyAsync } from '../base/signature.ts';
+import { CONTEXT } from '../base/signature.ts';
 import type { StoredBatch } from '../store/store.ts';
 import { decodeLeaf, type Leaf } from '../transcript/leaf.ts';
 import { decodeBatch, judge, type Batch } from '../transcript/lineage.ts';
@@ -24,6 +24,7 @@ import { GroupCache } from './groups.ts';
 import type { ServerIdentity } from './log/log.ts';
 import { LineageCache } from './sequencer-lineage.ts';
 import { replay } from './sequencer-replay.ts';
+import { Signatures } from './signatures.ts';
 import { messageRecords, type Accepted, type BatchEvidence, type Submission } from './submission.ts';
 
 export type { Accepted, BatchEvidence, Submission };
@@ -37,6 +38,7 @@ const RETRY_AFTER_MS = 1000;
 export class Sequencer {
   readonly #o: SequencerOptions;
   readonly #audience: Hash;
+  readonly #signatures = new Signatures();
   readonly #lineage: LineageCache;
   readonly #groups: GroupCache;
   readonly #committer: Committer;
@@ -199,7 +201,7 @@ export class Sequencer {
   }
 
   async #verify({ device, algorithm, signature, batch }: Submission): Promise<void> {
-    if (!(await verifyAsync(device.publicKey, algorithm, CONTEXT.senderBatch, batch, signature)))
+    if (!(await this.#signatures.verify(device.publicKey, algorithm, CONTEXT.senderBatch, batch, signature)))
       throw new ChatError('SIG_FAIL', 'the certificate did not sign this batch', { sub: 'batch' });
   }
 
