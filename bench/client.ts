@@ -1,6 +1,6 @@
 /**
- * A light client over runtime/link: no vault, no terminal, no retries. It acknowledges everything that it gets, all of one turn together, and
- * counts; what it is not told to check it believes, so that the generator costs less than the server. Whatever the server refuses ends the run.
+ * A light client over runtime/link: no vault, no terminal, no retries. It acknowledges everything that it gets, all of one turn together,
+ * receipts messages, and counts; what it is not told to check it believes, so that the generator costs less than the server. Whatever the server refuses ends the run.
  */
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:tls';
@@ -21,10 +21,12 @@ import { authoritiesOf, clientTlsOptions, type Chain, type Credentials } from '.
 import { checkAck, decodeAck } from '../transcript/ack.ts';
 import { openKeyStatement } from '../transcript/key-statement.ts';
 import type { VerifierKey } from '../transcript/note.ts';
+import { KIND } from '../transcript/statement.ts';
 import type { Authority, KeyType } from '../test/support/pki.ts';
 import { parseCertificate, toPem, type Certificate } from '../x509/certificate.ts';
 import { validatePath } from '../x509/path.ts';
 import type { SignedBatch } from './author.ts';
+import type { Witness } from './witness.ts';
 
 type WithoutId<T> = T extends { readonly id: number } ? Omit<T, 'id'> : never;
 
@@ -62,6 +64,7 @@ export class Client {
   readonly #replies = new Map<number, (reply: Reply) => void>();
   readonly #sent = new Map<number, SignedBatch>();
   readonly #cursors: number[] = [];
+  #witness: Witness | null = null;
   #isClosing = false;
 
   /** TLS and the handshake inside. @param isChecking every acknowledgement is verified, as an honest client does */
@@ -125,6 +128,16 @@ export class Client {
     this.link.send({ ...batch, id });
   }
 
+  /** Says of every message from now on that it came. @param witness as the same device over all connections */
+  receiptBy(witness: Witness): void {
+    this.#witness = witness;
+    witness.send = (batch) => this.send(batch);
+  }
+  /** messages whose receipt the server does not have */
+  get owed(): number {
+    return this.#witness?.owed ?? 0;
+  }
+
   async close(): Promise<void> {
     this.#isClosing = true;
     this.link.close();
@@ -157,12 +170,18 @@ export class Client {
         if (this.#isChecking) this.#check(frame);
         this.#sent.delete(frame.id);
         this.accepted += frame.messages.length;
+        this.#witness?.acknowledged();
         return this.onProgress();
       case 'msg_deliver':
-        for (const item of frame.items) if ('cursor' in item) this.#received(item.cursor);
-        this.delivered += frame.items.length;
+        for (const item of frame.items) {
+          if (!('cursor' in item)) continue;
+          this.#received(item.cursor);
+          if (item.statement[8] !== KIND.message) continue;
+          this.delivered++;
+          this.#witness?.keep(item.statement);
+        }
         return this.onProgress();
-      case 'msg_receipt':
+      case 'msg_expired':
         return this.#received(frame.cursor);
       case 'presence':
       case 'contact_changed':

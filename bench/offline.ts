@@ -28,7 +28,7 @@ export async function offline(target: ChatTarget, count: number): Promise<Sample
   const drain = await measured(target, async (finish) => {
     const recipient = await target.connect(1);
     recipient.onProgress = () => {
-      if (recipient.delivered < count) return;
+      if (recipient.delivered < count || recipient.owed > 0) return;
       // A frame later everything is acknowledged; when the pong comes, it is deleted as well.
       setImmediate(() => void recipient.request({ type: 'ping' }, 'pong').then(() => finish(() => recipient.close())));
     };

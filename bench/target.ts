@@ -6,6 +6,7 @@ import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import { Author } from './author.ts';
 import { Client, fail, newAccount, type Account } from './client.ts';
 import type { ServerProcess } from './server-process.ts';
+import { Witness } from './witness.ts';
 
 /** The text of a message, and the commitment key that travels with it in chat-server. */
 export const BODY_BYTES = 256;
@@ -51,6 +52,7 @@ export class ChatTarget implements Target {
   readonly #o: TargetOptions;
   readonly #accounts: Account[] = [];
   readonly #authors = new Map<number, Author>();
+  readonly #witnesses = new Map<number, Witness>();
 
   constructor(server: ServerProcess, authority: Authority, options: TargetOptions) {
     this.server = server;
@@ -107,6 +109,15 @@ export class ChatTarget implements Target {
     return author;
   }
 
+  /** User i, who gets what the one before him writes. */
+  #witness(i: number, { account, origin }: Client): Witness {
+    const known = this.#witnesses.get(i);
+    if (known) return known;
+    const witness = new Witness(account.own, origin, this.#accounts[i - 1]!.name);
+    this.#witnesses.set(i, witness);
+    return witness;
+  }
+
   async prepare(count: number): Promise<void> {
     const from = this.#accounts.length;
     for (let i = from; i < count; i++) this.#accounts.push(newAccount(this.#authority, `user${i}`, this.#o.key));
@@ -119,6 +130,7 @@ export class ChatTarget implements Target {
   async connect(i: number): Promise<Client> {
     const client = await Client.dial(this.server.port, this.#root, this.#accounts[i]!, this.#o.isChecking);
     await client.login();
+    if (i % 2 === 1) client.receiptBy(this.#witness(i, client));
     return client;
   }
 }

@@ -26,6 +26,7 @@ import type { AskCrl } from './revocations.ts';
 import type { Session } from './session.ts';
 import { admitLog, isBetrayal, LogView } from './trust.ts';
 import { verificationOf, type Verification } from './verification.ts';
+import type { MessageState } from './message-table.ts';
 import type { Account, Conversation, KnownContact, Message, Vault } from './vault.ts';
 
 export type AppEvent =
@@ -69,8 +70,15 @@ export interface Status {
   readonly skewMs: number | null;
 }
 
+/** What becomes of an own message. */
+const LADDER: readonly MessageState[] = ['accepted', 'delivered', 'read'];
+export type Milestone = 'accepted' | 'delivered' | 'read';
+
 /** Beyond this, times in the transcript are worth a warning. */
 const MAX_SKEW_MS = 120_000;
+/** How long what is to be said about received messages may hold up a command, and the end. */
+const RECEIPT_MS = 5000;
+const FAREWELL_MS = 1000;
 /** How long a change of a room may take to become one of its group. */
 const SETTLE_MS = 30_000;
 
@@ -149,6 +157,7 @@ export class App {
       {
         message: (message) => this.#emit({ on: 'message', message }),
         changed: (message) => this.#emit({ on: 'state', message, isQueued: false }),
+        owes: () => this.#outbox.owe(),
         warn,
         alarm: (error) => this.#emit({ on: 'alarm', error }),
         joined: () => this.#publish(),
@@ -241,10 +250,10 @@ export class App {
   }
 
   /**
-   * Resolves when the message is accepted, or delivered.
+   * Resolves when the message is accepted, delivered, or read.
    * @throws what it was refused for; NOT_REACHED after `timeoutMs`; what ended the connection for good
    */
-  waitFor(row: number, want: 'accepted' | 'delivered', timeoutMs: number): Promise<Message> {
+  waitFor(row: number, want: Milestone, timeoutMs: number): Promise<Message> {
     return new Promise((resolve, reject) => {
       const done = (outcome: () => void): void => {
         clearTimeout(timer);
@@ -255,17 +264,16 @@ export class App {
       const check = (): void => {
         const message = this.vault.message(row);
         if (message === null) return;
-        if (message.state === 'delivered' || (message.state === 'accepted' && want === 'accepted'))
-          return done(() => resolve(message));
+        if (LADDER.indexOf(message.state) >= LADDER.indexOf(want)) return done(() => resolve(message));
         if (message.state === 'failed') return done(() => reject(failure(message)));
         const down = this.#down;
         if (down !== null) done(() => reject(down));
       };
       const late = (): void =>
         done(() => {
-          const state =
-            this.vault.message(row)?.state === 'accepted' ? 'accepted, not delivered yet' : 'kept, not accepted yet';
-          reject(new ChatError('NOT_REACHED', `the message is ${state}`));
+          const at = LADDER.indexOf(this.vault.message(row)?.state ?? 'waiting');
+          const state = at < 0 ? 'kept' : LADDER[at];
+          reject(new ChatError('NOT_REACHED', `the message is ${state}, not ${LADDER[at + 1]} yet`));
         });
       const leave = (): void => done(() => reject(new ChatError('INTERRUPTED', 'the client was closed')));
       const timer = setTimeout(late, timeoutMs);
@@ -343,6 +351,12 @@ export class App {
     return await this.#explained(session.requester.request({ type: 'crl_get', issuer, number, offset, tree }, 'crl'));
   }
 
+  /** Somebody has seen these; their authors are told, if this profile tells them. */
+  markShown(rows: readonly number[]): void {
+    this.vault.markShown(rows);
+    this.#outbox.owe();
+  }
+
   history(conversation: ConversationId, last: number): Message[] {
     return this.vault.history(conversation, last);
   }
@@ -373,12 +387,13 @@ export class App {
   }
 
   /**
-   * What was delivered is dealt with, what the log signed is proven, and what others need to write to this device is at the server.
+   * What was delivered is dealt with and receipted, what the log signed is proven, and what others need to write to this device is at the server.
    * @throws what ended the connection for good
    */
   async settled(): Promise<void> {
     await this.#publishing;
     await this.#inbox.settled;
+    await this.#outbox.receipt(RECEIPT_MS);
     await this.#proving;
     await this.#refreshing;
     if (this.#down !== null) throw this.#down;
@@ -389,6 +404,7 @@ export class App {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const leave of this.#waits) leave();
+    await this.#outbox.receipt(FAREWELL_MS);
     this.#outbox.detach();
     this.rooms.detach();
     this.#session = null;
@@ -514,8 +530,8 @@ export class App {
     switch (frame.type) {
       case 'msg_deliver':
         return this.#inbox.deliver(session, frame);
-      case 'msg_receipt':
-        return this.#inbox.receipt(session, frame);
+      case 'msg_expired':
+        return this.#inbox.expired(session, frame);
       case 'presence':
         return this.#emit({ on: 'presence', username: frame.username, isOnline: frame.online });
       case 'contact_changed':

@@ -1,5 +1,5 @@
 /**
- * What is sent next: a commit that makes, enters or changes the group of a conversation, or else a batch of sealed messages. A batch is
+ * What is sent next: a commit that makes, enters or changes the group of a conversation, or else a batch of sealed messages and receipts. A batch is
  * staged in the transaction that also stores the groups as they are after the sealing, so no key is used twice however the process ends.
  * A conversation that cannot be written in now waits by itself, and holds up no other.
  */
@@ -14,7 +14,8 @@ import { GroupPlanner, type Plan } from './group-plan.ts';
 import { makeCommit, sealMessage } from './group-writer.ts';
 import type { Groups } from './groups.ts';
 import type { Session } from './session.ts';
-import { composeBatch, composeCommit, fillBatch, type Signer } from './statements.ts';
+import type { DueReceipt } from './receipt-table.ts';
+import { composeBatch, composeCommit, fillBatch, withReceipts, type Signer } from './statements.ts';
 import type { Conversation, Message, StagedBatch, Vault } from './vault.ts';
 
 export interface ComposerEvents {
@@ -67,6 +68,10 @@ export class Composer {
   readonly #deferred = new Map<string, number>();
   /** the conversation of a commit that only replaces keys, which nobody has asked for */
   #upkeep: ConversationId | null = null;
+  /** Receipts have waited long enough for a batch to go with. */
+  #isReceiptTime = false;
+  /** One was refused, and which is not known: each goes alone. */
+  #isReceiptAlone = false;
 
   constructor(
     vault: Vault,
@@ -93,6 +98,15 @@ export class Composer {
     this.#wanted.clear();
     this.#hadWanted.clear();
     this.#planner.forget();
+    this.#isReceiptAlone = false;
+  }
+  /** What this device has to say about what it has received goes now, also if nothing else does. */
+  receipt(): void {
+    this.#isReceiptTime = true;
+  }
+  /** @see #isReceiptAlone */
+  receiptAlone(): void {
+    this.#isReceiptAlone = true;
   }
   /** Once on each connection, or whenever there is a new reason. Answers whether that is news. */
   want(id: ConversationId, isNewReason: boolean): boolean {
@@ -130,7 +144,6 @@ export class Composer {
       const wanted = [...this.#wanted.values()].filter((id) => !paused.some((each) => equal(each, id)));
       const ids = new Map([...taken.map(({ conversation }) => conversation), ...wanted].map((id) => [hex(id), id]));
       const upkeep = this.#due(paused).filter((id) => !ids.has(hex(id)));
-      if (ids.size + upkeep.length === 0) return null;
       const ready = new Set<string>();
       try {
         for (const id of upkeep) {
@@ -143,7 +156,9 @@ export class Composer {
           else if (result !== 'later') return result;
         }
         const messages = taken.filter(({ conversation }) => ready.has(hex(conversation)));
-        if (messages.length > 0) return await this.#sealed(session, messages);
+        const receipts = this.#receipts(messages);
+        if (messages.length + receipts.length === 0) return null;
+        return await this.#sealed(session, messages, receipts);
       } catch (error) {
         if (!isOutdated(error) || ++outdated === MAX_OUTDATED) throw error;
       }
@@ -243,7 +258,17 @@ export class Composer {
     });
   }
 
-  #sealed(session: Session, messages: readonly Message[]): Promise<StagedBatch> {
+  /** Those that go with these messages, or by themselves. */
+  #receipts(messages: readonly Message[]): readonly DueReceipt[] {
+    if (messages.length === 0 && !this.#isReceiptTime) return [];
+    const due = this.#vault.receipts.due();
+    if (this.#isReceiptAlone) return messages.length === 0 ? due.slice(0, 1) : [];
+    const fitting = withReceipts(messages, due);
+    if (this.#vault.receipts.owed() === count(fitting)) this.#isReceiptTime = false;
+    return fitting;
+  }
+
+  #sealed(session: Session, messages: readonly Message[], receipts: readonly DueReceipt[]): Promise<StagedBatch> {
     return this.#groups.exclusively(session, async (engine) => {
       const batch = await composeBatch(
         this.#signer,
@@ -254,6 +279,7 @@ export class Composer {
         session.log.origin,
         this.#now(),
         ({ conversation }, opening, aad) => sealMessage(this.#groups, engine, conversation, opening, aad),
+        receipts,
       );
       return this.#stage(batch);
     });
@@ -279,6 +305,9 @@ function waiting(peer: string, why: 'no_device' | 'alone' | 'not_let_in'): strin
       return `no member of ${peer} has let this device in yet`;
   }
 }
+
+const count = (receipts: readonly DueReceipt[]): number =>
+  receipts.reduce((sum, { messages }) => sum + messages.length, 0);
 
 const isOutdated = (error: unknown): boolean =>
   error instanceof ChatError && error.code === 'STALE' && error.sub === 'epoch';

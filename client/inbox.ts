@@ -9,6 +9,7 @@
  * acknowledged but skipped: the server goes on with what comes after. So an altered copy cannot make the server delete the true one,
  * nobody is told "delivered" of something that could not be read, no number of false deliveries keeps the true ones away, and one that
  * stays false is offered again at each login (and reported once) until the server lets it expire.
+ * A receipt is believed by the same rules, but that it was sealed (receipt-reader.ts); it is shown as the state of the message that it is about.
  * A gap in a sender's counters is different: the message itself is proven, so it is shown, below a warning that others are missing.
  */
 import { equal, hex, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
@@ -25,6 +26,7 @@ import {
   decodeMs,
   isCiphertextOf,
   isCommitted,
+  isReceipt,
   KIND,
   type BatchStatement,
   type MessageStatement,
@@ -36,6 +38,7 @@ import type { Engine } from './e2ee/conversation.ts';
 import { GroupReader, type Opened } from './group-reader.ts';
 import type { Groups } from './groups.ts';
 import { UNREADABLE } from './message-table.ts';
+import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
 import type { Session } from './session.ts';
 import { isBetrayal } from './trust.ts';
 import type { Conversation, Message, ReceivedCommit, SenderLineage, Vault } from './vault.ts';
@@ -46,8 +49,10 @@ export interface InboxEvents {
   warn(sentence: string): void;
   /** something false; shown once for each delivery */
   alarm(error: ChatError): void;
-  /** the state of one of our messages changed */
+  /** the state of a message changed: delivered, read, or expired */
   changed(message: Message): void;
+  /** there is something to say about what was received */
+  owes(): void;
   /** this device was let into a group, for which it gave a key package */
   joined(): void;
   /** a group changed by somebody else's doing */
@@ -105,16 +110,15 @@ export class Inbox {
       });
   }
 
-  receipt(session: Session, frame: Reply<'msg_receipt'>): void {
-    const { message, status, by, at, cursor } = frame;
+  /** The server's word: a message of ours has waited too long. */
+  expired(session: Session, { message, cursor }: Reply<'msg_expired'>): void {
     this.#turn = this.#turn
       .then(() => {
-        const row = this.#vault.addReceipt(message as Hash, status, by, at);
+        const row = this.#vault.expire(message as Hash);
         session.requester.link.send({ type: 'msg_received', cursors: [cursor] });
-        const changed = row === null ? null : this.#vault.message(row);
-        if (changed !== null) this.#events.changed(changed);
+        if (row !== null) this.#changed([row]);
       })
-      .catch((error: unknown) => session.fault(ChatError.from(error), 'receipt', Buffer.alloc(0)));
+      .catch((error: unknown) => session.fault(ChatError.from(error), 'expired', Buffer.alloc(0)));
   }
 
   /** Resolves when all that was delivered so far has been dealt with. */
@@ -124,7 +128,7 @@ export class Inbox {
 
   async #take(session: Session, frame: Reply<'msg_deliver'>): Promise<void> {
     const batch = await checkBatch(session, frame);
-    const { good, bad, fresh, warnings } = await this.#groups.exclusively(session, async (engine) => {
+    const { good, bad, fresh, changed, warnings } = await this.#groups.exclusively(session, async (engine) => {
       const { good, bad } = await this.#checkItems(session, engine, batch, frame);
       session.log.keep(batch.checkpoint, batch.note); // by itself: a fork must leave its proof behind
       return { good, bad, ...this.#keep(session, batch, frame, good) };
@@ -136,6 +140,8 @@ export class Inbox {
       if (gap !== null) this.#events.warn(gap);
       if (message !== null) this.#events.message(message);
     }
+    this.#changed(changed);
+    if (fresh.length > 0) this.#events.owes();
     for (const { delivered, error } of bad) this.#alarm(hex(leafHash(delivered.statement)), error, frame);
     tell(session, 'msg_skipped', bad); // only now: their evidence is on disk
     if (good.some(({ opened }) => opened?.kind === 'commit' && opened.usedPackage !== null)) this.#events.joined();
@@ -153,9 +159,10 @@ export class Inbox {
         const opened = await this.#checkItem(session, engine, batch, delivered, ms, i);
         const key = hex(ms.conversation);
         const before = lineages.get(key) ?? this.#vault.senderLineage(batch.bs.sender, ms.conversation);
-        const gap = opened === null ? null : gapBefore(before, ms, batch.username);
+        const isPlaced = opened !== null && opened.kind !== 'receipt';
+        const gap = isPlaced ? gapBefore(before, ms, batch.username) : null;
         good.push({ delivered, ms, opened, gap });
-        if (opened !== null)
+        if (isPlaced)
           lineages.set(key, { session: ms.session, convCtr: ms.convCtr, lastLeaf: leafHash(delivered.statement) });
       } catch (cause) {
         const error = ChatError.from(cause);
@@ -170,13 +177,15 @@ export class Inbox {
   async #checkItem(
     session: Session,
     engine: Engine,
-    { bs, username, serverTime: at }: CheckedBatch,
+    { bs, leaf, username, serverTime: at }: CheckedBatch,
     delivered: Delivered,
     ms: MessageStatement,
     position: number,
-  ): Promise<Opened | null> {
+  ): Promise<Opened | HeldReceipt | null> {
     if (!equal(ms.sender, bs.sender) || !equal(ms.session, bs.session) || ms.sessionCtr !== bs.firstCtr + position)
       throw new ChatError('SIG_FAIL', 'a statement that does not belong to its batch', { sub: 'statement' });
+    if (isReceipt(ms.kind))
+      return readReceipt(this.#vault, session, this.#username, { by: username, at, batch: leaf }, delivered, ms);
     if (ms.kind !== KIND.message && ms.kind !== KIND.membership)
       throw new ChatError('BAD_FRAME', 'a statement of another kind', { field: 'ms.kind' });
     let roster: Conversation = await session.rosters.trusted(ms.conversation);
@@ -211,11 +220,16 @@ export class Inbox {
   #keep(session: Session, batch: CheckedBatch, frame: Reply<'msg_deliver'>, good: readonly Good[]) {
     const fresh: { readonly message: Message | null; readonly gap: string | null }[] = [];
     const warnings: string[] = [];
+    const changed: number[] = [];
     const came: Device[] = [];
     this.#vault.transaction(() => {
       if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
       for (const { delivered, ms, opened, gap } of good) {
         if (opened === null) continue;
+        if (opened.kind === 'receipt') {
+          changed.push(...this.#vault.receipts.add(opened.receipt, opened.isMine));
+          continue;
+        }
         const place: ReceivedCommit = {
           conversation: ms.conversation,
           seq: delivered.seq,
@@ -240,7 +254,14 @@ export class Inbox {
       warnings.push(...this.#groups.meet(came));
       this.#groups.save();
     });
-    return { fresh, warnings };
+    return { fresh, changed, warnings };
+  }
+
+  #changed(rows: readonly number[]): void {
+    for (const row of rows) {
+      const message = this.#vault.message(row);
+      if (message !== null) this.#events.changed(message);
+    }
   }
 
   #contentOf({ username, serverTime }: CheckedBatch, { clientTime }: MessageStatement, opened: Opened) {
@@ -291,11 +312,13 @@ function movements(room: string, { newcomers, leavers }: Extract<Opened, { kind:
 interface Good {
   readonly delivered: Delivered;
   readonly ms: MessageStatement;
-  readonly opened: Opened | null;
+  readonly opened: Opened | HeldReceipt | null;
   readonly gap: string | null;
 }
 interface CheckedBatch {
   readonly bs: BatchStatement;
+  /** leaf(BS) */
+  readonly leaf: Hash;
   readonly username: string;
   readonly serverTime: number;
   readonly checkpoint: { readonly origin: string; readonly size: number; readonly root: Hash };
@@ -349,7 +372,7 @@ async function checkBatch(session: Session, frame: Reply<'msg_deliver'>): Promis
         : { statement_hash: item.statement_hash, leaf_hash: item.leaf_hash },
     ),
   };
-  return { bs, username, serverTime, checkpoint, note, evidence };
+  return { bs, leaf: leafHash(batch), username, serverTime, checkpoint, note, evidence };
 }
 
 /** Null when the statement continues what is known of this sender here. A device new to this profile may begin anywhere. */

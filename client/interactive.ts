@@ -338,7 +338,7 @@ class Room {
       const where = isHere && room === undefined ? '' : `[${printable(peer, 64)}] `;
       this.#terminal.print(`${where}${from}: ${shownContent(message)}`);
     }
-    if (fresh.length > 0) vault.markShown(fresh.map(({ row }) => row));
+    if (fresh.length > 0) this.#app.markShown(fresh.map(({ row }) => row));
   }
 
   #showState(message: Message, isQueued: boolean): void {
@@ -347,7 +347,7 @@ class Room {
     const which = this.#sent.length > 1 ? ` “${shortened(message)}”` : '';
     if (message.state === 'accepted' && isQueued)
       this.#terminal.print(`Server accepted: ✔ (queued, ${this.#whoIsAway} is offline)${which}`);
-    if (message.state === 'delivered') this.#terminal.print(`Server delivered: ✔${which}`);
+    if (message.state === 'delivered' || message.state === 'read') this.#terminal.print(`Server delivered: ✔${which}`);
     if (message.state === 'failed')
       this.#terminal.print(
         `! not sent [${printable(message.reason ?? 'failed')}]:${which || ` “${shortened(message)}”`}`,

@@ -11,7 +11,8 @@ import type { Seal } from './seal.ts';
 /** Of a message that was sealed before this device could read what is sealed. */
 export const UNREADABLE = 'UNREADABLE';
 
-export type MessageState = 'waiting' | 'signed' | 'accepted' | 'delivered' | 'failed' | 'received';
+/** Of an own message `read` comes behind `delivered`; both are the signed word of a device of somebody else. */
+export type MessageState = 'waiting' | 'signed' | 'accepted' | 'delivered' | 'read' | 'failed' | 'received';
 const message = record({
   sender: text(64),
   body: bytes(0, 2_000_000),
@@ -100,7 +101,7 @@ export class MessageTable {
         row: row['row'] as number,
         conversation: row['conversation'] as Uint8Array as ConversationId,
         direction: row['direction'] as 'in' | 'out',
-        state: row['state'] as MessageState,
+        state: row['state'] === 'delivered' && row['is_read'] === 1 ? 'read' : (row['state'] as MessageState),
         seq: row['seq'] as number | null,
         hash: row['hash'] as Uint8Array as Hash | null,
         isSolo: row['is_solo'] === 1,

@@ -4,13 +4,14 @@
  * byte, after every drop, until the server has acknowledged or refused it; the acknowledgement is believed only when it proves that the
  * log holds these statements. What is sent next is the composer's to say.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES, type Reply } from '../protocol/messages.ts';
 import { checkAck, decodeAck } from '../transcript/ack.ts';
-import { audienceOf, decodeBs, decodeMs, encodeBs } from '../transcript/statement.ts';
+import { audienceOf, decodeBs, decodeMs, encodeBs, KIND } from '../transcript/statement.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { Composer } from './composer.ts';
 import type { DeviceKeys } from './device.ts';
@@ -46,6 +47,8 @@ const LOST_LINEAGE: ReadonlySet<Code> = new Set<Code>(['COUNTER_GAP', 'COUNTER_R
 const RETRY_MS = 1000;
 /** Of Node; 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** How long a receipt waits for others, and for a batch to go with. */
+const QUIET_MS = 200;
 const MAX_STALE = 5;
 /** Times that a group may be out of date though nothing new comes in, before this device comes in anew. */
 const MAX_STUCK = 3;
@@ -67,6 +70,8 @@ export class Outbox {
   #retry: NodeJS.Timeout | null = null;
   /** for conversations that wait by themselves, while others are sent */
   #wake: NodeJS.Timeout | null = null;
+  /** for receipts */
+  #quiet: NodeJS.Timeout | null = null;
   /** conversation → how often in a row the server knew another state of its group, and nothing new came */
   readonly #stuck = new Map<string, number>();
   /** size of the log when the staged batch was first sent; null: it may have been sent before, so the log may hold it already */
@@ -99,12 +104,13 @@ export class Outbox {
     this.#hasRestarted = false;
     this.#sizeAtSend = null;
     this.#composer.begin();
+    this.owe();
     this.pump();
   }
   detach(): void {
     this.#session = null;
-    for (const timer of [this.#retry, this.#wake]) if (timer) clearTimeout(timer);
-    this.#retry = this.#wake = null;
+    for (const timer of [this.#retry, this.#wake, this.#quiet]) if (timer) clearTimeout(timer);
+    this.#retry = this.#wake = this.#quiet = null;
   }
 
   /**
@@ -113,6 +119,30 @@ export class Outbox {
    */
   want(id: ConversationId, isNewReason = false): void {
     if (this.#composer.want(id, isNewReason)) this.pump();
+  }
+
+  /** There may be something to say about what was received: with the next batch, or soon. */
+  owe(): void {
+    if (this.#session === null || this.#quiet !== null || this.#vault.receipts.owed() === 0) return;
+    this.#quiet = setTimeout(() => {
+      this.#quiet = null;
+      this.#composer.receipt();
+      this.pump();
+    }, QUIET_MS);
+  }
+  /** Resolves when all of that is said, as far as the server takes it now, and within so many milliseconds. */
+  async receipt(withinMs: number): Promise<void> {
+    const late = new AbortController();
+    const isLate = sleep(withinMs, undefined, { signal: late.signal }).catch(() => {});
+    for (let left = Infinity; this.#session !== null && !late.signal.aborted;) {
+      const owed = this.#vault.receipts.owed();
+      if (owed === 0 || owed >= left) break;
+      left = owed;
+      this.#composer.receipt();
+      this.pump();
+      await Promise.race([this.#sending, isLate.then(() => late.abort())]);
+    }
+    late.abort();
   }
 
   /** Sends what there is to send, unless something is on its way already. */
@@ -311,8 +341,11 @@ export class Outbox {
       return true;
     }
     // Which of them was meant is not said: each goes alone, and only the ones that are refused again have failed.
-    if (batch.rows.length > 1) this.#vault.unstage(true);
-    else this.#fail(batch.rows, code);
+    if (batch.messages.length > 1) {
+      this.#vault.unstage(true);
+      this.#composer.receiptAlone();
+    } else if (batch.rows.length === 1) this.#fail(batch.rows, code);
+    else this.#vault.dropReceipts(batch);
     return true;
   }
 
@@ -325,6 +358,7 @@ export class Outbox {
     await this.#withdraw(session, batch, false);
     await session.caughtUp();
     for (const { statement, group } of batch.messages) {
+      if (group === undefined) continue;
       const { conversation: id } = decodeMs(statement);
       const { generation, conversation } = this.#groups.stored(id);
       const isSame = generation === group.generation && conversation !== null && epochOf(conversation) === group.epoch;
@@ -399,5 +433,7 @@ const conversationsOf = (batch: StagedBatch): ConversationId[] => [
   ).values(),
 ];
 /** The conversation whose group the batch changes; null for one of messages. */
-const commitOf = (batch: StagedBatch): ConversationId | null =>
-  batch.rows.length === 0 ? decodeMs(batch.messages[0]!.statement).conversation : null;
+function commitOf({ messages }: StagedBatch): ConversationId | null {
+  const { kind, conversation } = decodeMs(messages[0]!.statement);
+  return kind === KIND.membership ? conversation : null;
+}

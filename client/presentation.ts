@@ -32,6 +32,7 @@ export function shownMessage(message: Message, peer: string, withDate = false): 
 
 function mark({ direction, state, reason }: Message): string {
   if (direction === 'in') return '';
+  if (state === 'read') return ' ✓✓ read';
   if (state === 'delivered') return ' ✓✓';
   if (state === 'accepted') return ' ✓';
   return state === 'failed' ? ` ! ${printable(reason ?? 'failed')}` : ' …';

@@ -59,4 +59,16 @@ INSERT INTO group_freshness SELECT conversation, 1000 * unixepoch() + abs(random
   WHERE kind = 'current';
 `;
 
-export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS];
+/** Receipts as signed statements. What a server alone has said of a delivery is no word of a device: it counts as accepted. */
+const RECEIPTS = `
+DROP TABLE receipt;
+CREATE TABLE receipt_due (row INTEGER NOT NULL, kind INTEGER NOT NULL, PRIMARY KEY (row, kind)) STRICT;
+CREATE TABLE receipt_statement (hash BLOB NOT NULL UNIQUE, batch BLOB NOT NULL, conversation BLOB NOT NULL, kind INTEGER NOT NULL,
+  is_mine INTEGER NOT NULL, sealed BLOB NOT NULL) STRICT;
+CREATE INDEX receipt_conversation ON receipt_statement (conversation);
+CREATE TABLE receipt (message BLOB NOT NULL, statement BLOB NOT NULL, PRIMARY KEY (message, statement)) STRICT;
+ALTER TABLE message ADD COLUMN is_read INTEGER NOT NULL DEFAULT 0;
+UPDATE message SET state = 'accepted' WHERE state = 'delivered';
+`;
+
+export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS, RECEIPTS];

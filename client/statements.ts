@@ -8,6 +8,7 @@ import { ChatError } from '../base/errors.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
 import { leafHash, NO_HASH, rootOf } from '../transcript/merkle.ts';
+import { encodeReceipt } from '../transcript/receipt.ts';
 import {
   audienceOf,
   ciphertextHash,
@@ -21,12 +22,15 @@ import {
 } from '../transcript/statement.ts';
 import { openingOf, partBytes } from './body.ts';
 import type { Sealed } from './group-writer.ts';
+import type { DueReceipt } from './receipt-table.ts';
 import type { Conversation, Message, Session, StagedBatch } from './vault.ts';
 
 /** CBOR around one statement, its parts and the state of its group, at most. */
 const ITEM_OVERHEAD_BYTES = 248 + 32 + 64 + 48;
 /** The rest of a msg_send: batch statement, largest signature, names of the fields. */
 const FRAME_OVERHEAD_BYTES = 172 + 1024 + 128;
+/** A username in UTF-8. */
+const MAX_NAME_BYTES = 256;
 
 /** The leading messages that one batch can carry; at least one if there is any. One that must go alone goes alone. */
 export function fillBatch(waiting: readonly Message[]): Message[] {
@@ -49,8 +53,21 @@ export interface Signer {
 /** Seals what belongs to a statement. @param aad of the statement, which is encoded but for what the sealing decides */
 export type Seal = (message: Message, opening: Uint8Array, aad: Uint8Array) => Promise<Sealed>;
 
+/** The leading receipts that have room behind so many messages; none behind one that must go alone. */
+export function withReceipts(messages: readonly Message[], receipts: readonly DueReceipt[]): readonly DueReceipt[] {
+  if (messages.some(({ isSolo }) => isSolo)) return [];
+  let bytes = FRAME_OVERHEAD_BYTES;
+  for (const { body } of messages) bytes += partBytes(body.length) + ITEM_OVERHEAD_BYTES;
+  const fitting = receipts.findIndex(({ messages: hashes }, i) => {
+    bytes += hashes.length * NO_HASH.length + ITEM_OVERHEAD_BYTES + MAX_NAME_BYTES;
+    return bytes > MAX_SEND_BYTES || messages.length + i >= MAX_BATCH_MESSAGES;
+  });
+  return fitting < 0 ? receipts : receipts.slice(0, fitting);
+}
+
 /**
- * @param messages in sending order, 1..1024
+ * @param messages in sending order
+ * @param receipts behind them; together 1..1024
  * @param conversations has every conversation of the messages
  * @param commitmentKeys 32 fresh random bytes for each message
  * @param origin of the log that the batch is for: a batch is worthless to every other
@@ -65,6 +82,7 @@ export async function composeBatch(
   origin: string,
   now: number,
   seal: Seal,
+  receipts: readonly DueReceipt[] = [],
 ): Promise<StagedBatch> {
   const threads = new Map<string, Thread>();
   const stated: StagedBatch['messages'] = [];
@@ -89,8 +107,37 @@ export async function composeBatch(
     threads.set(key, { convCtr: draft.convCtr, lastLeaf: leafHash(statement) });
     stated.push({ statement, ...sealed });
   }
+  for (const receipt of receipts)
+    stated.push(receiptOf(signer, session, receipt, session.lastCtr + 1 + stated.length, now));
   const rows = messages.map((message) => message.row);
   return { ...signedBatch(signer, session, stated, origin, now), rows, kfs: [...commitmentKeys] };
+}
+
+/** In the clear: nothing is sealed, committed to or linked. */
+function receiptOf(
+  { fingerprint: sender }: Signer,
+  { id }: Session,
+  { kind, conversation, to, messages }: DueReceipt,
+  sessionCtr: number,
+  clientTime: number,
+): StagedBatch['messages'][number] {
+  const parts = [encodeReceipt(messages)];
+  const statement = encodeMs({
+    kind,
+    parts: 1,
+    ciphertextBytes: parts[0]!.length,
+    sender,
+    session: id,
+    sessionCtr,
+    clientTime,
+    conversation,
+    convCtr: 0,
+    prevConv: NO_HASH,
+    rosterHash: NO_HASH,
+    commitment: NO_HASH,
+    ciphertextHash: ciphertextHash(parts),
+  });
+  return { statement, parts, to };
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
  * All that one profile keeps on disk: who it is, its conversations, its messages in both directions, and what waits to be sent. One
  * process has it at a time. Every method is one transaction that is durable when it returns, so a kill between two calls leaves a
- * state that the next start carries on from: waiting → signed (the outbox, resent byte for byte) → accepted → delivered.
+ * state that the next start carries on from: waiting → signed (the outbox, resent byte for byte) → accepted → delivered → read.
  *
  * The counters of a session advance only when a batch is acknowledged; there is never more than one batch in the outbox, so what the
  * next statements must say follows from the last acknowledged ones, and a refused batch leaves no gap.
@@ -12,15 +12,15 @@ import { existsSync } from 'node:fs';
 import { equal, hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
 import { bool, bytes, list, oneOf, optional, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
-import { sha256 } from '../base/hash.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
-import { decodeBs, decodeMs, SESSION_BYTES } from '../transcript/statement.ts';
+import { decodeBs, decodeMs, isReceipt, KIND, SESSION_BYTES } from '../transcript/statement.ts';
 import { Database, type Row } from './database.ts';
 import { FreshnessTable } from './freshness-table.ts';
 import { GroupTable } from './group-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
 import { MessageTable, type Message } from './message-table.ts';
+import { ReceiptTable, type ReceiptKind } from './receipt-table.ts';
 import { RoomTable } from './room-table.ts';
 import { Seal } from './seal.ts';
 import { clearKey, keyPath, removeLeftover } from './vault-key.ts';
@@ -73,8 +73,9 @@ const staged = record({
     record({
       statement: bytes(248),
       parts: list(bytes(0, 2_000_000), 1024, 1),
-      group: record({ generation: uint(2 ** 32 - 1, 1), epoch: uint() }),
+      group: optional(record({ generation: uint(2 ** 32 - 1, 1), epoch: uint() })),
       group_info: optional(bytes(1, 2_000_000)),
+      to: optional(text(64)),
     }),
     1024,
     1,
@@ -83,8 +84,8 @@ const staged = record({
   kfs: list(bytes(32), 1024),
 });
 /**
- * A signed batch, exactly as it is sent and sent again; `rows` are its messages here, `kfs` the keys of their commitments. A commit, which
- * changes a group, goes alone, and has neither.
+ * A signed batch, exactly as it is sent and sent again; `rows` are its messages here, `kfs` the keys of their commitments; receipts come
+ * behind them. A commit, which changes a group, goes alone. Neither commits nor receipts have a row.
  */
 export type StagedBatch = Decoded<typeof staged>;
 
@@ -125,6 +126,7 @@ export class Vault {
   readonly groups: GroupTable;
   readonly rooms: RoomTable;
   readonly freshness: FreshnessTable;
+  readonly receipts: ReceiptTable;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -138,6 +140,7 @@ export class Vault {
     this.groups = new GroupTable(db, seal);
     this.rooms = new RoomTable(db, seal);
     this.freshness = new FreshnessTable(db);
+    this.receipts = new ReceiptTable(db, seal, this.#table);
   }
 
   /**
@@ -192,6 +195,14 @@ export class Vault {
   }
   setLastPeer(peer: string): void {
     this.#setValue('last_peer', encode(peer));
+  }
+
+  /** Whether others are told what has been read here. */
+  sendsRead(): boolean {
+    return this.#value('sends_read', bool) ?? false;
+  }
+  setSendsRead(value: boolean): void {
+    this.#setValue('sends_read', encode(value));
   }
 
   contacts(): KnownContact[] {
@@ -304,9 +315,14 @@ export class Vault {
       ? this.#table.select(`${sql} ORDER BY row LIMIT ?`, limit)
       : this.#table.select(`${sql} AND conversation = ? ORDER BY row LIMIT ?`, id, limit);
   }
+  /** Somebody has seen them; what could be read is said to have been, where that is wanted. */
   markShown(rows: readonly number[]): void {
     this.#db.transaction(() => {
-      for (const row of rows) this.#db.run('UPDATE message SET is_shown = 1 WHERE row = ?', row);
+      const sendsRead = this.sendsRead();
+      for (const row of rows) {
+        this.#db.run('UPDATE message SET is_shown = 1 WHERE row = ?', row);
+        if (sendsRead && this.#table.one(row)?.reason === null) this.receipts.owe(row, KIND.read);
+      }
     });
   }
 
@@ -350,6 +366,14 @@ export class Vault {
       }
     });
   }
+  /** A batch of receipts was refused for good: nobody wants to hear them. */
+  dropReceipts({ messages }: StagedBatch): void {
+    this.#db.transaction(() => {
+      this.#db.run('DELETE FROM outbox');
+      for (const { statement, parts } of messages)
+        this.receipts.drop(decodeMs(statement).kind as ReceiptKind, parts[0]!);
+    });
+  }
   /**
    * The batch is in the log: advances session and conversations, gives the messages their places, keeps the evidence.
    * @param seqs one for each message, in order
@@ -361,9 +385,18 @@ export class Vault {
       this.#db.run('DELETE FROM outbox');
       const last = bs.firstCtr + bs.count - 1;
       this.#db.run('UPDATE session SET last_ctr = ?, last_batch = ? WHERE id = ?', last, batchHash, bs.session);
-      batch.messages.forEach(({ statement }, i) => {
+      batch.messages.forEach(({ statement, parts }, i) => {
         const ms = decodeMs(statement);
         const leaf = leafHash(statement);
+        if (isReceipt(ms.kind)) {
+          const kind = ms.kind as ReceiptKind;
+          const part = parts[0]!;
+          const place = { hash: leaf, batch: batchHash, conversation: ms.conversation };
+          this.receipts.drop(kind, part);
+          const by = this.account()?.username ?? '';
+          this.receipts.add({ ...place, kind, by, device: ms.sender, at: serverTime, part }, true);
+          return;
+        }
         this.#db.run(
           'UPDATE conversation SET session = ?, conv_ctr = ?, last_leaf = ? WHERE id = ?',
           ...[ms.session, ms.convCtr, leaf, ms.conversation],
@@ -372,24 +405,19 @@ export class Vault {
         if (row === undefined) return this.groups.addCommit(leaf, ms.conversation, seqs[i]!);
         this.#table.rewrite(row, { server_time: serverTime, kf: batch.kfs[i] });
         this.#db.run("UPDATE message SET state = 'accepted', seq = ?, hash = ? WHERE row = ?", seqs[i]!, leaf, row);
-        const early = this.#db.one('SELECT 1 FROM receipt WHERE message = ?', leaf);
-        if (early) this.#db.run("UPDATE message SET state = 'delivered' WHERE row = ?", row);
+        this.receipts.catchUp(row, leaf);
       });
       this.ledger.addEvidence(batchHash, origin, evidence);
     });
   }
 
-  /** What the server says about one of our messages. Answers the row whose state it changed, or null. */
-  addReceipt(leaf: Hash, status: 'delivered' | 'expired', by: string, at: number): number | null {
-    const byHash = sha256(utf8(by));
+  /** The server says that one of our messages has waited too long. Answers its row, or null if that changes nothing. */
+  expire(leaf: Hash): number | null {
     return this.#db.transaction(() => {
-      const sealed = this.#seal.seal(`receipt/${hex(leaf)}/${hex(byHash)}`, encode({ status, by, at }));
-      this.#db.run('INSERT OR REPLACE INTO receipt (message, by_hash, sealed) VALUES (?,?,?)', leaf, byHash, sealed);
       const found = this.messageByHash(leaf);
       if (found === null || found.direction !== 'out' || found.state !== 'accepted') return null;
-      if (status === 'expired') this.#table.rewrite(found.row, { reason: 'EXPIRED' });
-      const state = status === 'delivered' ? 'delivered' : 'failed';
-      this.#db.run('UPDATE message SET state = ? WHERE row = ?', state, found.row);
+      this.#table.rewrite(found.row, { reason: 'EXPIRED' });
+      this.#db.run("UPDATE message SET state = 'failed' WHERE row = ?", found.row);
       return found.row;
     });
   }
@@ -414,6 +442,8 @@ export class Vault {
       const more = { ...(kf === null ? {} : { kf }), ...(reason === null ? {} : { reason }) };
       const row = this.#table.add(id, direction, state, seq, leaf, { ...value, ...more });
       this.#advance(received);
+      this.receipts.catchUp(row, leaf);
+      if (direction === 'in' && kf !== null) this.receipts.owe(row, KIND.delivered);
       return this.message(row);
     });
   }

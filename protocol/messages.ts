@@ -41,7 +41,6 @@ const time = uint();
 const note = text(4096, 1);
 const algorithm = uint(3, 1);
 const signature = bytes(1, MAX_SIGNATURE_BYTES);
-const status = oneOf('delivered', 'expired');
 
 const contactState = oneOf('none', 'asked', 'asking', 'contact', 'blocked');
 const account = text(254, 1);
@@ -99,7 +98,13 @@ export const requests = {
     signature,
     batch: bytes(172),
     messages: list(
-      record({ statement: bytes(248), parts, group: optional(groupState), group_info: optional(groupInfo) }),
+      record({
+        statement: bytes(248),
+        parts,
+        group: optional(groupState),
+        group_info: optional(groupInfo),
+        to: optional(username),
+      }),
       MAX_BATCH_MESSAGES,
       1,
     ),
@@ -243,12 +248,11 @@ export const replies = {
     ack: bytes(37, 8192),
     items: list(deliveryItem, MAX_BATCH_MESSAGES, 1),
   }),
-  msg_receipt: record({
-    type: literal('msg_receipt'),
+  msg_expired: record({
+    type: literal('msg_expired'),
     cursor: uint(),
     conversation: hash,
     message: hash,
-    status,
     by: username,
     at: time,
   }),
@@ -314,7 +318,6 @@ export type RequestType = keyof typeof requests;
 export type ReplyType = keyof typeof replies;
 export type Request<T extends RequestType = RequestType> = { [K in T]: Decoded<(typeof requests)[K]> }[T];
 export type Reply<T extends ReplyType = ReplyType> = { [K in T]: Decoded<(typeof replies)[K]> }[T];
-export type ReceiptStatus = 'delivered' | 'expired';
 
 /** The requests of one record. @throws BAD_FRAME naming the field, UNKNOWN_TYPE; frames before the fault were yielded */
 export const decodeRequests = (plaintext: Uint8Array): Generator<Request> => decodeFrames<Request>(requests, plaintext);

@@ -156,8 +156,7 @@ export async function startServer(
     part: (userA, userB) => hub.part(userA, userB),
   });
   const expire = async (): Promise<void> => {
-    const receipts = await store.expire(now(), EXPIRE_AT_ONCE);
-    hub.offerReceipts(receipts);
+    hub.offerExpiries(await store.expire(now(), EXPIRE_AT_ONCE));
   };
   lifecycle.onStop('expiry', every(EXPIRY_EVERY_MS, expire, log, 'store.failed'));
 

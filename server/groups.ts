@@ -7,7 +7,7 @@ import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Request } from '../protocol/messages.ts';
 import type { GroupState, Store } from '../store/store.ts';
-import { KIND, type MessageStatement } from '../transcript/statement.ts';
+import { isReceipt, KIND, type MessageStatement } from '../transcript/statement.ts';
 import type { Submission } from './submission.ts';
 
 /** Conversations that are remembered, about 200 bytes each. */
@@ -16,17 +16,24 @@ const MAX_GROUPS = 100_000;
 type Message = Request<'msg_send'>['messages'][number];
 
 /**
- * A message or a commit, with the fields that belong to it; a commit alone in its batch.
+ * A message, a commit or a receipt, with the fields that belong to it; a commit alone in its batch.
  * @param at the message's field
  * @throws BAD_FRAME naming the field
  */
 export function checkKind(ms: MessageStatement, message: Message, batchSize: number, at: string): void {
+  if (isReceipt(ms.kind)) {
+    if (message.to === undefined) bad(`${at}.to`, 'the author of the messages');
+    if (message.group !== undefined) bad(`${at}.group`, 'no group beside a receipt');
+    if (message.group_info !== undefined) bad(`${at}.group_info`, 'no GroupInfo beside a receipt');
+    return;
+  }
+  if (message.to !== undefined) bad(`${at}.to`, 'only beside a receipt');
   if (ms.kind === KIND.message) {
     if (message.group === undefined) bad(`${at}.group`, 'the state that the message is encrypted in');
     if (message.group_info !== undefined) bad(`${at}.group_info`, 'no GroupInfo beside a message');
     return;
   }
-  if (ms.kind !== KIND.membership) bad(`${at}.statement`, 'a message or a commit');
+  if (ms.kind !== KIND.membership) bad(`${at}.statement`, 'a message, a commit or a receipt');
   if (batchSize > 1) bad(`${at}.statement`, 'a commit alone in its batch');
   if (ms.commitment.some((byte) => byte !== 0)) bad(`${at}.statement`, 'a commitment of zeros');
   if (message.group === undefined) bad(`${at}.group`, 'the state that the commit ends');

@@ -8,9 +8,9 @@ import { ChatError, CODES, type Code } from '../base/errors.ts';
 import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
-import type { Conversation, Device, Group, QueuedReceipt, Standing, Store, User } from '../store/store.ts';
+import type { Conversation, Device, Group, QueuedExpiry, Standing, Store, User } from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
-import { decodeMs, KIND, rosterHash } from '../transcript/statement.ts';
+import { decodeMs, isReceipt, KIND, rosterHash } from '../transcript/statement.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { checkKind } from './groups.ts';
 import { Outlet, type OutgoingItem } from './outlet.ts';
@@ -68,7 +68,6 @@ export class Hub {
   readonly #leaving = new Set<Promise<void>>();
   readonly #watchers = new Map<number, Set<Member>>();
   readonly #conversations = new Map<string, { readonly at: number; readonly conversation: Conversation }>();
-  #isLookDue = false;
   /** Counts what was forgotten: an answer of the store that was asked for before must not be remembered after. */
   #forgotten = 0;
 
@@ -193,6 +192,12 @@ export class Hub {
         throw new ChatError('TOO_LARGE', `parts of more than ${MAX_BODY_BYTES} bytes`, {
           field: `msg_send.messages[${i}].parts`,
         });
+      if (isReceipt(ms.kind)) {
+        const witnesses = await this.#witnesses(member, ms.conversation, message.to!);
+        refusal ??= witnesses.refusal;
+        messages.push({ statement, parts, group, groupInfo, ...witnesses, expiresAt });
+        continue;
+      }
       const key = hex(ms.conversation);
       const audience = audiences.get(key) ?? (await this.#audience(member, ms.conversation));
       audiences.set(key, audience);
@@ -253,43 +258,27 @@ export class Hub {
     if (!isWaiting) await this.#settle(member);
   }
 
-  /** @param isAgain an attempt has failed, or has said so */
-  async #settle(member: Member, isAgain = false): Promise<void> {
-    const { store, log, now, settleAgainMs = SETTLE_AGAIN_MS } = this.#o;
+  async #settle(member: Member): Promise<void> {
+    const { store, log, settleAgainMs = SETTLE_AGAIN_MS } = this.#o;
     const { id: userId, username } = member.user;
     while (member.unsettled.size > 0 && this.#devices.get(member.device.id) === member) {
       const cursors = [...member.unsettled].slice(0, SETTLE_AT_ONCE);
-      let receipts: QueuedReceipt[];
       try {
-        receipts = await store.acknowledge(member.device.id, cursors, { userId, username }, now());
+        await store.acknowledge(member.device.id, cursors, userId);
       } catch (error) {
         const failure = ChatError.from(error);
         const line = CODES[failure.code].blame === 'us' ? log.error : log.warn;
         line('store.failed', { user: username, ...errorFields(failure) });
-        setTimeout(() => void this.#settle(member, true), settleAgainMs).unref();
+        setTimeout(() => void this.#settle(member), settleAgainMs).unref();
         return;
       }
       for (const cursor of cursors) member.unsettled.delete(cursor);
       member.outlet.acknowledged(cursors);
-      this.offerReceipts(receipts);
-      // It may have been made the first time, and only the answer was lost: then receipts are queued of which nobody was told.
-      if (isAgain) this.#lookEverywhere();
     }
   }
 
-  /** Soon, and once for all who ask for it until then: when a database comes back, everybody has acknowledged something. */
-  #lookEverywhere(): void {
-    if (this.#isLookDue) return;
-    this.#isLookDue = true;
-    const look = (): void => {
-      this.#isLookDue = false;
-      for (const { outlet } of this.#devices.values()) outlet.look();
-    };
-    setTimeout(look, this.#o.settleAgainMs ?? SETTLE_AGAIN_MS).unref();
-  }
-
-  offerReceipts(receipts: readonly QueuedReceipt[]): void {
-    for (const receipt of receipts) this.#devices.get(receipt.deviceId)?.outlet.offerReceipt(receipt);
+  offerExpiries(expiries: readonly QueuedExpiry[]): void {
+    for (const expiry of expiries) this.#devices.get(expiry.deviceId)?.outlet.offerExpiry(expiry);
   }
 
   /** Answers the presence of a user now and on every change. @throws NO_SUCH_PEER, QUOTA */
@@ -316,13 +305,10 @@ export class Hub {
     const all = members.flatMap(({ userId, devices }) =>
       devices.map(({ id }) => ({ id, isPeer: userId !== member.user.id })),
     );
-    // Who never comes back, or never acknowledges, keeps nobody from the other devices.
-    const audience = all.filter(({ id }) => id !== member.device.id);
-    const waiting = audience.flatMap(({ id }) => (this.#keepsUp(id) ? [] : [id]));
-    const full = await this.#quota.full(waiting, member.user.id);
-    const reached = audience.filter(({ id }) => !full.has(id));
-    const recipients = reached.map(({ id }) => id);
-    const peers = reached.filter(({ isPeer }) => isPeer).map(({ id }) => id);
+    const { recipients, peers } = await this.#withRoom(
+      member,
+      all.filter(({ id }) => id !== member.device.id),
+    );
     const others = members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
     const fingerprints = members.flatMap(({ devices }) => devices.map(({ fingerprint }) => fingerprint));
     return {
@@ -331,6 +317,39 @@ export class Hub {
       peers,
       hasDevices: others.length > 0,
       refusal: isPart ? contactRefusal(this.#o.contactPolicy, standing, 'msg_send') : noConversation(),
+    };
+  }
+
+  /**
+   * Whom a receipt is queued for: the devices of the author, and the others of the sender. An author who has left, or whom the sender may
+   * not write to, gets none, and that is no refusal: what the device has kept, it has kept.
+   */
+  async #witnesses(
+    member: Member,
+    id: ConversationId,
+    author: string,
+  ): Promise<Pick<Audience, 'recipients' | 'peers' | 'refusal'>> {
+    const conversation = await this.#find(id, false);
+    if (conversation === null || !isPartOf(conversation, member))
+      return { recipients: [], peers: [], refusal: noConversation() };
+    const { members, standing } = conversation;
+    const isHeard = contactRefusal(this.#o.contactPolicy, standing, 'msg_send') === null;
+    const devices = members.flatMap(({ userId, username, devices }) => {
+      const isPeer = userId !== member.user.id;
+      if (isPeer && (username !== author || !isHeard)) return [];
+      return devices.flatMap((device) => (device.id === member.device.id ? [] : [{ id: device.id, isPeer }]));
+    });
+    return { ...(await this.#withRoom(member, devices)), refusal: null };
+  }
+
+  /** Who never comes back, or never acknowledges, keeps nobody from the other devices. */
+  async #withRoom({ user }: Member, devices: readonly { readonly id: number; readonly isPeer: boolean }[]) {
+    const waiting = devices.flatMap(({ id }) => (this.#keepsUp(id) ? [] : [id]));
+    const full = await this.#quota.full(waiting, user.id);
+    const reached = devices.filter(({ id }) => !full.has(id));
+    return {
+      recipients: reached.map(({ id }) => id),
+      peers: reached.flatMap(({ id, isPeer }) => (isPeer ? [id] : [])),
     };
   }
 

@@ -7,7 +7,7 @@
 import type { Hash } from '../base/bytes.ts';
 import type { Delivered, Hidden, Reply } from '../protocol/messages.ts';
 import { ChatError } from '../base/errors.ts';
-import type { GroupState, QueuedReceipt, QueueItem } from '../store/store.ts';
+import type { GroupState, QueuedExpiry, QueueItem } from '../store/store.ts';
 import type { BatchEvidence } from './sequencer.ts';
 
 /** Sent and not yet acknowledged by the device. Once full, half of it must be acknowledged before more is read. */
@@ -101,10 +101,10 @@ export class Outlet {
     this.#deliver(evidence, fresh);
   }
 
-  offerReceipt(receipt: QueuedReceipt): void {
-    if (receipt.cursor <= this.#after) return;
+  offerExpiry(expiry: QueuedExpiry): void {
+    if (expiry.cursor <= this.#after) return;
     if (this.#isBehind || this.#isFull) return this.#fallBehind();
-    this.#deliverReceipt(receipt);
+    this.#deliverExpiry(expiry);
   }
 
   /** Something may wait in the store that this connection was never offered: the queue is read again from the last page on. */
@@ -222,8 +222,8 @@ export class Outlet {
     let at = 0;
     while (at < page.length && !this.#isClosed) {
       const item = page[at]!;
-      if (item.kind === 'receipt') {
-        this.#deliverReceipt(item);
+      if (item.kind === 'expired') {
+        this.#deliverExpiry(item);
         at++;
         continue;
       }
@@ -255,9 +255,8 @@ export class Outlet {
     }
   }
 
-  #deliverReceipt(receipt: Omit<QueuedReceipt, 'deviceId'>): void {
-    const { cursor, conversation, message, status, by, at } = receipt;
-    this.#send({ type: 'msg_receipt', cursor, conversation, message, status, by, at });
+  #deliverExpiry({ cursor, conversation, message, by, at }: Omit<QueuedExpiry, 'deviceId'>): void {
+    this.#send({ type: 'msg_expired', cursor, conversation, message, by, at });
     this.#onLine(cursor, 0);
   }
 

@@ -5,6 +5,7 @@
 import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import type { Store } from '../store/store.ts';
 import type { Batch, LineageChange, LineageState, SessionLineage } from '../transcript/lineage.ts';
+import { isThreaded } from '../transcript/statement.ts';
 
 /** Sessions and conversations over all senders, about 300 bytes each. */
 const MAX_ITEMS = 100_000;
@@ -78,10 +79,11 @@ export class SenderLineage implements LineageState {
   async load(store: Store, sender: Fingerprint, session: SessionId, messages: Batch['messages']): Promise<void> {
     const sessionKey = hex(session);
     if (!this.#sessions.has(sessionKey)) {
-      const { lastCtr, lastBatchHash } = await store.sessionLineage(sender, session);
-      this.#sessions.set(sessionKey, lastCtr === 0 ? null : { lastCtr, lastBatch: lastBatchHash });
+      const { lastCtr, lastBatchHash, isClosed } = await store.sessionLineage(sender, session);
+      this.#sessions.set(sessionKey, lastCtr === 0 ? null : { lastCtr, lastBatch: lastBatchHash, isClosed });
     }
     for (const { ms } of messages) {
+      if (!isThreaded(ms.kind)) continue;
       const key = hex(ms.conversation);
       if (this.#leaves.has(key) && this.#counters.has(sessionKey + key)) continue;
       const { convCtr, lastStatementHash } = await store.conversationLineage(sender, session, ms.conversation);
@@ -93,10 +95,10 @@ export class SenderLineage implements LineageState {
   }
 
   /** Takes over an admitted batch. */
-  apply({ session, lastCtr, lastBatch, conversations }: LineageChange): void {
+  apply({ session, lastCtr, lastBatch, isClosed, conversations }: LineageChange): void {
     this.onTheirWay++;
     const sessionKey = hex(session);
-    this.#sessions.set(sessionKey, { lastCtr, lastBatch });
+    this.#sessions.set(sessionKey, { lastCtr, lastBatch, isClosed });
     for (const { conversation, convCtr, lastLeaf } of conversations) {
       this.#counters.set(sessionKey + hex(conversation), convCtr);
       this.#leaves.set(hex(conversation), lastLeaf);

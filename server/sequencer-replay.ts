@@ -5,7 +5,7 @@ import { sha256 } from '../base/hash.ts';
 import type { Store, WindowRecord } from '../store/store.ts';
 import { decodeLeaf } from '../transcript/leaf.ts';
 import { leafHash } from '../transcript/merkle.ts';
-import { decodeBs, decodeMs, KIND } from '../transcript/statement.ts';
+import { decodeBs, decodeMs, isReceipt, isThreaded, KIND } from '../transcript/statement.ts';
 import type { TranscriptLog } from './log/log.ts';
 
 /** Entries that are applied in one transaction, and at most a batch more. */
@@ -63,13 +63,15 @@ export async function replay(log: TranscriptLog, store: Store, from: number): Pr
           const { kind, conversation, convCtr } = decodeMs(message.ms);
           return {
             index: at + 1 + i,
-            conversation,
+            conversation: isThreaded(kind) || isReceipt(kind) ? conversation : null,
+            isThreaded: isThreaded(kind),
             statement: message.ms,
             statementHash: leafHash(message.ms),
             convCtr,
             senderUserId: userId,
             senderDeviceId: id,
             isCommit: kind === KIND.membership,
+            isClose: kind === KIND.close,
             content: null,
           };
         }),

@@ -285,7 +285,8 @@ export class Sequencer {
     const records = messageRecords(submission, batch, firstIndex);
     const lacking = bare.map((i) => records[i]!);
     const completed = lacking.length > 0 ? await store.complete(transcript.origin, lacking) : [];
-    for (const { isCommit, conversation } of lacking) if (isCommit) this.#groups.forget(conversation);
+    for (const { isCommit, conversation } of lacking)
+      if (isCommit && conversation !== null) this.#groups.forget(conversation);
     const cursors = new Map(bare.map((i, at) => [i, completed[at]!.cursors]));
     log.debug('message.duplicate', { index: firstIndex, count: stored.count });
     const evidence = await this.evidence(firstIndex);

@@ -4,7 +4,7 @@ import type { Fingerprint, Hash } from '../base/bytes.ts';
 import type { ChatError } from '../base/errors.ts';
 import type { GroupState, MessageRecord } from '../store/store.ts';
 import type { Batch } from '../transcript/lineage.ts';
-import { KIND } from '../transcript/statement.ts';
+import { isReceipt, isThreaded, KIND } from '../transcript/statement.ts';
 
 export interface SubmittedMessage {
   /** Encoded MS. */
@@ -79,13 +79,15 @@ export const messageRecords = ({ device, messages }: Submission, batch: Batch, f
     const { ms, leaf } = batch.messages[i]!;
     return {
       index: firstIndex + 1 + i,
-      conversation: ms.conversation,
+      conversation: isThreaded(ms.kind) || isReceipt(ms.kind) ? ms.conversation : null,
+      isThreaded: isThreaded(ms.kind),
       statement,
       statementHash: leaf,
       convCtr: ms.convCtr,
       senderUserId: device.userId,
       senderDeviceId: device.id,
       isCommit: ms.kind === KIND.membership,
+      isClose: ms.kind === KIND.close,
       content: { parts, recipients, expiresAt, group, groupInfo },
     };
   });

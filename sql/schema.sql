@@ -94,6 +94,7 @@ CREATE TABLE sessions (
   id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
   fingerprint BINARY(32) NOT NULL,
   session BINARY(16) NOT NULL,
+  is_closed TINYINT NOT NULL DEFAULT 0,
   UNIQUE KEY sessions_session (session, fingerprint)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
@@ -108,7 +109,8 @@ CREATE TABLE batches (
   UNIQUE KEY batches_session_id (session_id, first_ctr)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- `waiting`: queue rows that still refer to the content. `reached`: 1 a device of the other user keeps it, 2 given up, 3 nobody is told.
+-- `waiting`: queue rows that still refer to the content. `reached`: 1 a device of the other user keeps it, 2 given up, 3 nobody is told
+-- (commits, and what is not threaded: `seq` and `conv_ctr` 0). `conversation_id` is 0 for what is of no conversation.
 -- `expires_at` and `targets` are null while the message is known from the log alone. `previous_hash`: the same device's message
 -- before it in the conversation. `targets`: u32 device, u48 cursor for each recipient.
 CREATE TABLE messages (
@@ -152,7 +154,7 @@ CREATE TABLE mailboxes (
   items BIGINT NOT NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- `kind`: 0 message, 1 delivered, 2 expired.
+-- `kind`: 0 message, 2 expired.
 CREATE TABLE queue (
   device_id INT UNSIGNED NOT NULL,
   cursor_no BIGINT NOT NULL,
@@ -264,3 +266,4 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES (1, 'start', 0)
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (2, 'groups', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (3, 'contacts', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (4, 'rooms', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (5, 'receipts', 0);

@@ -81,6 +81,7 @@ CREATE TABLE sessions (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   fingerprint BLOB NOT NULL,
   session BLOB NOT NULL,
+  is_closed INTEGER NOT NULL DEFAULT 0, -- 1: the device has said that nothing follows
   UNIQUE (session, fingerprint)
 );
 
@@ -95,7 +96,8 @@ CREATE TABLE batches (
   UNIQUE (session_id, first_ctr)
 );
 
--- `reached` is 3 for a commit: nobody is told what became of it.
+-- `reached` is 3 for a commit, and for what is not threaded (`seq` and `conv_ctr` 0): nobody is told what became of it. `conversation_id` is 0
+-- for what is of no conversation.
 CREATE TABLE messages (
   entry INTEGER PRIMARY KEY,
   batch_entry INTEGER NOT NULL,
@@ -139,7 +141,7 @@ CREATE TABLE mailboxes (
 CREATE TABLE queue (
   device_id INTEGER NOT NULL,
   cursor_no INTEGER NOT NULL,
-  kind INTEGER NOT NULL,     -- 0 message, 1 delivered, 2 expired
+  kind INTEGER NOT NULL,     -- 0 message, 2 expired
   entry INTEGER NOT NULL,
   bytes INTEGER NOT NULL,
   by_user_id INTEGER,
@@ -235,3 +237,4 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES (1, 'start', 0)
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (2, 'groups', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (3, 'contacts', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (4, 'rooms', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (5, 'receipts', 0);

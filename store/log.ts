@@ -89,15 +89,16 @@ function* batchOf(row: Row): Operation<StoredBatch> {
 
 export function* sessionLineage(fingerprint: Fingerprint, session: SessionId): Operation<SessionLineage> {
   const row = yield* first(
-    'SELECT b.first_ctr, b.message_count, b.batch_hash FROM sessions s JOIN batches b ON b.session_id = s.id ' +
+    'SELECT b.first_ctr, b.message_count, b.batch_hash, s.is_closed FROM sessions s JOIN batches b ON b.session_id = s.id ' +
       'WHERE s.session = ? AND s.fingerprint = ? ORDER BY b.first_ctr DESC LIMIT 1',
     session,
     fingerprint,
   );
-  if (!row) return { lastCtr: 0, lastBatchHash: NO_HASH };
+  if (!row) return { lastCtr: 0, lastBatchHash: NO_HASH, isClosed: false };
   return {
     lastCtr: integer(row, 'first_ctr') + integer(row, 'message_count') - 1,
     lastBatchHash: blob(row, 'batch_hash'),
+    isClosed: row['is_closed'] === 1,
   };
 }
 
@@ -142,7 +143,10 @@ export function* rewind(origin: string, size: number): Operation<void> {
     from,
     to,
   );
-  yield* rewindConversations(lost);
+  yield* rewindConversations(lost.filter((row) => row['seq'] !== 0));
+  // Whatever of a closed session is lost, its end is.
+  const sessions = [...new Set(lost.map((row) => integer(row, 'session_id')))];
+  yield* run('UPDATE sessions SET is_closed = 0 WHERE id IN (?...)', sessions);
   yield* rewindGroups(from, to);
   yield* rewindQueues(lost);
   for (const row of lost) {
@@ -161,7 +165,7 @@ export function* rewind(origin: string, size: number): Operation<void> {
 }
 
 /**
- * Takes lost messages off the ends of their chains (seq, conv_ctr, previous hash). What another log has added on top stays, and
+ * Takes lost threaded messages off the ends of their chains (seq, conv_ctr, previous hash). What another log has added on top stays, and
  * keeps its numbers.
  */
 function* rewindConversations(lost: readonly Row[]): Operation<void> {

@@ -8,8 +8,7 @@ import type { QueueTarget } from './entry.ts';
 import { insert, select, type Operation, type Row, type Scalar, type Target } from './operation.ts';
 import { integer } from './row.ts';
 
-export const KIND = { message: 0, delivered: 1, expired: 2 } as const;
-export type Kind = (typeof KIND)[keyof typeof KIND];
+export const KIND = { message: 0, expired: 2 } as const;
 
 const MAILBOXES: Target = {
   table: 'mailboxes',
@@ -64,9 +63,9 @@ export class Mailboxes {
     return this.#add(deviceId, [KIND.message, entry, bytes, null, null], bytes);
   }
 
-  /** @param byUserId who keeps the message, or whom it did not reach */
-  addReceipt(deviceId: number, kind: Kind, entry: number, byUserId: number, at: number): QueueTarget {
-    return this.#add(deviceId, [kind, entry, 0, byUserId, at], 0);
+  /** @param byUserId whom the message did not reach */
+  addExpiry(deviceId: number, entry: number, byUserId: number, at: number): QueueTarget {
+    return this.#add(deviceId, [KIND.expired, entry, 0, byUserId, at], 0);
   }
 
   #add(deviceId: number, rest: readonly Scalar[], bytes: number): QueueTarget {

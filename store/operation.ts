@@ -20,12 +20,7 @@ export interface Target {
 }
 
 export type Step =
-  | {
-      readonly do: 'select';
-      readonly sql: string;
-      readonly args: readonly Argument[];
-      readonly before?: readonly Row[];
-    }
+  | { readonly do: 'select'; readonly sql: string; readonly args: readonly Argument[] }
   | { readonly do: 'run'; readonly sql: string; readonly args: readonly Argument[] }
   | { readonly do: 'insert'; readonly target: Target; readonly rows: readonly (readonly Scalar[])[] };
 
@@ -45,15 +40,6 @@ export function* select(sql: string, ...args: readonly Argument[]): Operation<re
   // An empty list selects nothing, and neither dialect can say so.
   if (args.some((arg) => Array.isArray(arg) && arg.length === 0)) return [];
   return yield { do: 'select', sql, args };
-}
-
-/** The same question as before, now that the rows are held. A writer that has the database to itself is answered with `before`. */
-export function* selectAgain(
-  before: readonly Row[],
-  sql: string,
-  ...args: readonly Argument[]
-): Operation<readonly Row[]> {
-  return before.length === 0 ? before : yield { do: 'select', sql, args, before };
 }
 
 export function* first(sql: string, ...args: readonly Argument[]): Operation<Row | null> {

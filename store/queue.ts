@@ -1,12 +1,12 @@
 /** What waits for devices: reading it, keeping it, giving up on it. */
 import { view, type ConversationId, type Hash } from '../base/bytes.ts';
 import { decodeParts, decodeTargets, indexOf, type QueueTarget } from './entry.ts';
-import { KIND, Mailboxes, type Kind } from './mailbox.ts';
-import { first, run, select, selectAgain, type Operation, type Row } from './operation.ts';
+import { KIND, Mailboxes } from './mailbox.ts';
+import { first, run, select, type Operation, type Row } from './operation.ts';
 import { blob, blobOrNull, integer, text } from './row.ts';
-import type { QueuedReceipt, QueueItem } from './store.ts';
+import type { QueuedExpiry, QueueItem } from './store.ts';
 
-/** What became of a message: `messages.reached`. Of a commit nobody is told anything. */
+/** What became of a message: `messages.reached`. Of a commit, and of what is not threaded, nobody is told anything. */
 export const REACHED = { nobody: 0, recipient: 1, expired: 2, nobodyAsks: 3 } as const;
 
 export function* backlog(deviceId: number, after: number, maxItems: number, maxBytes: number): Operation<QueueItem[]> {
@@ -51,11 +51,10 @@ function itemOf(row: Row): QueueItem {
   const conversation = blob<ConversationId>(row, 'conversation');
   if (row['kind'] !== KIND.message)
     return {
-      kind: 'receipt',
+      kind: 'expired',
       cursor,
       conversation,
       message: blob<Hash>(row, 'statement_hash'),
-      status: row['kind'] === KIND.delivered ? 'delivered' : 'expired',
       by: text(row, 'username'),
       at: integer(row, 'at_ms'),
     };
@@ -97,67 +96,45 @@ export function* queueShares(deviceId: number): Operation<{ senderUserId: number
 export interface Acknowledgement {
   readonly deviceId: number;
   readonly cursors: readonly number[];
-  readonly by: Person;
-  readonly at: number;
+  readonly userId: number;
 }
 
-export function* acknowledge(
-  deviceId: number,
-  cursors: readonly number[],
-  by: Person,
-  at: number,
-): Operation<QueuedReceipt[]> {
-  return (yield* acknowledgeAll([{ deviceId, cursors, by, at }]))[0] ?? [];
+export function* acknowledge(deviceId: number, cursors: readonly number[], userId: number): Operation<void> {
+  yield* acknowledgeAll([{ deviceId, cursors, userId }]);
 }
 
 /** What several devices, each once, say at the same time: most statements are made once for all of them. */
-export function* acknowledgeAll(acks: readonly Acknowledgement[]): Operation<QueuedReceipt[][]> {
-  const at = Math.max(...acks.map((ack) => ack.at));
-  // First without holding anything, to learn whose mailboxes it takes.
-  const found: (readonly Row[])[] = [];
-  for (const { deviceId, cursors } of acks) found.push(yield* select(WAITING, deviceId, cursors));
-  const senders = found.flatMap((rows, i) => rows.filter((row) => isNews(row, acks[i]!)).map(senderOf));
-  const devices = yield* activeDevices([...new Set(senders)], at);
-  const mailboxes = yield* Mailboxes.hold([...acks.map(({ deviceId }) => deviceId), ...[...devices.values()].flat()]);
-
+export function* acknowledgeAll(acks: readonly Acknowledgement[]): Operation<void> {
+  const mailboxes = yield* Mailboxes.hold(acks.map(({ deviceId }) => deviceId));
   const messages = new Map<number, Acknowledged>();
-  for (const [i, ack] of acks.entries()) {
-    const { deviceId, cursors } = ack;
-    const rows = yield* selectAgain(found[i]!, WAITING + ' FOR UPDATE', deviceId, cursors);
+  for (const { deviceId, cursors, userId } of acks) {
+    const rows = yield* select(WAITING, deviceId, cursors);
     for (const row of rows) {
       mailboxes.removed(deviceId, integer(row, 'bytes'));
       if (row['kind'] !== KIND.message) continue;
       const entry = integer(row, 'entry');
-      const message = messages.get(entry) ?? { row, count: 0, news: null };
+      const message = messages.get(entry) ?? { row, count: 0, isReached: false };
       messages.set(entry, message);
       message.count++;
-      if (message.news === null && isNews(row, ack)) message.news = i;
+      message.isReached ||= row['reached'] === REACHED.nobody && row['sender_user_id'] !== userId;
     }
     const taken = rows.map((row) => integer(row, 'cursor_no'));
     yield* run('DELETE FROM queue WHERE device_id = ? AND cursor_no IN (?...)', deviceId, taken);
   }
   const all = [...messages.values()];
   for (const count of new Set(all.map((message) => message.count))) {
-    const rows = (isReached: boolean): Row[] =>
-      all.flatMap(({ row, news, count: n }) => (n === count && (news !== null) === isReached ? [row] : []));
-    const [fresh, known] = [entriesOf(rows(true)), entriesOf(rows(false))];
-    yield* run('UPDATE messages SET waiting = waiting - ?, reached = 1 WHERE entry IN (?...)', count, fresh);
-    yield* run('UPDATE messages SET waiting = waiting - ? WHERE entry IN (?...)', count, known);
+    const [fresh, known] = [true, false].map((isReached) =>
+      entriesOf(all.filter((each) => each.count === count && each.isReached === isReached).map(({ row }) => row)),
+    );
+    yield* run('UPDATE messages SET waiting = waiting - ?, reached = 1 WHERE entry IN (?...)', count, fresh!);
+    yield* run('UPDATE messages SET waiting = waiting - ? WHERE entry IN (?...)', count, known!);
   }
   const finished = all.filter(({ row, count }) => row['waiting'] === count);
-  const over = finished.filter(({ row, news }) => row['reached'] !== REACHED.nobody || news !== null);
   yield* run('DELETE FROM contents WHERE entry IN (?...)', entriesOf(finished.map(({ row }) => row)));
   // Until somebody is reached, the sender is still to be told when the time is over.
+  const over = finished.filter(({ row, isReached }) => row['reached'] !== REACHED.nobody || isReached);
   yield* forgetExpiry(over.map(({ row }) => row));
-
-  const names = yield* conversationsOf(all.filter(({ news }) => news !== null).map(({ row }) => row));
-  const receipts = acks.map((_, i) => {
-    const reached = all.filter(({ news }) => news === i).map(({ row }) => row);
-    const receipt = { kind: KIND.delivered, status: 'delivered', at, recipient: () => acks[i]!.by } as const;
-    return queueReceipts(mailboxes, devices, names, reached, receipt);
-  });
   yield* mailboxes.write();
-  return receipts;
 }
 
 /** A message that some of the devices have acknowledged. */
@@ -165,18 +142,16 @@ interface Acknowledged {
   readonly row: Row;
   /** devices that did so now */
   count: number;
-  /** which acknowledgement is the first of a person whom it was meant for */
-  news: number | null;
+  /** one of them is the first of a person whom it was meant for */
+  isReached: boolean;
 }
 
 const senderOf = (row: Row): number => integer(row, 'sender_user_id');
-const isNews = (row: Row, { by }: Acknowledgement): boolean =>
-  row['kind'] === KIND.message && row['sender_user_id'] !== by.userId && row['reached'] === REACHED.nobody;
 
 const WAITING =
-  'SELECT q.cursor_no, q.kind, q.entry, q.bytes, m.conversation_id, m.sender_user_id, m.waiting, m.reached, m.expires_at, ' +
-  'm.statement_hash FROM queue q JOIN messages m ON m.entry = q.entry WHERE q.device_id = ? AND q.cursor_no IN (?...) ' +
-  'ORDER BY q.cursor_no';
+  'SELECT q.cursor_no, q.kind, q.entry, q.bytes, m.sender_user_id, m.waiting, m.reached, m.expires_at ' +
+  'FROM queue q JOIN messages m ON m.entry = q.entry WHERE q.device_id = ? AND q.cursor_no IN (?...) ' +
+  'ORDER BY q.cursor_no FOR UPDATE';
 
 const entriesOf = (rows: readonly Row[]): number[] => rows.map((row) => integer(row, 'entry'));
 
@@ -184,7 +159,7 @@ const HELD_MESSAGES =
   'SELECT entry, conversation_id, sender_user_id, waiting, reached, expires_at, statement_hash, targets FROM messages ' +
   'WHERE entry IN (?...) ORDER BY entry FOR UPDATE';
 
-export function* expire(now: number, maxMessages: number): Operation<QueuedReceipt[]> {
+export function* expire(now: number, maxMessages: number): Operation<QueuedExpiry[]> {
   const due = yield* select(
     'SELECT e.entry, m.sender_user_id, m.targets FROM expiries e JOIN messages m ON m.entry = e.entry ' +
       'WHERE e.expires_at <= ? ORDER BY e.expires_at, e.entry LIMIT ?',
@@ -208,14 +183,18 @@ export function* expire(now: number, maxMessages: number): Operation<QueuedRecei
   yield* run('UPDATE messages SET reached = 2 WHERE entry IN (?...)', entriesOf(failed));
   const others = yield* otherMembers(failed);
   const names = yield* conversationsOf(failed);
-  const receipts = queueReceipts(mailboxes, devices, names, failed, {
-    kind: KIND.expired,
-    status: 'expired',
-    at: now,
-    recipient: (row) => others.get(`${integer(row, 'conversation_id')} ${integer(row, 'sender_user_id')}`),
+  const expiries = failed.flatMap((row) => {
+    const person = others.get(`${integer(row, 'conversation_id')} ${senderOf(row)}`);
+    const conversation = names.get(integer(row, 'conversation_id'));
+    if (!person || !conversation) return [];
+    return (devices.get(senderOf(row)) ?? []).map((deviceId) => {
+      const { cursor } = mailboxes.addExpiry(deviceId, integer(row, 'entry'), person.userId, now);
+      const message = blob<Hash>(row, 'statement_hash');
+      return { deviceId, cursor, conversation, message, by: person.username, at: now };
+    });
   });
   yield* mailboxes.write();
-  return receipts;
+  return expiries;
 }
 
 const targetsOf = (row: Row): QueueTarget[] => decodeTargets(blobOrNull(row, 'targets') ?? new Uint8Array());
@@ -298,30 +277,4 @@ function* conversationsOf(messages: readonly Row[]): Operation<Map<number, Conve
   const ids = [...new Set(messages.map((row) => integer(row, 'conversation_id')))];
   const names = yield* select('SELECT id, conversation FROM conversations WHERE id IN (?...)', ids);
   return new Map(names.map((row) => [integer(row, 'id'), blob<ConversationId>(row, 'conversation')]));
-}
-
-/** One receipt for each active device of each message's sender. */
-function queueReceipts(
-  mailboxes: Mailboxes,
-  devices: ReadonlyMap<number, readonly number[]>,
-  conversations: ReadonlyMap<number, ConversationId>,
-  messages: readonly Row[],
-  receipt: {
-    readonly kind: Kind;
-    readonly status: QueuedReceipt['status'];
-    readonly at: number;
-    readonly recipient: (message: Row) => Person | undefined;
-  },
-): QueuedReceipt[] {
-  const { kind, status, at } = receipt;
-  return messages.flatMap((row) => {
-    const person = receipt.recipient(row);
-    const conversation = conversations.get(integer(row, 'conversation_id'));
-    if (!person || !conversation) return [];
-    return (devices.get(senderOf(row)) ?? []).map((deviceId) => {
-      const { cursor } = mailboxes.addReceipt(deviceId, kind, integer(row, 'entry'), person.userId, at);
-      const message = blob<Hash>(row, 'statement_hash');
-      return { deviceId, cursor, conversation, message, status, by: person.username, at };
-    });
-  });
 }

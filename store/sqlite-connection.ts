@@ -196,7 +196,6 @@ export class SqliteConnection {
       for (const rows of chunks(step.rows, MAX_INSERT_ROWS, Infinity)) this.#insert(step.target, rows);
       return [];
     }
-    if (step.do === 'select' && step.before) return step.before;
     const { sql, values } = expand(step.sql, step.args);
     if (step.do === 'select') return this.#prepare(sql).all(...values) as unknown as Row[];
     this.#prepare(sql).run(...values);

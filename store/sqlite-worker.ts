@@ -108,13 +108,13 @@ function together(db: SqliteConnection, group: readonly Call[]): Outcome[] {
     const calls = [...merged.values()];
     const acks = calls.map(({ args }) => acknowledgement(args as Arguments<'acknowledge'>));
     const all = attempt(() => db.savepoint(() => db.run(acknowledgeAll(acks))));
-    if ('value' in all) calls.forEach((call, i) => known.set(call, { value: (all.value as unknown[])[i] }));
+    if ('value' in all) for (const call of calls) known.set(call, all);
   }
   return group.map((call) => known.get(call) ?? alone(call));
 }
 
 const deviceOf = ({ args }: Call): number => (args as Arguments<'acknowledge'>)[0];
-const acknowledgement = ([deviceId, cursors, by, at]: Arguments<'acknowledge'>) => ({ deviceId, cursors, by, at });
+const acknowledgement = ([deviceId, cursors, userId]: Arguments<'acknowledge'>) => ({ deviceId, cursors, userId });
 
 function emptyLogLater(): void {
   const since = emptying?.since ?? performance.now();

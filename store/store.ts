@@ -174,7 +174,10 @@ export interface BatchRecord {
 
 export interface MessageRecord {
   readonly index: number;
-  readonly conversation: ConversationId;
+  /** null: of no conversation; then it is not threaded */
+  readonly conversation: ConversationId | null;
+  /** false: it has no place among the messages of its conversation: `seq` 0, no counters and links, and nobody is told when it expires */
+  readonly isThreaded: boolean;
   /** MS, 248 bytes */
   readonly statement: Uint8Array;
   /** leaf(MS), unique */
@@ -182,8 +185,10 @@ export interface MessageRecord {
   readonly convCtr: number;
   readonly senderUserId: number;
   readonly senderDeviceId: number;
-  /** changes the conversation's group; nobody is sent a receipt for it */
+  /** changes the conversation's group; nobody is told when it expires */
   readonly isCommit: boolean;
+  /** the last of its session */
+  readonly isClose: boolean;
   /** null: the message is known from the log alone (recovery); its content comes with the sender's repetition */
   readonly content: {
     readonly parts: readonly Uint8Array[];
@@ -209,7 +214,7 @@ export interface WindowRecord {
 
 /** Answer of commitWindow, message by message in order. */
 export interface StoredMessage {
-  /** gap-free from 1 in each conversation */
+  /** gap-free from 1 in each conversation; 0: it is not threaded */
   readonly seq: number;
   /** one queue cursor for each recipient, in the order of `recipients` */
   readonly cursors: readonly number[];
@@ -239,18 +244,19 @@ export type QueueItem =
       readonly parts: readonly Uint8Array[];
       readonly group: GroupState | null;
     }
-  | ({ readonly kind: 'receipt'; readonly cursor: number } & ReceiptRecord);
+  | ({ readonly kind: 'expired'; readonly cursor: number } & ExpiryRecord);
 
-export interface ReceiptRecord {
+/** A message waited too long. */
+export interface ExpiryRecord {
   readonly conversation: ConversationId;
   readonly message: Hash;
-  readonly status: 'delivered' | 'expired';
+  /** whom it was for */
   readonly by: string;
   readonly at: number;
 }
 
-/** A receipt that was just queued for a device of the sender. */
-export interface QueuedReceipt extends ReceiptRecord {
+/** Was just queued for a device of the sender. */
+export interface QueuedExpiry extends ExpiryRecord {
   readonly deviceId: number;
   readonly cursor: number;
 }
@@ -259,6 +265,8 @@ export interface QueuedReceipt extends ReceiptRecord {
 export interface SessionLineage {
   readonly lastCtr: number;
   readonly lastBatchHash: Hash;
+  /** its last message was its close */
+  readonly isClosed: boolean;
 }
 export interface ConversationLineage {
   readonly convCtr: number;
@@ -419,22 +427,18 @@ export interface Store {
     deviceId: number,
   ): Promise<{ readonly senderUserId: number; readonly bytes: number; readonly rows: number }[]>;
   /**
-   * A device says that it keeps these. Its rows are deleted; for the first device of a user that does so for a message of somebody
-   * else (commits apart), a `delivered` receipt is queued for each active device of the sender; a message that no row refers to any more loses its
+   * A device says that it keeps these. Its rows are deleted; a message that no row refers to any more loses its
    * content. Unknown cursors are ignored (the acknowledgement was repeated). Content that reached only devices of its sender goes
    * too, and the sender is still told when it expires. This alone may be taken back by a power cut: then the rows wait again.
+   * @param userId whose device it is
    */
-  acknowledge(
-    deviceId: number,
-    cursors: readonly number[],
-    by: { readonly userId: number; readonly username: string },
-    at: number,
-  ): Promise<QueuedReceipt[]>;
+  acknowledge(deviceId: number, cursors: readonly number[], userId: number): Promise<void>;
   /**
-   * Deletes the `maxMessages` messages that have been expired for longest, and queues `expired` receipts in the name of the recipient for
-   * those that reached no device of the recipient's, commits apart. In a room: in the sender's own name, for those that reached nobody.
+   * Deletes the `maxMessages` messages that have been expired for longest, and tells each active device of the sender, in the name of the
+   * recipient, of those that reached no device of the recipient's, unless they are commits or not threaded. In a room: in the sender's own
+   * name, for those that reached nobody.
    */
-  expire(now: number, maxMessages: number): Promise<QueuedReceipt[]>;
+  expire(now: number, maxMessages: number): Promise<QueuedExpiry[]>;
 
   /** Cheap question to the database. @throws STORE_FAILED */
   ping(): Promise<void>;

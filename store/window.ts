@@ -102,14 +102,15 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
 
   const sessions = yield* sessionIds(batches.map(({ batch }) => batch));
   const messages = batches.flatMap((batch) => batch.messages);
-  const conversations = yield* Conversations.hold(messages.map((message) => message.conversation));
+  const conversations = yield* Conversations.hold(messages);
   const mailboxes = yield* Mailboxes.hold(messages.flatMap((message) => message.content?.recipients ?? []));
   const commits = messages.filter((message) => message.isCommit);
-  const groups = yield* Groups.hold(commits.map((message) => conversations.idOf(message.conversation)));
+  const groups = yield* Groups.hold(commits.map((message) => conversations.idOf(message)));
 
   const rows: Rows = { messages: [], contents: [], expiries: [] };
   const batchRows: Scalar[][] = [];
   const counters = new Map<string, Scalar[]>();
+  const closed: number[] = [];
   const answers = batches.map(({ batch, messages }) => {
     const batchEntry = entryOf(log.id, batch.firstIndex);
     const sessionId = sessions.get(sessionKey(batch)) as number;
@@ -117,10 +118,11 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
     batchRows.push([batchEntry, sessionId, firstCtr, count, serverTime, batchHash, sigb]);
     return messages.map((message) => {
       const entry = entryOf(log.id, message.index);
-      const place = conversations.append(message.conversation, fingerprint, message.statementHash);
+      const place = conversations.append(message, fingerprint);
       const { targets, columns } = deliver(entry, message, mailboxes, rows);
       if (message.isCommit) groups.commit(place.id, entry, message.content);
-      counters.set(`${sessionId} ${place.id}`, [sessionId, place.id, message.convCtr]);
+      if (message.isThreaded) counters.set(`${sessionId} ${place.id}`, [sessionId, place.id, message.convCtr]);
+      if (message.isClose) closed.push(sessionId);
       rows.messages.push([
         entry,
         batchEntry,
@@ -131,7 +133,7 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
         message.senderUserId,
         message.senderDeviceId,
         columns.waiting,
-        message.isCommit ? REACHED.nobodyAsks : REACHED.nobody,
+        message.isCommit || !message.isThreaded ? REACHED.nobodyAsks : REACHED.nobody,
         columns.expiresAt,
         message.statementHash,
         place.previous,
@@ -156,6 +158,7 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
   yield* conversations.write();
   yield* groups.write();
   yield* insert(COUNTERS, [...counters.values()]);
+  yield* run('UPDATE sessions SET is_closed = 1 WHERE id IN (?...)', closed);
   yield* insert(
     CERTIFICATES,
     certificates.map((fingerprint) => [log.id, fingerprint, logSize]),
@@ -208,15 +211,16 @@ interface Rows {
 }
 
 /** Queues a message for its recipients; answers what the message's row says of that. */
-function deliver(entry: number, { statement, content }: MessageRecord, mailboxes: Mailboxes, rows: Rows) {
+function deliver(entry: number, message: MessageRecord, mailboxes: Mailboxes, rows: Rows) {
+  const { statement, content, isThreaded } = message;
   if (!content) return { targets: [], columns: { waiting: 0, expiresAt: null, targets: null } };
   const { parts, recipients, expiresAt, group } = content;
   const bytes = partsBytes(parts);
   const targets = recipients.map((deviceId) => mailboxes.addMessage(deviceId, entry, bytes));
   if (targets.length > 0)
     rows.contents.push([entry, statement, encodeParts(parts), group?.generation ?? 0, group?.epoch ?? 0]);
-  // Also without any recipient: its sender is told when the time is over.
-  rows.expiries.push([expiresAt, entry]);
+  // Of a message also without any recipient: its sender is told when the time is over.
+  if (isThreaded || targets.length > 0) rows.expiries.push([expiresAt, entry]);
   return { targets, columns: { waiting: targets.length, expiresAt, targets: encodeTargets(targets) } };
 }
 
@@ -295,7 +299,7 @@ interface Place {
   readonly previous: Uint8Array | null;
 }
 
-/** The conversations of a window, held: their newest seq, and the newest message of each device in them. */
+/** The conversations of a window, those held in which messages get a place: their newest seq, and the newest message of each device. */
 class Conversations {
   readonly #ids: ReadonlyMap<string, number>;
   readonly #seqs: Map<number, number>;
@@ -309,14 +313,22 @@ class Conversations {
   }
 
   /** @throws NOT_FOUND/conversation */
-  static *hold(wanted: readonly ConversationId[]): Operation<Conversations> {
-    const keys = new Map(wanted.map((id) => [hex(id), id]));
+  static *hold(messages: readonly MessageRecord[]): Operation<Conversations> {
+    const keys = new Map<string, ConversationId>();
+    const threaded = new Set<string>();
+    for (const { conversation: id, isThreaded } of messages) {
+      if (id === null) continue;
+      keys.set(hex(id), id);
+      if (isThreaded) threaded.add(hex(id));
+    }
     const rows = yield* select('SELECT id, conversation FROM conversations WHERE conversation IN (?...)', [
       ...keys.values(),
     ]);
     if (rows.length !== keys.size)
       throw new ChatError('NOT_FOUND', 'no conversation has this id', { field: 'conversation' });
-    const ids = rows.map((row) => integer(row, 'id')).sort((a, b) => a - b);
+    const ids = rows
+      .flatMap((row) => (threaded.has(hex(blob(row, 'conversation'))) ? [integer(row, 'id')] : []))
+      .sort((a, b) => a - b);
     const seqs = yield* select(
       'SELECT conversation_id, last_seq FROM sequences WHERE conversation_id IN (?...) ORDER BY conversation_id FOR UPDATE',
       ids,
@@ -337,12 +349,15 @@ class Conversations {
     );
   }
 
-  idOf(conversation: ConversationId): number {
-    return this.#ids.get(hex(conversation)) as number;
+  /** 0 for what is of no conversation. */
+  idOf({ conversation }: MessageRecord): number {
+    return conversation === null ? 0 : (this.#ids.get(hex(conversation)) as number);
   }
 
-  append(conversation: ConversationId, fingerprint: Uint8Array, statementHash: Uint8Array): Place {
-    const id = this.idOf(conversation);
+  append(message: MessageRecord, fingerprint: Uint8Array): Place {
+    const id = this.idOf(message);
+    const { isThreaded, statementHash } = message;
+    if (!isThreaded) return { id, seq: 0, previous: null };
     const seq = (this.#seqs.get(id) as number) + 1;
     this.#seqs.set(id, seq);
     const head = `${id} ${hex(fingerprint)}`;

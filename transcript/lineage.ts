@@ -7,10 +7,11 @@
  * in a conversation has conv_ctr 1 and links to the device's last message there, of whatever session; zeros instead say that the device
  * has lost its state (W_CONV_RESTART, how a client goes on after such a loss). A link to a message of which this log knows nothing (another
  * node's, or made under the certificate before a renewal) is W_CONV_ELSEWHERE; a link to another message than the last is E_CONV_LINK.
+ * Receipts and what opens or closes a session are counted in the session alone; nothing comes behind a close (E_CLOSED).
  */
 import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { leafHash, NO_HASH, rootOf } from './merkle.ts';
-import { decodeBs, decodeMs, type BatchStatement, type MessageStatement } from './statement.ts';
+import { decodeBs, decodeMs, isThreaded, KIND, type BatchStatement, type MessageStatement } from './statement.ts';
 
 /** E_: the batch breaks a rule. W_: to be noticed, and not against a rule. */
 export type LineageCode =
@@ -19,6 +20,7 @@ export type LineageCode =
   | 'E_BATCH_ROOT'
   | 'E_BATCH_CHAIN'
   | 'E_LEAF'
+  | 'E_CLOSED'
   | 'E_CTR_GAP'
   | 'E_CTR_REGRESS'
   | 'E_CONV_GAP'
@@ -45,6 +47,8 @@ export interface SessionLineage {
   readonly lastCtr: number;
   /** leaf(BS) of the last batch. */
   readonly lastBatch: Hash;
+  /** The device has said that nothing follows. */
+  readonly isClosed: boolean;
 }
 
 /** What is known before a batch; undefined: never seen. */
@@ -94,13 +98,14 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
   if (messages.length !== bs.count) find('E_BATCH_SHORT', 0, `${messages.length} messages, ${bs.count} signed`);
   else if (!equal(bs.batchRoot, rootOf(messages.map((m) => m.leaf))))
     find('E_BATCH_ROOT', 0, 'other messages than those signed');
-  const before = state.session(sender, session) ?? { lastCtr: 0, lastBatch: NO_HASH };
+  const before = state.session(sender, session) ?? { lastCtr: 0, lastBatch: NO_HASH, isClosed: false };
   const fault = sequence(bs.firstCtr, before.lastCtr + 1);
   if (fault !== null) find(fault, 0, `session counter ${bs.firstCtr}, want ${before.lastCtr + 1}`);
   // A batch from the past, a replay: its messages fit nothing that is known now, and nothing is learnt from it.
   if (fault === 'E_CTR_REGRESS') return { findings, change: { sender, session, ...before, conversations: [] } };
   if (!equal(bs.prevBatch, before.lastBatch)) find('E_BATCH_CHAIN', 0, 'does not follow the last batch of its session');
 
+  let { isClosed } = before;
   const threads = new Map<string, LineageChange['conversations'][number]>();
   messages.forEach(({ ms, leaf }, i) => {
     const position = i + 1;
@@ -110,6 +115,9 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
     }
     const fault = sequence(ms.sessionCtr, bs.firstCtr + i);
     if (fault !== null) find(fault, position, `session counter ${ms.sessionCtr}, want ${bs.firstCtr + i}`);
+    if (isClosed) find('E_CLOSED', position, 'the sender had closed this session');
+    isClosed = ms.kind === KIND.close;
+    if (!isThreaded(ms.kind)) return;
 
     const { conversation, convCtr, prevConv } = ms;
     const key = hex(conversation);
@@ -124,7 +132,7 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
 
   const lastCtr = bs.firstCtr + bs.count - 1;
   const conversations = [...threads.values()];
-  return { findings, change: { sender, session, lastCtr, lastBatch: batch.leaf, conversations } };
+  return { findings, change: { sender, session, lastCtr, lastBatch: batch.leaf, isClosed, conversations } };
 }
 
 /** Whether nothing speaks against logging the batch. */
@@ -147,8 +155,8 @@ export class LineageMemory implements LineageState {
     return this.#leaves.get(hex(sender) + hex(conversation));
   }
 
-  apply({ sender, session, lastCtr, lastBatch, conversations }: LineageChange): void {
-    this.#sessions.set(hex(sender) + hex(session), { lastCtr, lastBatch });
+  apply({ sender, session, lastCtr, lastBatch, isClosed, conversations }: LineageChange): void {
+    this.#sessions.set(hex(sender) + hex(session), { lastCtr, lastBatch, isClosed });
     for (const { conversation, convCtr, lastLeaf } of conversations) {
       this.#counters.set(hex(sender) + hex(session) + hex(conversation), convCtr);
       this.#leaves.set(hex(sender) + hex(conversation), lastLeaf);

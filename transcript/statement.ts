@@ -17,7 +17,8 @@ import {
 } from '../base/bytes.ts';
 import { bad } from '../base/decode.ts';
 import { hmacSha256, sha256 } from '../base/hash.ts';
-import { HASH_BYTES, leafHash, rootOf } from './merkle.ts';
+import { HASH_BYTES, leafHash, NO_HASH, rootOf } from './merkle.ts';
+import { isReceiptLength } from './receipt.ts';
 
 export const MS_BYTES = 248;
 export const BS_BYTES = 172;
@@ -36,6 +37,12 @@ export const KIND = {
   close: 7,
 } as const;
 export type Kind = (typeof KIND)[keyof typeof KIND];
+/** Bytes of the part of kind 6: session id, its last session_ctr, leaf of its last BS; zeros for a device's first session. */
+export const OPEN_BYTES = SESSION_BYTES + 8 + HASH_BYTES;
+
+/** Whether statements of this kind are counted and linked in their conversation. The others stand in the session's chain alone. */
+export const isThreaded = (kind: Kind): boolean => kind < KIND.delivered || kind === KIND.membership;
+export const isReceipt = (kind: Kind): boolean => kind === KIND.delivered || kind === KIND.read;
 
 export interface MessageStatement {
   readonly kind: Kind;
@@ -49,7 +56,7 @@ export interface MessageStatement {
   readonly sessionCtr: number;
   readonly clientTime: number;
   readonly conversation: ConversationId;
-  /** 1, 2, 3… within (sender, session, conversation). */
+  /** 1, 2, 3… within (sender, session, conversation); 0 for what is not threaded. */
   readonly convCtr: number;
   /** leaf(MS) of the device's previous message in this conversation, also of an earlier session; zeros: there is none. */
   readonly prevConv: Hash;
@@ -253,11 +260,33 @@ function checkMs(ms: MessageStatement): void {
   within('ms.session_ctr', ms.sessionCtr, 1);
   within('ms.client_time', ms.clientTime, 0);
   wide('ms.conversation', ms.conversation);
-  within('ms.conv_ctr', ms.convCtr, 1);
+  within('ms.conv_ctr', ms.convCtr, isThreaded(ms.kind) ? 1 : 0);
   wide('ms.prev_conv', ms.prevConv);
   wide('ms.roster_hash', ms.rosterHash);
   wide('ms.commitment', ms.commitment);
   wide('ms.ct_hash', ms.ciphertextHash);
+  if (!isThreaded(ms.kind)) checkPlain(ms);
+}
+
+/** Receipts, and how a session begins and ends: in the clear, to nobody in particular, and outside the chain of the conversation. */
+function checkPlain(ms: MessageStatement): void {
+  if (ms.convCtr !== 0) bad('ms.conv_ctr', 'zero');
+  for (const [field, value] of [
+    ['ms.prev_conv', ms.prevConv],
+    ['ms.roster_hash', ms.rosterHash],
+    ['ms.commitment', ms.commitment],
+  ] as const)
+    if (!equal(value, NO_HASH)) bad(field, 'zeros');
+  within('ms.parts', ms.parts, 1, 1);
+  if (isReceipt(ms.kind)) {
+    if (!isReceiptLength(ms.ciphertextBytes)) bad('ms.ciphertext_bytes', 'those of 1..1024 hashes');
+    return;
+  }
+  if (!equal(ms.conversation, NO_HASH)) bad('ms.conversation', 'zeros');
+  const isOpen = ms.kind === KIND.open;
+  if (isOpen) within('ms.session_ctr', ms.sessionCtr, 1, 1);
+  const bytes = isOpen ? OPEN_BYTES : 0;
+  within('ms.ciphertext_bytes', ms.ciphertextBytes, bytes, bytes);
 }
 
 function checkBs(bs: BatchStatement): void {

@@ -52,6 +52,7 @@ export const CHECKS: readonly Check[] = [
       'E_CTR_REGRESS',
       'E_CTR_GAP',
       'E_BATCH_CHAIN',
+      'E_CLOSED',
       'E_CONV_GAP',
       'E_CONV_LINK',
       'E_TIME_ORDER',

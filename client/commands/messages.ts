@@ -4,7 +4,7 @@ import { fromUtf8, hex, utf8 } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
 import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
-import type { App } from '../app.ts';
+import type { App, Milestone } from '../app.ts';
 import type { Context, GlobalArgs } from '../context.ts';
 import { messageFields, shownMessage } from '../presentation.ts';
 import { isRoomName, roomName } from '../rooms.ts';
@@ -19,7 +19,7 @@ interface SendArgs extends GlobalArgs {
   readonly message?: string | undefined;
   /** words after `--` */
   readonly '--'?: readonly string[] | undefined;
-  readonly wait: 'accepted' | 'delivered';
+  readonly wait: Milestone;
 }
 
 export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
@@ -33,9 +33,9 @@ export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
         describe: '- or nothing: standard input (one line end at its end is left out)',
       })
       .option('wait', {
-        choices: ['accepted', 'delivered'] as const,
+        choices: ['accepted', 'delivered', 'read'] as const,
         default: 'accepted' as const,
-        describe: 'what to wait for: in the record and queued, or taken by a device of the recipient',
+        describe: 'what to wait for: in the record and queued, or what a device of the recipient signs: kept, or shown',
       })
       .example('$0 send bob "stand by" --wait delivered', 'exit status 7 if bob does not take it in 30 s')
       .example('df -h | $0 send bob -', 'the body from standard input'),
@@ -122,14 +122,14 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
   if (conversation !== null && args.since !== undefined)
     for (const message of vault.receivedAfter(conversation.id, args.since, Math.min(left, 1_000_000))) {
       print(message);
-      vault.markShown([message.row]);
+      app.markShown([message.row]);
       left--;
     }
   const drain = (): void => {
     while (left > 0) {
       const page = vault.unshown(conversation?.id ?? null, Math.min(left, PAGE));
       for (const message of page) print(message);
-      vault.markShown(page.map(({ row }) => row));
+      app.markShown(page.map(({ row }) => row));
       left -= page.length;
       if (page.length < PAGE) return;
     }

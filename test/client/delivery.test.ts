@@ -24,36 +24,22 @@ t.test('accepted, then delivered, with evidence and proven checkpoints', async (
   t.equal(evidence[0]?.items.length, 1);
 
   const delivered = side.app.waitFor(second.row, 'delivered', 5000);
-  const at = side.server.time;
-  side.server.latest.send({
-    type: 'msg_receipt',
-    cursor: 9,
-    conversation: side.id,
-    message: second.hash!,
-    status: 'delivered',
-    by: 'bob',
-    at,
-  });
+  const delivery = await side.server.receipts(side.server.latest, 'bob', [second.hash!]);
   t.equal((await delivered).state, 'delivered');
   await quiet(side);
-  t.strictSame(side.server.frames('msg_received').at(-1)?.cursors, [9]);
+  t.strictSame(
+    side.server.frames('msg_received').at(-1)?.cursors,
+    delivery.items.map((item) => 'cursor' in item && item.cursor),
+  );
 });
 
 t.test('a receipt that overtakes its acknowledgement is not lost', async (t) => {
   const side = await logIn(t);
   side.server.script = (frame, link) => {
     if (frame.type !== 'msg_send') return false;
-    const message = leafHash(frame.messages[0]!.statement);
-    link.send({
-      type: 'msg_receipt',
-      cursor: 1,
-      conversation: side.id,
-      message,
-      status: 'delivered',
-      by: 'bob',
-      at: 1,
-    });
-    side.server.ack(link, frame, side.server.append(frame));
+    const first = side.server.append(frame);
+    const ack = () => side.server.ack(link, frame, first);
+    void side.server.receipts(link, 'bob', [leafHash(frame.messages[0]!.statement)]).then(ack);
     return true;
   };
   t.equal((await side.app.waitFor(say(side, 'quick'), 'delivered', 5000)).state, 'delivered');

@@ -32,6 +32,7 @@ import {
   decodeMs,
   encodeBs,
   encodeMs,
+  isThreaded,
   KIND,
   messageAad,
   rosterHash,
@@ -134,6 +135,12 @@ export class ScriptedServer {
 
   get latest(): ServerLink {
     return this.links.at(-1)!;
+  }
+  /** Batches of messages or commits, and not of receipts alone. */
+  get written(): Request<'msg_send'>[] {
+    return this.frames('msg_send').filter(({ messages }) =>
+      messages.some(({ statement }) => isThreaded(decodeMs(statement).kind)),
+    );
   }
   frames<T extends Request['type']>(type: T): Request<T>[] {
     return this.received.filter((frame) => frame.type === type) as unknown as Request<T>[];
@@ -264,7 +271,7 @@ export class ScriptedServer {
     first: number,
     change: (reply: Reply<'msg_ack'>) => Reply<'msg_ack'> = (r) => r,
   ): void {
-    const messages = frame.messages.map(() => ({ seq: ++this.#seq, queued: false }));
+    const messages = frame.messages.map(({ statement }) => ({ seq: this.#seqOf(statement), queued: false }));
     link.send({ type: 'checkpoint', note: this.note().toString() });
     link.send(change({ type: 'msg_ack', id: frame.id, ack: this.ackBytes(first, messages.length, false), messages }));
   }
@@ -300,6 +307,37 @@ export class ScriptedServer {
       return { statement: encodeMs(whole), parts, group: { generation, epoch } };
     });
   }
+  /** What he says about messages, by leaf(MS). @param ms what he says otherwise */
+  receipt(
+    name: string,
+    messages: readonly Uint8Array[],
+    kind: MessageStatement['kind'] = KIND.delivered,
+    change: Change = {},
+    ms: Partial<MessageStatement> = {},
+  ): Promise<Sent> {
+    const parts = [Buffer.concat(messages)];
+    return this.state(name, 1, change, async (draft) => {
+      const plain = { convCtr: 0, prevConv: NO_HASH, rosterHash: NO_HASH, ciphertextHash: ciphertextHash(parts) };
+      const statement = encodeMs({ ...draft, ...plain, kind, ciphertextBytes: parts[0]!.length, ...ms });
+      return { statement, parts, to: 'alice' };
+    });
+  }
+  /** The same, logged and delivered. */
+  async receipts(
+    link: ServerLink,
+    name: string,
+    messages: readonly Uint8Array[],
+    kind: MessageStatement['kind'] = KIND.delivered,
+    change: Change = {},
+  ): Promise<Delivery> {
+    const sent = await this.receipt(name, messages, kind, change);
+    const delivery = this.delivery(sent, this.append(sent));
+    link.send(delivery);
+    return delivery;
+  }
+  #seqOf(statement: Uint8Array): number {
+    return isThreaded(decodeMs(statement).kind) ? ++this.#seq : 0;
+  }
   /** A signed batch of so many statements, each made from what its place in the sender's lineage says. */
   async state(
     name: string,
@@ -321,7 +359,7 @@ export class ScriptedServer {
     const messages: Sent['messages'] = [];
     for (let i = 0; i < count; i++) {
       state.ctr++;
-      state.conv += 1 + (change.skip ?? 0);
+      const convCtr = state.conv + 1 + (change.skip ?? 0);
       const message = await make(
         {
           parts: 1,
@@ -331,7 +369,7 @@ export class ScriptedServer {
           sessionCtr: state.ctr + (change.ahead ?? 0),
           clientTime: this.time,
           conversation: this.conversation,
-          convCtr: state.conv,
+          convCtr,
           prevConv: state.leaf,
           rosterHash: rosterHash(this.conversation, this.epoch, members),
           commitment: NO_HASH,
@@ -339,8 +377,10 @@ export class ScriptedServer {
         },
         i,
       );
-      state.leaf = leafHash(message.statement);
       messages.push(message);
+      if (!isThreaded(decodeMs(message.statement).kind)) continue;
+      state.conv = convCtr;
+      state.leaf = leafHash(message.statement);
     }
     const batch = encodeBs({
       sender,
@@ -361,7 +401,7 @@ export class ScriptedServer {
     const { algorithm, signature, batch } = sent;
     const items = sent.messages.map(({ statement, parts, group }) => ({
       cursor: ++this.#cursor,
-      seq: ++this.#seq,
+      seq: this.#seqOf(statement),
       statement,
       parts,
       ...group,

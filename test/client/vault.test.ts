@@ -10,13 +10,14 @@ import { equal, type Fingerprint, type Hash } from '../../base/bytes.ts';
 import { encode } from '../../base/cbor.ts';
 import { Database } from '../../client/database.ts';
 import { makePrivateFolder } from '../../client/private-file.ts';
+import type { ReceiptKind, SignedReceipt } from '../../client/receipt-table.ts';
 import { MIGRATIONS } from '../../client/schema.ts';
 import { Seal } from '../../client/seal.ts';
 import { clearKey } from '../../client/vault-key.ts';
 import { Vault, type Message } from '../../client/vault.ts';
 import { composeBatch, fillBatch } from '../../client/statements.ts';
 import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
-import { decodeBs } from '../../transcript/statement.ts';
+import { decodeBs, KIND } from '../../transcript/statement.ts';
 import { inTheOpen } from './in-the-open.ts';
 import { ScriptedServer } from './scripted-server.ts';
 
@@ -31,6 +32,18 @@ const roster = {
   members: ['alice', 'bob'].map((username) => ({ username, devices: [server.get(username).fingerprint] })),
 };
 const body = (text: string): Buffer => Buffer.from(text);
+
+/** A statement of a device of bob's, each another one. */
+const receiptOf = (kind: ReceiptKind, message: Hash): SignedReceipt => ({
+  hash: randomBytes(32) as Uint8Array as Hash,
+  batch: randomBytes(32) as Uint8Array as Hash,
+  conversation: id,
+  kind,
+  by: 'bob',
+  device: CHILD,
+  at: 6000,
+  part: message,
+});
 
 async function stage(vault: Vault, messages: readonly Message[] = fillBatch(vault.waiting(1024, 1_000_000))) {
   const conversation = vault.conversation(id)!;
@@ -87,10 +100,17 @@ t.test('the life of a message, and what the next batch continues from', async (t
   t.ok(equal(conversation.lastLeaf, leafHash(second.messages[0]!.statement)));
 
   const leaf = leafHash(second.messages[0]!.statement);
-  t.equal(vault.addReceipt(leaf, 'delivered', 'bob', 6000), row);
+  t.strictSame(vault.receipts.add(receiptOf(KIND.delivered, leaf), false), [row]);
   t.equal(vault.message(row)?.state, 'delivered');
-  t.equal(vault.addReceipt(leaf, 'expired', 'bob', 6001), null, 'delivered stays delivered');
-  t.equal(vault.message(row)?.state, 'delivered');
+  t.equal(vault.expire(leaf), null, 'delivered stays delivered');
+  t.strictSame(vault.receipts.add(receiptOf(KIND.read, leaf), false), [row]);
+  t.equal(vault.message(row)?.state, 'read');
+  t.strictSame(vault.receipts.add(receiptOf(KIND.delivered, leaf), false), [], 'from another device, and later');
+  t.equal(vault.message(row)?.state, 'read');
+  t.strictSame(
+    vault.receipts.of(leaf).map(({ kind, by, at }) => [kind, by, at]),
+    [KIND.delivered, KIND.read, KIND.delivered].map((kind) => [kind, 'bob', 6000]),
+  );
   vault.close();
 });
 
@@ -186,7 +206,7 @@ t.test('content is nowhere in the files', async (t) => {
   accept(vault, 1);
   vault.ledger.addAlarm(1, 'FORK', 'canary-subject', 'canary-message', body('canary-detail'));
   vault.ledger.addCertificate(alice.fingerprint, [body('canary-certificate')]);
-  vault.addReceipt(leafHash(body('x')), 'delivered', 'canary-by', 1);
+  vault.receipts.add({ ...receiptOf(KIND.delivered, leafHash(body('x'))), by: 'canary-by' }, false);
   vault.close();
   t.notMatch(sealed(), /canary/, 'and after');
 });
@@ -261,7 +281,7 @@ t.test('a store of the first version is taken over; what was signed in the open 
   t.equal((await stage(vault)).rows.length, 1);
   t.equal(vault.keys.device(), null);
   vault.close();
-  t.equal(Vault.open(folder).outbox()?.messages[0]?.group.generation, 1, 'and it is of this version now');
+  t.equal(Vault.open(folder).outbox()?.messages[0]?.group?.generation, 1, 'and it is of this version now');
   t.end();
 });
 

@@ -188,7 +188,7 @@ t.test('statements that lie are named, and leave no trace', async (t) => {
       { code: 'STALE' },
     ],
     ['no conversation', { ms: { conversation: b(32) as Uint8Array as ConversationId } }, { code: 'NOT_FOUND' }],
-    ['a receipt as a message', { ms: { kind: KIND.delivered } }, { code: 'BAD_FRAME', field: ms }],
+    ['another kind', { ms: { kind: KIND.attachment } }, { code: 'BAD_FRAME', field: ms }],
     ['other parts', { ms: { ciphertextHash: b(32) as Uint8Array as Hash } }, { code: 'SIG_FAIL', sub: 'ciphertext' }],
     ['other parts by number', { ms: { parts: 2 } }, { code: 'SIG_FAIL', sub: 'ciphertext' }],
     ['another length', { ms: { ciphertextBytes: 9 } }, { code: 'SIG_FAIL', sub: 'ciphertext' }],
@@ -200,7 +200,19 @@ t.test('statements that lie are named, and leave no trace', async (t) => {
   }
   const honest = alice.lineage.texts(talk, ['honest'], { peek: true });
   await t.rejects(a.request({ ...honest, algorithm: 2 }, 'msg_ack'), { code: 'SIG_FAIL', sub: 'batch' }, 'algorithm');
+  const receipt = alice.lineage.receipt(talk, 'bob', [honest.messages[0]!], KIND.delivered, { peek: true });
+  const altered = (at: number): SendFrame => {
+    const statement = Buffer.from(receipt.messages[0]!.statement);
+    statement[at]! ^= 1;
+    return { ...receipt, messages: [{ ...receipt.messages[0]!, statement }] };
+  };
   const malformed: readonly (readonly [string, SendFrame])[] = [
+    ['ms.conv_ctr', altered(119)],
+    ['ms.prev_conv', altered(151)],
+    ['ms.roster_hash', altered(183)],
+    ['ms.commitment', altered(215)],
+    ['ms.ciphertext_bytes', altered(15)],
+    ['ms.parts', altered(10)],
     ['ms.magic', { ...honest, messages: [{ statement: b(248), parts: [b(1)] }] }],
     ['bs.magic', { ...honest, batch: b(172) }],
   ];

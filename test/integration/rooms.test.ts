@@ -1,6 +1,9 @@
 /** Rooms over real TLS: who is let in, who is told, and that nothing reaches a room but what was signed for its members of now. */
 import t from 'tap';
-import { deliveredOf, GROUP, textOf, type Ask, type RawClient } from '../support/raw-client.ts';
+import { hex } from '../../base/bytes.ts';
+import { leafHash } from '../../transcript/merkle.ts';
+import { KIND } from '../../transcript/statement.ts';
+import { deliveredOf, GROUP, receiptsOf, textOf, type Ask, type RawClient } from '../support/raw-client.ts';
 import { openConversation, world, type Person, type World } from '../support/world.ts';
 
 t.setTimeout(120_000); // a busy machine is no failure
@@ -48,10 +51,14 @@ t.test('a public room: joined, written to, and left', async (t) => {
   ]);
   await bob.client.request({ type: 'room_invite', room: '#ops', username: 'carol' }, 'room');
   await say(bob, room.conversation, 'hello all');
-  await alice.client.delivered(1);
+  const items = await alice.client.delivered(1);
   await carol.client.delivered(1);
   t.strictSame([heard(alice), heard(carol), heard(bob)], [['hello all'], ['hello all'], []]);
-  t.match(await bob.client.nth('msg_receipt'), { status: 'delivered' });
+  const roster = await rosterIn(alice, room.conversation);
+  await alice.client.request(alice.person.lineage.receipt(roster, 'bob', items), 'msg_ack');
+  t.match(await bob.client.receipted(1), [{ kind: KIND.delivered, message: hex(leafHash(items[0]!.statement)) }]);
+  await carol.client.settled();
+  t.strictSame(receiptsOf(carol.client.frames), [], 'nobody but the author is told');
   t.strictSame(notices(alice), ['bob joined', 'bob invited carol']);
   t.strictSame(notices(carol), ['bob invited carol'], 'who is invited hears of it');
   t.strictSame(notices(bob), [], 'who did it has his answer');

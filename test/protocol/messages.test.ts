@@ -55,6 +55,7 @@ const sends: { [K in Request['type']]: Request<K> } = {
     messages: [
       { statement: b(248), parts: [b(0), b(5)] },
       { statement: b(248), parts: [b(5)], group: { generation: 1, epoch: 0 }, group_info: b(9) },
+      { statement: b(248), parts: [b(32)], to: 'bob' },
     ],
   },
   msg_received: { type: 'msg_received', cursors: [1, 2] },
@@ -138,15 +139,7 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
       { statement_hash: b(32), leaf_hash: b(32) },
     ],
   },
-  msg_receipt: {
-    type: 'msg_receipt',
-    cursor: 1,
-    conversation: b(32),
-    message: b(32),
-    status: 'delivered',
-    by: 'bob',
-    at: 1,
-  },
+  msg_expired: { type: 'msg_expired', cursor: 1, conversation: b(32), message: b(32), by: 'bob', at: 1 },
   synced: { type: 'synced', id: 1 },
   binding: { type: 'binding', id: 1, binding: b(300) },
   keypackages: { type: 'keypackages', id: 1, count: 0 },
@@ -266,6 +259,8 @@ t.test('the fields inside a message and a key package are bounded', async (t) =>
     ['group.epoch', { group: { generation: 1 } }],
     ['group.?', { group: { generation: 1, epoch: 1, x: 1 } }],
     ['group_info', { group_info: b(0) }],
+    ['to', { to: '' }],
+    ['to', { to: 'x'.repeat(65) }],
   ];
   for (const [field, surplus] of rows)
     t.throws(

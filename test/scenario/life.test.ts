@@ -94,7 +94,7 @@ t.test(
     });
     const b = await w.login(w.certificate('bob', sameKey(bob)));
     t.strictSame((await b.delivered(1)).map(textOf), ['while bob is away']);
-    await a.nth('msg_receipt');
+    await b.settled();
     await t.rejects(w.login({ ...bob, token: null }), { code: 'BAD_CERT', sub: 'revoked' }, 'the old one is retired');
     await t.rejects(w.login(w.certificate('bob')), { code: 'DEVICE_LIMIT' }, 'another key is another device');
 

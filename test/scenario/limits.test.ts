@@ -1,5 +1,7 @@
 /** What keeps one person from using up what belongs to all: quota, rate, time to live, and a line that only acknowledgements move. */
 import t from 'tap';
+import { hex } from '../../base/bytes.ts';
+import { leafHash } from '../../transcript/merkle.ts';
 import { cursorsOf, deliveredOf, textOf } from '../support/raw-client.ts';
 import { openConversation, world } from '../support/world.ts';
 
@@ -83,10 +85,16 @@ t.test('what waits too long is deleted, and the sender is told', async (t) => {
   w.aheadMs = 50_000;
   await a.request(alice.lineage.texts(talk, ['in time']), 'msg_ack');
   w.aheadMs = 61_000;
-  t.match(await a.nth('msg_receipt'), { status: 'expired', by: 'bob' });
+  t.match(await a.nth('msg_expired'), { by: 'bob' });
   const b = await w.login(bob);
   t.strictSame((await b.delivered(1)).map(textOf), ['in time']);
-  t.match(await a.nth('msg_receipt', 2), { status: 'delivered' });
+  await b.settled();
+  await b.close();
+  const last = alice.lineage.texts(talk, ['too late as well']);
+  await a.request(last, 'msg_ack');
+  w.aheadMs = 130_000;
+  const { message } = await a.nth('msg_expired', 2);
+  t.equal(hex(message), hex(leafHash(last.messages[0]!.statement)), 'and not what was kept in time');
 });
 
 t.test('a device that acknowledges nothing gets 2048 messages and no more; then the rest, each once', async (t) => {
@@ -110,7 +118,7 @@ t.test('a device that acknowledges nothing gets 2048 messages and no more; then 
   b.link.send({ type: 'msg_received', cursors: cursors.slice(1000, 2000) });
   b.link.send({ type: 'msg_received', cursors: cursors.slice(2000) });
   t.strictSame((await b.delivered(5000)).map(textOf), texts, 'in order');
-  await a.nth('msg_receipt', 5000);
+  await b.settled();
   await a.request(alice.lineage.texts(talk, ['live again']), 'msg_ack');
   t.equal((await b.delivered(5001)).length, 5001);
 });
@@ -138,7 +146,7 @@ t.test('a device that believes nothing it gets is not kept from the rest, and lo
   t.equal(deliveredOf(b.frames).length, 3000, 'nothing twice on one connection');
   await a.settled();
   t.notOk(
-    a.frames.some(({ type }) => type === 'msg_receipt'),
+    a.frames.some(({ type }) => type === 'msg_expired'),
     'and the sender is told of none',
   );
   await b.close();

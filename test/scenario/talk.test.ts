@@ -3,6 +3,7 @@ import t from 'tap';
 import { hex } from '../../base/bytes.ts';
 import { encodeFrame, MAX_SEND_BYTES } from '../../protocol/messages.ts';
 import { leafHash } from '../../transcript/merkle.ts';
+import { KIND } from '../../transcript/statement.ts';
 import { cursorsOf, deliveredOf, textOf, type RawClient, type SendFrame } from '../support/raw-client.ts';
 import { openConversation, world } from '../support/world.ts';
 
@@ -32,9 +33,15 @@ t.test('both ways: accepted, delivered, in order, and nobody else sees a thing',
       [2, 'two'],
     ],
   );
-  const receipt = await a.nth('msg_receipt', 2);
-  t.match(receipt, { status: 'delivered', by: 'bob', conversation: Buffer.from(talk.conversation) });
-  t.equal(hex(receipt.message), hex(leafHash(first.messages[1]!.statement)), 'and says which');
+  const receipt = bob!.lineage.receipt(talk, 'alice', items);
+  const kept = await b.request(receipt, 'msg_ack');
+  b.check(kept, receipt);
+  t.strictSame(kept.messages, [{ seq: 0, queued: false }], 'it has no place in the conversation');
+  t.strictSame(
+    await a.receipted(2),
+    first.messages.map(({ statement }) => ({ kind: KIND.delivered, message: hex(leafHash(statement)) })),
+    'one statement for both',
+  );
 
   const back = bob!.lineage.texts(talk, ['three']);
   t.strictSame((await b.request(back, 'msg_ack')).messages, [{ seq: 3, queued: false }]);
@@ -77,7 +84,8 @@ t.test('who is away gets everything in order, once, and the sender hears of it',
     items.map(({ seq }) => seq),
     sent.map((_, i) => i + 1),
   );
-  await a.nth('msg_receipt', sent.length);
+  await b.request(bob.lineage.receipt(talk, 'alice', items), 'msg_ack');
+  t.equal((await a.receipted(sent.length)).length, sent.length, 'one statement for all');
   await b.settled();
   await b.close();
   const again = await w.login(bob);
@@ -188,13 +196,9 @@ t.test(
       'the own other device has it, and only what came after it',
     );
     t.strictSame((await b.delivered(2)).map(textOf), ['before', 'after']);
-    await p.settled();
-    await a.nth('msg_receipt', 2);
-    t.ok(
-      a.frames.every((frame) => frame.type !== 'msg_receipt' || frame.by === 'bob'),
-      'a copy for oneself is no delivery',
-    );
-    await p.nth('msg_receipt', 1);
+    await b.request(bob.lineage.receipt(now, 'alice', deliveredOf(b.frames), KIND.read), 'msg_ack');
+    t.equal((await a.receipted(2)).length, 2);
+    t.equal((await p.receipted(2)).length, 2, 'all devices of the author are told');
 
     // From the phone, with a lineage of its own; bob sees one conversation.
     const { messages } = await p.request(phone.lineage.texts(now, ['from the phone']), 'msg_ack');

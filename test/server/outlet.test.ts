@@ -3,7 +3,7 @@ import t from 'tap';
 import type { ConversationId, Hash } from '../../base/bytes.ts';
 import { encodeFrame, type Reply } from '../../protocol/messages.ts';
 import { MAX_PLAINTEXT_BYTES } from '../../protocol/limits.ts';
-import type { QueuedReceipt, QueueItem } from '../../store/store.ts';
+import type { QueuedExpiry, QueueItem } from '../../store/store.ts';
 import { Outlet } from '../../server/outlet.ts';
 import type { BatchEvidence } from '../../server/sequencer.ts';
 import { cursorsOf } from '../support/raw-client.ts';
@@ -80,18 +80,17 @@ class Desk {
       );
   }
 
-  receipt(cursor: number): () => void {
-    const receipt: QueuedReceipt = {
+  expiry(cursor: number): () => void {
+    const expiry: QueuedExpiry = {
       deviceId: 1,
       cursor,
       conversation,
       message: hash,
-      status: 'delivered',
       by: 'bob',
       at: 1,
     };
-    this.rows.set(cursor, { kind: 'receipt', ...receipt });
-    return () => this.outlet.offerReceipt(receipt);
+    this.rows.set(cursor, { kind: 'expired', ...expiry });
+    return () => this.outlet.offerExpiry(expiry);
   }
 
   acknowledge(cursors: readonly number[]): void {
@@ -116,18 +115,18 @@ async function live(): Promise<Desk> {
 t.test('what waited, then what comes; a checkpoint before each new size, and only then', async (t) => {
   const desk = new Desk();
   desk.commit([1, 2], 10);
-  desk.receipt(3);
+  desk.expiry(3);
   desk.commit([4], 20);
   t.equal(desk.outlet.isBehind, true);
   await desk.outlet.pump();
   t.equal(desk.outlet.isBehind, false);
-  t.strictSame(desk.sent, [1, 2, 3, 4], 'receipts have their place among the messages');
+  t.strictSame(desk.sent, [1, 2, 3, 4], 'they have their place among the messages');
   desk.size = 2;
   desk.commit([5], 30)();
   t.strictSame(desk.sent, [1, 2, 3, 4, 5], 'at once');
   t.strictSame(
     desk.frames.map(({ type }) => type),
-    ['checkpoint', 'msg_deliver', 'msg_receipt', 'msg_deliver', 'checkpoint', 'msg_deliver'],
+    ['checkpoint', 'msg_deliver', 'msg_expired', 'msg_deliver', 'checkpoint', 'msg_deliver'],
   );
   const [first] = desk.frames.filter((f) => f.type === 'msg_deliver');
   t.equal(first?.items.length, 2);
@@ -136,11 +135,11 @@ t.test('what waited, then what comes; a checkpoint before each new size, and onl
 t.test('a page that is faster than the hub: what it brought is not sent again', async (t) => {
   const desk = new Desk();
   const offer = desk.commit([1, 2], 10);
-  const receipt = desk.receipt(3);
+  const expiry = desk.expiry(3);
   await desk.outlet.pump();
   desk.acknowledge([1]);
   offer();
-  receipt();
+  expiry();
   await turn();
   t.strictSame(desk.sent, [1, 2, 3]);
 });
@@ -148,14 +147,14 @@ t.test('a page that is faster than the hub: what it brought is not sent again', 
 t.test('commits that end in another order than that of their cursors are all sent', async (t) => {
   const desk = await live();
   const early = desk.commit([1], 10);
-  desk.receipt(2)();
+  desk.expiry(2)();
   early();
   t.strictSame(desk.sent, [2, 1], 'live');
 
   // Behind: a page was asked for from above the one that comes late.
   desk.isPrompt = false;
   const late = desk.commit([3], 20);
-  desk.receipt(4)();
+  desk.expiry(4)();
   const many = Array.from({ length: 2048 }, (_, i) => 5 + i);
   desk.commit(many, 30)();
   late();
@@ -335,7 +334,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
 t.test('whatever comes in whatever order: everything once, nothing twice', async () => {
   const events = fc.array(
     fc.record({
-      kind: fc.constantFrom('batch', 'receipt', 'large'),
+      kind: fc.constantFrom('batch', 'expiry', 'large'),
       size: fc.integer({ min: 1, max: 700 }),
       delay: fc.nat(5),
     }),
@@ -363,8 +362,8 @@ t.test('whatever comes in whatever order: everything once, nothing twice', async
           const count = kind === 'batch' ? size : 1;
           const cursors = Array.from({ length: count }, () => ++cursor);
           pending.push(
-            kind === 'receipt'
-              ? desk.receipt(cursors[0]!)
+            kind === 'expiry'
+              ? desk.expiry(cursors[0]!)
               : desk.commit(cursors, cursor * 2000, kind === 'large' ? 900_000 : 1),
           );
           for (let i = 0; i < delay; i++) await stir();

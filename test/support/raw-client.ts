@@ -22,12 +22,16 @@ import { openKeyStatement } from '../../transcript/key-statement.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
 import { leafHash, NO_HASH, rootFromRange, rootOf } from '../../transcript/merkle.ts';
 import type { VerifierKey } from '../../transcript/note.ts';
+import { decodeReceipt, encodeReceipt } from '../../transcript/receipt.ts';
 import {
   audienceOf,
   ciphertextHash,
   decodeBs,
   encodeBs,
+  decodeMs,
   encodeMs,
+  isReceipt,
+  isThreaded,
   KIND,
   rosterHash,
   type BatchStatement,
@@ -47,7 +51,7 @@ export class RawClient {
   readonly frames: Reply[] = [];
   /** set by a login */
   log: VerifierKey | null = null;
-  /** deliveries and receipts are acknowledged, all of one turn together */
+  /** what comes is acknowledged, all of one turn together; nothing is receipted */
   acknowledges = true;
   /** told of each conversation that comes, before anybody here hears of it */
   onConversation: (id: Uint8Array) => void = () => {};
@@ -111,6 +115,14 @@ export class RawClient {
     return this.until((all) => {
       const items = deliveredOf(all);
       return items.length >= count ? items : undefined;
+    });
+  }
+
+  /** Resolves once so many messages were receipted. */
+  receipted(count: number): Promise<ReturnType<typeof receiptsOf>> {
+    return this.until((all) => {
+      const receipts = receiptsOf(all);
+      return receipts.length >= count ? receipts : undefined;
     });
   }
 
@@ -199,12 +211,21 @@ export class RawClient {
   }
 }
 
+/** Messages and commits. */
 export const deliveredOf = (frames: readonly Reply[]): Delivered[] =>
+  itemsOf(frames).filter(({ statement }) => isThreaded(decodeMs(statement).kind));
+/** What devices have signed about messages: leaf(MS) of each, and of which kind, as it came. */
+export const receiptsOf = (frames: readonly Reply[]): { readonly kind: number; readonly message: string }[] =>
+  itemsOf(frames).flatMap(({ statement, parts }) => {
+    const { kind } = decodeMs(statement);
+    return isReceipt(kind) ? decodeReceipt(parts[0]!).map((hash) => ({ kind, message: hex(hash) })) : [];
+  });
+const itemsOf = (frames: readonly Reply[]): Delivered[] =>
   frames.flatMap((f) => (f.type === 'msg_deliver' ? f.items.flatMap((i) => ('statement' in i ? [i] : [])) : []));
 export const textOf = (item: Delivered): string => Buffer.concat(item.parts).toString();
 export const cursorsOf = (frames: readonly Reply[]): number[] =>
   frames.flatMap((f) => {
-    if (f.type === 'msg_receipt') return [f.cursor];
+    if (f.type === 'msg_expired') return [f.cursor];
     return f.type === 'msg_deliver' ? f.items.flatMap((i) => ('cursor' in i ? [i.cursor] : [])) : [];
   });
 
@@ -235,6 +256,8 @@ export interface Letter {
   readonly group?: GroupState;
   /** makes a commit of it */
   readonly groupInfo?: Uint8Array;
+  /** makes a receipt of it, for messages of this user */
+  readonly receipt?: { readonly kind: MessageStatement['kind']; readonly author: string };
 }
 
 /** One certificate's lineage: it outlives connections. */
@@ -258,7 +281,7 @@ export class Lineage {
   batch(letters: readonly Letter[], lies: Lies = {}): SendFrame {
     const convCtr = new Map(this.#convCtr);
     const last = new Map(this.#last);
-    const messages = letters.map(({ to, parts, group: named, groupInfo }, i) => {
+    const messages = letters.map(({ to, parts, group: named, groupInfo, receipt }, i) => {
       const name = hex(to.conversation);
       const ctr = (convCtr.get(name) ?? 0) + 1;
       const kind = lies.ms?.kind ?? (groupInfo ? KIND.membership : KIND.message);
@@ -277,8 +300,10 @@ export class Lineage {
         rosterHash: rosterOf(to),
         commitment: NO_HASH,
         ciphertextHash: ciphertextHash(parts),
+        ...(receipt && { kind: receipt.kind, convCtr: 0, prevConv: NO_HASH, rosterHash: NO_HASH }),
         ...lies.ms,
       });
+      if (receipt) return { statement, parts: [...parts], to: receipt.author };
       convCtr.set(name, ctr);
       last.set(name, leafHash(statement));
       return { statement, parts: [...parts], ...(group && { group }), ...(groupInfo && { group_info: groupInfo }) };
@@ -311,6 +336,18 @@ export class Lineage {
       Object.assign(this, { ctr, prevBatch });
       [this.#convCtr, this.#last] = [convCtr, last];
     };
+  }
+
+  /** What this device says about messages of somebody. */
+  receipt(
+    to: ConversationFrame,
+    author: string,
+    items: readonly Pick<Delivered, 'statement'>[],
+    kind: MessageStatement['kind'] = KIND.delivered,
+    lies?: Lies,
+  ): SendFrame {
+    const parts = [encodeReceipt(items.map(({ statement }) => leafHash(statement)))];
+    return this.batch([{ to, parts, receipt: { kind, author } }], lies);
   }
 
   texts(to: ConversationFrame, texts: readonly string[], lies?: Lies): SendFrame {

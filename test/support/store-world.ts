@@ -119,13 +119,15 @@ export class World {
       };
       return {
         index: firstIndex + 1 + i,
-        conversation,
+        conversation: options.isAside === 'everywhere' ? null : conversation,
+        isThreaded: options.isAside === undefined,
         statement,
         statementHash: sha256(Buffer.of(0), statement, randomBytes(8)) as Uint8Array as Hash,
-        convCtr: this.#count(`${session} ${conversation}`, 1),
+        convCtr: options.isAside === undefined ? this.#count(`${session} ${conversation}`, 1) : 0,
         senderUserId: sender.userId,
         senderDeviceId: sender.id,
         isCommit: options.isCommit ?? false,
+        isClose: options.isClose ?? false,
         content: options.isFromLog ? null : content,
       };
     });
@@ -175,6 +177,9 @@ export interface BatchOptions {
   readonly expiresAt?: number;
   readonly isFromLog?: boolean;
   readonly isCommit?: boolean;
+  readonly isClose?: boolean;
+  /** not threaded: of the conversation all the same, or of none */
+  readonly isAside?: 'conversation' | 'everywhere';
   readonly group?: GroupState;
   readonly groupInfo?: Uint8Array;
 }
