@@ -176,7 +176,7 @@ t.test('a group that no honest client would make', async (t) => {
   const { group: __, ...nowhere } = commit(alice, 1, 0, {}, peek).messages[0]!;
   await t.rejects(a.request({ ...commit(alice, 1, 0, {}, peek), messages: [nowhere] }, 'msg_ack'), at('group'));
   await t.rejects(
-    a.request(say(alice, 'x', 1, 0, { peek: true, ms: { kind: KIND.open } }), 'msg_ack'),
+    a.request(say(alice, 'x', 1, 0, { peek: true, ms: { kind: KIND.attachment } }), 'msg_ack'),
     at('statement'),
   );
   const pair = alice.lineage.batch(

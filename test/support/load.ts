@@ -269,5 +269,10 @@ export async function auditTranscript(t: Test, system: System, talks: readonly T
     talks.map(({ from, conversation: { id } }) => [hex(id), from.vault.groups.commits(id).length]),
   );
   const changes = [...commits.values()].reduce((sum, count) => sum + count, 0);
-  t.equal(checked?.messages, written + changes, 'the log has each statement once');
+  const receipts = new Set(
+    talks.flatMap(({ conversation: { id } }) =>
+      peopleOf(talks).flatMap(({ vault }) => vault.receipts.in(id).map(({ hash }) => hex(hash))),
+    ),
+  );
+  t.equal(checked?.messages, written + changes + receipts.size, 'the log has each statement once');
 }
