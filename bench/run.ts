@@ -16,12 +16,12 @@ import { relay } from './relay.ts';
 import { asMarkdown, asText, circumstances, linesOf, type Line, type Sample } from './report.ts';
 import { root, startChatServer, startFloor, temporaryFolder, writeCertificates } from './server-process.ts';
 import { ChatTarget, FloorTarget, KEY_TYPES, type Target } from './target.ts';
-import { verifier } from './verifier.ts';
+import { bundleVerifier, verifier } from './verifier.ts';
 
 const HELP = `npm run bench -- [options]
   --quick            less of everything: under a minute on a quiet machine
   --runs N           runs of each scenario (default 3; 2 with --quick)
-  --only a,b         of relay32, relay1, latency, connect, offline, idle, verifier
+  --only a,b         of relay32, relay1, latency, connect, offline, idle, verifier, bundle
   --key TYPE         of the clients' certificates: ec256 (default), ed25519 or rsa2048
   --check            the generator verifies every acknowledgement
   --markdown         the table as Markdown
@@ -102,6 +102,10 @@ async function measure(): Promise<Line[]> {
   }
   await shared.stop();
   if (isWanted('verifier')) report(linesOf({ scenario: 'chat-verify', ours: [verifier(shared.folder)], floor: [] }));
+  if (isWanted('bundle')) {
+    const ours = Array.from({ length: runs }, () => bundleVerifier(shared.folder, 10_000));
+    report(linesOf({ scenario: 'chat-verify, a bundle of lone messages', ours, floor: [] }));
+  }
   if (isWanted('idle')) {
     const fresh = await world();
     const [floor, ours] = [await idle(fresh.floor, connections), await idle(fresh.ours, connections)];

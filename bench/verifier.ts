@@ -1,19 +1,31 @@
-/** chat-verify over the transcript that the other scenarios have left behind, as a process of its own with its start. */
+/** chat-verify over the transcript that the other scenarios have left behind, and over a bundle, as a process of its own with its start. */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fail } from './client.ts';
+import { loneBundle } from './lone-bundle.ts';
 import type { Sample } from './report.ts';
 import { root } from './server-process.ts';
 
-/** @param folder of a server that has ended. `times` of sh (POSIX) tells what its children used: the second line. */
+/** @param folder of a server that has ended */
 export function verifier(folder: string): Sample {
-  const args = [
-    join(root, 'bin/chat-verify'),
-    join(folder, 'state/transcript'),
-    '--ca',
-    join(folder, 'ca.crt'),
-    '--json',
-  ];
+  const { checked, wall, cpu } = timed<{ size: number }>(join(folder, 'state/transcript'), join(folder, 'ca.crt'));
+  return {
+    'entries in the log': checked.size,
+    'entries/s': checked.size / wall,
+    'CPU s per 10,000 entries': (cpu / checked.size) * 10_000,
+  };
+}
+
+/** Each message signed by itself, and under a checkpoint of its own. */
+export function bundleVerifier(folder: string, count: number): Sample {
+  const { bundle, ca } = loneBundle(folder, count);
+  const { checked, wall, cpu } = timed<{ messages: number }>(bundle, ca);
+  return { messages: checked.messages, 'wall s': wall, 'CPU s': cpu };
+}
+
+/** `times` of sh (POSIX) tells what its children used: the second line. */
+function timed<T>(target: string, ca: string): { checked: T; wall: number; cpu: number } {
+  const args = [join(root, 'bin/chat-verify'), target, '--ca', ca, '--json'];
   const script = '"$@"; status=$?; times >&2; exit $status';
   const from = performance.now();
   const run = spawnSync('sh', ['-c', script, 'sh', process.execPath, ...args], {
@@ -21,13 +33,9 @@ export function verifier(folder: string): Sample {
     maxBuffer: 1 << 26,
   });
   const wall = (performance.now() - from) / 1000;
-  const { verdict, checked } = JSON.parse(run.stdout || '{}') as { verdict?: string; checked?: { size: number } };
+  const { verdict, checked } = JSON.parse(run.stdout || '{}') as { verdict?: string; checked?: T };
   if (run.status !== 0 || !checked) fail(`chat-verify: ${verdict ?? run.stderr}`);
   const times = run.stderr.trim().split('\n').at(-1) ?? '';
   const cpu = [...times.matchAll(/(\d+)m([\d.]+)s/g)].reduce((sum, [, m, s]) => sum + 60 * Number(m) + Number(s), 0);
-  return {
-    'entries in the log': checked.size,
-    'entries/s': checked.size / wall,
-    'CPU s per 10,000 entries': (cpu / checked.size) * 10_000,
-  };
+  return { checked, wall, cpu };
 }

@@ -183,7 +183,7 @@ const MUTANTS: readonly Mutant[] = [
   [BUNDLE_TEXT, ' || Buffer.compare(prefix, BATCH_PREFIX) !== 0', ''],
   [BUNDLE_TEXT, 'bytes.length !== BATCH_PREFIX.length + BS_BYTES || ', ''],
   [BUNDLE_TEXT, 'if (lines.length > 63)', 'if (false)'],
-  [BUNDLE_TEXT, 'if (kind === undefined || number === 0) return null;', 'if (kind === undefined) return null;'],
+  [BUNDLE_TEXT, 'if (digits === undefined || number === 0) return null;', 'if (digits === undefined) return null;'],
   [BUNDLE_SUMS, 'if (odd >= 0)', 'if (false)'],
   [BUNDLE_SUMS, 'const odd = isWhole ?', 'const odd = true ?'],
   [BUNDLE_SUMS, 'if (nameIn(line) !== name) return', 'if (false) return'],

@@ -202,6 +202,7 @@ export function nameOf(file: BundleName): string {
 
 /** Null: no file of a bundle has this name. */
 export function parseName(name: string): BundleName | null {
+  if (name.startsWith('msg/')) return messageName(name);
   const fixed = Object.hasOwn(FIXED, name) ? FIXED[name] : undefined;
   if (fixed) return fixed;
   const [, fingerprint] = /^cert\/([0-9a-f]{64})\.pem$/.exec(name) ?? [];
@@ -211,19 +212,22 @@ export function parseName(name: string): BundleName | null {
     const is = part === 'pem' ? 'crl' : part === 'entry' ? 'crl_entry' : 'crl_proof';
     return Number(crl) > 0 ? { is, number: Number(crl) } : null;
   }
-  const [, kind, digits, rest] = /^(log\/(?=\d\d\/)|msg\/(?=\d{6}\/))(\d+)\/(.+)$/.exec(name) ?? [];
+  const [, digits, rest] = /^log\/(\d\d)\/(.+)$/.exec(name) ?? [];
   const number = Number(digits);
-  if (kind === undefined || number === 0) return null;
-  if (kind === 'msg/') {
-    const file = MESSAGE_FILES.find((f) => f === rest);
-    return file === undefined ? null : { is: 'message', number, file };
-  }
+  if (digits === undefined || number === 0) return null;
   if (rest === 'checkpoint') return { is: 'checkpoint', number };
   const [, key, suffix] = /^key-(\d\d)\.(sig|stmt)$/.exec(rest!) ?? [];
   if (key !== undefined && Number(key) > 0)
     return { is: suffix === 'sig' ? 'statement_sig' : 'statement', number, key: Number(key) };
   const size = decimal(/^consistency\/(.+)$/.exec(rest!)?.[1] ?? '');
   return size === null ? null : { is: 'consistency', number, size };
+}
+
+/** Most files of a bundle are of messages. */
+function messageName(name: string): BundleName | null {
+  const [, digits, rest] = /^msg\/(\d{6})\/(.+)$/.exec(name) ?? [];
+  const file = MESSAGE_FILES.find((f) => f === rest);
+  return file === undefined || Number(digits) === 0 ? null : { is: 'message', number: Number(digits), file };
 }
 
 const digits = (number: number, count: number): string => String(number).padStart(count, '0');

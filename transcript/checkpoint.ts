@@ -40,11 +40,12 @@ export function signCheckpoint(checkpoint: Checkpoint, logKey: KeyObject): Buffe
 /**
  * The checkpoint in a signed note, verified; other signatures (witnesses) are ignored.
  * @param log the log's key, whose name is its origin
+ * @param isConfirmed as of openNote()
  * @throws BAD_FRAME as parseNote() and parseCheckpoint(), or field checkpoint.origin if it is another log's
  * @throws SIG_FAIL/note unless the log signed it
  */
-export function openCheckpoint(note: Uint8Array, log: VerifierKey): Checkpoint {
-  const checkpoint = parseCheckpoint(openNote(note, [log]).text);
+export function openCheckpoint(note: Uint8Array, log: VerifierKey, isConfirmed = false): Checkpoint {
+  const checkpoint = parseCheckpoint(openNote(note, [log], isConfirmed).text);
   if (checkpoint.origin !== log.name) bad('checkpoint.origin', log.name);
   return checkpoint;
 }

@@ -11,6 +11,7 @@ import { audienceOf } from '../transcript/statement.ts';
 import { matchesServerName } from '../x509/server-name.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
+import type { Confirmed } from './signatures-ahead.ts';
 
 interface Proof {
   readonly where: string;
@@ -52,6 +53,8 @@ export class BundleLog {
   /** The largest; null: the log did not sign it. */
   readonly checkpoint: Checkpoint | null;
   readonly #key: VerifierKey;
+  readonly #vkey: string;
+  readonly #confirmed: Confirmed;
   readonly #note: string;
   readonly #proofs: ReadonlyMap<number, Proof>;
   readonly #certificates: CertificateAudit;
@@ -70,7 +73,10 @@ export class BundleLog {
     statements: readonly Bound[],
     certificates: CertificateAudit,
     findings: Findings,
+    confirmed: Confirmed,
   ) {
+    this.#confirmed = confirmed;
+    this.#vkey = formatVkey(key);
     this.#proofs = read.proofs;
     this.#certificates = certificates;
     this.#findings = findings;
@@ -87,7 +93,12 @@ export class BundleLog {
   }
 
   /** Null, and a finding, if it can't be said whose log it is. */
-  static open(read: LogFiles, certificates: CertificateAudit, findings: Findings): BundleLog | null {
+  static open(
+    read: LogFiles,
+    certificates: CertificateAudit,
+    findings: Findings,
+    confirmed: Confirmed,
+  ): BundleLog | null {
     const bound: Bound[] = [];
     let key: VerifierKey | null = null;
     for (const number of new Set([...read.statements.keys(), ...read.signatures.keys()])) {
@@ -99,7 +110,7 @@ export class BundleLog {
         findings.add('E_KEYBIND', `${place}.stmt`, 'the statement is for another key than the one before');
       else if (isBound(place, statement, read, number, certificates, findings)) bound.push(boundOf(statement));
     }
-    if (key !== null) return new BundleLog(read, key, bound, certificates, findings);
+    if (key !== null) return new BundleLog(read, key, bound, certificates, findings, confirmed);
     findings.add('E_FORMAT', read.folder, 'nothing names its key');
     return null;
   }
@@ -147,14 +158,15 @@ export class BundleLog {
 
   #open(where: string, note: Uint8Array): Checkpoint | null {
     let found: Checkpoint | null = null;
+    const digest = digestOf(note);
     try {
-      found = openCheckpoint(note, this.#key);
+      found = openCheckpoint(note, this.#key, this.#confirmed.note(digest, this.#vkey));
     } catch (error) {
       const { code, message } = ChatError.from(error);
       if (code === 'INTERNAL') throw error;
       this.#find(code === 'SIG_FAIL' ? 'E_CKPT_SIG' : 'E_FORMAT', where, message);
     }
-    this.#opened.set(digestOf(note), found);
+    this.#opened.set(digest, found);
     return found;
   }
 

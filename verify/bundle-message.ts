@@ -4,7 +4,6 @@
  */
 import { equal, fromUtf8, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { sha256 } from '../base/hash.ts';
 import { algorithmOf, CONTEXT, verify } from '../base/signature.ts';
 import { openBatchTbs, parsePath, type MessageFile } from '../transcript/bundle.ts';
 import { decodeLeaf, type MsgLeaf } from '../transcript/leaf.ts';
@@ -22,6 +21,7 @@ import type { BundleLog } from './bundle-log.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
 import { MAX_SKEW_MS } from './log-audit.ts';
+import { batchKey, type Confirmed } from './signatures-ahead.ts';
 
 export type MessageFiles = ReadonlyMap<MessageFile, Buffer>;
 
@@ -52,6 +52,7 @@ export class MessageAudit {
   readonly #logOf: (origin: string) => BundleLog | undefined;
   readonly #certificates: CertificateAudit;
   readonly #findings: Findings;
+  readonly #confirmed: Confirmed;
   /** By digest of what is signed, signature and signer: one signature is behind many messages. */
   readonly #signatures = new Map<string, boolean>();
 
@@ -60,7 +61,9 @@ export class MessageAudit {
     logOf: (origin: string) => BundleLog | undefined,
     certificates: CertificateAudit,
     findings: Findings,
+    confirmed: Confirmed,
   ) {
+    this.#confirmed = confirmed;
     this.#conversation = conversation;
     this.#logOf = logOf;
     this.#certificates = certificates;
@@ -130,10 +133,12 @@ export class MessageAudit {
       return false;
     }
     const statement = openBatchTbs(files.get('batch.tbs')!);
-    const key = hex(sha256(statement, sha256(signature)));
+    const key = batchKey(statement, signature);
     let isGood = this.#signatures.get(key);
     if (isGood === undefined) {
-      isGood = verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.senderBatch, statement, signature);
+      isGood =
+        this.#confirmed.batch(key) ||
+        verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.senderBatch, statement, signature);
       this.#signatures.set(key, isGood);
     }
     if (isGood) this.signers.add(name);

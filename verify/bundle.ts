@@ -26,6 +26,7 @@ import { BundleLineage, type Statement } from './bundle-lineage.ts';
 import { BundleLog, LogFiles } from './bundle-log.ts';
 import { MessageAudit, originIn, type ReadMessage } from './bundle-message.ts';
 import { SumList } from './bundle-sums.ts';
+import { SignaturesAhead, type Confirmed } from './signatures-ahead.ts';
 import { CertificateAudit, type Trust } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
 import type { KnownCheckpoint } from './log-directory.ts';
@@ -78,6 +79,8 @@ export interface JudgedMessage extends ReadMessage {
 export interface BundleOptions {
   readonly known?: readonly KnownCheckpoint[];
   readonly onMessage?: (message: JudgedMessage) => void;
+  /** 1: signatures are checked on this thread alone; findings are the same. 2 if left out. */
+  readonly threads?: 1 | 2;
   /** `total` is what the bundle says. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -105,15 +108,21 @@ export function auditBundle(
   findings: Findings,
   options: BundleOptions = {},
 ): AuditedBundle {
-  const audit = new BundleAudit(trust, findings, options);
+  const ahead = new SignaturesAhead((file) => audit.file(file), options.threads !== 1);
+  const audit = new BundleAudit(trust, findings, options, ahead);
   const reader = new UstarReader(limitOf);
   let files = 0;
-  for (const chunk of chunks) {
-    for (const file of reader.push(chunk)) {
-      files++;
-      audit.file(file);
+  try {
+    for (const chunk of chunks) {
+      for (const file of reader.push(chunk)) {
+        files++;
+        ahead.push(file);
+      }
+      if (reader.fault !== null) break;
     }
-    if (reader.fault !== null) break;
+    ahead.end();
+  } finally {
+    ahead.close();
   }
   reader.end();
   if (files === 0) throw new ChatError('BAD_FRAME', `is no bundle: the archive ${reader.fault ?? 'is empty'}`);
@@ -133,6 +142,7 @@ class BundleAudit {
   readonly #trust: Trust;
   readonly #findings: Findings;
   readonly #options: BundleOptions;
+  readonly #confirmed: Confirmed;
   #head: BundleHead | null = null;
   #headDigest: string | null = null;
   #sums: Buffer | null = null;
@@ -156,7 +166,8 @@ class BundleAudit {
   #firstTime: number | null = null;
   #lastTime: number | null = null;
 
-  constructor(trust: Trust, findings: Findings, options: BundleOptions) {
+  constructor(trust: Trust, findings: Findings, options: BundleOptions, confirmed: Confirmed) {
+    this.#confirmed = confirmed;
     this.#trust = trust;
     this.#findings = findings;
     this.#options = options;
@@ -302,14 +313,15 @@ class BundleAudit {
     const certificates = this.#authorities();
     const logs = new Map<string, BundleLog>();
     for (const read of this.#logFiles.values()) {
-      const log = BundleLog.open(read, certificates, this.#findings);
+      const log = BundleLog.open(read, certificates, this.#findings, this.#confirmed);
       if (log && logs.has(log.origin)) this.#find('E_FORMAT', read.folder, 'is the same log as one before');
       else if (log) logs.set(log.origin, log);
     }
     this.#logs = logs;
     this.#crls.judge((origin) => logs.get(origin), this.#findings);
     const { conversation = null, profile = 'complete' } = this.#head ?? {};
-    this.#messages = new MessageAudit(conversation, (origin) => logs.get(origin), certificates, this.#findings);
+    const logOf = (origin: string) => logs.get(origin);
+    this.#messages = new MessageAudit(conversation, logOf, certificates, this.#findings, this.#confirmed);
     this.#lineage = new BundleLineage(profile, this.#findings);
     return logs;
   }

@@ -1,0 +1,200 @@
+/**
+ * Signatures of a bundle on a second thread: files pass through here some way ahead of where they are judged, and what is signed in them
+ * is given to the thread. It can only confirm: what it has not confirmed when the judge asks is checked there as ever, so that findings
+ * and their order are those of one thread. Memory is bounded by the files that are held back.
+ */
+import { Worker } from 'node:worker_threads';
+import { fromUtf8, hex } from '../base/bytes.ts';
+import { sha256 } from '../base/hash.ts';
+import { openBatchTbs, parseName } from '../transcript/bundle.ts';
+import { parseKeyStatement } from '../transcript/key-statement.ts';
+import { formatVkey } from '../transcript/note.ts';
+import type { ArchivedFile } from '../transcript/ustar.ts';
+
+/** Of a job: the judge may take one that waits; `open` is not confirmed. */
+export const STATE = { waiting: 0, taken: 1, good: 2, open: 3 } as const;
+
+export interface Job {
+  readonly slot: number;
+  readonly kind: 'batch' | 'note';
+  /** Fingerprint of the signer's certificate in hexadecimal, or vkey of the log. */
+  readonly by: string;
+  readonly body: Uint8Array;
+  readonly signature: Uint8Array;
+}
+/** What the thread is sent. */
+export interface Work {
+  readonly states: Int32Array;
+  readonly certificates: readonly (readonly [fingerprint: string, pem: string])[];
+  readonly jobs: readonly Job[];
+}
+
+/** Who is asked whether a signature has been found good already. `false` says nothing. */
+export interface Confirmed {
+  /** @param key hash of batch statement and signature, as batchKey() makes it */
+  batch(key: string): boolean;
+  /** @param digest of the note, in hexadecimal */
+  note(digest: string, vkey: string): boolean;
+}
+/** The statement names the signer. */
+export const batchKey = (statement: Uint8Array, signature: Uint8Array): string =>
+  hex(sha256(statement, sha256(signature)));
+
+/** Files that are held back, at most. */
+const MAX_FILES = 2048;
+const MAX_BYTES = 8 * 1024 * 1024;
+/** More than files that are held back can have. */
+const SLOTS = 4096;
+/** Jobs in one letter to the thread. */
+const LETTER = 32;
+/** A thread pays from so many files on. */
+const FEW_FILES = 1000;
+/** A signature takes a millisecond at most: a thread that does not answer for so long is not asked any more. */
+const PATIENCE_MS = 2000;
+
+export class SignaturesAhead implements Confirmed {
+  readonly #judge: (file: ArchivedFile) => void;
+  readonly #held: ArchivedFile[] = [];
+  #heldFrom = 0;
+  #heldBytes = 0;
+  #seen = 0;
+  #worker: Worker | null = null;
+  #isLost = false;
+  readonly #states = new Int32Array(new SharedArrayBuffer(4 * SLOTS));
+  readonly #slots = new Map<string, number>();
+  /** Key of the job in each slot. */
+  readonly #keys = Array.from<string | undefined>({ length: SLOTS });
+  #next = 0;
+  #jobs: Job[] = [];
+  #certificates: (readonly [string, string])[] = [];
+  /** By origin. */
+  readonly #vkeys = new Map<string, string>();
+  #signature: { readonly folder: string; readonly bytes: Uint8Array } | null = null;
+
+  /** @param judge gets each file, in order, later @param hasThread whether there is a second thread at all */
+  constructor(judge: (file: ArchivedFile) => void, hasThread: boolean) {
+    this.#judge = judge;
+    this.#isLost = !hasThread;
+  }
+
+  push(file: ArchivedFile): void {
+    this.#seen++;
+    this.#look(file);
+    this.#held.push(file);
+    this.#heldBytes += file.bytes.length;
+    while (this.#held.length - this.#heldFrom > MAX_FILES || this.#heldBytes > MAX_BYTES) this.#release();
+  }
+
+  /** All that is held back is judged. */
+  end(): void {
+    this.#send();
+    while (this.#heldFrom < this.#held.length) this.#release();
+  }
+
+  /** Lets go of the thread. */
+  close(): void {
+    this.#worker?.ref(); // until it has ended: a thread that nobody waits for leaves its port behind
+    void this.#worker?.terminate();
+    this.#worker = null;
+  }
+
+  batch(key: string): boolean {
+    return this.#isConfirmed(`batch ${key}`);
+  }
+  note(digest: string, vkey: string): boolean {
+    return this.#isConfirmed(`note ${digest} ${vkey}`);
+  }
+
+  #isConfirmed(key: string): boolean {
+    const slot = this.#slots.get(key);
+    if (slot === undefined || this.#isLost) return false;
+    // What nobody has begun is done here: both threads work until there is nothing left.
+    if (Atomics.compareExchange(this.#states, slot, STATE.waiting, STATE.open) === STATE.taken)
+      this.#isLost = Atomics.wait(this.#states, slot, STATE.taken, PATIENCE_MS) === 'timed-out';
+    return Atomics.load(this.#states, slot) === STATE.good;
+  }
+
+  #release(): void {
+    const file = this.#held[this.#heldFrom++]!;
+    this.#heldBytes -= file.bytes.length;
+    if (this.#heldFrom === MAX_FILES) {
+      this.#held.splice(0, this.#heldFrom);
+      this.#heldFrom = 0;
+    }
+    this.#judge(file);
+  }
+
+  #look({ name, bytes }: ArchivedFile): void {
+    if (name.startsWith('msg/')) {
+      const folder = name.slice(0, 'msg/000000'.length);
+      if (name.endsWith('/batch.sig')) this.#signature = { folder, bytes };
+      else if (name.endsWith('/batch.tbs') && this.#signature?.folder === folder)
+        this.#batch(bytes, this.#signature.bytes);
+      else if (name.endsWith('/log.tlog-proof')) this.#note(bytes);
+      return;
+    }
+    const file = parseName(name);
+    if (file?.is === 'certificate') this.#certificates.push([file.fingerprint, Buffer.from(bytes).toString('latin1')]);
+    else if (file?.is === 'statement') this.#statement(bytes);
+  }
+
+  #statement(bytes: Uint8Array): void {
+    try {
+      const { log } = parseKeyStatement(bytes);
+      if (!this.#vkeys.has(log.name)) this.#vkeys.set(log.name, formatVkey(log));
+    } catch {
+      // The judge says what is wrong with it.
+    }
+  }
+
+  #batch(tbs: Uint8Array, signature: Uint8Array): void {
+    try {
+      const statement = openBatchTbs(tbs);
+      const by = hex(statement.subarray(8, 40));
+      this.#add(`batch ${batchKey(statement, signature)}`, { kind: 'batch', by, body: statement, signature });
+    } catch {
+      // As above.
+    }
+  }
+
+  #note(proof: Uint8Array): void {
+    const end = Buffer.from(proof.buffer, proof.byteOffset, proof.length).indexOf('\n\n');
+    const note = proof.subarray(end + 2);
+    const vkey = this.#vkeys.get(fromUtf8(note.subarray(0, Math.max(0, note.indexOf(0x0a)))) ?? '');
+    if (end < 0 || vkey === undefined) return;
+    this.#add(`note ${hex(sha256(note))} ${vkey}`, { kind: 'note', by: vkey, body: note, signature: NOTHING });
+  }
+
+  #add(key: string, job: Omit<Job, 'slot'>): void {
+    if (this.#slots.has(key) || this.#isLost) return;
+    if (this.#worker === null && this.#seen < FEW_FILES) return;
+    const slot = this.#next++ % SLOTS;
+    const before = this.#keys[slot];
+    if (before !== undefined) this.#slots.delete(before);
+    if (Atomics.load(this.#states, slot) === STATE.taken) return; // still at work for a file that was judged long ago
+    this.#keys[slot] = key;
+    this.#slots.set(key, slot);
+    Atomics.store(this.#states, slot, STATE.waiting);
+    // Copies: a view would take the whole piece of the archive with it to the other thread.
+    this.#jobs.push({ ...job, slot, body: Uint8Array.from(job.body), signature: Uint8Array.from(job.signature) });
+    if (this.#jobs.length >= LETTER) this.#send();
+  }
+
+  #send(): void {
+    if (this.#jobs.length === 0) return;
+    this.#worker ??= this.#start();
+    const work: Work = { states: this.#states, certificates: this.#certificates, jobs: this.#jobs };
+    this.#worker.postMessage(work);
+    this.#jobs = [];
+    this.#certificates = [];
+  }
+
+  #start(): Worker {
+    const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    const worker = new Worker(new URL(`./signature-thread.${suffix}`, import.meta.url));
+    worker.on('error', () => (this.#isLost = true));
+    worker.unref();
+    return worker;
+  }
+}
+const NOTHING = new Uint8Array(0);
