@@ -31,11 +31,32 @@ const USTAR = 'transcript/ustar.ts';
 const BUNDLE_TEXT = 'transcript/bundle.ts';
 const LINEAGE = 'transcript/lineage.ts';
 const STATEMENT = 'transcript/key-statement.ts';
+const MESSAGE_STATEMENT = 'transcript/statement.ts';
+const RECEIPT = 'transcript/receipt.ts';
 const CHECKPOINT = 'transcript/checkpoint.ts';
 const NOTE = 'transcript/note.ts';
 const LEAF = 'transcript/leaf.ts';
 
 const MUTANTS: readonly Mutant[] = [
+  [LINEAGE, "if (isClosed) find('E_CLOSED'", "if (false) find('E_CLOSED'"],
+  [LINEAGE, 'isClosed = ms.kind === KIND.close;', ''],
+  [LINEAGE, 'isClosed = ms.kind === KIND.close;', 'isClosed ||= ms.kind === KIND.close;'],
+  [LINEAGE, '    if (!isThreaded(ms.kind)) return;\n', ''],
+  [MESSAGE_STATEMENT, '  if (!isThreaded(ms.kind)) checkPlain(ms);\n', ''],
+  [MESSAGE_STATEMENT, "if (ms.convCtr !== 0) bad('ms.conv_ctr'", "if (false) bad('ms.conv_ctr'"],
+  [MESSAGE_STATEMENT, 'if (!equal(value, NO_HASH)) bad(field', 'if (false) bad(field'],
+  [MESSAGE_STATEMENT, "within('ms.parts', ms.parts, 1, 1);", ''],
+  [MESSAGE_STATEMENT, 'if (!isReceiptLength(ms.ciphertextBytes))', 'if (false)'],
+  [
+    MESSAGE_STATEMENT,
+    "if (!equal(ms.conversation, NO_HASH)) bad('ms.conversation'",
+    "if (false) bad('ms.conversation'",
+  ],
+  [MESSAGE_STATEMENT, "if (isOpen) within('ms.session_ctr'", "if (false) within('ms.session_ctr'"],
+  [MESSAGE_STATEMENT, "within('ms.ciphertext_bytes', ms.ciphertextBytes, bytes, bytes);", ''],
+  [RECEIPT, 'bytes > 0 &&', ''],
+  [RECEIPT, 'bytes <= MAX_ACKNOWLEDGED * HASH_BYTES &&', ''],
+  [RECEIPT, 'bytes % HASH_BYTES === 0', 'true'],
   [AUDIT, 'if (leaf.serverTime < this.#time)', 'if (false)'],
   [AUDIT, 'if (this.#open) this.#open.isDamaged = true;', ''],
   [AUDIT, 'return this.#fillSlot();\n    }', 'return;\n    }'],

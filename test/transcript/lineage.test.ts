@@ -6,6 +6,7 @@ import {
   audienceOf,
   encodeBs,
   encodeMs,
+  KIND,
   type BatchStatement,
   type MessageStatement,
 } from '../../transcript/statement.ts';
@@ -14,6 +15,7 @@ import { bs, conversation, filled, fingerprint, ms, origin, refuses, session } f
 const AUDIENCE = audienceOf(origin);
 const other = filled(0xc2) as Uint8Array as ConversationId;
 const later = filled(0xb2, 16) as Uint8Array as SessionId;
+const PLAIN = { convCtr: 0, prevConv: NO_HASH, rosterHash: NO_HASH, commitment: NO_HASH, parts: 1 };
 const stranger = filled(0xee) as Uint8Array as Hash;
 
 /** A device that keeps its books as a client does. */
@@ -42,6 +44,17 @@ class Device {
     });
     const right = bs(messages, { session: this.session, firstCtr, prevBatch: this.prevBatch });
     const bytes = encodeBs({ ...right, ...batch(right) });
+    this.prevBatch = leafHash(bytes);
+    return decodeBatch(bytes, messages);
+  }
+
+  /** Statements that are not threaded. */
+  aside(room: ConversationId, ...forms: Partial<MessageStatement>[]): Batch {
+    const firstCtr = this.ctr + 1;
+    const messages = forms.map((form) =>
+      encodeMs(ms({ session: this.session, sessionCtr: ++this.ctr, conversation: room, ...form })),
+    );
+    const bytes = encodeBs(bs(messages, { session: this.session, firstCtr, prevBatch: this.prevBatch }));
     this.prevBatch = leafHash(bytes);
     return decodeBatch(bytes, messages);
   }
@@ -207,6 +220,38 @@ t.test('the first message of a session in a conversation', async (t) => {
     ['E_CTR_GAP', 'E_BATCH_CHAIN', 'E_CONV_GAP', 'W_CONV_ELSEWHERE'],
     'the middle of a session',
   );
+});
+
+t.test('receipts count in the session, and not in the conversation', async (t) => {
+  const { device, state, admit } = begun();
+  const receipt = () => ({ ...PLAIN, kind: KIND.delivered, ciphertextBytes: 32 });
+  const before = state.lastLeaf(fingerprint, conversation);
+  const { convCtr } = device.say([conversation]).messages[0]!.ms;
+  const aside = begun();
+  t.strictSame(aside.admit(aside.device.aside(conversation, receipt())), []);
+  t.strictSame(aside.state.lastLeaf(fingerprint, conversation), before, 'no link leads to it');
+  const next = aside.device.say([conversation]);
+  t.equal(next.messages[0]!.ms.convCtr, convCtr);
+  t.strictSame(aside.admit(next), [], 'and the next message follows the one before it');
+  t.strictSame(
+    admit(device.aside(conversation, receipt())),
+    ['E_CTR_GAP@0', 'E_BATCH_CHAIN@0'],
+    'as any statement of the session',
+  );
+});
+
+t.test('nothing follows the close of a session', async (t) => {
+  const close = { ...PLAIN, kind: KIND.close, ciphertextBytes: 0, conversation: NO_HASH as never };
+  const { device, state, admit } = begun();
+  t.strictSame(admit(device.aside(conversation, close)), []);
+  t.equal(state.session(fingerprint, session)?.isClosed, true);
+  t.strictSame(admit(device.say([conversation])), ['E_CLOSED@1']);
+  t.strictSame(admit(device.say([conversation])), [], 'told once');
+  const within = begun();
+  const twice = within.device.aside(conversation, close, close);
+  t.strictSame(within.admit(twice), ['E_CLOSED@2'], 'in one batch as well');
+  device.restart(true);
+  t.strictSame(admit(device.say([conversation])), [], 'another session begins');
 });
 
 t.test('batches whose statements are malformed are not judged', async (t) => {

@@ -6,7 +6,7 @@ import { endorseKeyStatement, signKeyStatement, type KeyStatement } from '../../
 import type { Leaf } from '../../transcript/leaf.ts';
 import { NO_HASH } from '../../transcript/merkle.ts';
 import { verifierKey } from '../../transcript/note.ts';
-import { decodeMs, encodeMs, type MessageStatement } from '../../transcript/statement.ts';
+import { decodeMs, encodeMs, KIND, type MessageStatement } from '../../transcript/statement.ts';
 import {
   compose,
   fingerprintOf,
@@ -23,6 +23,19 @@ import { batch, files, flipped, indexOf, leafAt, leaves, relogged, resigned, wor
 
 /** The story's fifth batch: 256 messages of carol. */
 const LARGE = batch(4);
+/** Bytes before the body of an entry. */
+const ENTRY_HEADER = 12;
+/** What makes a close of any statement. */
+const CLOSE = {
+  kind: KIND.close,
+  parts: 1,
+  ciphertextBytes: 0,
+  conversation: NO_HASH as never,
+  convCtr: 0,
+  prevConv: NO_HASH,
+  rosterHash: NO_HASH,
+  commitment: NO_HASH,
+};
 const filled = (byte: number) => Buffer.alloc(32, byte) as Uint8Array as Hash;
 const { alice, bob, carol } = world.people as Record<'alice' | 'bob' | 'carol', Credential>;
 
@@ -173,6 +186,20 @@ export const SERVER: readonly Row[] = [
     exit: 10,
     code: 'E_ORDER',
     where: `entry ${batch(3) + 2}`,
+  },
+  {
+    name: 'messages behind the close of their session, signed',
+    files: () => resigned({ ms: ofBatch(2, (ms) => ({ ...ms, ...CLOSE })) }),
+    exit: 10,
+    code: 'E_CLOSED',
+    where: `entry ${batch(2) + 2}`,
+  },
+  {
+    name: 'a receipt that is counted in a conversation',
+    files: () => raw(LARGE + 9, (entry) => Buffer.from(entry.with(ENTRY_HEADER + 8, KIND.read))),
+    exit: 10,
+    code: 'E_FORMAT',
+    where: `entry ${LARGE + 9}`,
   },
   {
     name: 'batch dropped',
