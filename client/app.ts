@@ -2,6 +2,7 @@
  * Everything that a front end can do, as one interface: the commands and the interactive mode are both written against it, and
  * neither knows frames, sockets or tables.
  */
+import { randomBytes } from 'node:crypto';
 import { equal, utf8, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError, CODES } from '../base/errors.ts';
@@ -11,6 +12,8 @@ import type { Reply } from '../protocol/messages.ts';
 import type { ClientLink } from '../runtime/link.ts';
 import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
 import { sameName } from '../x509/name.ts';
+import { encodeContent, SALT_BYTES, type Content } from '../transcript/content.ts';
+import type { Frame } from '../transcript/content-meaning.ts';
 import { MAX_TEXT_BYTES } from './body.ts';
 import { announcement, Contacts, type Contact, type ContactAction, type Person } from './contacts.ts';
 import { Connection, type Dial } from './connection.ts';
@@ -28,6 +31,7 @@ import { admitLog, isBetrayal, LogView } from './trust.ts';
 import { verificationOf, type Verification } from './verification.ts';
 import type { MessageState } from './message-table.ts';
 import type { Account, Conversation, KnownContact, Message, Vault } from './vault.ts';
+import { answer, contentOfBody, deletion, edit, expirationAt, reaction } from './writing.ts';
 
 export type AppEvent =
   /** one of our messages is accepted (isQueued: nobody there to take it now), delivered or failed */
@@ -79,6 +83,8 @@ const MAX_SKEW_MS = 120_000;
 /** How long what is to be said about received messages may hold up a command, and the end. */
 const RECEIPT_MS = 5000;
 const FAREWELL_MS = 1000;
+/** How often it is looked whether a message has to disappear: one step in an index. */
+const EXPIRY_MS = 1000;
 /** How long a change of a room may take to become one of its group. */
 const SETTLE_MS = 30_000;
 
@@ -105,6 +111,7 @@ export class App {
   #isClosed = false;
   /** ends each waitFor() that is under way, whose timer would else hold the process and then ask a closed store */
   readonly #waits = new Set<() => void>();
+  readonly #expiry: NodeJS.Timeout;
 
   constructor(options: AppOptions) {
     const { vault, identity, dial, now = Date.now } = options;
@@ -169,12 +176,22 @@ export class App {
       },
       now,
     );
+    this.#expiry = setInterval(() => this.#expire(), EXPIRY_MS).unref();
     this.rooms = new Rooms(vault, this.#groups, identity.username, {
       asked: (ask) => this.#asked(ask),
       want: (id) => this.#outbox.want(id, true),
       settles: (id, isSo) => this.#settles(id, isSo),
       warn,
     });
+  }
+
+  #expire(): void {
+    try {
+      this.vault.annotations.purge(this.#now());
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      this.#emit({ on: 'warning', text: `what was to disappear is still here: ${error.message} [${error.code}]` });
+    }
   }
 
   /** Answers a function that ends it. */
@@ -240,11 +257,43 @@ export class App {
     return verificationOf(this.vault.ledger, this.identity, await this.open(peer));
   }
 
-  /** Keeps the message on disk and sends it as soon as that is possible. Answers its row. @throws TOO_LARGE */
-  send(conversation: ConversationId, body: Uint8Array): number {
+  /**
+   * Keeps the message on disk and sends it as soon as that is possible. Answers its row.
+   * @param expireMs after which it disappears everywhere; null: never; left out: what is set for the conversation
+   * @throws TOO_LARGE; NOT_FOUND for an answer to what is gone
+   */
+  send(
+    conversation: ConversationId,
+    body: Uint8Array,
+    {
+      replyTo,
+      expireMs,
+    }: { readonly replyTo?: Message | undefined; readonly expireMs?: number | null | undefined } = {},
+  ): number {
+    const lasts = expireMs === undefined ? this.vault.expiry(conversation) : expireMs;
+    const expires = lasts === null ? null : expirationAt(this.#now() + lasts);
+    return this.#write(conversation, body, (frame) => {
+      const whole = { ...frame, expires };
+      return replyTo === undefined ? contentOfBody(whole, body) : answer(whole, body, replyTo);
+    });
+  }
+  /** One of our messages says something else from now on. @throws NOT_ALLOWED/author, NOT_FOUND, TOO_LARGE, USAGE */
+  edit(message: Message, body: Uint8Array): number {
+    return this.#write(message.conversation, body, (frame) => edit(frame, body, message));
+  }
+  /** @throws USAGE, NOT_FOUND */
+  react(message: Message, text: string): number {
+    return this.#write(message.conversation, utf8(text), (frame) => reaction(frame, text, message));
+  }
+  /** One of our messages, or reactions, is erased by all who have it. @throws NOT_ALLOWED/author, NOT_FOUND */
+  delete(message: Message): number {
+    return this.#write(message.conversation, new Uint8Array(0), (frame) => deletion(frame, message));
+  }
+  #write(conversation: ConversationId, body: Uint8Array, make: (frame: Frame) => Content): number {
     if (body.length > MAX_TEXT_BYTES)
       throw new ChatError('TOO_LARGE', `a message has at most ${MAX_TEXT_BYTES} bytes`, { field: 'body' });
-    const row = this.vault.enqueue(conversation, this.identity.username, body, this.#now());
+    const content = make({ salt: randomBytes(SALT_BYTES) });
+    const row = this.vault.enqueue(conversation, this.identity.username, encodeContent(content), this.#now());
     this.#outbox.pump();
     return row;
   }
@@ -403,6 +452,7 @@ export class App {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    clearInterval(this.#expiry);
     for (const leave of this.#waits) leave();
     await this.#outbox.receipt(FAREWELL_MS);
     this.#outbox.detach();

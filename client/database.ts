@@ -15,6 +15,7 @@ export class Database {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #depth = 0;
+  #isForgetting = false;
 
   private constructor(db: DatabaseSync) {
     this.#db = db;
@@ -34,7 +35,7 @@ export class Database {
       db = new DatabaseSync(file);
       // The lock is the operating system's: it goes with the process, however that ends.
       db.exec(
-        'PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;',
+        'PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;',
       );
       db.exec('BEGIN EXCLUSIVE');
       const version = Number(db.prepare('PRAGMA user_version').get()?.['user_version']);
@@ -44,6 +45,7 @@ export class Database {
       if (version < MIGRATIONS.length)
         db.exec(`${MIGRATIONS.slice(version).join('')} PRAGMA user_version = ${MIGRATIONS.length};`);
       db.exec('COMMIT');
+      emptyJournal(db);
       note(pidFile);
       const synchronous = db.prepare('PRAGMA synchronous').get()?.['synchronous'];
       const journal = db.prepare('PRAGMA journal_mode').get()?.['journal_mode'];
@@ -79,6 +81,7 @@ export class Database {
     try {
       const result = work();
       guarded(() => this.#db.exec('COMMIT'));
+      if (this.#isForgetting) this.#emptyJournal();
       return result;
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
@@ -86,6 +89,16 @@ export class Database {
     } finally {
       this.#depth--;
     }
+  }
+
+  /** What this transaction takes away is gone from the journal as well when it returns; the file itself has zeros there. */
+  forgetting(): void {
+    this.#isForgetting = true;
+  }
+  #emptyJournal(): void {
+    if (!emptyJournal(this.#db))
+      throw new ChatError('STORE_FAILED', 'the journal of the local store cannot be emptied of what was deleted');
+    this.#isForgetting = false;
   }
 
   close(): void {
@@ -104,6 +117,15 @@ function guarded<T>(work: () => T): T {
     return work();
   } catch (error) {
     throw named(error);
+  }
+}
+
+/** Moves all of it into the database, and cuts it to nothing. At the start it may hold what a process deleted that was killed then. */
+function emptyJournal(db: DatabaseSync): boolean {
+  try {
+    return db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.['busy'] === 0;
+  } catch {
+    return false; // a full disk can still be read
   }
 }
 

@@ -138,7 +138,7 @@ export class Inbox {
     for (const warning of warnings) this.#events.warn(warning);
     for (const { message, gap } of fresh) {
       if (gap !== null) this.#events.warn(gap);
-      if (message !== null) this.#events.message(message);
+      if (message !== null) this.#events.message(this.#vault.message(message.row)!);
     }
     this.#changed(changed);
     if (fresh.length > 0) this.#events.owes();
@@ -251,6 +251,11 @@ export class Inbox {
           if (message !== null) fresh.push({ message, gap });
         }
       }
+      for (const { message } of fresh) {
+        const warning = message === null ? null : this.#vault.annotations.apply(message.row);
+        if (warning !== null) warnings.push(warning);
+      }
+      this.#vault.annotations.purge(this.#now()); // what came too late is not shown
       warnings.push(...this.#groups.meet(came));
       this.#groups.save();
     });

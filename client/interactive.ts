@@ -9,7 +9,8 @@ import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
 import type { App, AppEvent } from './app.ts';
 import { CONTACT_ACTIONS, CONTACT_WORDS, type ContactAction } from './contacts.ts';
 import { askPassword, type Context } from './context.ts';
-import { shownBody, shownContent, shownMessage, statusReply } from './presentation.ts';
+import { MESSAGE_HELP, obeyMessageLine } from './message-lines.ts';
+import { shownMessage, shownQuote, shownSaying, statusReply } from './presentation.ts';
 import { obeyRoomLine, ROOM_HELP } from './room-lines.ts';
 import { needed, type Terminal } from './terminal.ts';
 import type { Conversation, Message } from './vault.ts';
@@ -23,6 +24,7 @@ const HELP = [
   '/status             connection, queue, certificate',
   '/contacts           who is in contact, who asks',
   '/add /accept /decline /remove /block /unblock PERSON',
+  ...MESSAGE_HELP,
   ...ROOM_HELP,
   '//text              a message that begins with a slash',
 ];
@@ -238,6 +240,9 @@ class Room {
     else if (action !== undefined) this.#changeContact(action, argument);
     else
       try {
+        const row = obeyMessageLine(this.#app, this.#conversation, text, (line) => this.#terminal.print(line));
+        if (typeof row === 'number') this.#sent.push(row);
+        if (row !== 'unknown') return undefined;
         const move = await obeyRoomLine(this.#app, this.#conversation, text, (line) => this.#terminal.print(line));
         if (move === 'unknown') this.#terminal.print(`Unknown command ${printable(command ?? '')}; /help lists them.`);
         else if (move !== 'here') return move;
@@ -287,7 +292,7 @@ class Room {
   #history(argument = '20'): void {
     const last = /^[1-9]\d{0,3}$/.test(argument) ? Number(argument) : 20;
     for (const message of this.#app.history(this.#conversation.id, last))
-      this.#terminal.print(shownMessage(message, this.#conversation.peer, true));
+      this.#terminal.print(shownMessage(this.#app.vault.annotations.reading(message), this.#conversation.peer, true));
   }
 
   #status(): void {
@@ -336,7 +341,7 @@ class Room {
       const from = printable(message.sender, 64);
       const { peer, room } = vault.conversation(message.conversation) ?? { peer: message.sender, room: undefined };
       const where = isHere && room === undefined ? '' : `[${printable(peer, 64)}] `;
-      this.#terminal.print(`${where}${from}: ${shownContent(message)}`);
+      this.#terminal.print(`${where}${shownSaying(vault.annotations.reading(message), from)}`);
     }
     if (fresh.length > 0) this.#app.markShown(fresh.map(({ row }) => row));
   }
@@ -344,13 +349,13 @@ class Room {
   #showState(message: Message, isQueued: boolean): void {
     const at = this.#sent.indexOf(message.row);
     if (at < 0) return;
-    const which = this.#sent.length > 1 ? ` “${shortened(message)}”` : '';
+    const which = this.#sent.length > 1 ? ` ${shortened(message)}` : '';
     if (message.state === 'accepted' && isQueued)
       this.#terminal.print(`Server accepted: ✔ (queued, ${this.#whoIsAway} is offline)${which}`);
     if (message.state === 'delivered' || message.state === 'read') this.#terminal.print(`Server delivered: ✔${which}`);
     if (message.state === 'failed')
       this.#terminal.print(
-        `! not sent [${printable(message.reason ?? 'failed')}]:${which || ` “${shortened(message)}”`}`,
+        `! not sent [${printable(message.reason ?? 'failed')}]:${which || ` ${shortened(message)}`}`,
       );
     if (message.state !== 'accepted' || isQueued) this.#sent.splice(at, 1);
     if (this.#sent.length === 0 || this.#app.vault.pending() === 0) this.#settle?.();
@@ -386,7 +391,4 @@ class Room {
   }
 }
 
-const shortened = (message: Message): string => {
-  const text = shownBody(message.body).split('\n')[0] ?? '';
-  return text.length > 30 ? `${text.slice(0, 29)}…` : text;
-};
+const shortened = (message: Message): string => shownQuote({ ...message, seq: null });

@@ -9,6 +9,7 @@ import { ChatError, CODES } from '../base/errors.ts';
 import { hardenProcess, refuseUnsafeProcess } from '../runtime/lifecycle.ts';
 import { printable } from '../runtime/printable.ts';
 import { loginCommand, logoutCommand, registerCommand, whoamiCommand, type Run } from './commands/account.ts';
+import { deleteCommand, editCommand, reactCommand } from './commands/changes.ts';
 import { contactCommand } from './commands/contacts.ts';
 import { deviceCommand } from './commands/device.ts';
 import { historyCommand, recvCommand, sendCommand, STDIN_ARGUMENT } from './commands/messages.ts';
@@ -131,6 +132,9 @@ async function parse(argv: readonly string[], run: Run, streams: Streams): Promi
     .command(whoamiCommand(run))
     .command(statusCommand(run))
     .command(sendCommand(run))
+    .command(editCommand(run))
+    .command(deleteCommand(run))
+    .command(reactCommand(run))
     .command(recvCommand(run))
     .command(historyCommand(run))
     .command(transcriptCommand(run))

@@ -71,4 +71,18 @@ ALTER TABLE message ADD COLUMN is_read INTEGER NOT NULL DEFAULT 0;
 UPDATE message SET state = 'accepted' WHERE state = 'delivered';
 `;
 
-export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS, RECEIPTS];
+/**
+ * What a message means to others: `target` is leaf(MS) of what it reacts to, edits or deletes; `void` is one that changes nothing, because
+ * its target is not here or not its author's. `gone`: content and key are erased. Rows from before keep their text as it was sent.
+ */
+const CONTENT = `
+ALTER TABLE message ADD COLUMN role TEXT NOT NULL DEFAULT 'message'
+  CHECK (role IN ('message','reaction','edit','delete','void'));
+ALTER TABLE message ADD COLUMN target BLOB;
+ALTER TABLE message ADD COLUMN expires_at INTEGER;
+ALTER TABLE message ADD COLUMN gone TEXT CHECK (gone IN ('deleted','expired'));
+CREATE INDEX message_target ON message (target) WHERE target IS NOT NULL;
+CREATE INDEX message_expiry ON message (expires_at) WHERE expires_at IS NOT NULL AND gone IS NULL;
+`;
+
+export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS, RECEIPTS, CONTENT];

@@ -37,7 +37,7 @@ export function fillBatch(waiting: readonly Message[]): Message[] {
   const taken: Message[] = [];
   let bytes = FRAME_OVERHEAD_BYTES;
   for (const message of waiting) {
-    bytes += partBytes(message.body.length) + ITEM_OVERHEAD_BYTES;
+    bytes += partBytes(message.plaintext.length) + ITEM_OVERHEAD_BYTES;
     if (taken.length > 0 && (message.isSolo || bytes > MAX_SEND_BYTES)) break;
     taken.push(message);
     if (message.isSolo || taken.length === MAX_BATCH_MESSAGES) break;
@@ -91,14 +91,14 @@ export async function composeBatch(
     const conversation = conversations.get(key)!;
     const thread = threads.get(key) ?? threadOf(conversation, session);
     const kf = commitmentKeys[i]!;
-    const opening = openingOf(kf, message.body);
+    const opening = openingOf(kf, message.plaintext);
     const draft: MessageStatement = {
       ...draftOf(signer, session, conversation, thread, session.lastCtr + 1 + i, message.clientTime),
       kind: KIND.message,
-      ciphertextBytes: partBytes(message.body.length),
+      ciphertextBytes: partBytes(message.plaintext.length),
     };
     // The commitment covers the statement before it, so the rest is encoded first; the sealing covers the commitment as well.
-    const committed = { ...draft, commitment: commitment(kf, encodeMs(draft), message.body) };
+    const committed = { ...draft, commitment: commitment(kf, encodeMs(draft), message.plaintext) };
     const sealed = await seal(message, opening, messageAad(encodeMs(committed)));
     const bytes = sealed.parts.reduce((sum, part) => sum + part.length, 0);
     if (sealed.parts.length !== 1 || bytes !== draft.ciphertextBytes)

@@ -12,18 +12,21 @@ import { existsSync } from 'node:fs';
 import { equal, hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
 import { bool, bytes, list, oneOf, optional, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
+import { encodeContent, SALT_BYTES } from '../transcript/content.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, isReceipt, KIND, SESSION_BYTES } from '../transcript/statement.ts';
+import { Annotations } from './annotations.ts';
 import { Database, type Row } from './database.ts';
 import { FreshnessTable } from './freshness-table.ts';
 import { GroupTable } from './group-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
-import { MessageTable, type Message } from './message-table.ts';
+import { MessageTable, UNREADABLE, type Message } from './message-table.ts';
 import { ReceiptTable, type ReceiptKind } from './receipt-table.ts';
 import { RoomTable } from './room-table.ts';
 import { Seal } from './seal.ts';
 import { clearKey, keyPath, removeLeftover } from './vault-key.ts';
+import { contentOfBody } from './writing.ts';
 
 const hash = bytes(32);
 const contacts = list(
@@ -127,6 +130,7 @@ export class Vault {
   readonly rooms: RoomTable;
   readonly freshness: FreshnessTable;
   readonly receipts: ReceiptTable;
+  readonly annotations: Annotations;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -141,14 +145,17 @@ export class Vault {
     this.rooms = new RoomTable(db, seal);
     this.freshness = new FreshnessTable(db);
     this.receipts = new ReceiptTable(db, seal, this.#table);
+    this.annotations = new Annotations(db, this.#table);
   }
 
   /**
+   * What was to disappear meanwhile is erased before anybody can see it.
    * @param folder of the profile, made when it is missing
    * @param key of a vault that takes a passphrase, from unwrappedKey(); null: it takes none
+   * @param now Unix ms
    * @throws IN_USE, UNSAFE_FILE, VAULT_LOCKED, STORE_SCHEMA, STORE_FAILED
    */
-  static open(folder: string, key: KeyObject | null = null): Vault {
+  static open(folder: string, key: KeyObject | null = null, now = Date.now()): Vault {
     const isNew = !existsSync(join(folder, 'vault.db'));
     const db = Database.open(folder);
     try {
@@ -159,6 +166,7 @@ export class Vault {
       if (isEmpty)
         vault.#setValue('created', utf8('1')); // from now on the key is needed
       else vault.#seal.open('value/created', db.one(SELECT_VALUE, 'created')?.['sealed'] as Uint8Array);
+      vault.annotations.purge(now);
       return vault;
     } catch (error) {
       db.close();
@@ -203,6 +211,15 @@ export class Vault {
   }
   setSendsRead(value: boolean): void {
     this.#setValue('sends_read', encode(value));
+  }
+  /** After how many ms what this user writes in the conversation disappears; null: never. */
+  expiry(id: ConversationId): number | null {
+    return this.#value(`expiry/${hex(id)}`, uint());
+  }
+  /** @param ms null: never */
+  setExpiry(id: ConversationId, ms: number | null): void {
+    if (ms === null) this.#db.run('DELETE FROM value WHERE name = ?', `expiry/${hex(id)}`);
+    else this.#setValue(`expiry/${hex(id)}`, encode(ms));
   }
 
   contacts(): KnownContact[] {
@@ -257,9 +274,9 @@ export class Vault {
     );
   }
 
-  /** A message of ours that waits to be signed. Answers its row. */
-  enqueue(id: ConversationId, sender: string, body: Uint8Array, now: number): number {
-    const value = { sender, body, client_time: now };
+  /** A message of ours that waits to be signed. Answers its row. @param plaintext content, encoded: what will be committed to */
+  enqueue(id: ConversationId, sender: string, plaintext: Uint8Array, now: number): number {
+    const value = { sender, body: plaintext, form: 1 as const, client_time: now };
     return this.#table.add(id, 'out', 'waiting', null, null, value);
   }
   /**
@@ -277,7 +294,14 @@ export class Vault {
       if (last > 0 && bytes > maxBytes) break;
       last = row['row'] as number;
     }
-    return this.#table.select(`WHERE ${which} AND row <= ? ORDER BY row`, excluded, last);
+    const messages = this.#table.select(`WHERE ${which} AND row <= ? ORDER BY row`, excluded, last);
+    return messages.map((message) => (isContent(message) ? message : this.#asContent(message)));
+  }
+  /** What was written before there was content, and not signed yet, becomes content. */
+  #asContent({ row, body }: Message): Message {
+    const content = contentOfBody({ salt: randomBytes(SALT_BYTES) }, body);
+    this.#table.rewrite(row, { body: encodeContent(content), form: 1 });
+    return this.message(row)!;
   }
   /** Whether anything waits to be signed there. */
   isWaiting(id: ConversationId): boolean {
@@ -298,10 +322,14 @@ export class Vault {
   pending(): number {
     return this.#db.one("SELECT count(*) AS n FROM message WHERE state IN ('waiting','signed')")?.['n'] as number;
   }
-  /** Oldest first, in the conversation's order; what has no place there yet comes last. */
+  /** What was said, without what only changed it: oldest first, in the conversation's order; what has no place there yet comes last. */
   history(id: ConversationId, last: number): Message[] {
-    const sql = 'WHERE conversation = ? ORDER BY seq IS NULL DESC, seq DESC, row DESC LIMIT ?';
+    const sql = "WHERE conversation = ? AND role = 'message' ORDER BY seq IS NULL DESC, seq DESC, row DESC LIMIT ?";
     return this.#table.select(sql, id, last).reverse();
+  }
+  /** Whatever is in the log of a conversation, in its order: also reactions, edits, deletions. */
+  placed(id: ConversationId): Message[] {
+    return this.#table.select('WHERE conversation = ? AND seq IS NOT NULL ORDER BY seq, row', id);
   }
   /** Received after a place in the conversation. */
   receivedAfter(id: ConversationId, seq: number, limit: number): Message[] {
@@ -316,13 +344,14 @@ export class Vault {
       : this.#table.select(`${sql} AND conversation = ? ORDER BY row LIMIT ?`, id, limit);
   }
   /** Somebody has seen them; what could be read is said to have been, where that is wanted. */
-  markShown(rows: readonly number[]): void {
+  markShown(rows: readonly number[], now = Date.now()): void {
     this.#db.transaction(() => {
       const sendsRead = this.sendsRead();
       for (const row of rows) {
         this.#db.run('UPDATE message SET is_shown = 1 WHERE row = ?', row);
         if (sendsRead && this.#table.one(row)?.reason === null) this.receipts.owe(row, KIND.read);
       }
+      this.annotations.read(rows, now);
     });
   }
 
@@ -403,8 +432,10 @@ export class Vault {
         );
         const row = batch.rows[i];
         if (row === undefined) return this.groups.addCommit(leaf, ms.conversation, seqs[i]!);
-        this.#table.rewrite(row, { server_time: serverTime, kf: batch.kfs[i] });
+        const isGone = this.message(row)!.gone !== null;
+        this.#table.rewrite(row, { server_time: serverTime, kf: isGone ? undefined : batch.kfs[i] });
         this.#db.run("UPDATE message SET state = 'accepted', seq = ?, hash = ? WHERE row = ?", seqs[i]!, leaf, row);
+        this.annotations.apply(row);
         this.receipts.catchUp(row, leaf);
       });
       this.ledger.addEvidence(batchHash, origin, evidence);
@@ -437,7 +468,8 @@ export class Vault {
     return this.#db.transaction(() => {
       if (this.messageByHash(received.hash) !== null) return null;
       const { conversation: id, direction, seq, hash: leaf, sender, body, kf, reason } = received;
-      const value = { sender, body, client_time: received.clientTime, server_time: received.serverTime };
+      const times = { client_time: received.clientTime, server_time: received.serverTime };
+      const value = { sender, body, ...(reason === UNREADABLE ? {} : { form: 1 as const }), ...times };
       const state = direction === 'in' ? 'received' : 'accepted';
       const more = { ...(kf === null ? {} : { kf }), ...(reason === null ? {} : { reason }) };
       const row = this.#table.add(id, direction, state, seq, leaf, { ...value, ...more });
@@ -490,6 +522,7 @@ export class Vault {
   }
 }
 
+const isContent = ({ content, fault }: Message): boolean => content !== null || fault !== null;
 const SELECT_VALUE = 'SELECT sealed FROM value WHERE name = ?';
 
 function sessionOf(row: Row): Session {

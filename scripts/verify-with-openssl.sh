@@ -215,7 +215,8 @@ if [ -f "$msg/opening" ]; then
   } >"$work/committed"
   mac=$(openssl dgst -sha256 -mac HMAC -macopt "hexkey:$(bytes "$msg/opening" 0 32 | hex)" -binary "$work/committed" | hex)
   [ "$mac" = "$(bytes "$work/ms" 184 32 | hex)" ] || fail "$msg/opening: is not what the sender committed to"
-  ok "its text, with ? for all that is not plain ASCII:"
+  # It is CBOR (docs/TRANSCRIPT.md, a): a text stands behind its type, and behind one to five bytes that say how long it is.
+  ok "its content, with ? for all that is not plain ASCII; a text stands behind text/plain;charset=utf-8:"
   tr -c '[:print:]\n' '?' <"$work/plaintext" | sed 's/^/       /'
   echo
 else

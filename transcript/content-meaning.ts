@@ -82,6 +82,16 @@ export interface Frame {
 /** @param inReplyTo what is answered */
 export const textContent = (frame: Frame, text: string, inReplyTo: Hash | null = null): Content =>
   contentOf(frame, { inReplyTo }, single(DISPOSITION.render, text));
+/** @param content bytes that are no text */
+export const bytesContent = (frame: Frame, content: Uint8Array, inReplyTo: Hash | null = null): Content =>
+  contentOf(
+    frame,
+    { inReplyTo },
+    {
+      ...{ disposition: DISPOSITION.attachment, language: '', cardinality: 'single' },
+      ...{ contentType: 'application/octet-stream', content },
+    },
+  );
 export const reactionContent = (frame: Frame, reaction: string, target: Hash): Content =>
   contentOf(frame, { inReplyTo: target }, single(DISPOSITION.reaction, reaction));
 /** @param target the first version @param inReplyTo what that one answers */

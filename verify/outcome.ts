@@ -5,6 +5,7 @@ import { resultsOf, type CheckResult } from './checks.ts';
 import type { Findings, Verdict } from './finding.ts';
 import type { AuditedLog } from './log-directory.ts';
 import { bundleReport, type Basis } from './report.ts';
+import { wordsOf, type Saying } from './saying.ts';
 import { iso } from './time.ts';
 
 export type ReportKind = 'html' | 'md';
@@ -17,6 +18,9 @@ export interface Outcome {
   /** For programs. */
   readonly checked: Readonly<Record<string, unknown>>;
   readonly checks?: readonly CheckResult[];
+  /** What is disclosed and without fault, in the order of the bundle; as lines, and as it is. */
+  readonly texts?: () => string[];
+  readonly said?: readonly Saying[];
   /** In place of lines. */
   readonly page?: (verdict: Verdict, summary: string, basis: Basis) => string;
 }
@@ -42,11 +46,13 @@ export function logOutcome(audited: AuditedLog | null): Outcome | null {
   };
 }
 
-/** @param report kind of page, and the messages to be on it */
+/** @param said what is disclosed and without fault
+ * @param report kind of page, and the messages to be on it */
 export function bundleOutcome(
   audited: AuditedBundle,
   findings: Findings,
   isCompared: boolean,
+  said: readonly Saying[],
   report: { readonly kind: ReportKind; readonly messages: readonly JudgedMessage[] } | undefined,
 ): Outcome {
   const { head, logs, messages, disclosed, batches, senders, firstTime, lastTime } = audited;
@@ -56,6 +62,8 @@ export function bundleOutcome(
     ...(isCompared ? [] : ['comparison']),
   ];
   const checks = resultsOf(findings, new Set(skipped));
+  const nameOf = (fingerprint: string): string =>
+    audited.certificates.certificate(fingerprint)?.subject.text ?? `unknown certificate ${fingerprint.slice(0, 16)}…`;
   return {
     logs: logs.map(({ origin }) => origin),
     checks,
@@ -74,6 +82,12 @@ export function bundleOutcome(
       senders: [...senders],
       ...times(firstTime, lastTime),
     },
+    said,
+    texts: () =>
+      said.map(
+        (saying) =>
+          `message ${saying.number}, ${iso(saying.time)}, ${nameOf(saying.sender)}: ${wordsOf(saying, nameOf)}`,
+      ),
     ...(report && {
       page: (verdict, summary, basis) =>
         bundleReport(report.kind, { audited, messages: report.messages, findings, checks, verdict, summary, basis }),

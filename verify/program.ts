@@ -12,6 +12,7 @@ import { inputChunks, readInput } from './capped-file.ts';
 import type { Trust } from './certificate-audit.ts';
 import { chainCommand } from './chain.ts';
 import { compareBundles } from './comparison.ts';
+import { fieldsOf, Sayings, type Saying } from './saying.ts';
 import { EXIT, Findings, shown, type Verdict } from './finding.ts';
 import { auditDirectory, type KnownCheckpoint } from './log-directory.ts';
 import { bundleOutcome, logOutcome, type Outcome, type ReportKind } from './outcome.ts';
@@ -143,7 +144,13 @@ function judgeBundle(
   io: Io,
 ): Outcome | null {
   const messages: JudgedMessage[] = [];
-  const onMessage = report === undefined ? undefined : (message: JudgedMessage) => messages.push(message);
+  const said: Saying[] = [];
+  const sayings = new Sayings();
+  const onMessage = (message: JudgedMessage): void => {
+    if (report !== undefined) return void messages.push(message);
+    const saying = sayings.of(message);
+    if (saying !== null && message.isGood) said.push(saying);
+  };
   const read = (path: string, into: Findings, options: BundleOptions): AuditedBundle | null => {
     try {
       return auditBundle(inputChunks(path), trust, into, options);
@@ -157,7 +164,7 @@ function judgeBundle(
   const { progress } = io;
   const own = read(target, findings, {
     known,
-    ...(onMessage && { onMessage }),
+    onMessage,
     ...(progress && { onProgress: progress }),
   });
   if (own === null) return null;
@@ -167,13 +174,14 @@ function judgeBundle(
     findings.include(others, `${compare}: `);
     if (other) compareBundles(own, other, compare, findings);
   }
-  return bundleOutcome(own, findings, compare !== undefined, report && { kind: report, messages });
+  return bundleOutcome(own, findings, compare !== undefined, said, report && { kind: report, messages });
 }
 
 function linesOf(findings: Findings, outcome: Outcome | null, ca: readonly string[]): string[] {
   const lines = findings.kept.map(({ code, where, message }) => `${code} ${where}: ${message}`);
   const unlisted = unlistedOf(findings);
   if (unlisted > 0) lines.push(`… and ${unlisted} more`);
+  lines.push(...(outcome?.texts?.() ?? []));
   for (const { name, claim, result } of outcome?.checks ?? []) lines.push(`${result.padEnd(6)} ${name}: ${claim}`);
   for (const log of outcome?.logs ?? []) lines.push(`log ${log}, judged by the CA certificates in ${ca.join(', ')}`);
   return lines;
@@ -191,6 +199,7 @@ function asJson(verdict: Verdict, findings: Findings, outcome: Outcome | null): 
     findings: findings.kept,
     unlisted: unlistedOf(findings),
     checked: outcome?.checked ?? null,
+    ...(outcome?.said && { texts: outcome.said.map(fieldsOf) }),
     ...(outcome?.checks && { checks: outcome.checks.map(({ name, result }) => ({ check: name, result })) }),
   });
   return text.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);

@@ -3,12 +3,13 @@
  * proves, and what it does not. Everything in it that comes from the bundle is other people's text, and is shown as text. One page in two
  * notations; nothing in it is fetched from anywhere.
  */
-import { fromUtf8, hex } from '../base/bytes.ts';
+import { hex } from '../base/bytes.ts';
 import type { Kind } from '../transcript/statement.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import type { Crl } from '../x509/crl.ts';
 import type { AuditedBundle, JudgedMessage } from './bundle.ts';
 import type { CheckResult } from './checks.ts';
+import { Sayings, wordsOf, type Saying } from './saying.ts';
 import { shown, type Findings, type Verdict } from './finding.ts';
 import { iso } from './time.ts';
 
@@ -68,7 +69,7 @@ const RESULTS: Readonly<Record<CheckResult['result'], string>> = {
 const PROVEN = [
   'Each message listed without a fault was signed with the private key of the certificate that is named as its sender, at or before the time given, for this conversation and this log.',
   'The server entered it into its log at that time by its own clock, and signed for that.',
-  'A text that is shown is the text that the sender signed. One that is not shown can be disclosed later, and checked in the same way, without anybody’s help.',
+  'A text that is shown is the text that the sender signed, and what it answers, changes or takes back is what the sender signed. A text that is not shown can be disclosed later, and checked in the same way, without anybody’s help.',
   'Any later change to a message, its sender, its time or its order would have been found.',
 ];
 const UNPROVEN = [
@@ -91,6 +92,7 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
   const senders = new Map<string, number>();
   for (const { ms } of messages) if (ms) senders.set(hex(ms.sender), (senders.get(hex(ms.sender)) ?? 0) + 1);
   const unlisted = findings.errors + findings.warnings - findings.kept.length;
+  const sayings = new Sayings();
   return [
     { heading: 'Evidence report', level: 1 },
     { text: `${verdict}: ${MEANING[verdict]}`, isStrong: true },
@@ -156,7 +158,7 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
           String(number),
           leaf ? iso(leaf.serverTime) : 'unknown',
           ms ? nameOf(hex(ms.sender)) : 'unknown',
-          textOf(message),
+          textOf(message, sayings.of(message), nameOf),
           index === null ? '' : String(index),
           isGood ? 'proven' : 'FAULTY',
         ];
@@ -169,14 +171,17 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
   ];
 }
 
-function textOf({ ms, plaintext }: JudgedMessage): string {
+function textOf(
+  { ms, plaintext }: JudgedMessage,
+  saying: Saying | null,
+  nameOf: (fingerprint: string) => string,
+): string {
   if (plaintext === null) return '(disclosed text is not what was signed)';
-  if (plaintext === undefined) {
+  if (plaintext === undefined || saying === null) {
     const kind = ms ? KINDS[ms.kind] : 'message';
     return kind === 'message' ? '(not disclosed)' : `(${kind})`;
   }
-  const text = fromUtf8(plaintext);
-  if (text === null) return `(${plaintext.length} bytes that are not text)`;
+  const text = wordsOf(saying, nameOf);
   if (text.length <= MAX_TEXT_CHARS) return text;
   return `${text.slice(0, MAX_TEXT_CHARS)}… (${text.length - MAX_TEXT_CHARS} more characters in the bundle)`;
 }

@@ -209,7 +209,7 @@ function disclosed(
 ): (leaf: Hash) => boolean {
   if (disclosure === 'none') return () => false;
   if (disclosure === 'all') return () => true;
-  const rows = vault.history(id, Number.MAX_SAFE_INTEGER).filter(({ hash }) => hash !== null);
+  const rows = vault.placed(id).filter(({ hash, gone }) => hash !== null && gone === null);
   if (disclosure === 'mine') {
     const mine = new Set(rows.filter(({ direction }) => direction === 'out').map(({ hash }) => hex(hash!)));
     return (leaf) => mine.has(hex(leaf));

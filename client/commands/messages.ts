@@ -5,7 +5,7 @@ import { ChatError } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
 import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import type { App, Milestone } from '../app.ts';
-import type { Context, GlobalArgs } from '../context.ts';
+import { parseExpiry, type Context, type GlobalArgs } from '../context.ts';
 import { messageFields, shownMessage } from '../presentation.ts';
 import { isRoomName, roomName } from '../rooms.ts';
 import type { Conversation, Message, Vault } from '../vault.ts';
@@ -20,6 +20,8 @@ interface SendArgs extends GlobalArgs {
   /** words after `--` */
   readonly '--'?: readonly string[] | undefined;
   readonly wait: Milestone;
+  readonly 'reply-to'?: string | undefined;
+  readonly expire?: string | undefined;
 }
 
 export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
@@ -37,22 +39,35 @@ export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
         default: 'accepted' as const,
         describe: 'what to wait for: in the record and queued, or what a device of the recipient signs: kept, or shown',
       })
+      .option('reply-to', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'the message that it answers: its place, or 8 digits of its id (history shows both)',
+      })
+      .option('expire', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'it disappears everywhere after this time, such as 1h; off: never',
+      })
       .example('$0 send bob "stand by" --wait delivered', 'exit status 7 if bob does not take it in 30 s')
       .example('df -h | $0 send bob -', 'the body from standard input'),
   handler: (args) =>
     run(args, async (context) => {
       const body = await bodyOf(context, args.message ?? args['--']?.[0]);
+      const expireMs = args.expire === undefined ? undefined : parseExpiry(args.expire, '--expire');
       await context.withLogin(async (app) => {
         const conversation = await app.open(args.peer);
-        const row = app.send(conversation.id, body);
+        const { 'reply-to': reference } = args;
+        const replyTo = reference === undefined ? undefined : app.vault.annotations.find(conversation.id, reference);
+        const row = app.send(conversation.id, body, { replyTo, expireMs });
         const sent = await app.waitFor(row, args.wait, context.timeoutMs);
-        if (args.json) context.json('sent', messageFields(sent, conversation.peer));
+        if (args.json) context.json('sent', messageFields(app.vault.annotations.reading(sent), conversation.peer));
         else context.out(`${printable(conversation.peer)} #${sent.seq} ${sent.state}`);
       });
     }),
 });
 
-async function bodyOf(context: Context, message: string | undefined): Promise<Uint8Array> {
+export async function bodyOf(context: Context, message: string | undefined): Promise<Uint8Array> {
   const fromStdin = message === STDIN_ARGUMENT || (message === undefined && context.streams.stdin.isTTY !== true);
   if (message === undefined && !fromStdin)
     throw new ChatError('USAGE', 'no message: give it as an argument, or - for standard input');
@@ -115,8 +130,9 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
   };
   const print = (message: Message): void => {
     const peer = peerOf(message);
-    if (args.json) context.json('message', messageFields(message, peer));
-    else context.out(shownMessage(message, peer));
+    const reading = vault.annotations.reading(message);
+    if (args.json) context.json('message', messageFields(reading, peer));
+    else context.out(shownMessage(reading, peer));
   };
   let left = args.max ?? Infinity;
   if (conversation !== null && args.since !== undefined)
@@ -185,9 +201,11 @@ export const historyCommand = (run: Run): CommandModule<GlobalArgs, HistoryArgs>
         if (!Number.isSafeInteger(args.last) || args.last < 1)
           throw new ChatError('USAGE', '--last wants a whole number from 1 on');
         const conversation = conversationWith(vault, args.peer);
-        for (const message of vault.history(conversation.id, args.last))
-          if (args.json) context.json('message', messageFields(message, conversation.peer));
-          else context.out(shownMessage(message, conversation.peer, true));
+        for (const message of vault.history(conversation.id, args.last)) {
+          const reading = vault.annotations.reading(message);
+          if (args.json) context.json('message', messageFields(reading, conversation.peer));
+          else context.out(shownMessage(reading, conversation.peer, true));
+        }
       }),
     ),
 });

@@ -4,7 +4,7 @@ import type { Seal } from '../../client/statements.ts';
 
 /** u32 length ‖ opening ‖ zeros */
 export const inTheOpen: Seal = (message, opening) => {
-  const part = Buffer.alloc(partBytes(message.body.length));
+  const part = Buffer.alloc(partBytes(message.plaintext.length));
   part.writeUInt32BE(opening.length);
   part.set(opening, 4);
   return Promise.resolve({ parts: [part], group: { generation: 1, epoch: 1 } });

@@ -3,15 +3,7 @@
  * and acknowledgements), real certificates, and no storage. Links come from memory, so that every frame still goes through its encoding.
  */
 import { createPublicKey, generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto';
-import {
-  equal,
-  hex,
-  utf8,
-  type ConversationId,
-  type Fingerprint,
-  type Hash,
-  type SessionId,
-} from '../../base/bytes.ts';
+import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import type { Code } from '../../base/errors.ts';
 import { sha256 } from '../../base/hash.ts';
 import { Secret } from '../../base/secret.ts';
@@ -41,6 +33,7 @@ import {
 import { parseCertificate, type Certificate } from '../../x509/certificate.ts';
 import type { ClientIdentity } from '../../client/identity.ts';
 import { openingOf, partBytes } from '../../client/body.ts';
+import { textBytes, type Said } from './text-bytes.ts';
 import { authority, type Authority, type Issued } from '../support/pki.ts';
 import { ScriptedPeer } from './scripted-peer.ts';
 
@@ -276,13 +269,13 @@ export class ScriptedServer {
     link.send(change({ type: 'msg_ack', id: frame.id, ack: this.ackBytes(first, messages.length, false), messages }));
   }
   /** What a person writes, as that person's own client would have signed and sealed it. */
-  async compose(name: string, bodies: readonly (string | Uint8Array)[], change: Change = {}): Promise<Sent> {
+  async compose(name: string, bodies: readonly Said[], change: Change = {}): Promise<Sent> {
     const peer = await this.peer;
     return this.state(name, bodies.length, change, async (draft, i) => {
       const body = bodies[i]!;
-      const bytes = typeof body === 'string' ? utf8(body) : body;
+      const bytes = textBytes(body);
       const kf = randomBytes(32);
-      const committed = change.committed === undefined ? bytes : utf8(change.committed);
+      const committed = change.committed === undefined ? bytes : textBytes(change.committed);
       const sized = { ...draft, kind: KIND.message, ciphertextBytes: partBytes(bytes.length) };
       const ms = { ...sized, commitment: commitment(kf, encodeMs(sized), committed) };
       const { parts, generation, epoch } = await peer.seal(
@@ -416,12 +409,7 @@ export class ScriptedServer {
     };
   }
   /** Composes, logs, delivers. */
-  async say(
-    link: ServerLink,
-    name: string,
-    bodies: readonly (string | Uint8Array)[],
-    change: Change = {},
-  ): Promise<Delivery> {
+  async say(link: ServerLink, name: string, bodies: readonly Said[], change: Change = {}): Promise<Delivery> {
     const sent = await this.compose(name, bodies, change);
     const delivery = this.delivery(sent, this.append(sent));
     link.send(delivery);

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import { CONTEXT, verify } from '../../base/signature.ts';
-import { MAX_TEXT_BYTES, openingOf, partBytes, readOpening } from '../../client/body.ts';
+import { MAX_CONTENT_BYTES, openingOf, partBytes, readOpening } from '../../client/body.ts';
 import { composeBatch, composeCommit, fillBatch, rosterOf } from '../../client/statements.ts';
 import type { Sealed } from '../../client/group-writer.ts';
 import type { Conversation, Message, Session } from '../../client/vault.ts';
@@ -40,7 +40,16 @@ const message = (row: number, conversation: number, body: Uint8Array, isSolo = f
   hash: null,
   isSolo,
   sender: 'alice',
+  plaintext: body,
+  content: null,
+  meaning: null,
+  fault: null,
   body,
+  role: 'message',
+  target: null,
+  expiresAt: null,
+  gone: null,
+  isShown: false,
   clientTime: 1000 + row,
   serverTime: null,
   reason: null,
@@ -189,9 +198,11 @@ t.test('a batch takes what fits', async (t) => {
     [1, 1, 0],
     'one that must go alone goes alone',
   );
-  for (const size of [0, 1, 200, 5000, 100_000, 339_000, MAX_TEXT_BYTES]) {
+  for (const size of [0, 1, 200, 5000, 100_000, 339_000, MAX_CONTENT_BYTES]) {
     const conversation = fresh(0);
-    const waiting = Array.from({ length: 1100 }, (_, i) => message(i, 0, Buffer.alloc(Math.min(size, MAX_TEXT_BYTES))));
+    const waiting = Array.from({ length: 1100 }, (_, i) =>
+      message(i, 0, Buffer.alloc(Math.min(size, MAX_CONTENT_BYTES))),
+    );
     const taken = fillBatch(waiting);
     const kfs = taken.map(() => Buffer.alloc(32));
     const batch = await composeBatch(
@@ -222,7 +233,7 @@ t.test('bodies', (t) => {
   const kf = randomBytes(32);
   t.strictSame(Buffer.from(readOpening(openingOf(kf, Buffer.from('hi'))).body).toString(), 'hi');
   t.equal(readOpening(openingOf(kf, Buffer.alloc(0))).body.length, 0);
-  t.throws(() => openingOf(kf, Buffer.alloc(MAX_TEXT_BYTES + 1)), { code: 'TOO_LARGE' });
+  t.throws(() => openingOf(kf, Buffer.alloc(MAX_CONTENT_BYTES + 1)), { code: 'TOO_LARGE' });
   t.throws(() => readOpening(Buffer.alloc(31)), { code: 'BAD_FRAME', field: 'opening' });
   t.equal(partBytes(0), partBytes(223), 'a short message looks like any other short one');
   t.ok(partBytes(224) > partBytes(223));

@@ -5,6 +5,7 @@ import { hex, type ConversationId, type Fingerprint } from '../../base/bytes.ts'
 import { composeBatch } from '../../client/statements.ts';
 import { Vault } from '../../client/vault.ts';
 import { inTheOpen } from './in-the-open.ts';
+import { textBytes } from './text-bytes.ts';
 
 const say = (step: string): void => void writeSync(1, `${step}\n`);
 const folder = process.argv[2]!;
@@ -15,7 +16,7 @@ const { privateKey } = generateKeyPairSync('ed25519');
 const vault = Vault.open(folder);
 say('opened');
 vault.putRoster(id, { peer: 'bob', epoch: 1, members: [{ username: 'alice', devices: [fingerprint] }] });
-for (const text of ['one', 'two', 'three']) vault.enqueue(id, 'alice', Buffer.from(text), 1);
+for (const text of ['one', 'two', 'three']) vault.enqueue(id, 'alice', textBytes(text), 1);
 say('enqueued');
 const messages = vault.waiting(2, 1_000_000);
 const conversations = new Map([[hex(id), vault.conversation(id)!]]);

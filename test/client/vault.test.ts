@@ -20,6 +20,7 @@ import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
 import { decodeBs, KIND } from '../../transcript/statement.ts';
 import { inTheOpen } from './in-the-open.ts';
 import { ScriptedServer } from './scripted-server.ts';
+import { textBytes } from './text-bytes.ts';
 
 /** of the certificate that vault-child.ts signs with */
 const CHILD = Buffer.alloc(32, 9) as unknown as Fingerprint;
@@ -80,7 +81,7 @@ t.test('the life of a message, and what the next batch continues from', async (t
   const folder = join(t.testdir({}), 'p');
   const vault = Vault.open(folder);
   vault.putRoster(id, roster);
-  const row = vault.enqueue(id, 'alice', body('one'), 1);
+  const row = vault.enqueue(id, 'alice', textBytes('one'), 1);
   t.equal(vault.message(row)?.state, 'waiting');
   const first = await stage(vault);
   t.equal(vault.message(row)?.state, 'signed');
@@ -117,10 +118,10 @@ t.test('the life of a message, and what the next batch continues from', async (t
 t.test('history is in the order of the conversation, both directions; what has no place comes last', async (t) => {
   const vault = Vault.open(join(t.testdir({}), 'p'));
   vault.putRoster(id, roster);
-  const mine = vault.enqueue(id, 'alice', body('second'), 2);
+  const mine = vault.enqueue(id, 'alice', textBytes('second'), 2);
   await stage(vault);
   accept(vault, 2);
-  vault.enqueue(id, 'alice', body('not yet'), 3);
+  vault.enqueue(id, 'alice', textBytes('not yet'), 3);
   for (const [seq, text] of [
     [3, 'third'],
     [1, 'first'],
@@ -131,7 +132,7 @@ t.test('history is in the order of the conversation, both directions; what has n
       hash: randomBytes(32) as unknown as Hash,
       direction: 'in',
       sender: 'bob',
-      body: body(text),
+      body: textBytes(text),
       kf: Buffer.alloc(32),
       reason: null,
       clientTime: 1,
@@ -151,7 +152,7 @@ t.test('history is in the order of the conversation, both directions; what has n
 t.test('a new certificate begins a session; the conversation goes on linking', async (t) => {
   const vault = Vault.open(join(t.testdir({}), 'p'));
   vault.putRoster(id, roster);
-  vault.enqueue(id, 'alice', body('x'), 1);
+  vault.enqueue(id, 'alice', textBytes('x'), 1);
   await stage(vault);
   accept(vault, 1);
   const other = randomBytes(32) as unknown as Fingerprint;
@@ -197,7 +198,7 @@ t.test('content is nowhere in the files', async (t) => {
   vault.setAccount({ username: 'canary-user', email: 'canary@example.org', server: 'canary.example:1' });
   vault.setResumeToken({ token: 'canary-token', expires: 1, fingerprint: Buffer.alloc(32) });
   vault.setLastPeer('canary-last');
-  vault.enqueue(id, 'alice', body('canary-waiting'), 1);
+  vault.enqueue(id, 'alice', textBytes('canary-waiting'), 1);
   await stage(vault);
   t.match(vault.outbox()?.messages.length, 1);
   const sealed = () =>
@@ -227,8 +228,8 @@ t.test('a value that was altered, moved, or sealed under another key is refused'
   for (const [name, harm] of rows) {
     rmSync(folder, { recursive: true, force: true });
     const vault = Vault.open(folder);
-    vault.enqueue(id, 'alice', body('one'), 1);
-    vault.enqueue(id, 'alice', body('two'), 1);
+    vault.enqueue(id, 'alice', textBytes('one'), 1);
+    vault.enqueue(id, 'alice', textBytes('two'), 1);
     vault.close();
     const db = new DatabaseSync(join(folder, 'vault.db'));
     harm(db);
@@ -406,7 +407,7 @@ t.test('a transaction is all or nothing, also when it is part of another', (t) =
   const vault = Vault.open(join(t.testdir({}), 'p'));
   t.throws(() =>
     vault.transaction(() => {
-      vault.enqueue(id, 'alice', body('half'), 1);
+      vault.enqueue(id, 'alice', textBytes('half'), 1);
       throw new Error('in the middle');
     }),
   );

@@ -70,6 +70,13 @@ t.test('what this program writes: text, answer, reaction, edit, delete', async (
   t.strictSame(decodeContent(encodeContent(relative)).expires, { isRelative: true, seconds: 60 });
 });
 
+t.test('the example of docs/TRANSCRIPT.md', async (t) => {
+  const page = readFileSync(new URL('../../docs/TRANSCRIPT.md', import.meta.url), 'utf8');
+  const [, digits] = /```hex\ncontent\n([0-9a-f\s]+)```/.exec(page)!;
+  const frame = { salt: Buffer.from([...Array(16).keys()]) };
+  t.equal(encodeContent(textContent(frame, 'hello bob')).toString('hex'), digits!.replaceAll(/\s/g, ''));
+});
+
 const part = (overrides: Partial<Record<'disposition' | 'language' | 'type', Uint8Array>> = {}, content = 'x') =>
   writeList([
     overrides.disposition ?? writeInteger(1),

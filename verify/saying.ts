@@ -1,0 +1,110 @@
+/**
+ * What a disclosed message says, in words and for programs: its content (transcript/content.ts), and which message of the bundle it answers,
+ * reacts to, changes or takes back. A plaintext that is no content is a text, as senders of before wrote it.
+ */
+import { fromUtf8, hex } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { decodeContent, type Content } from '../transcript/content.ts';
+import { meaningOf, type Meaning } from '../transcript/content-meaning.ts';
+import { leafHash } from '../transcript/merkle.ts';
+import type { JudgedMessage } from './bundle.ts';
+import { iso } from './time.ts';
+
+export interface Saying {
+  readonly number: number;
+  /** server time, Unix ms */
+  readonly time: number;
+  /** fingerprint, in hexadecimal */
+  readonly sender: string;
+  /** bytes: neither content nor text */
+  readonly kind: Meaning['kind'] | 'bytes';
+  readonly text: string | null;
+  readonly others: readonly string[];
+  /** leaf(MS), in hexadecimal, and its number and sender when it is in the bundle before this one */
+  readonly target: { readonly id: string; readonly number: number | null; readonly sender: string | null } | null;
+  readonly expires: Content['expires'];
+}
+
+interface Known {
+  readonly number: number;
+  readonly sender: string;
+}
+
+export class Sayings {
+  /** by leaf(MS) */
+  readonly #known = new Map<string, Known>();
+
+  /** Messages in their order, all of them. Null for one that says nothing here. */
+  of({ number, leaf, ms, plaintext }: JudgedMessage): Saying | null {
+    if (!leaf || !ms) return null;
+    const sender = hex(ms.sender);
+    this.#known.set(hex(leafHash(leaf.ms)), { number, sender });
+    if (!plaintext) return null;
+    const place = { number, time: leaf.serverTime, sender };
+    const content = contentOf(plaintext);
+    if (content === null) {
+      const text = fromUtf8(plaintext);
+      const others = text === null ? [`${plaintext.length} bytes that are not text`] : [];
+      return { ...place, kind: text === null ? 'bytes' : 'message', text, others, target: null, expires: null };
+    }
+    const { kind, text, others, target } = meaningOf(content);
+    const id = target && hex(target);
+    const known = id === null ? undefined : this.#known.get(id);
+    return {
+      ...place,
+      ...{ kind, text, others, expires: content.expires },
+      target: id === null ? null : { id, number: known?.number ?? null, sender: known?.sender ?? null },
+    };
+  }
+}
+
+function contentOf(plaintext: Uint8Array): Content | null {
+  try {
+    return decodeContent(plaintext);
+  } catch (error) {
+    if (ChatError.from(error).code === 'INTERNAL') throw error;
+    return null;
+  }
+}
+
+/** For people; other people's words, that have not passed shown(). @param nameOf fingerprint in hexadecimal */
+export function wordsOf(saying: Saying, nameOf: (fingerprint: string) => string): string {
+  const { kind, text, others, target, expires, sender } = saying;
+  const which = target?.number == null ? 'a message that is not in this bundle' : `message ${target.number}`;
+  const isOthers = target?.sender != null && nameOf(target.sender) !== nameOf(sender);
+  const before = {
+    message: target === null ? [] : [`[in reply to ${which}]`],
+    reaction: [`[reaction to ${which}]`],
+    edit: [`[${which} is changed to]`],
+    delete: [`[${which} is deleted]`],
+    nothing: ['[nothing]'],
+    bytes: [],
+  }[kind];
+  const changes = kind === 'edit' || kind === 'delete';
+  const until =
+    expires === null
+      ? []
+      : [
+          expires.isRelative
+            ? `[disappears ${expires.seconds} s after it is read]`
+            : `[until ${iso(expires.seconds * 1000)}]`,
+        ];
+  return [
+    ...before,
+    ...(changes && isOthers ? ['[which another has sent: without effect]'] : []),
+    ...(text === null ? [] : [text]),
+    ...others.map((other) => `(${other})`),
+    ...until,
+  ].join(' ');
+}
+
+export const fieldsOf = ({ number, time, sender, kind, text, others, target, expires }: Saying) => ({
+  message: number,
+  at: iso(time),
+  sender,
+  kind,
+  text,
+  ...(others.length === 0 ? {} : { others }),
+  ...(target && { target: target.id, target_message: target.number }),
+  ...(expires && { expires: expires.isRelative ? { after_s: expires.seconds } : { at: iso(expires.seconds * 1000) } }),
+});
