@@ -16,6 +16,7 @@ import {
   decodeBs,
   decodeMs,
   isCommitted,
+  isThreaded,
   type BatchStatement,
   type MessageStatement,
 } from '../transcript/statement.ts';
@@ -53,7 +54,7 @@ export function provenMessages(ledger: Ledger, conversation: ConversationId | nu
     const batch = { origin, ack, bs, bsLeaf: leafHash(evidence.batch), evidence };
     for (const [i, { statement }] of evidence.items.entries()) {
       const ms = statement && decodeMs(statement);
-      if (!ms || (conversation && !equal(ms.conversation, conversation))) continue;
+      if (!ms || !isThreaded(ms.kind) || (conversation && !equal(ms.conversation, conversation))) continue;
       const leaf = leafHash(statement);
       const message = { ms, statement, leaf, position: i + 1, index: ack.first + 1 + i, batch };
       const before = found.get(hex(leaf));

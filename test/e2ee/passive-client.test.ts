@@ -17,7 +17,7 @@ import { decodeRatchetTree } from 'ts-mls/ratchetTree.js';
 import { parseMessage, receive, RETENTION, type Rules } from '../../client/e2ee/guard.ts';
 import { joinGroup } from '../../client/e2ee/join.ts';
 import { inThread } from './thread.ts';
-import { bytes, hexOf, loadVectors, PROVIDERS, suiteOf } from './vectors.ts';
+import { areRequired, bytes, hexOf, loadVectors, PROVIDERS, suiteOf } from './vectors.ts';
 
 interface PassiveClient {
   readonly cipher_suite: number;
@@ -88,7 +88,7 @@ async function listen(vector: PassiveClient, suite: CiphersuiteImpl): Promise<nu
 for (const [file, providers] of [
   ['passive-client-welcome.json', ['ours', 'library']],
   ['passive-client-handling-commit.json', ['ours', 'library']],
-  ['passive-client-random.json', ['ours']],
+  ['passive-client-random.json', ['ours', 'library']],
 ] as const) {
   await inThread(import.meta.filename, file, async (t) => {
     const vectors = loadVectors<PassiveClient>(file);
@@ -97,8 +97,8 @@ for (const [file, providers] of [
       let present = 0;
       for (const [i, vector] of vectors.entries()) {
         const suite = await suiteOf(vector.cipher_suite, PROVIDERS[provider] as CryptoProvider);
-        // Of the library's own cryptography two suites are enough: NIST's larger curves take it ten times as long.
-        if (!suite || (provider === 'library' && vector.cipher_suite > 2)) continue;
+        // NIST's larger curves take the library's own cryptography ten times as long: where vectors are required, as in CI, all the same.
+        if (!suite || (provider === 'library' && vector.cipher_suite > 2 && !areRequired)) continue;
         present++;
         const matches = await listen(vector, suite);
         t.ok(
@@ -108,6 +108,7 @@ for (const [file, providers] of [
       }
       t.comment(`${provider}: ${present} of ${vectors.length}`);
       if (provider === 'ours') t.ok(present === vectors.length, 'every standard suite');
+      else t.ok(present > 0, 'every suite whose packages are installed');
     }
   });
 }

@@ -15,12 +15,14 @@ import { nodeProvider } from '../../client/e2ee/provider.ts';
 
 const directory = resolve(import.meta.dirname, '../..', process.env['CHAT_VECTORS'] ?? '../shared/vectors');
 
+export const areRequired = (process.env['CHAT_REQUIRE'] ?? '').split(',').includes('vectors');
+
 /** Null where there are none, unless CHAT_REQUIRE wants them. */
 export function loadVectors<T>(file: string): readonly T[] | null {
   try {
     return JSON.parse(readFileSync(join(directory, 'mls', file), 'utf8')) as readonly T[];
   } catch (error) {
-    if ((process.env['CHAT_REQUIRE'] ?? '').split(',').includes('vectors')) throw error;
+    if (areRequired) throw error;
     return null;
   }
 }

@@ -126,8 +126,9 @@ export class Talk {
     });
   }
 
-  static async between(from: Person, to: Person, window: number): Promise<Talk> {
-    return new Talk(from, to, await from.app.open(to.name), window);
+  /** @param room where they are both in, in place of the conversation of the two */
+  static async between(from: Person, to: Person, window: number, room?: string): Promise<Talk> {
+    return new Talk(from, to, await from.app.open(room ?? to.name), window);
   }
   /** Takes over for a process that has ended: `bodies` are what that one wrote. */
   adopt(bodies: readonly string[]): void {
