@@ -7,7 +7,7 @@ import { encode } from '../base/cbor.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
-import { openKeyStatement, parseOrigin } from '../transcript/key-statement.ts';
+import { openKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
 import { isConsistent } from '../transcript/merkle.ts';
 import { formatVkey, type VerifierKey } from '../transcript/note.ts';
 import type { Certificate } from '../x509/certificate.ts';
@@ -52,16 +52,46 @@ export function admitLog(
     ledger.addKeyStatement(pin); // the server may have another certificate than when the key was pinned
     return log;
   }
-  const newestEpoch = ledger
-    .origins()
-    .map(parseOrigin)
-    .filter((other) => other.host === host && other.node === node)
-    .reduce((newest, other) => Math.max(newest, other.epoch), 0);
-  if (newestEpoch > epoch)
+  const before = newestOf(ledger, host, node);
+  if (before !== null && before.epoch > epoch)
     throw new ChatError('ROLLBACK', `the server went back to its older log ${log.name}`, { sub: 'epoch' });
-  if (newestEpoch > 0) warn(`the server began a new log, ${log.name}: ask its operator what became of the one before`);
+  if (before !== null) warn(successionOf(ledger, before.name, statement));
   ledger.pinLog(pin);
   return log;
+}
+
+/** Of the logs of this node that are pinned. */
+function newestOf(
+  ledger: Ledger,
+  host: string,
+  node: string,
+): { readonly name: string; readonly epoch: number } | null {
+  const [newest = null] = ledger
+    .origins()
+    .map((name) => ({ name, ...parseOrigin(name) }))
+    .filter((other) => other.host === host && other.node === node)
+    .sort((a, b) => b.epoch - a.epoch);
+  return newest;
+}
+
+/** What a person is told of a new log, once. @throws FORK when it follows a log that this client never saw under that name */
+function successionOf(ledger: Ledger, before: string, { log, previous, recovery }: KeyStatement): string {
+  const pinned = ledger.pinnedLog(before);
+  if (previous?.name === before && pinned !== null && formatVkey(previous) !== pinned.vkey)
+    throw new ChatError('FORK', `${log.name} follows a log ${before} of another key than this client saw`, {
+      sub: 'vkey',
+    });
+  const held = ledger.newest(before)?.size ?? 0;
+  const { kept, known } = recovery ?? { kept: 0, known: { size: 0 } };
+  const lost = known.size > kept ? `entries ${kept} to ${known.size - 1} are lost` : `${kept} entries are left of it`;
+  const more =
+    previous?.name === before && held > known.size
+      ? `; it says nothing of those up to ${held - 1}, which it has signed as well: keep this profile`
+      : '';
+  return (
+    `the server lost a part of its record ${before} and says so over its certificate's signature: ${lost}${more}. ` +
+    `It goes on with a new one, ${log.name}; what you hold of the old one stays here`
+  );
 }
 
 /** The checkpoints of one log, as one connection shows them. */

@@ -28,6 +28,7 @@ import { Keys } from './keys.ts';
 import { Listener } from './listener.ts';
 import { CrlArchive } from './log/crl-archive.ts';
 import { disk } from './log/files.ts';
+import { inherit, newestEpoch, originOf } from './log/epochs.ts';
 import { TranscriptLog, type ServerIdentity } from './log/log.ts';
 import { RateLimit } from './rate-limit.ts';
 import { Rooms } from './rooms.ts';
@@ -103,14 +104,15 @@ export async function startServer(
   });
 
   let fatal: ChatError | null = null;
+  const epoch = newestEpoch(values.transcript.dir, values.stateDir);
+  const host = values.serverName ?? firstDnsName(own);
   const transcript = await TranscriptLog.open({
-    dir: values.transcript.dir,
-    keyFile: join(values.stateDir, 'log.key'),
-    origin: formatOrigin({ host: values.serverName ?? firstDnsName(own), node: values.node, epoch: 1 }),
+    ...epoch,
+    origin: originOf(epoch, host, values.node),
+    succession: inherit(epoch, values.transcript.dir, values.stateDir),
     serverPrivateKey: own.privateKey,
     serverChain: identityOf(own).chain,
     now,
-    anchorFile: join(values.stateDir, 'log.anchor'),
     settleMs: values.transcript.settleMs,
     onFatal: (error) => {
       fatal = error;
@@ -163,7 +165,8 @@ export async function startServer(
   const forgetFailures = (): Promise<void> => store.forgetLoginFailures(now() - FAILURES_MS);
   lifecycle.onStop('failures', every(FORGET_FAILURES_EVERY_MS, forgetFailures, log, 'store.failed'));
 
-  const tokens = new Tokens({ stateDir: values.stateDir, issuer: transcript.origin, lifetimeMs: auth.tokenTtlMs, now });
+  const issuer = formatOrigin({ host, node: values.node, epoch: 1 }); // whoever is logged in stays so in a later epoch
+  const tokens = new Tokens({ stateDir: values.stateDir, issuer, lifetimeMs: auth.tokenTtlMs, now });
   const accounts = new Accounts({
     store,
     tokens,
@@ -190,7 +193,7 @@ export async function startServer(
   };
   lifecycle.onStop('rosters', every(FORGET_EVERY_MS, forget, log, 'store.failed'));
   const onRevoked = (serialKeys: readonly string[]): void => serialKeys.forEach((key) => revoked.add(key));
-  const archive = await CrlArchive.open(disk, values.transcript.dir, transcript.size);
+  const archive = await CrlArchive.open(disk, epoch.dir, transcript.size);
   const crls = new CrlHistory(archive, transcript, sequencer, log);
   const onLoaded: CrlHistory['take'] = (lists, issuers) => crls.take(lists, issuers);
   const revocation = new Revocation({ authorities, crlFiles: crl, crlGraceMs, now, log, onRevoked, onLoaded });
@@ -325,7 +328,7 @@ const identityOf = ({ chain, privateKey }: Credentials): ServerIdentity => ({
   privateKey,
 });
 
-function firstDnsName(own: Credentials): string {
+export function firstDnsName(own: Credentials): string {
   const entry = own.chain[0].subjectAltName?.find((name) => name.type === 'dns');
   if (entry?.type !== 'dns')
     throw new ChatError('CONFIG_INVALID', 'server_name: the certificate has no DNS name, and the log needs one', {

@@ -11,6 +11,7 @@ import { describeServerConfig, serverConfigSchema } from '../runtime/config.ts';
 import { checkConfig, configOf, effectiveConfig, type GlobalFlags } from './configuration.ts';
 import { changeContacts, listUsers, migrateDatabase, databaseStatus } from './maintenance.ts';
 import { runDaemon } from './daemon.ts';
+import { beginEpoch } from './recover-log.ts';
 
 hardenProcess();
 const manifest = new URL(import.meta.url.endsWith('.ts') ? '../package.json' : '../../package.json', import.meta.url);
@@ -134,7 +135,19 @@ const cli = yargs(hideBin(process.argv))
           process.exitCode = verifyProgram(args, version, { out, err: complain });
         },
       )
-      .demandCommand(1, 'want verify'),
+      .command(
+        'recover',
+        'after entries were lost for good: begin a new log at the next start, which says so',
+        (s) =>
+          s.option('known', {
+            type: 'string',
+            array: true,
+            requiresArg: true,
+            describe: 'a checkpoint of the log that somebody holds (chat-client transcript anchors); may be repeated',
+          }),
+        (argv) => finish(() => beginEpoch(configOf(argv), argv.known ?? [], out, Date.now())),
+      )
+      .demandCommand(1, 'want verify or recover'),
   )
   // A command like the others: that of yargs prints the script and goes on, to the default command and a usage error.
   .command(

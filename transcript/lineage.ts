@@ -25,6 +25,7 @@ export type LineageCode =
   | 'E_CTR_REGRESS'
   | 'E_CONV_GAP'
   | 'E_CONV_LINK'
+  | 'W_SESSION_ELSEWHERE'
   | 'W_CONV_RESTART'
   | 'W_CONV_ELSEWHERE';
 
@@ -49,10 +50,14 @@ export interface SessionLineage {
   readonly lastBatch: Hash;
   /** The device has said that nothing follows. */
   readonly isClosed: boolean;
+  /** It began in the log of an earlier epoch. */
+  readonly isCarried?: boolean;
 }
 
 /** What is known before a batch; undefined: never seen. */
 export interface LineageState {
+  /** The log is of a later epoch: sessions and their counters go on from the one before, which may have lost the last of them. */
+  readonly isLater?: boolean;
   session(sender: Fingerprint, session: SessionId): SessionLineage | undefined;
   /** The last conv_ctr of this session in this conversation. */
   convCtr(sender: Fingerprint, session: SessionId, conversation: ConversationId): number | undefined;
@@ -98,7 +103,11 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
   if (messages.length !== bs.count) find('E_BATCH_SHORT', 0, `${messages.length} messages, ${bs.count} signed`);
   else if (!equal(bs.batchRoot, rootOf(messages.map((m) => m.leaf))))
     find('E_BATCH_ROOT', 0, 'other messages than those signed');
-  const before = state.session(sender, session) ?? { lastCtr: 0, lastBatch: NO_HASH, isClosed: false };
+  const known = state.session(sender, session);
+  const isCarried = known ? (known.isCarried ?? false) : (state.isLater ?? false) && bs.firstCtr > 1;
+  const before = known ?? (isCarried ? { ...BEGINNING, lastCtr: bs.firstCtr - 1, lastBatch: bs.prevBatch } : BEGINNING);
+  if (!known && isCarried)
+    find('W_SESSION_ELSEWHERE', 0, `the session began in an earlier log: ${bs.firstCtr - 1} before`);
   const fault = sequence(bs.firstCtr, before.lastCtr + 1);
   if (fault !== null) find(fault, 0, `session counter ${bs.firstCtr}, want ${before.lastCtr + 1}`);
   // A batch from the past, a replay: its messages fit nothing that is known now, and nothing is learnt from it.
@@ -122,7 +131,8 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
     const { conversation, convCtr, prevConv } = ms;
     const key = hex(conversation);
     const thread = threads.get(key);
-    const lastCtr = thread?.convCtr ?? state.convCtr(sender, session, conversation) ?? 0;
+    const lastCtr =
+      thread?.convCtr ?? state.convCtr(sender, session, conversation) ?? (isCarried ? Math.max(0, convCtr - 1) : 0);
     const lastLeaf = thread?.lastLeaf ?? state.lastLeaf(sender, conversation);
     if (convCtr !== lastCtr + 1) find('E_CONV_GAP', position, `conversation counter ${convCtr}, want ${lastCtr + 1}`);
     const link = linkFault(prevConv, lastLeaf, lastCtr > 0);
@@ -132,7 +142,7 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
 
   const lastCtr = bs.firstCtr + bs.count - 1;
   const conversations = [...threads.values()];
-  return { findings, change: { sender, session, lastCtr, lastBatch: batch.leaf, isClosed, conversations } };
+  return { findings, change: { sender, session, lastCtr, lastBatch: batch.leaf, isClosed, isCarried, conversations } };
 }
 
 /** Whether nothing speaks against logging the batch. */
@@ -141,9 +151,14 @@ export const isAdmissible = (judgement: Judgement): boolean =>
 
 /** State in memory, for as many senders as fit. */
 export class LineageMemory implements LineageState {
+  readonly isLater: boolean;
   readonly #sessions = new Map<string, SessionLineage>();
   readonly #counters = new Map<string, number>();
   readonly #leaves = new Map<string, Hash>();
+
+  constructor(isLater = false) {
+    this.isLater = isLater;
+  }
 
   session(sender: Fingerprint, session: SessionId): SessionLineage | undefined {
     return this.#sessions.get(hex(sender) + hex(session));
@@ -155,14 +170,16 @@ export class LineageMemory implements LineageState {
     return this.#leaves.get(hex(sender) + hex(conversation));
   }
 
-  apply({ sender, session, lastCtr, lastBatch, isClosed, conversations }: LineageChange): void {
-    this.#sessions.set(hex(sender) + hex(session), { lastCtr, lastBatch, isClosed });
+  apply({ sender, session, lastCtr, lastBatch, isClosed, isCarried = false, conversations }: LineageChange): void {
+    this.#sessions.set(hex(sender) + hex(session), { lastCtr, lastBatch, isClosed, isCarried });
     for (const { conversation, convCtr, lastLeaf } of conversations) {
       this.#counters.set(hex(sender) + hex(session) + hex(conversation), convCtr);
       this.#leaves.set(hex(sender) + hex(conversation), lastLeaf);
     }
   }
 }
+
+const BEGINNING: SessionLineage = { lastCtr: 0, lastBatch: NO_HASH, isClosed: false };
 
 function sequence(value: number, want: number): 'E_CTR_GAP' | 'E_CTR_REGRESS' | null {
   if (value === want) return null;

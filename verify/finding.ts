@@ -54,10 +54,12 @@ export const FINDINGS = {
   W_CRL_OLD: 'VALID',
   W_CRL_MISSING: 'VALID',
   W_KEY_FILES: 'VALID',
+  W_LOST: 'VALID',
   W_GAP: 'VALID',
   W_UNLINKED: 'VALID',
   W_MISSING: 'VALID',
   W_SKEW: 'VALID',
+  W_SESSION_ELSEWHERE: 'VALID',
   W_CONV_RESTART: 'VALID',
   W_CONV_ELSEWHERE: 'VALID',
 } as const satisfies Record<LineageCode, Verdict> & Record<string, Verdict>;

@@ -7,7 +7,14 @@ import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { CONTEXT, verify } from '../base/signature.ts';
 import { peekCheckpoint } from '../transcript/checkpoint.ts';
-import { isEndorsed, openKeyStatement, parseKeyStatement, parseOrigin } from '../transcript/key-statement.ts';
+import {
+  agrees,
+  openKeyStatement,
+  parseKeyStatement,
+  parseOrigin,
+  recoveryLines,
+  type Recovery,
+} from '../transcript/key-statement.ts';
 import { decodeLeaf, type KeyLeaf, type Leaf, type MsgLeaf, type SigbLeaf } from '../transcript/leaf.ts';
 import { judge, LineageMemory } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';
@@ -60,13 +67,15 @@ export class LogAudit {
   readonly #audience: Hash;
   readonly #certificates: CertificateAudit;
   readonly #lists: Lists;
-  readonly #lineage = new LineageMemory();
+  readonly #lineage: LineageMemory;
   #statements: Coverage[] = [];
   readonly #logged = new Set<string>();
   readonly #signatures = new Set<string>();
   #covered = { from: 0, until: 0 };
   #open: OpenBatch | null = null;
   #time = 0;
+  /** What the first statement says of the log before, in words for comparison. */
+  #recovery: string | null = null;
 
   /** @param lists that the server has kept */
   constructor(log: VerifierKey, trust: Trust, findings: Findings, lists: Lists) {
@@ -74,6 +83,7 @@ export class LogAudit {
     this.#lists = lists;
     this.#findings = findings;
     this.#audience = audienceOf(log.name);
+    this.#lineage = new LineageMemory(parseOrigin(log.name).epoch > 1);
     const names = new Map([...lists].map(([digest, crl]) => [crl, `crl/${digest}.crl`]));
     this.#certificates = new CertificateAudit({ ...trust, crls: [...trust.crls, ...names.keys()], names }, findings);
   }
@@ -218,9 +228,9 @@ export class LogAudit {
         return this.#find('E_KEYBIND', where, 'the statement is for another log key than that of key.stmt');
       if (!matchesServerName(own, parseOrigin(statement.log.name).host))
         return this.#find('E_KEYBIND', where, 'the server certificate is for another host than the log');
-      const isFine =
-        statement.previous === null ? previousSignature.length === 0 : isEndorsed(statement, text, previousSignature);
-      if (!isFine) this.#find('E_KEYBIND', where, 'the earlier log key did not agree to its successor');
+      if (!agrees(statement, text, previousSignature))
+        this.#find('E_KEYBIND', where, 'the earlier log key did not agree to its successor');
+      this.#checkRecovery(where, statement.recovery);
       this.#certificates.check(where, name, serverTime, 'serverAuth');
       const { notBefore, notAfter } = statement;
       this.#statements = [
@@ -235,6 +245,22 @@ export class LogAudit {
       if (failure.code === 'SIG_FAIL') this.#find('E_KEYBIND', where, failure.message);
       else this.#malformed(where, failure);
     }
+  }
+
+  /** Of a later epoch: all its statements must say the same of the log before. */
+  #checkRecovery(where: string, recovery: Recovery | null): void {
+    if (recovery === null) return;
+    const words = recoveryLines(recovery).join('\n');
+    if (this.#recovery !== null && this.#recovery !== words)
+      this.#find('E_KEYBIND', where, 'says something else of what was lost than the statement before');
+    const { kept, known } = recovery;
+    if (this.#recovery === null && known.size > kept)
+      this.#find(
+        'W_LOST',
+        where,
+        `the server says that entries ${kept} to ${known.size - 1} of the log before are lost`,
+      );
+    this.#recovery ??= words;
   }
 
   /** Whether a server certificate that was good at this time vouches for the log key at this time. */

@@ -20,7 +20,7 @@ import { HashTiles } from './hash-tiles.ts';
 import { LogAudit, type Tally } from './log-audit.ts';
 import { readTile } from './tile-file.ts';
 
-const MAX_STATEMENT_BYTES = 64 * 1024;
+export const MAX_STATEMENT_BYTES = 64 * 1024;
 const MAX_BUNDLE_BYTES = TILE_WIDTH * (2 + MAX_ENTRY_BYTES);
 
 export interface AuditedLog {

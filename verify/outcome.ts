@@ -25,15 +25,23 @@ export interface Outcome {
   readonly page?: (verdict: Verdict, summary: string, basis: Basis) => string;
 }
 
-export function logOutcome(audited: AuditedLog | null): Outcome | null {
-  if (audited === null) return null;
+/** @param all of one node, the newest last; none: nothing could be checked */
+export function logOutcome(all: readonly AuditedLog[]): Outcome | null {
+  const outcomes = all.map(oneLog);
+  const newest = outcomes.at(-1);
+  if (newest === undefined || outcomes.length === 1) return newest ?? null;
+  return {
+    logs: outcomes.flatMap(({ logs }) => logs),
+    summary: (findings) => `${all.map(tallied).join('; ')}, ${faults(findings)}`,
+    checked: { ...newest.checked, before: outcomes.slice(0, -1).map(({ checked }) => checked) },
+  };
+}
+
+function oneLog(audited: AuditedLog): Outcome {
   const { origin, checkpoint, tally } = audited;
   return {
     logs: [origin],
-    summary: (findings) =>
-      `${counted(tally.messages, 'message')} in ${counted(tally.batches, 'batch', 'batches')}, ` +
-      `${counted(tally.entries, 'entry', 'entries')}, ${counted(tally.senders.size, 'sender')}` +
-      `${span(tally.firstTime, tally.lastTime)}, ${faults(findings)}`,
+    summary: (findings) => `${tallied(audited)}, ${faults(findings)}`,
     checked: {
       origin,
       size: checkpoint?.size ?? null,
@@ -45,6 +53,11 @@ export function logOutcome(audited: AuditedLog | null): Outcome | null {
     },
   };
 }
+
+const tallied = ({ tally }: AuditedLog): string =>
+  `${counted(tally.messages, 'message')} in ${counted(tally.batches, 'batch', 'batches')}, ` +
+  `${counted(tally.entries, 'entry', 'entries')}, ${counted(tally.senders.size, 'sender')}` +
+  span(tally.firstTime, tally.lastTime);
 
 /** @param said what is disclosed and without fault
  * @param report kind of page, and the messages to be on it */

@@ -14,7 +14,8 @@ import { chainCommand } from './chain.ts';
 import { compareBundles } from './comparison.ts';
 import { fieldsOf, Sayings, type Saying } from './saying.ts';
 import { EXIT, Findings, shown, type Verdict } from './finding.ts';
-import { auditDirectory, type KnownCheckpoint } from './log-directory.ts';
+import { auditEpochs } from './epochs.ts';
+import type { KnownCheckpoint } from './log-directory.ts';
 import { bundleOutcome, logOutcome, type Outcome, type ReportKind } from './outcome.ts';
 import { parseTime } from './time.ts';
 
@@ -112,7 +113,7 @@ export function verifyProgram(argv: readonly string[], version: string, io: Io):
   const isReadable = findings.count('E_INPUT') === 0;
   let outcome: Outcome | null = null;
   try {
-    if (isReadable && isLog) outcome = logOutcome(auditDirectory(target, trust, notes, findings, io.progress));
+    if (isReadable && isLog) outcome = logOutcome(auditEpochs(target, trust, notes, findings, io.progress));
     else if (isReadable) outcome = judgeBundle({ target, compare, report }, trust, notes, findings, io);
   } catch (error) {
     io.err(`chat-verify: a defect of this software, nothing is proven: ${shown(String((error as Error).stack))}`);

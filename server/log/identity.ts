@@ -3,11 +3,18 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { equal, utf8 } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import { formatKeyStatement, openKeyStatement, parseOrigin, signKeyStatement } from '../../transcript/key-statement.ts';
+import {
+  endorseKeyStatement,
+  formatKeyStatement,
+  openKeyStatement,
+  parseOrigin,
+  signKeyStatement,
+} from '../../transcript/key-statement.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
 import { formatVkey, type VerifierKey } from '../../transcript/note.ts';
 import { parseCertificate, type Certificate } from '../../x509/certificate.ts';
 import { checkServerName } from '../../x509/server-name.ts';
+import type { Succession } from './epochs.ts';
 import { replaceFile, type Files } from './files.ts';
 
 /** As clients get it at login. */
@@ -54,17 +61,33 @@ export async function readIdentity(
   }
 }
 
-/** A new statement, valid as long as the certificate. */
-export function issueIdentity(log: VerifierKey, certificate: Certificate, privateKey: KeyObject): LogIdentity {
+/** A new statement, valid as long as the certificate. @param succession of a later epoch */
+export function issueIdentity(
+  log: VerifierKey,
+  certificate: Certificate,
+  privateKey: KeyObject,
+  succession: Succession | null = null,
+): LogIdentity {
   const { notBefore, notAfter, fingerprint } = certificate;
-  const text = formatKeyStatement({ log, notBefore, notAfter, serverCertificate: fingerprint, previous: null });
+  const previous = succession?.previous ?? null;
+  const statement = { log, notBefore, notAfter, serverCertificate: fingerprint, previous, recovery: succession };
+  const text = formatKeyStatement(statement);
   return identityOf(text, signKeyStatement(text, privateKey));
 }
 
-/** CERT, then KEY: a verifier that reads the log from its beginning needs nothing else but the CA. @throws BAD_FRAME for a chain that does not fit a leaf */
-export function identityEntries(identity: LogIdentity, chain: readonly Uint8Array[], serverTime: number): Buffer[] {
+/**
+ * CERT, then KEY: a verifier that reads the log from its beginning needs nothing else but the CA.
+ * @param previousKey the log's key that the statement replaces; null: there is none, or it is lost
+ * @throws BAD_FRAME for a chain that does not fit a leaf
+ */
+export function identityEntries(
+  identity: LogIdentity,
+  chain: readonly Uint8Array[],
+  serverTime: number,
+  previousKey: KeyObject | null = null,
+): Buffer[] {
   const { statement, algorithm, signature } = identity;
-  const previousSignature = Buffer.alloc(0);
+  const previousSignature = previousKey ? endorseKeyStatement(utf8(statement), previousKey) : Buffer.alloc(0);
   return [
     encodeLeaf({ type: 'cert', serverTime, chain }),
     encodeLeaf({ type: 'key', serverTime, statement: utf8(statement), algorithm, signature, previousSignature }),

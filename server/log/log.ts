@@ -14,6 +14,7 @@ import { openCheckpoint, signCheckpoint } from '../../transcript/checkpoint.ts';
 import { leafHash, type Tree } from '../../transcript/merkle.ts';
 import { formatVkey, verifierKey, type VerifierKey } from '../../transcript/note.ts';
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
+import type { Certificate } from '../../x509/certificate.ts';
 import { holdMs, readAnchor, writeAnchor, type Anchor } from './anchor.ts';
 import { disk, diskError, type Files } from './files.ts';
 import {
@@ -25,6 +26,7 @@ import {
   type LogIdentity,
 } from './identity.ts';
 import { Entries } from './entries.ts';
+import type { Succession } from './epochs.ts';
 import { loadLogKey } from './key-file.ts';
 import { acquireLock, type Lock } from './lock.ts';
 import type { Nodes } from './nodes.ts';
@@ -54,6 +56,8 @@ export interface LogOptions {
   readonly onFatal: (error: ChatError) => void;
   /** File outside `dir` that remembers the newest checkpoint. */
   readonly anchorFile?: string;
+  /** Of a later epoch: what it begins with, and the key of the log before, if there still is one. */
+  readonly succession?: { readonly recovery: Succession; readonly previousKey: KeyObject | null } | null;
   /** After an absence nothing is signed for at most so many ms; by default nothing is waited for. */
   readonly settleMs?: number;
   readonly segmentBytes?: number;
@@ -257,9 +261,10 @@ export class TranscriptLog {
     const name = hex(certificate.fingerprint);
     let identity = this.#identities.get(name);
     if (identity === undefined) {
-      identity = issueIdentity(this.#verifier, certificate, privateKey);
+      identity = this.#issue(certificate, privateKey);
       const time = Math.max(this.#options.now(), this.#time);
-      await this.append({ time, entries: identityEntries(identity, chain, time) });
+      const previousKey = this.#options.succession?.previousKey ?? null;
+      await this.append({ time, entries: identityEntries(identity, chain, time, previousKey) });
       this.#identities.set(name, identity);
     }
     this.#identity = identity;
@@ -437,6 +442,10 @@ export class TranscriptLog {
       await this.#segments.close();
       for (const lock of this.#locks) lock.release();
     }
+  }
+
+  #issue(certificate: Certificate, privateKey: KeyObject): LogIdentity {
+    return issueIdentity(this.#verifier, certificate, privateKey, this.#options.succession?.recovery);
   }
 
   #treeOf(size: number): Tree {

@@ -8,7 +8,7 @@ import type { Code } from '../../base/errors.ts';
 import type { Request } from '../../protocol/messages.ts';
 import type { ServerLink } from '../../runtime/link.ts';
 import { openCheckpoint } from '../../transcript/checkpoint.ts';
-import { verifierKey } from '../../transcript/note.ts';
+import { verifierKey, type VerifierKey } from '../../transcript/note.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { authority } from '../support/pki.ts';
 import { ORIGIN, ScriptedServer } from './scripted-server.ts';
@@ -489,6 +489,32 @@ t.test('an older log of the same node', async (t) => {
   const second = open(t, server, folder);
   await second.app.connect();
   await t.rejects(second.app.login(null), { code: 'ROLLBACK', sub: 'epoch' });
+});
+
+t.test('a later log of the same node', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  const side = await logIn(t, server, folder);
+  await accepted(side, say(side, 'x'));
+  await side.app.close();
+  const log = verifierKey(ORIGIN, createPublicKey(server.logKey));
+  const later: { previous: VerifierKey | null } = { previous: verifierKey(ORIGIN, createPublicKey(other)) };
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return false;
+    link.send(server.loginOk(frame.id, 'alice', `${ORIGIN}/e2`, later));
+    return true;
+  };
+  const login = async () => {
+    const opened = open(t, server, folder);
+    await opened.app.connect();
+    await opened.app.login(null).finally(() => opened.app.close());
+    return opened.events.flatMap((event) => (event.on === 'warning' ? event.text : []));
+  };
+  await t.rejects(login(), { code: 'FORK', sub: 'vkey' }, 'it follows a log that was never seen');
+  later.previous = log;
+  const [told] = await login();
+  t.match(told, /lost a part of its record localhost\/log\/n1 .*: entries 5 to 6 are lost\. It goes on .*n1\/e2;/);
+  t.strictSame(await login(), [], 'once');
 });
 
 t.test('the newest checkpoint is shown to the server at login', async (t) => {

@@ -13,7 +13,12 @@ import type { ClientLink, Link, ServerLink } from '../../runtime/link.ts';
 import type { Chain } from '../../runtime/tls.ts';
 import { encodeAck } from '../../transcript/ack.ts';
 import { signCheckpoint } from '../../transcript/checkpoint.ts';
-import { formatKeyStatement, signKeyStatement, type KeyStatement } from '../../transcript/key-statement.ts';
+import {
+  formatKeyStatement,
+  parseOrigin,
+  signKeyStatement,
+  type KeyStatement,
+} from '../../transcript/key-statement.ts';
 import { batchEntries } from '../../transcript/leaf.ts';
 import { leafHash, NO_HASH, nodesOver, rootOf, Tree } from '../../transcript/merkle.ts';
 import { verifierKey } from '../../transcript/note.ts';
@@ -204,6 +209,7 @@ export class ScriptedServer {
       notAfter: 4_000_000_000_000,
       serverCertificate: parseCertificate(this.server.der).fingerprint,
       previous: null,
+      recovery: parseOrigin(origin).epoch === 1 ? null : { kept: 5, known: { size: 7, root: NO_HASH } },
       ...change,
     });
     const signature = signKeyStatement(statement, this.server.key);

@@ -146,7 +146,14 @@ export function keyLeaves(
   const [own] = parsePem(pemOf(by.chain[0]!));
   const { notBefore, notAfter, fingerprint } = own!;
   const statement = formatKeyStatement(
-    keyStatement({ log: world.log, notBefore, notAfter, serverCertificate: fingerprint, previous: null }),
+    keyStatement({
+      log: world.log,
+      notBefore,
+      notAfter,
+      serverCertificate: fingerprint,
+      previous: null,
+      recovery: null,
+    }),
   );
   const signed = signKeyStatement(statement, by.key);
   return [

@@ -1,8 +1,9 @@
 import t from 'tap';
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
-import type { Fingerprint } from '../../base/bytes.ts';
+import type { Fingerprint, Hash } from '../../base/bytes.ts';
 import { verifierKey } from '../../transcript/note.ts';
 import {
+  agrees,
   endorseKeyStatement,
   formatKeyStatement,
   formatOrigin,
@@ -37,6 +38,7 @@ const statement: KeyStatement = {
   notAfter: vectors.statement.notAfter,
   serverCertificate: unhex(vectors.statement.serverCertificate) as Uint8Array as Fingerprint,
   previous: null,
+  recovery: null,
 };
 
 t.test('our vector, made by another program', async (t) => {
@@ -95,7 +97,29 @@ t.test('rotation: the old key agrees', async (t) => {
   t.notOk(isEndorsed(parsed, text, endorsement), 'another statement');
   t.notOk(isEndorsed(parseKeyStatement(text), text, endorseKeyStatement(text, logKey)), 'nothing to agree to');
   const second = { ...statement, log: verifierKey(`${origin}/e2`, createPublicKey(strangerKey)), previous: log };
-  t.match(parseKeyStatement(formatKeyStatement(second)).previous, { name: origin }, 'a new epoch');
+  const recovery = { kept: 3, known: { size: 7, root: Buffer.alloc(32, 9) as Uint8Array as Hash } };
+  const begun = formatKeyStatement({ ...second, recovery });
+  t.match(parseKeyStatement(begun), { previous: { name: origin }, recovery: { kept: 3, known: { size: 7 } } });
+  t.match(begun.toString(), /\nkept 3\nknown 7 \S{43}=\n$/);
+  t.ok(agrees(parseKeyStatement(begun), begun, Buffer.alloc(0)), 'the key of the epoch before may be lost');
+  t.ok(agrees(parseKeyStatement(begun), begun, endorseKeyStatement(begun, logKey)));
+  t.notOk(agrees(parseKeyStatement(begun), begun, endorseKeyStatement(begun, strangerKey)));
+  t.notOk(agrees(parsed, rotated, Buffer.alloc(0)), 'within an epoch it must agree');
+  const refused = (text: string, field: string) =>
+    refuses(t, () => parseKeyStatement(Buffer.from(text)), 'BAD_FRAME', field, text);
+  const text2 = begun.toString();
+  refuses(t, () => formatKeyStatement(second), 'BAD_FRAME', 'statement.lines', 'a new epoch says what was lost');
+  refuses(
+    t,
+    () => formatKeyStatement({ ...statement, recovery }),
+    'BAD_FRAME',
+    'statement.lines',
+    'the first does not',
+  );
+  refused(text2.replace('kept 3', 'kept 8'), 'statement.known');
+  refused(text2.replace('kept 3', 'kept 03'), 'statement.kept');
+  refused(text2.replace('known 7', 'known'), 'statement.known');
+  refused(text2.replace(/=\n$/, '= \n'), 'statement.known');
 });
 
 t.test('texts that are refused', async (t) => {

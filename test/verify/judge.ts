@@ -10,7 +10,7 @@ import { parseCrl } from '../../x509/crl.ts';
 import { auditBundle } from '../../verify/bundle.ts';
 import { compareBundles } from '../../verify/comparison.ts';
 import { EXIT, Findings } from '../../verify/finding.ts';
-import { auditDirectory } from '../../verify/log-directory.ts';
+import { auditEpochs } from '../../verify/epochs.ts';
 
 /** Plain data. */
 export interface Case {
@@ -37,7 +37,7 @@ export function fault(row: Case) {
   const findings = new Findings();
   const notes = known.map((note, i) => ({ name: `known ${i + 1}`, note }));
   const trust = { roots: roots.map(parseCertificate), crls: crls.map(parseCrl), at };
-  if (statSync(dir).isDirectory()) auditDirectory(dir, trust, notes, findings);
+  if (statSync(dir).isDirectory()) auditEpochs(dir, trust, notes, findings);
   else {
     const own = auditBundle([readFileSync(dir)], trust, findings, { known: notes });
     if (other !== undefined)

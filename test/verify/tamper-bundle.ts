@@ -870,7 +870,7 @@ function renewed(by: Made, change: (statement: KeyStatement) => KeyStatement = (
   const older: Alterations = { keyStatement: (s) => ({ ...s, notAfter: BEGIN + 50_000 }) };
   const { fingerprint } = parseCertificate(by.der);
   const younger = { log: world.log, notBefore: BEGIN + 40_000, notAfter: BEGIN + DAY, serverCertificate: fingerprint };
-  const statement = formatKeyStatement(change({ ...younger, previous: null }));
+  const statement = formatKeyStatement(change({ ...younger, previous: null, recovery: null }));
   const key = { statement, signature: signKeyStatement(statement, by.pair.privateKey) };
   return () =>
     bundleOf(world, compose(world, STORY, older), 'ab', {

@@ -1,0 +1,136 @@
+/**
+ * `chat-server transcript recover`: after acknowledged entries were lost for good, the next start begins a new log under the same name,
+ * whose first statement says what was lost. docs/TRANSCRIPT.md §c.
+ */
+import { createPublicKey } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { equal, type Hash } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import type { LoadedServerConfig } from '../runtime/config.ts';
+import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
+import { parseKeyStatement } from '../transcript/key-statement.ts';
+import { EMPTY_ROOT } from '../transcript/merkle.ts';
+import { formatVkey, verifierKey, type VerifierKey } from '../transcript/note.ts';
+import { readTls } from './configuration.ts';
+import { firstDnsName } from './daemon.ts';
+import { readAnchor } from './log/anchor.ts';
+import { epochAt, makeEpoch, newestEpoch, originOf, type Epoch } from './log/epochs.ts';
+import { disk } from './log/files.ts';
+import { loadLogKey } from './log/key-file.ts';
+import { acquireLock, type Lock } from './log/lock.ts';
+import { Nodes } from './log/nodes.ts';
+import { Publication } from './log/publication.ts';
+import { recover, rootAt } from './log/recovery.ts';
+import { SEGMENT_BYTES } from './log/segments.ts';
+
+/**
+ * @param knownFiles checkpoints of this log that somebody holds
+ * @throws IN_USE while the server runs; CONFIG_INVALID if nothing is lost, or a file is no checkpoint of this log
+ */
+export async function beginEpoch(
+  config: LoadedServerConfig,
+  knownFiles: readonly string[],
+  out: (line: string) => void,
+  now: number,
+): Promise<void> {
+  const { transcript, stateDir, serverName, node } = config.values;
+  const host = serverName ?? firstDnsName(readTls(config, now).own);
+  const old = newestEpoch(transcript.dir, stateDir);
+  const origin = originOf(old, host, node);
+  if (!existsSync(old.dir)) throw nothing('there is no log yet');
+  const locks: Lock[] = [];
+  try {
+    locks.push(acquireLock(join(old.dir, 'lock')), acquireLock(`${old.keyFile}.lock`));
+    const previous = keyOf(old, origin);
+    const known = await knownOf(old, previous, knownFiles);
+    const { kept, isWhole } = await keptOf(old, previous, known);
+    const newest = known.reduce((a, b) => (b.size > a.size ? b : a), { size: 0, root: EMPTY_ROOT });
+    if (isWhole && newest.size <= kept.size)
+      throw nothing('the log has everything that is known to have been signed: start the server');
+    const last = newest.size >= kept.size ? newest : kept;
+    const next = epochAt(transcript.dir, stateDir, old.epoch + 1);
+    await makeEpoch(next, { previous, kept: kept.size, known: last });
+    const lost =
+      last.size === kept.size ? 'what it signed beyond its entries' : `entries ${kept.size} to ${last.size - 1}`;
+    out(`${lost} of ${origin} are lost; ${kept.size} are kept in ${old.dir}`);
+    out(`the next start begins ${originOf(next, host, node)}, and tells every client`);
+  } finally {
+    for (const lock of locks.reverse()) lock.release();
+  }
+}
+
+const nothing = (why: string): ChatError => new ChatError('CONFIG_INVALID', why, { field: 'transcript.dir' });
+
+/** The key that the log had: by its statement, or by its file. */
+function keyOf({ dir, keyFile }: Epoch, origin: string): VerifierKey {
+  const statement = join(dir, 'key.stmt');
+  if (existsSync(statement)) {
+    const { log } = parseKeyStatement(readFileSync(statement));
+    if (log.name !== origin) throw nothing(`${statement} is of ${log.name}, and this server writes ${origin}`);
+    return log;
+  }
+  return verifierKey(origin, createPublicKey(loadLogKey(keyFile, false)));
+}
+
+type Tree = Pick<Checkpoint, 'size' | 'root'>;
+
+/** What the log is known to have signed, as far as anybody has told. */
+async function knownOf({ dir, anchorFile }: Epoch, key: VerifierKey, files: readonly string[]): Promise<Tree[]> {
+  const anchor = await readAnchor(disk, anchorFile, key);
+  const published = await disk.readFile(join(dir, 'checkpoint'));
+  return [
+    ...(anchor ? [anchor.checkpoint] : []),
+    ...(published ? [opened(published, key, join(dir, 'checkpoint'))] : []),
+    ...files.map((file) => opened(read(file), key, file)),
+  ];
+}
+
+function read(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    throw new ChatError('CONFIG_INVALID', `${file} cannot be read`, { field: '--known', cause });
+  }
+}
+
+function opened(note: Uint8Array, key: VerifierKey, file: string): Checkpoint {
+  try {
+    return openCheckpoint(note, key);
+  } catch (cause) {
+    throw new ChatError('CONFIG_INVALID', `${file} is no checkpoint that ${formatVkey(key)} has signed`, {
+      field: '--known',
+      cause,
+    });
+  }
+}
+
+/** How far the entries go that are there and belong to what is known; not whole: the log could not be opened, or is another one. */
+async function keptOf(
+  { dir }: Epoch,
+  key: VerifierKey,
+  known: readonly Tree[],
+): Promise<{ kept: Tree; isWhole: boolean }> {
+  const none = { kept: { size: 0, root: EMPTY_ROOT }, isWhole: false };
+  let isWhole = true;
+  let nodes: Nodes;
+  try {
+    const recovered = await recover(disk, dir, SEGMENT_BYTES, key);
+    await recovered.segments.close();
+    nodes = recovered.nodes;
+  } catch {
+    isWhole = false;
+    try {
+      const publication = await Publication.open(disk, dir);
+      const { size, root } = publication.state;
+      nodes = await Nodes.restore(size, (level, index, width) => publication.hashes(level, index, width));
+      if (!equal(nodes.root(), root)) return none;
+    } catch {
+      return none;
+    }
+  }
+  const contradicts = async ({ size, root }: Tree): Promise<boolean> =>
+    size <= nodes.size && !equal(await rootAt(nodes, size).catch(() => EMPTY_ROOT as Hash), root);
+  for (const tree of known) if (await contradicts(tree)) return none;
+  return { kept: { size: nodes.size, root: nodes.root() }, isWhole };
+}

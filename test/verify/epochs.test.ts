@@ -1,0 +1,193 @@
+/** Two logs of one node: what the later one says of the one before is compared with what is there. */
+import { generateKeyPairSync } from 'node:crypto';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Hash } from '../../base/bytes.ts';
+import { endorseKeyStatement, type KeyStatement } from '../../transcript/key-statement.ts';
+import { encodeLeaf, type Leaf } from '../../transcript/leaf.ts';
+import { verifierKey } from '../../transcript/note.ts';
+import { auditEpochs } from '../../verify/epochs.ts';
+import { EXIT, Findings } from '../../verify/finding.ts';
+import {
+  compose,
+  genCerts,
+  headOf,
+  keyLeaves,
+  noteAt,
+  seal,
+  writeFiles,
+  type Alterations,
+  type Step,
+  type World,
+} from '../support/log-writer.ts';
+
+const { ca, world: first } = genCerts();
+const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+const origin = `${first.origin}/e2`;
+const second: World = { ...first, origin, logKey: privateKey, log: verifierKey(origin, publicKey) };
+
+const BEFORE: readonly Step[] = [
+  { sender: 'alice', conversations: ['ab', 'ab'], at: 0 },
+  { sender: 'bob', conversations: ['ab'], at: 1000 },
+];
+const AFTER: readonly Step[] = [
+  { sender: 'alice', conversations: ['ab', 'abc'], at: 5000 },
+  { sender: 'alice', conversations: ['ab'], at: 6000 },
+  { sender: 'bob', conversations: ['ab'], at: 7000 },
+];
+const leaves = compose(first, [...BEFORE, { sender: 'alice', conversations: ['ab'], at: 2000 }]);
+const kept = compose(first, BEFORE).length;
+const whole = headOf(first, leaves.map(encodeLeaf));
+
+/** Alice goes on in her session, of which three messages were logged before. */
+const CARRIED: Alterations = {
+  ms: (ms) =>
+    ms.sender[0] === alice[0]
+      ? { ...ms, sessionCtr: ms.sessionCtr + 3, convCtr: ms.convCtr + 3, prevConv: orElse(ms.prevConv) }
+      : ms,
+  bs: (bs) => (bs.sender[0] === alice[0] ? { ...bs, firstCtr: bs.firstCtr + 3, prevBatch: orElse(bs.prevBatch) } : bs),
+};
+const alice = decodeSender(leaves);
+const orElse = (hash: Hash): Hash =>
+  hash.every((byte) => byte === 0) ? (Buffer.alloc(32, 7) as Uint8Array as Hash) : hash;
+function decodeSender(all: readonly Leaf[]): Uint8Array {
+  const batch = all.find((leaf) => leaf.type === 'sigb');
+  return batch!.bs.subarray(8, 40);
+}
+
+interface Row {
+  readonly statement?: (statement: KeyStatement) => KeyStatement;
+  readonly alter?: Alterations;
+  /** Of the second log. */
+  readonly change?: (leaves: Leaf[]) => Leaf[];
+  /** How much of the first is there. */
+  readonly size?: number;
+  readonly known?: readonly Uint8Array[];
+  readonly epochs?: readonly (readonly [string, World])[];
+}
+const recovery = { kept, known: whole };
+
+function judge(
+  dir: string,
+  { statement = (s) => s, alter = CARRIED, change = (all) => all, size = kept, known = [] }: Row,
+) {
+  writeFiles(dir, seal(first, leaves.slice(0, size)));
+  const keyStatement = (s: KeyStatement) => statement({ ...s, previous: first.log, recovery });
+  writeFiles(join(dir, 'e2'), seal(second, change(compose(second, AFTER, { ...alter, keyStatement }))));
+  const findings = new Findings();
+  const notes = known.map((note, i) => ({ name: `known ${i + 1}`, note }));
+  const audited = auditEpochs(dir, { roots: [ca], crls: [] }, notes, findings);
+  const found = findings.kept.filter(({ code }) => code !== 'W_NO_CRL').map(({ code, where }) => `${code} ${where}`);
+  return { exit: EXIT[findings.verdict(false)], found, logs: audited.map((log) => log.origin) };
+}
+
+const HONEST = [
+  'W_LOST e2/entry 1',
+  'W_SESSION_ELSEWHERE e2/entry 3',
+  'W_CONV_ELSEWHERE e2/entry 4',
+  'W_CONV_ELSEWHERE e2/entry 5',
+];
+const root = Buffer.alloc(32, 1) as Uint8Array as Hash;
+const fork = { size: whole.size, root };
+const endorsed = (by: typeof first.logKey) => (all: Leaf[]) =>
+  all.map((leaf) =>
+    leaf.type === 'key' ? { ...leaf, previousSignature: endorseKeyStatement(leaf.statement, by) } : leaf,
+  );
+
+const rows: [name: string, row: Row, exit: number, found: readonly string[]][] = [
+  ['as it was', {}, 0, HONEST],
+  ['the key before it agreed', { change: endorsed(first.logKey) }, 0, HONEST],
+  ['another key agreed', { change: endorsed(second.logKey) }, 12, ['E_KEYBIND e2/entry 1']],
+  ['what is known and admitted is no rollback', { known: [noteAt(first, leaves)] }, 0, HONEST],
+  ['less than what was kept is here', { size: kept - 2 }, 10, ['E_TRUNCATED e2/key.stmt']],
+  [
+    'more was signed than is admitted',
+    {
+      size: leaves.length,
+      statement: (s) => ({
+        ...s,
+        recovery: { kept, known: { size: kept, root: headOf(first, leaves.slice(0, kept).map(encodeLeaf)).root } },
+      }),
+    },
+    14,
+    ['E_ROLLBACK e2/key.stmt'],
+  ],
+  [
+    'somebody knows more than is admitted',
+    {
+      statement: (s) => ({
+        ...s,
+        recovery: { kept, known: { size: kept, root: headOf(first, leaves.slice(0, kept).map(encodeLeaf)).root } },
+      }),
+      known: [noteAt(first, leaves)],
+    },
+    14,
+    ['E_ROLLBACK known 1'],
+  ],
+  [
+    'another history is admitted',
+    { statement: (s) => ({ ...s, recovery: { kept, known: fork } }), known: [noteAt(first, leaves)] },
+    14,
+    ['E_FORK known 1'],
+  ],
+  [
+    'another history is there',
+    { size: leaves.length, statement: (s) => ({ ...s, recovery: { kept, known: fork } }) },
+    14,
+    ['E_FORK e2/key.stmt'],
+  ],
+  [
+    'a log of another key before',
+    { statement: (s) => ({ ...s, previous: verifierKey(first.origin, publicKey) }) },
+    12,
+    ['E_KEYBIND e2/key.stmt'],
+  ],
+  [
+    'two statements, two stories',
+    { change: (all) => [...all, ...again({ ...recovery, kept: 1 })] },
+    12,
+    ['E_KEYBIND e2/entry 12'],
+  ],
+  ['two statements, one story', { change: (all) => [...all, ...again(recovery)] }, 0, HONEST],
+  [
+    'counters jump within the log',
+    {
+      alter: {
+        ...CARRIED,
+        bs: (bs, batch) => ({ ...CARRIED.bs!(bs, batch), ...(batch === 1 && { firstCtr: bs.firstCtr + 9 }) }),
+      },
+    },
+    10,
+    ['E_CTR_GAP e2/entry 6'],
+  ],
+  [
+    'counters go back within the log',
+    {
+      alter: {
+        ...CARRIED,
+        ms: (ms, batch, position) => ({ ...CARRIED.ms!(ms, batch, position), ...(batch === 1 && { convCtr: 1 }) }),
+      },
+    },
+    10,
+    ['E_CONV_GAP e2/entry 7'],
+  ],
+];
+
+function again(said: typeof recovery): Leaf[] {
+  const at = second.begin + 8000;
+  return keyLeaves(second, at, { keyStatement: (s) => ({ ...s, previous: first.log, recovery: said }) });
+}
+
+for (const [name, row, exit, found] of rows)
+  t.test(name, (t) => {
+    const judged = judge(t.testdir(), row);
+    t.equal(judged.exit, exit, JSON.stringify(judged.found));
+    if (exit === 0) t.strictSame(judged.found, found);
+    else
+      t.ok(
+        found.every((each) => judged.found.includes(each)),
+        JSON.stringify(judged.found),
+      );
+    t.strictSame(judged.logs, [first.origin, second.origin]);
+    t.end();
+  });

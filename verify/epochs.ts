@@ -1,0 +1,115 @@
+/**
+ * The logs that one node has had, in one directory: the first itself, later ones in `e2`, `e3`… inside of it. Each is judged like any
+ * log; here is what ties them to each other: whether what a later one says of the one before is so.
+ */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { equal } from '../base/bytes.ts';
+import { openCheckpoint, peekCheckpoint } from '../transcript/checkpoint.ts';
+import { parseKeyStatement, type KeyStatement } from '../transcript/key-statement.ts';
+import { formatVkey } from '../transcript/note.ts';
+import { readInside } from './capped-file.ts';
+import type { Trust } from './certificate-audit.ts';
+import { Findings } from './finding.ts';
+import { auditDirectory, MAX_STATEMENT_BYTES, type AuditedLog, type KnownCheckpoint } from './log-directory.ts';
+
+interface Epoch {
+  /** Before the name of each of its files. */
+  readonly prefix: string;
+  readonly dir: string;
+  /** Null: auditDirectory() says why. */
+  readonly statement: KeyStatement | null;
+  readonly findings: Findings;
+  readonly known: KnownCheckpoint[];
+  audited: AuditedLog | null;
+}
+
+/** As auditDirectory(), of all logs that are there, the newest last. */
+export function auditEpochs(
+  dir: string,
+  trust: Trust,
+  known: readonly KnownCheckpoint[],
+  findings: Findings,
+  onProgress?: (done: number, total: number) => void,
+): AuditedLog[] {
+  const epochs: Epoch[] = ['', ...laterIn(dir)].map((name) => ({
+    prefix: name === '' ? '' : `${name}/`,
+    dir: join(dir, name),
+    statement: statementIn(join(dir, name)),
+    findings: new Findings(),
+    known: [],
+    audited: null,
+  }));
+  for (const note of known) {
+    const origin = originOf(note.note);
+    const at = epochs.findIndex(({ statement }) => statement?.log.name === origin);
+    const owner = epochs[at] ?? epochs.at(-1)!;
+    if (!isLost(owner, epochs[at + 1], note)) owner.known.push(note);
+  }
+  for (const [i, epoch] of epochs.entries()) {
+    epoch.audited = auditDirectory(epoch.dir, trust, epoch.known, epoch.findings, onProgress);
+    findings.include(epoch.findings, epoch.prefix);
+    const before = epochs[i - 1];
+    if (before) compare(before, epoch, findings);
+  }
+  return epochs.flatMap(({ audited }) => audited ?? []);
+}
+
+function laterIn(dir: string): string[] {
+  try {
+    const names = readdirSync(dir).filter((name) => /^e([2-9]|[1-9][0-9]{1,8})$/.test(name));
+    return names.sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)));
+  } catch {
+    return []; // auditDirectory() says what is wrong with it
+  }
+}
+
+function statementIn(dir: string): KeyStatement | null {
+  const file = readInside(join(dir, 'key.stmt'), MAX_STATEMENT_BYTES);
+  try {
+    return 'bytes' in file ? parseKeyStatement(file.bytes) : null;
+  } catch {
+    return null;
+  }
+}
+
+function originOf(note: Uint8Array): string | null {
+  try {
+    return peekCheckpoint(note).origin;
+  } catch {
+    return null;
+  }
+}
+
+/** Whether a checkpoint is of entries that the next log says are lost, so that its log need not have them. A contradiction is found. */
+function isLost(owner: Epoch, next: Epoch | undefined, { name, note }: KnownCheckpoint): boolean {
+  const recovery = next?.statement?.recovery;
+  if (!recovery || owner.statement === null) return false;
+  try {
+    const { size, root } = openCheckpoint(note, owner.statement.log);
+    if (size <= recovery.kept || size > recovery.known.size) return false;
+    if (size === recovery.known.size && !equal(root, recovery.known.root))
+      owner.findings.add('E_FORK', name, `the server signed another history for size ${size} than it says it did`);
+    return true;
+  } catch {
+    return false; // judged like any other
+  }
+}
+
+/** What the statement of a log says of the one before, and what is there. */
+function compare(before: Epoch, { prefix, statement }: Epoch, findings: Findings): void {
+  if (!statement?.recovery || before.statement === null) return;
+  const where = `${prefix}key.stmt`;
+  const { kept, known } = statement.recovery;
+  const { previous } = statement;
+  if (previous?.name === before.statement.log.name && formatVkey(previous) !== formatVkey(before.statement.log))
+    findings.add('E_KEYBIND', where, 'the log before it had another key');
+  const checkpoint = before.audited?.checkpoint;
+  if (!checkpoint) return;
+  if (checkpoint.size < kept)
+    findings.add('E_TRUNCATED', where, `${kept} entries of the log before were kept, and ${checkpoint.size} are here`);
+  if (checkpoint.size > known.size)
+    findings.add('E_ROLLBACK', where, `the log before signed ${checkpoint.size} entries, and it admits ${known.size}`);
+  if (checkpoint.size === known.size && !equal(checkpoint.root, known.root))
+    findings.add('E_FORK', where, `the log before signed another history of ${known.size} entries than it says here`);
+}
