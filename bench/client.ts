@@ -55,6 +55,8 @@ export class Client {
   accepted = 0;
   /** after each of them */
   onProgress: () => void = () => {};
+  /** Whether a refusal was expected; any other ends the run. */
+  onRefusal: (refusal: Reply<'error'>) => boolean = () => false;
   /** set by a login */
   origin = '';
   readonly #isChecking: boolean;
@@ -189,7 +191,7 @@ export class Client {
       case 'bye':
         return;
       case 'error':
-        return fail(`the server refused: ${JSON.stringify(frame)}`);
+        return this.onRefusal(frame) ? undefined : fail(`the server refused: ${JSON.stringify(frame)}`);
       default:
         this.#replies.get(frame.id)?.(frame);
         this.#replies.delete(frame.id);

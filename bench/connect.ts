@@ -1,6 +1,7 @@
 /** Everybody comes at once: TCP, TLS, the handshake inside it, and a login by resume token. */
 import type { Sample } from './report.ts';
-import { inParallel, type Target } from './target.ts';
+import { inParallel } from './bodies.ts';
+import type { Target } from './target.ts';
 
 const AT_ONCE = 32;
 

@@ -1,8 +1,7 @@
 /**
- * What end-to-end encryption costs: milliseconds of processor time (median) on this machine. `node bench/e2ee.ts [members]`; the room has 100
- * members unless told otherwise.
+ * What end-to-end encryption costs a client: milliseconds of processor time (median) on this machine. `node bench/e2ee.ts [members]` prints
+ * a sample as JSON; the room has 100 members unless told otherwise.
  */
-import { cpus } from 'node:os';
 import { randomBytes } from 'node:crypto';
 import { byInvitation, openToAll, type Conversation } from '../client/e2ee/group.ts';
 import { delta, restore, snapshot } from '../client/e2ee/delta.ts';
@@ -11,6 +10,7 @@ import { World } from '../test/e2ee/people.ts';
 const members = Number(process.argv[2] ?? 100);
 const world = await World.open();
 const { engine, now } = world;
+const sample: Record<string, number> = {};
 
 /** Median over `runs`; what `prepare` does is not counted. */
 async function measure<T, U>(
@@ -29,11 +29,10 @@ async function measure<T, U>(
     if (i >= Math.ceil(runs / 5)) times.push((user + system) / 1000);
   }
   const median = times.toSorted((a, b) => a - b)[times.length >> 1]!;
-  console.log(`${name.padEnd(44)} ${median.toFixed(3).padStart(9)} ms`);
+  sample[`${name}, CPU ms`] = median;
   return last as U;
 }
 
-console.log(`${cpus()[0]?.model ?? 'unknown processor'}, node ${process.version}, room of ${members}`);
 const [alice, bob] = await Promise.all([world.person('alice'), world.person('bob')]);
 await measure(
   'key package',
@@ -90,7 +89,8 @@ await measure(
   () => {},
   () => delta(before, b),
 );
-console.log(`  ${delta(before, b)?.length} bytes; message of 1 kB: ${sent[0]?.length} bytes`);
+sample['delta of a message, bytes'] = delta(before, b)?.length ?? 0;
+sample['message of 1 kB, bytes'] = sent[0]?.length ?? 0;
 await measure(
   'commit with fresh keys',
   20,
@@ -115,9 +115,7 @@ for (let n = 1; n < members; n += 100) {
   witness ??= await world.join(people[1]!, packages[0]!, step.welcome!);
 }
 const used = process.cpuUsage(from);
-console.log(
-  `${'room: made, 100 at a time (once)'.padEnd(44)} ${((used.user + used.system) / 1000).toFixed(0).padStart(9)} ms`,
-);
+sample[`room of ${members}: made, 100 at a time, CPU ms`] = (used.user + used.system) / 1000;
 const guest = await world.person('gustav');
 const guests = await world.keyPackage(guest);
 const added = await measure(
@@ -127,7 +125,7 @@ const added = await measure(
   () => engine.commit(room, { add: [guests.published] }, now, openToAll),
 );
 await measure(
-  'room: a member takes it',
+  'room: a member takes who was added',
   10,
   () => {},
   () => engine.receive(witness!, added.commit, now, byInvitation),
@@ -145,7 +143,7 @@ const removed = await measure(
   () => engine.commit(room, { remove: [people[members >> 1]!.device] }, now, openToAll),
 );
 await measure(
-  'room: a member takes it',
+  'room: a member takes who was removed',
   10,
   () => {},
   () => engine.receive(witness!, removed.commit, now, byInvitation),
@@ -163,7 +161,7 @@ const external = await measure(
   () => engine.joinExternal(door, guest.device, now),
 );
 await measure(
-  'room: a member takes it',
+  'room: a member takes who came from outside',
   5,
   () => {},
   () => engine.receive(witness!, external.commit, now, openToAll),
@@ -180,12 +178,12 @@ await measure(
   () => {},
   () => restore(kept, []),
 );
-console.log(
-  `  snapshot ${kept.length} bytes, tree and group info ${(door.tree?.length ?? 0) + door.groupInfo.length} bytes`,
-);
+sample['room: snapshot, bytes'] = kept.length;
+sample['room: tree and group info, bytes'] = (door.tree?.length ?? 0) + door.groupInfo.length;
 await measure(
   'room: encrypt 1 kB',
   100,
   () => {},
   async () => (room = (await engine.encrypt(room, body, aad)).conversation),
 );
+console.log(JSON.stringify(sample));

@@ -2,12 +2,14 @@
  * The least that a relay on Node can cost: mutual TLS 1.3, frames copied from one socket to another, corked per destination and turn. No
  * handshake inside, no signatures, no log, no store, no acknowledgement, nothing on disk. `node bench/floor.ts PORT FOLDER-OF-CERTIFICATES`.
  * Frame: u32 length ‖ u32 destination ‖ body. The first frame of a client has no body and names the client; it comes back as the answer.
+ * Destination 2^32 - 1: everybody else.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createServer, type TLSSocket } from 'node:tls';
 
 const [port, folder = '.'] = process.argv.slice(2);
+const EVERYBODY = 2 ** 32 - 1;
 const clients = new Map<number, TLSSocket>();
 const corked = new Set<TLSSocket>();
 
@@ -44,6 +46,7 @@ function serve(socket: TLSSocket): void {
       } else {
         const recipient = clients.get(to);
         if (recipient) write(recipient, frame);
+        else if (to === EVERYBODY) for (const other of clients.values()) if (other !== socket) write(other, frame);
       }
       at = end;
     }

@@ -1,38 +1,38 @@
 /** A recipient who is away: messages are stored until the last is acknowledged, then the recipient comes back and takes all of them. */
 import type { Sample } from './report.ts';
-import { BODY_BYTES, bodiesOf, type ChatTarget } from './target.ts';
+import type { Target } from './target.ts';
 
 /** Messages under one signature, and batches on their way. */
 const BATCH = 64;
 const BATCHES = 4;
 
-export async function offline(target: ChatTarget, count: number): Promise<Sample> {
-  await target.prepare(2);
-  const sender = await target.connect(0);
-  const author = await target.author(0, sender);
-  const bodies = bodiesOf(BODY_BYTES + 32);
+/** A reason: this server stores nothing. */
+export async function offline(target: Target, count: number): Promise<Sample | string> {
+  const mailbox = await target.mailbox();
+  if (typeof mailbox === 'string') return mailbox;
+  const { sender } = mailbox;
+  const before = sender.accepted;
   const store = await measured(target, (finish) => {
     let sent = 0;
     sender.onProgress = () => {
-      while (sent < count && sent - sender.accepted <= (BATCHES - 1) * BATCH) {
+      const accepted = sender.accepted - before;
+      while (sent < count && sent - accepted <= (BATCHES - 1) * BATCH) {
         const size = Math.min(BATCH, count - sent);
         sent += size;
-        sender.send(author.batch(bodies(size)));
+        sender.send(size);
       }
-      if (sender.accepted >= count) finish();
+      if (accepted >= count) finish();
     };
     sender.onProgress();
   });
   await sender.close();
 
   const drain = await measured(target, async (finish) => {
-    const recipient = await target.connect(1);
-    recipient.onProgress = () => {
-      if (recipient.delivered < count || recipient.owed > 0) return;
-      // A frame later everything is acknowledged; when the pong comes, it is deleted as well.
-      setImmediate(() => void recipient.request({ type: 'ping' }, 'pong').then(() => finish(() => recipient.close())));
+    const inbox = await mailbox.open();
+    inbox.onProgress = () => {
+      if (inbox.delivered >= count) void inbox.settle().then(() => finish(() => inbox.close()));
     };
-    recipient.onProgress();
+    inbox.onProgress();
   });
   return {
     'stored messages/s': count / store.wall,
@@ -45,7 +45,7 @@ export async function offline(target: ChatTarget, count: number): Promise<Sample
 type Finish = (then?: () => Promise<void>) => void;
 
 async function measured(
-  { server }: ChatTarget,
+  { server }: Target,
   work: (finish: Finish) => void | Promise<void>,
 ): Promise<{ wall: number; cpu: number }> {
   const cpu = server.cpuSeconds;

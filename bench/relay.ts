@@ -1,12 +1,58 @@
 /** Closed loop: each pair has a window of messages on their way; what is delivered and durable makes room for the next. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sample } from './report.ts';
-import type { Target } from './target.ts';
+import type { Line, Target } from './target.ts';
 
 const WARM_MS = 700;
 
+export interface Flow {
+  readonly messages: number;
+  /** seconds, as everything here */
+  readonly wall: number;
+  readonly server: number;
+  readonly database: number | null;
+  readonly generator: number;
+}
+
 export async function relay(target: Target, pairs: number, window: number, seconds: number): Promise<Sample> {
   const lines = await target.lines(pairs);
+  const { messages, wall, server, database, generator } = await closedLoop(target, lines, window, seconds);
+  await Promise.all(lines.map((line) => line.close()));
+  const each = (used: number): number => (used / messages) * 10_000;
+  return {
+    'messages/s': messages / wall,
+    'server CPU s per 10,000': each(server),
+    ...(database === null ? {} : { 'database CPU s per 10,000': each(database) }),
+    'generator CPU s per 10,000': each(generator),
+  };
+}
+
+/** One message to a room is as many deliveries as it has other members. A reason: this server has no such room. */
+export async function fanout(
+  target: Target,
+  members: number,
+  window: number,
+  seconds: number,
+): Promise<Sample | string> {
+  const line = await target.room(members);
+  if (typeof line === 'string') return line;
+  const { messages, wall, server, generator } = await closedLoop(target, [line], window, seconds);
+  await line.close();
+  const deliveries = messages * (members - 1);
+  return {
+    'deliveries/s': deliveries / wall,
+    'server CPU s per 10,000 deliveries': (server / deliveries) * 10_000,
+    'generator CPU s per 10,000 deliveries': (generator / deliveries) * 10_000,
+  };
+}
+
+/** Resolves when everything that was sent has arrived; only what arrives between is counted. */
+export async function closedLoop(
+  { server, database }: Pick<Target, 'server' | 'database'>,
+  lines: readonly Line[],
+  window: number,
+  seconds: number,
+): Promise<Flow> {
   let isRunning = true;
   const sent = lines.map(() => 0);
   const bases = lines.map(({ delivered, accepted }) => Math.min(delivered, accepted));
@@ -22,18 +68,23 @@ export async function relay(target: Target, pairs: number, window: number, secon
     line.onProgress();
   }
   await sleep(WARM_MS);
-  const from = { messages: total(), cpu: target.server.cpuSeconds, own: process.cpuUsage(), at: performance.now() };
+  const now = () => ({
+    messages: total(),
+    server: server.cpuSeconds,
+    database: database?.cpuSeconds ?? 0,
+    own: process.cpuUsage(),
+    at: performance.now(),
+  });
+  const from = now();
   await sleep(seconds * 1000);
-  const wall = (performance.now() - from.at) / 1000;
-  const messages = total() - from.messages;
-  const serverCpu = target.server.cpuSeconds - from.cpu;
-  const own = process.cpuUsage(from.own);
+  const to = now();
   isRunning = false;
   while (sent.some((count, i) => count > done(i))) await sleep(5);
-  await Promise.all(lines.map((line) => line.close()));
   return {
-    'messages/s': messages / wall,
-    'server CPU s per 10,000': (serverCpu / messages) * 10_000,
-    'generator CPU s per 10,000': ((own.user + own.system) / 1e6 / messages) * 10_000,
+    messages: to.messages - from.messages,
+    wall: (to.at - from.at) / 1000,
+    server: to.server - from.server,
+    database: database === null ? null : to.database - from.database,
+    generator: (to.own.user + to.own.system - from.own.user - from.own.system) / 1e6,
   };
 }

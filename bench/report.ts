@@ -11,33 +11,38 @@ export interface Statistic {
   readonly max: number;
 }
 export interface Line {
+  /** short name of the scenario, and what it is */
+  readonly name: string;
   readonly scenario: string;
   readonly quantity: string;
-  readonly ours: Statistic;
-  readonly floor: Statistic | null;
+  /** by server: ours first, then the relay, then others */
+  readonly of: Readonly<Record<string, Statistic>>;
   /** median of the ratios of each run: ours over the relay */
   readonly ratio: number | null;
 }
 export interface Results {
+  readonly name: string;
   readonly scenario: string;
-  readonly ours: readonly Sample[];
-  /** run by run beside ours; empty: the relay cannot do this */
-  readonly floor: readonly Sample[];
+  /** by server, run by run; none: it cannot do this */
+  readonly samples: Readonly<Record<string, readonly Sample[]>>;
 }
 
-export const linesOf = ({ scenario, ours, floor }: Results): Line[] =>
-  Object.keys(ours[0] ?? {}).map((quantity) => {
-    const mine = ours.map((sample) => sample[quantity]!);
-    const others = floor.flatMap((sample) => sample[quantity] ?? []);
-    const isComparable = others.length === mine.length && others.every((value) => value > 0);
-    return {
-      scenario,
-      quantity,
-      ours: statistic(mine),
-      floor: others.length === 0 ? null : statistic(others),
-      ratio: isComparable ? statistic(mine.map((value, i) => value / others[i]!)).median : null,
-    };
+export const OURS = 'chat-server';
+export const FLOOR = 'relay';
+
+export function linesOf({ name, scenario, samples }: Results): Line[] {
+  const quantities = new Set(Object.values(samples).flatMap((runs) => runs.flatMap((sample) => Object.keys(sample))));
+  return [...quantities].map((quantity) => {
+    const values = (server: string): number[] => (samples[server] ?? []).flatMap((sample) => sample[quantity] ?? []);
+    const [mine, theirs] = [values(OURS), values(FLOOR)];
+    const isComparable = mine.length > 0 && theirs.length === mine.length && theirs.every((value) => value > 0);
+    const of = Object.keys(samples)
+      .filter((server) => values(server).length > 0)
+      .map((server) => [server, statistic(values(server))] as const);
+    const ratio = isComparable ? statistic(mine.map((value, i) => value / theirs[i]!)).median : null;
+    return { name, scenario, quantity, of: Object.fromEntries(of), ratio };
   });
+}
 
 /** Where and on what these numbers came to be. */
 export const circumstances = () => ({
@@ -52,21 +57,26 @@ export type Circumstances = ReturnType<typeof circumstances>;
 
 export const asText = (lines: readonly Line[]): string =>
   lines
-    .map(({ scenario, quantity, ours, floor, ratio }) => {
-      const beside = floor === null ? '' : `   relay ${range(floor)}${ratio === null ? '' : `   × ${number(ratio)}`}`;
-      return `${scenario.padEnd(24)} ${quantity.padEnd(32)} ${range(ours)}${beside}`;
+    .map(({ scenario, quantity, of, ratio }) => {
+      const each = Object.entries(of).map(([server, value]) => `${server === OURS ? '' : `${server} `}${range(value)}`);
+      if (ratio !== null) each.push(`× ${number(ratio)}`);
+      return `${scenario.padEnd(28)} ${quantity.padEnd(38)} ${each.join('   ')}`;
     })
     .join('\n');
 
-export const asMarkdown = (lines: readonly Line[]): string =>
-  [
-    '| scenario | quantity | chat-server: median (min–max) | bare TLS relay | ratio |',
-    '|---|---|---|---|---|',
-    ...lines.map(
-      ({ scenario, quantity, ours, floor, ratio }) =>
-        `| ${scenario} | ${quantity} | ${range(ours)} | ${floor === null ? '–' : range(floor)} | ${ratio === null ? '–' : number(ratio)} |`,
+/** @param servers columns, ours first */
+export function asMarkdown(lines: readonly Line[], servers: readonly string[]): string {
+  const titles = servers.map((server) => (server === FLOOR ? 'bare TLS relay' : server));
+  const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  const cell = (value: Statistic | undefined): string => (value === undefined ? '–' : range(value));
+  return [
+    row(['scenario', 'quantity', ...titles, 'ratio to the relay']),
+    `|${'---|'.repeat(servers.length + 3)}`,
+    ...lines.map(({ scenario, quantity, of, ratio }) =>
+      row([scenario, quantity, ...servers.map((server) => cell(of[server])), ratio === null ? '–' : number(ratio)]),
     ),
   ].join('\n');
+}
 
 function statistic(values: readonly number[]): Statistic {
   const sorted = values.toSorted((a, b) => a - b);

@@ -1,30 +1,32 @@
 /**
  * What chat-server costs: the real program in its own process, loaded by this one over the loopback, beside a bare TLS relay that is measured
  * in the same run. Processor time of the server and its ratio to the relay's are what to compare; messages a second depend on who else uses
- * the machine. `npm run bench -- --help`. What the scenarios do stands at the head of their files.
+ * the machine. `npm run bench -- --help`.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { authority } from '../test/support/pki.ts';
-import { connectStorm } from './connect.ts';
-import { idle } from './idle.ts';
-import { latency } from './latency.ts';
-import { offline } from './offline.ts';
+import { CHECKED, excesses, ratiosOf, writeBaseline } from './baseline.ts';
 import { monotonicUs, summary } from './profile.ts';
 import { relay } from './relay.ts';
-import { asMarkdown, asText, circumstances, linesOf, type Line, type Sample } from './report.ts';
-import { root, startChatServer, startFloor, temporaryFolder, writeCertificates } from './server-process.ts';
-import { ChatTarget, FloorTarget, KEY_TYPES, type Target } from './target.ts';
-import { bundleVerifier, verifier } from './verifier.ts';
+import { asMarkdown, asText, circumstances, linesOf, type Line } from './report.ts';
+import { PAIRS, SCENARIOS, type Bench, type Scenario } from './scenarios.ts';
+import { root, temporaryFolder } from './server-process.ts';
+import { KEY_TYPES } from './target.ts';
+import { openWorld, type World } from './world.ts';
 
 const HELP = `npm run bench -- [options]
   --quick            less of everything: under a minute on a quiet machine
   --runs N           runs of each scenario (default 3; 2 with --quick)
-  --only a,b         of relay32, relay1, latency, connect, offline, idle, verifier, bundle
+  --only a,b         of ${SCENARIOS.map(({ name }) => name).join(', ')}
+                     (default all; with --quick ${SCENARIOS.filter(({ isQuick }) => isQuick)
+                       .map(({ name }) => name)
+                       .join(', ')})
   --key TYPE         of the clients' certificates: ec256 (default), ed25519 or rsa2048
-  --check            the generator verifies every acknowledgement
+  --verify-acks      the generator verifies every acknowledgement
   --markdown         the table as Markdown
+  --check            fails when the server costs more than twice what bench/baseline.json says, beside the relay; measures twice before it says so
+  --write-baseline   measures the same, and writes that file
   --profile          a processor profile of relay1 and relay32 in place of measurements
 Results are also written to bench/results/ as JSON. CHAT_BENCH_DIR: where the servers keep their files.`;
 
@@ -34,94 +36,84 @@ const { values: o } = parseArgs({
     runs: { type: 'string' },
     only: { type: 'string' },
     key: { type: 'string', default: 'ec256' },
-    check: { type: 'boolean', default: false },
+    'verify-acks': { type: 'boolean', default: false },
     markdown: { type: 'boolean', default: false },
+    check: { type: 'boolean', default: false },
+    'write-baseline': { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
 const key = KEY_TYPES.find((type) => type === o.key);
-if (o.help || key === undefined) {
-  console.log(HELP);
+const wanted = o.only?.split(',');
+const unknown = wanted?.find((name) => SCENARIOS.every((scenario) => scenario.name !== name));
+if (o.help || key === undefined || unknown !== undefined) {
+  console.log(unknown === undefined ? HELP : `no scenario ${unknown}\n${HELP}`);
   process.exit(o.help ? 0 : 2);
 }
 
-const PAIRS = 50;
-const seconds = o.quick ? 1.5 : 5;
-const runs = Number(o.runs ?? (o.quick ? 2 : 3));
-const connections = o.quick ? 200 : 1000;
-const isWanted = (name: string): boolean => o.only === undefined || o.only.split(',').includes(name);
+const isComparing = o.check || o['write-baseline'];
+const isQuick = o.quick || isComparing;
+const clients = { key, isChecking: o['verify-acks'] };
+const skipped: string[] = [];
+let shared: Promise<World> | null = null;
 
-interface World {
-  readonly folder: string;
-  readonly ours: ChatTarget;
-  readonly floor: FloorTarget;
-  stop(): Promise<void>;
+const bench: Bench = {
+  isQuick,
+  runs: Number(o.runs ?? (o.quick ? 2 : 3)),
+  options: { clients },
+  world: () => (shared ??= warm()),
+  closeWorld: async () => {
+    const open = shared;
+    shared = null;
+    await (await open)?.stop();
+  },
+  skip: (name, why) => {
+    skipped.push(`${name}: ${why}`);
+    console.log(`NOT MEASURED: ${name}: ${why}`);
+  },
+};
+
+/** Both compiled and grown. */
+async function warm(): Promise<World> {
+  const world = await openWorld({ clients });
+  for (const target of world.targets.toReversed()) await relay(target, PAIRS, 8, isQuick ? 1 : 4);
+  return world;
 }
 
-async function world(nodeOptions: readonly string[] = []): Promise<World> {
-  const folder = temporaryFolder();
-  const ca = authority('Benchmark CA');
-  writeCertificates(folder, ca);
-  const [chat, bare] = await Promise.all([startChatServer(folder, nodeOptions), startFloor(folder)]);
-  const ours = new ChatTarget(chat, ca, { key: key!, isChecking: o.check });
-  const floor = new FloorTarget(bare, ca);
-  return { folder, ours, floor, stop: async () => void (await Promise.all([chat.stop(), bare.stop()])) };
-}
-
-/** One scenario, run by run: the relay, then ours. */
-type Scenario = readonly [name: string, title: string, work: (target: Target) => Promise<Sample>];
-const SCENARIOS: readonly Scenario[] = [
-  ['relay32', `${PAIRS} pairs, window 32`, (target) => relay(target, PAIRS, 32, seconds)],
-  ['relay1', `${PAIRS} pairs, window 1`, (target) => relay(target, PAIRS, 1, seconds)],
-  ['latency', '500 messages/s, paced', (target) => latency(target, PAIRS, 500, o.quick ? 2 : 8)],
-  ['connect', `${connections} connections`, (target) => connectStorm(target, connections)],
-];
-
-async function measure(): Promise<Line[]> {
+async function measure(scenarios: readonly Scenario[]): Promise<Line[]> {
   const lines: Line[] = [];
-  const report = (more: readonly Line[]): void => {
+  for (const scenario of scenarios) {
+    const more = (await scenario.measure(bench)).flatMap(linesOf);
     lines.push(...more);
     if (!o.markdown) console.log(asText(more));
-  };
-  const shared = await world();
-  for (const target of [shared.floor, shared.ours]) await relay(target, PAIRS, 8, o.quick ? 1 : 4); // both compiled and grown
-  for (const [name, title, work] of SCENARIOS) {
-    if (!isWanted(name)) continue;
-    const [ours, floor]: [Sample[], Sample[]] = [[], []];
-    for (let run = 0; run < runs; run++) {
-      floor.push(await work(shared.floor));
-      ours.push(await work(shared.ours));
-    }
-    report(linesOf({ scenario: title, ours, floor }));
   }
-  if (isWanted('offline')) {
-    const ours: Sample[] = [];
-    for (let run = 0; run < runs; run++) ours.push(await offline(shared.ours, 10_000));
-    report(linesOf({ scenario: 'offline, 10,000 messages', ours, floor: [] }));
-  }
-  await shared.stop();
-  if (isWanted('verifier')) report(linesOf({ scenario: 'chat-verify', ours: [verifier(shared.folder)], floor: [] }));
-  if (isWanted('bundle')) {
-    const ours = Array.from({ length: runs }, () => bundleVerifier(shared.folder, 10_000));
-    report(linesOf({ scenario: 'chat-verify, a bundle of lone messages', ours, floor: [] }));
-  }
-  if (isWanted('idle')) {
-    const fresh = await world();
-    const [floor, ours] = [await idle(fresh.floor, connections), await idle(fresh.ours, connections)];
-    report(linesOf({ scenario: `${connections} idle connections`, ours: [ours], floor: [floor] }));
-    await fresh.stop();
-  }
+  await bench.closeWorld();
   return lines;
+}
+
+/** Measures what is too slow once more, and only then believes it. */
+async function check(lines: readonly Line[]): Promise<void> {
+  const suspects = excesses(lines);
+  if (suspects.length > 0) {
+    console.log(`\nonce more, because of ${suspects.map(({ what }) => what).join('; ')}`);
+    const again = excesses(await measure(SCENARIOS.filter(({ name }) => CHECKED.includes(name))));
+    const both = again.filter(({ what }) => suspects.some((suspect) => suspect.what === what));
+    for (const { what, ratio, baseline } of both)
+      console.log(`TOO SLOW: ${what}: ${ratio.toPrecision(3)} times the relay, and the baseline is ${baseline}`);
+    if (both.length > 0) process.exit(1);
+  }
+  console.log(`\nno slower than bench/baseline.json: ${JSON.stringify(ratiosOf(lines))}`);
 }
 
 async function profile(): Promise<void> {
   for (const window of [1, 32]) {
     const folder = temporaryFolder();
-    const { ours, stop } = await world(['--cpu-prof', `--cpu-prof-dir=${folder}`, '--cpu-prof-interval=250']);
-    await relay(ours, PAIRS, window, o.quick ? 2 : 5); // until it is compiled
+    const nodeOptions = ['--cpu-prof', `--cpu-prof-dir=${folder}`, '--cpu-prof-interval=250'];
+    const { ours, stop } = await openWorld({ clients, nodeOptions });
+    await relay(ours, PAIRS, window, isQuick ? 2 : 5); // until it is compiled
     const from = monotonicUs();
-    const sample = await relay(ours, PAIRS, window, o.quick ? 3 : 10);
+    const sample = await relay(ours, PAIRS, window, isQuick ? 3 : 10);
     const to = monotonicUs();
     await stop();
     console.log(`\n== window ${window}: ${sample['messages/s']?.toFixed(0)} messages/s\n${summary(folder, from, to)}`);
@@ -131,16 +123,22 @@ async function profile(): Promise<void> {
 const about = circumstances();
 console.log(
   `${about.date}\n${about.machine}, load ${about.load.join(' ')}\nNode ${about.node}, OpenSSL ${about.openssl}, commit ${about.commit}\n` +
-    `clients' keys ${key}, ${runs} runs, SQLite, everything durable before it is acknowledged\n`,
+    `clients' keys ${key}, ${bench.runs} runs, SQLite, everything durable before it is acknowledged\n`,
 );
 if (o.profile) await profile();
 else {
-  const lines = await measure();
-  if (o.markdown) console.log(asMarkdown(lines));
+  const names = isComparing ? CHECKED : wanted;
+  const lines = await measure(
+    SCENARIOS.filter((scenario) => names?.includes(scenario.name) ?? (scenario.isQuick || !isQuick)),
+  );
+  const servers = [...new Set(lines.flatMap(({ of }) => Object.keys(of)))];
+  if (o.markdown) console.log(asMarkdown(lines, servers));
   const folder = join(root, 'bench/results');
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${about.date.replaceAll(/[:.]/g, '-')}.json`);
-  writeFileSync(file, `${JSON.stringify({ ...about, options: o, lines }, null, 2)}\n`);
+  writeFileSync(file, `${JSON.stringify({ ...about, options: o, skipped, lines }, null, 2)}\n`);
   console.log(`\nwritten to ${file}`);
+  if (o['write-baseline']) writeBaseline(about.commit, lines);
+  if (o.check) await check(lines);
 }
 process.exit(0);

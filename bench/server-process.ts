@@ -2,7 +2,7 @@
  * The servers that are measured, each a process of its own, and what the kernel says of them. Everything they keep lies in one temporary
  * folder on a real disk (CHAT_BENCH_DIR, default the system's), which is removed at the end.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { askAdmin } from '../server/admin.ts';
+import type { Sample } from './report.ts';
 import type { Authority } from '../test/support/pki.ts';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
@@ -25,9 +26,9 @@ process.once('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
 
-/** A folder that is gone when this process is. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(process.env['CHAT_BENCH_DIR'] ?? tmpdir(), 'chat-bench-'));
+/** A folder that is gone when this process is. @param below where; default: CHAT_BENCH_DIR, or the system's place for such */
+export function temporaryFolder(below = process.env['CHAT_BENCH_DIR'] ?? tmpdir()): string {
+  const folder = mkdtempSync(join(below, 'chat-bench-'));
   folders.add(folder);
   return folder;
 }
@@ -52,11 +53,8 @@ export class ServerProcess {
   get hasEnded(): boolean {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
-  /** User and system time of all its threads, to 10 ms. */
   get cpuSeconds(): number {
-    const stat = readFileSync(`/proc/${this.pid}/stat`, 'latin1');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' '); // proc(5): the third field comes first
-    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+    return cpuSecondsOf(this.pid);
   }
   get rssBytes(): number {
     return 1024 * Number(/^VmRSS:\s*(\d+) kB$/m.exec(readFileSync(`/proc/${this.pid}/status`, 'latin1'))?.[1]);
@@ -69,6 +67,13 @@ export class ServerProcess {
   }
 }
 
+/** User and system time of all threads of a process, to 10 ms. */
+export function cpuSecondsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' '); // proc(5): the third field comes first
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
 /** Certificate and key of a server for 127.0.0.1, and the authority of its clients, as files in `folder`. */
 export function writeCertificates(folder: string, authority: Authority): void {
   const server = authority.server();
@@ -77,16 +82,24 @@ export function writeCertificates(folder: string, authority: Authority): void {
   writeFileSync(join(folder, 'server.key'), server.keyPem, { mode: 0o600 });
 }
 
-/**
- * The real program with its own settings, but for limits that one machine with many clients would meet at once. Certificates must be in `folder`.
- * @param nodeOptions before the program, such as `--cpu-prof`
- */
-export async function startChatServer(folder: string, nodeOptions: readonly string[] = []): Promise<ServerProcess> {
+export interface ServerOptions {
+  /** before the program, such as `--cpu-prof` */
+  readonly nodeOptions?: readonly string[];
+  /** more settings, or others */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** folder of everything that is kept; default: one in `folder` */
+  readonly state?: string;
+}
+
+/** The real program with its own settings, but for limits that one machine with many clients would meet at once. Certificates must be in `folder`. */
+export async function startChatServer(
+  folder: string,
+  { nodeOptions = [], settings = {}, state = join(folder, 'state') }: ServerOptions = {},
+): Promise<ServerProcess> {
   const port = await freePort();
-  const state = join(folder, 'state');
   const socket = join(folder, 'admin.sock');
-  mkdirSync(state, { mode: 0o700 });
-  const settings: Record<string, unknown> = {
+  mkdirSync(state, { recursive: true, mode: 0o700 });
+  const all: Record<string, unknown> = {
     listen: [`127.0.0.1:${port}`],
     state_dir: state,
     'admin.socket': socket,
@@ -99,12 +112,15 @@ export async function startChatServer(folder: string, nodeOptions: readonly stri
     'limits.handshakes_per_address_per_s': 1_000_000,
     'limits.messages_per_min': 100_000_000,
     'limits.queue_mb_per_user': 1000,
+    ...settings,
   };
   const config = join(folder, 'chat-server.toml');
-  const lines = Object.entries(settings).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
+  const lines = Object.entries(all).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
   writeFileSync(config, lines.join(''), { mode: 0o600 });
   const log = join(folder, 'server.log');
-  const server = new ServerProcess(port, [...nodeOptions, join(root, 'bin/chat-server'), 'run', '-c', config], log);
+  const program = join(root, 'bin/chat-server');
+  if ('db.url' in settings) execFileSync(process.execPath, [program, 'db', 'init', '-c', config], { stdio: 'ignore' });
+  const server = new ServerProcess(port, [...nodeOptions, program, 'run', '-c', config], log);
   await ready(server, log, () => askAdmin(socket, 'status'));
   return server;
 }
@@ -118,6 +134,14 @@ export async function startFloor(folder: string): Promise<ServerProcess> {
     if (!readFileSync(log, 'utf8').includes('listening')) throw new Error('not yet');
   });
   return server;
+}
+
+/** A script of ours that prints a sample as JSON, in a process of its own. */
+export function runScript(file: string, ...args: readonly (string | number)[]): Sample {
+  const words = ['--expose-gc', join(root, file), ...args.map(String)];
+  return JSON.parse(
+    execFileSync(process.execPath, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }),
+  ) as Sample;
 }
 
 async function ready(server: ServerProcess, log: string, ask: () => Promise<unknown>): Promise<void> {

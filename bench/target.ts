@@ -1,16 +1,16 @@
-/** What is measured in the same way on both servers: pairs of clients, of which one writes to the other, and single connections. */
-import { randomBytes } from 'node:crypto';
-import { connect, type TLSSocket } from 'node:tls';
+/**
+ * What is measured in the same way on every server: pairs of clients, of which one writes to the other, rooms, people who are away, and
+ * single connections.
+ */
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import type { Authority } from '../test/support/pki.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import { Author } from './author.ts';
-import { Client, fail, newAccount, type Account } from './client.ts';
+import { bodiesOf, inParallel, SEALED_BYTES } from './bodies.ts';
+import { Client, newAccount, type Account } from './client.ts';
+import { Room } from './room.ts';
 import type { ServerProcess } from './server-process.ts';
 import { Witness } from './witness.ts';
-
-/** The text of a message, and the commitment key that travels with it in chat-server. */
-export const BODY_BYTES = 256;
-const KEY_BYTES = 32;
 
 /** One sender and one recipient, both connected. */
 export interface Line {
@@ -28,14 +28,41 @@ export interface Connection {
   close(): Promise<void>;
 }
 
+/** Somebody who is away, and a sender who is not. */
+export interface Mailbox {
+  /** `delivered` means nothing here */
+  readonly sender: Line;
+  /** The recipient comes, and takes what waits. */
+  open(): Promise<Inbox>;
+}
+export interface Inbox extends Connection {
+  readonly delivered: number;
+  onProgress: () => void;
+  /** Resolves when everything that was taken is acknowledged. */
+  settle(): Promise<void>;
+}
+
+/** Whatever uses processor time for a server: itself, its database. */
+export interface Worker {
+  /** ever */
+  readonly cpuSeconds: number;
+}
+
 export interface Target {
+  readonly name: string;
   readonly server: ServerProcess;
+  /** of the server, where it is a process of its own */
+  readonly database: Worker | null;
   /** Pairs i of 0..count-1. */
   lines(count: number): Promise<Line[]>;
   /** Makes what connect() needs: accounts and tokens. Not measured. */
   prepare(count: number): Promise<void>;
   /** User i, who is then logged in. */
   connect(i: number): Promise<Connection>;
+  /** A sender in a room of so many, all connected; `delivered` counts what has reached all others. A reason: it can't be done. */
+  room(members: number): Promise<Line | string>;
+  /** User 1 is away, and user 0 writes to him. A reason: it can't be done. */
+  mailbox(): Promise<Mailbox | string>;
 }
 
 /** Of the clients' certificates. */
@@ -46,16 +73,24 @@ export interface TargetOptions {
 }
 
 export class ChatTarget implements Target {
+  readonly name = 'chat-server';
   readonly server: ServerProcess;
+  readonly database: Worker | null;
   readonly #authority: Authority;
   readonly #root: Certificate;
   readonly #o: TargetOptions;
   readonly #accounts: Account[] = [];
   readonly #authors = new Map<number, Author>();
-  readonly #witnesses = new Map<number, Witness>();
+  /** by name of the account */
+  readonly #witnesses = new Map<string, Witness>();
+  /** by the number of members */
+  readonly #rooms = new Map<number, Room>();
+  /** of rooms, by name */
+  readonly #members = new Map<string, Account>();
 
-  constructor(server: ServerProcess, authority: Authority, options: TargetOptions) {
+  constructor(server: ServerProcess, authority: Authority, options: TargetOptions, database: Worker | null = null) {
     this.server = server;
+    this.database = database;
     this.#authority = authority;
     this.#root = parseCertificate(authority.der);
     this.#o = options;
@@ -71,7 +106,7 @@ export class ChatTarget implements Target {
     const sender = await this.connect(2 * i);
     const author = await this.author(i, sender);
     const recipient = await this.connect(2 * i + 1);
-    const bodies = bodiesOf(BODY_BYTES + KEY_BYTES);
+    const bodies = bodiesOf(SEALED_BYTES);
     const line: Line = {
       send: (n) => sender.send(author.batch(bodies(n))),
       get delivered() {
@@ -109,13 +144,65 @@ export class ChatTarget implements Target {
     return author;
   }
 
-  /** User i, who gets what the one before him writes. */
-  #witness(i: number, { account, origin }: Client): Witness {
-    const known = this.#witnesses.get(i);
-    if (known) return known;
-    const witness = new Witness(account.own, origin, this.#accounts[i - 1]!.name);
-    this.#witnesses.set(i, witness);
-    return witness;
+  /** Who says of messages of `author` that they came: the same over all connections. */
+  #receipting(client: Client, author: string): Client {
+    const { name, own } = client.account;
+    const witness = this.#witnesses.get(name) ?? new Witness(own, client.origin, author);
+    this.#witnesses.set(name, witness);
+    client.receiptBy(witness);
+    return client;
+  }
+
+  async room(members: number): Promise<Line | string> {
+    const known = this.#rooms.get(members);
+    const room = known ?? (await Room.create(members, this.#rooms.size, (i) => this.#member(i)));
+    if (typeof room === 'string') return room;
+    this.#rooms.set(members, room);
+    return room.line();
+  }
+  /** Of a room: nobody of the pairs. The first one writes. */
+  async #member(i: number): Promise<Client> {
+    const [writer, name] = ['member0', `member${i}`];
+    const account = this.#members.get(name) ?? newAccount(this.#authority, name, this.#o.key);
+    this.#members.set(name, account);
+    const client = await this.#login(account);
+    return name === writer ? client : this.#receipting(client, writer);
+  }
+
+  async mailbox(): Promise<Mailbox> {
+    await this.prepare(2);
+    const sender = await this.connect(0);
+    const author = await this.author(0, sender);
+    const bodies = bodiesOf(SEALED_BYTES);
+    const line: Line = {
+      send: (n) => sender.send(author.batch(bodies(n))),
+      delivered: 0,
+      get accepted() {
+        return sender.accepted;
+      },
+      onProgress: () => {},
+      close: () => sender.close(),
+    };
+    sender.onProgress = () => line.onProgress();
+    return { sender: line, open: () => this.#inbox() };
+  }
+  async #inbox(): Promise<Inbox> {
+    const recipient = await this.connect(1);
+    const inbox: Inbox = {
+      get delivered() {
+        return recipient.delivered;
+      },
+      onProgress: () => {},
+      settle: async () => {
+        while (recipient.owed > 0) await sleep(5);
+        // A frame later everything is acknowledged; when the pong comes, it is deleted as well.
+        await immediate();
+        await recipient.request({ type: 'ping' }, 'pong');
+      },
+      close: () => recipient.close(),
+    };
+    recipient.onProgress = () => inbox.onProgress();
+    return inbox;
   }
 
   async prepare(count: number): Promise<void> {
@@ -127,123 +214,15 @@ export class ChatTarget implements Target {
     });
   }
 
+  /** In a pair, the second one gets what the first one writes. */
   async connect(i: number): Promise<Client> {
-    const client = await Client.dial(this.server.port, this.#root, this.#accounts[i]!, this.#o.isChecking);
+    const client = await this.#login(this.#accounts[i]!);
+    return i % 2 === 1 ? this.#receipting(client, this.#accounts[i - 1]!.name) : client;
+  }
+
+  async #login(account: Account): Promise<Client> {
+    const client = await Client.dial(this.server.port, this.#root, account, this.#o.isChecking);
     await client.login();
-    if (i % 2 === 1) client.receiptBy(this.#witness(i, client));
     return client;
   }
-}
-
-export class FloorTarget implements Target {
-  readonly server: ServerProcess;
-  readonly #authority: Authority;
-  readonly #options: { readonly cert: string; readonly key: string }[] = [];
-
-  constructor(server: ServerProcess, authority: Authority) {
-    this.server = server;
-    this.#authority = authority;
-  }
-
-  async lines(count: number): Promise<Line[]> {
-    await this.prepare(2 * count);
-    return inParallel(count, 8, async (i) => {
-      const [sender, recipient] = [await this.connect(2 * i), await this.connect(2 * i + 1)];
-      const frame = frameOf(2 * i + 1, BODY_BYTES);
-      const line: Line & { delivered: number; accepted: number } = {
-        send: (n) => void sender.write(Buffer.concat(Array.from({ length: n }, () => frame))),
-        delivered: 0,
-        accepted: 0,
-        onProgress: () => {},
-        close: async () => {
-          await Promise.all([sender.close(), recipient.close()]);
-        },
-      };
-      let bytes = 0;
-      recipient.onData = (chunk) => {
-        bytes += chunk.length; // all frames have one length
-        line.delivered = line.accepted = Math.floor(bytes / frame.length);
-        line.onProgress();
-      };
-      return line;
-    });
-  }
-
-  async prepare(count: number): Promise<void> {
-    for (let i = this.#options.length; i < count; i++) {
-      const { pem: cert, keyPem: key } = this.#authority.client(`user${i}`);
-      this.#options.push({ cert, key });
-    }
-  }
-
-  async connect(i: number): Promise<FloorClient> {
-    const socket = connect({
-      ...this.#options[i],
-      host: '127.0.0.1',
-      port: this.server.port,
-      ca: this.#authority.pem,
-      minVersion: 'TLSv1.3',
-    });
-    socket.setNoDelay(true);
-    const client = new FloorClient(socket);
-    await client.login(i);
-    return client;
-  }
-}
-
-class FloorClient implements Connection {
-  onData: (chunk: Buffer) => void = () => {};
-  readonly #socket: TLSSocket;
-
-  constructor(socket: TLSSocket) {
-    this.#socket = socket;
-    socket.on('error', (error) => fail(`the relay: ${error.message}`));
-  }
-
-  async login(i: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#socket.once('data', () => resolve());
-      this.#socket.write(frameOf(i, 0));
-    });
-    this.#socket.on('data', (chunk: Buffer) => this.onData(chunk));
-  }
-  write(bytes: Buffer): void {
-    this.#socket.write(bytes);
-  }
-  async close(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#socket.once('close', () => resolve());
-      this.#socket.end();
-    });
-  }
-}
-
-/** Runs `work` for 0..count-1, so many at a time. */
-export async function inParallel<T>(count: number, atOnce: number, work: (i: number) => Promise<T>): Promise<T[]> {
-  const results: T[] = [];
-  let next = 0;
-  const run = async (): Promise<void> => {
-    for (let i = next++; i < count; i = next++) results[i] = await work(i);
-  };
-  await Promise.all(Array.from({ length: Math.min(atOnce, count) }, run));
-  return results;
-}
-
-/** No two bodies are the same. */
-export function bodiesOf(length: number): (count: number) => Buffer[] {
-  const base = randomBytes(length);
-  let n = 0;
-  return (count) =>
-    Array.from({ length: count }, () => {
-      const body = Buffer.from(base);
-      body.writeUInt32BE(n++ >>> 0, 0);
-      return body;
-    });
-}
-
-function frameOf(to: number, bodyBytes: number): Buffer {
-  const frame = randomBytes(8 + bodyBytes);
-  frame.writeUInt32BE(4 + bodyBytes, 0);
-  frame.writeUInt32BE(to, 4);
-  return frame;
 }

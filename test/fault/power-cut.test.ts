@@ -89,6 +89,7 @@ t.test('no message that was accepted is lost when the power fails', async (t) =>
     await sleep(chance() * 50); // the moment is what is random here
     await machine.cutPower(cycle % 3 === 0 ? null : chance);
     await machine.start();
+    for (const person of peopleOf(all)) await person.until('the server again', () => person.isConnected);
   }
   await drain(all);
   t.comment(`${all.reduce((sum, { bodies }) => sum + bodies.length, 0)} messages, ${cycles} power cuts`);

@@ -16,6 +16,8 @@ export interface Mariadb {
   /** mysql://… without the password, for the database `securechat`, which exists and is empty */
   readonly url: string;
   readonly port: number;
+  /** of the process that runs now */
+  readonly pid: number;
   /** of `user` and of everybody made here; a new one each time, so that `openStore` may wipe it */
   password(): Secret;
   readonly user: string;
@@ -37,17 +39,22 @@ export interface Mariadb {
  * CHAT_REQUIRE says `mysql`.
  */
 export async function mariadb(t: Test): Promise<Mariadb | null> {
-  const server = program('mariadbd') ?? program('mysqld');
-  const client = program('mariadb') ?? program('mysql');
-  if (server === null || client === null) {
+  const instance = await startMariadb();
+  if (instance === null) {
     if ((process.env['CHAT_REQUIRE'] ?? '').split(',').includes('mysql'))
       t.fail('mariadbd or mysqld is required, and not there');
     else t.pass('no mariadbd or mysqld here', { skip: 'no mariadbd or mysqld on the path' });
     return null;
   }
-  const instance = await start(server, client);
   t.teardown(() => instance.stop());
   return instance;
+}
+
+/** Null: there are no programs for it. */
+export async function startMariadb(): Promise<Mariadb | null> {
+  const server = program('mariadbd') ?? program('mysqld');
+  const client = program('mariadb') ?? program('mysql');
+  return server === null || client === null ? null : start(server, client);
 }
 
 async function start(server: string, client: string): Promise<Mariadb> {
@@ -122,6 +129,9 @@ async function start(server: string, client: string): Promise<Mariadb> {
   return {
     url: `mysql://owner@127.0.0.1:${port}/securechat`,
     port,
+    get pid() {
+      return child.pid ?? 0;
+    },
     user: 'owner',
     password: () => new Secret(Buffer.from(password)),
     sql: (text, database) => query(client, socket, password, text, database),
