@@ -22,6 +22,7 @@ const HELP = `npm run bench -- [options]
                      (default all; with --quick ${SCENARIOS.filter(({ isQuick }) => isQuick)
                        .map(({ name }) => name)
                        .join(', ')})
+  --rivals           the same for InspIRCd, NATS, Mosquitto, ejabberd and Prosody, where they are installed
   --key TYPE         of the clients' certificates: ec256 (default), ed25519 or rsa2048
   --verify-acks      the generator verifies every acknowledgement
   --markdown         the table as Markdown
@@ -35,6 +36,7 @@ const { values: o } = parseArgs({
     quick: { type: 'boolean', default: false },
     runs: { type: 'string' },
     only: { type: 'string' },
+    rivals: { type: 'boolean', default: false },
     key: { type: 'string', default: 'ec256' },
     'verify-acks': { type: 'boolean', default: false },
     markdown: { type: 'boolean', default: false },
@@ -76,7 +78,7 @@ const bench: Bench = {
 
 /** Both compiled and grown. */
 async function warm(): Promise<World> {
-  const world = await openWorld({ clients });
+  const world = await openWorld(o.rivals ? { clients, onMissingPeer: bench.skip } : { clients });
   for (const target of world.targets.toReversed()) await relay(target, PAIRS, 8, isQuick ? 1 : 4);
   return world;
 }

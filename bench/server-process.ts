@@ -4,7 +4,7 @@
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -38,13 +38,26 @@ export class ServerProcess {
   readonly #child: ChildProcess;
   readonly #ended: Promise<unknown>;
 
-  /** @param args of Node: options, file, arguments */
-  constructor(port: number, args: readonly string[], logFile: string, env: NodeJS.ProcessEnv = {}) {
+  /** @param command file and arguments */
+  constructor(port: number, command: readonly [string, ...string[]], logFile: string, env: NodeJS.ProcessEnv = {}) {
     const log = openSync(logFile, 'a', 0o600);
+    const [file, ...args] = command;
     this.port = port;
-    this.#child = spawn(process.execPath, args, { env: { ...process.env, ...env }, stdio: ['ignore', log, log] });
+    this.#child = spawn(file, args, { env: { ...process.env, ...env }, stdio: ['ignore', log, log] });
     children.add(this.#child);
     this.#ended = new Promise((resolve) => this.#child.once('exit', resolve));
+  }
+
+  /** Starts one, and resolves when something listens on its port. */
+  static async serving(
+    port: number,
+    command: readonly [string, ...string[]],
+    logFile: string,
+    env: NodeJS.ProcessEnv = {},
+  ): Promise<ServerProcess> {
+    const server = new ServerProcess(port, command, logFile, env);
+    await ready(server, logFile, () => reached(port));
+    return server;
   }
 
   get pid(): number {
@@ -120,7 +133,7 @@ export async function startChatServer(
   const log = join(folder, 'server.log');
   const program = join(root, 'bin/chat-server');
   if ('db.url' in settings) execFileSync(process.execPath, [program, 'db', 'init', '-c', config], { stdio: 'ignore' });
-  const server = new ServerProcess(port, [...nodeOptions, program, 'run', '-c', config], log);
+  const server = new ServerProcess(port, [process.execPath, ...nodeOptions, program, 'run', '-c', config], log);
   await ready(server, log, () => askAdmin(socket, 'status'));
   return server;
 }
@@ -129,7 +142,7 @@ export async function startChatServer(
 export async function startFloor(folder: string): Promise<ServerProcess> {
   const port = await freePort();
   const log = join(folder, 'floor.log');
-  const server = new ServerProcess(port, [join(root, 'bench/floor.ts'), String(port), folder], log);
+  const server = new ServerProcess(port, [process.execPath, join(root, 'bench/floor.ts'), String(port), folder], log);
   await ready(server, log, async () => {
     if (!readFileSync(log, 'utf8').includes('listening')) throw new Error('not yet');
   });
@@ -155,7 +168,18 @@ async function ready(server: ServerProcess, log: string, ask: () => Promise<unkn
   throw new Error(`a server did not start:\n${readFileSync(log, 'utf8').slice(-2000)}`);
 }
 
-function freePort(): Promise<number> {
+function reached(port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve();
+    });
+  });
+}
+
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', reject);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { startMariadb } from '../test/support/mariadb.ts';
 import { authority } from '../test/support/pki.ts';
 import { FloorTarget } from './floor-target.ts';
+import { startPeers } from './peers/all.ts';
 import {
   cpuSecondsOf,
   startChatServer,
@@ -18,12 +19,14 @@ export interface World {
   readonly folder: string;
   readonly ours: ChatTarget;
   readonly floor: FloorTarget;
-  /** ours first, then the relay */
+  /** ours first, then the relay, then rivals */
   readonly targets: readonly Target[];
   stop(): Promise<void>;
 }
 export interface WorldOptions extends ServerOptions {
   readonly clients: TargetOptions;
+  /** Told which rivals are not there; without it, none is started. */
+  readonly onMissingPeer?: (name: string, why: string) => void;
 }
 
 export async function openWorld(options: WorldOptions): Promise<World> {
@@ -52,13 +55,14 @@ async function open(options: WorldOptions, database: Worker | null, close: () =>
   const [chat, bare] = await Promise.all([startChatServer(folder, options), startFloor(folder)]);
   const ours = new ChatTarget(chat, ca, options.clients, database);
   const floor = new FloorTarget(bare, ca);
+  const peers = options.onMissingPeer ? await startPeers(folder, ca, options.onMissingPeer) : [];
   return {
     folder,
     ours,
     floor,
-    targets: [ours, floor],
+    targets: [ours, floor, ...peers],
     stop: async () => {
-      await Promise.all([chat.stop(), bare.stop()]);
+      await Promise.all([chat, bare, ...peers.map(({ server }) => server)].map((server) => server.stop()));
       await close();
     },
   };
