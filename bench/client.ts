@@ -3,6 +3,7 @@
  * receipts messages, and counts; what it is not told to check it believes, so that the generator costs less than the server. Whatever the server refuses ends the run.
  */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'node:tls';
 import { Secret } from '../base/secret.ts';
 import { loginBinding } from '../protocol/key-schedule.ts';
@@ -140,7 +141,9 @@ export class Client {
     return this.#witness?.owed ?? 0;
   }
 
+  /** When it has said of everything that it came: the next connection of the device goes on from there. */
   async close(): Promise<void> {
+    while (this.owed > 0) await sleep(5);
     this.#isClosing = true;
     this.link.close();
     await this.link.closed;

@@ -22,11 +22,7 @@ export class Room {
    * @param enter logs somebody in, who is registered where that is new
    * @returns why there is no such room
    */
-  static async create(
-    members: number,
-    number: number,
-    enter: (i: number) => Promise<Client>,
-  ): Promise<Room | string> {
+  static async create(members: number, number: number, enter: (i: number) => Promise<Client>): Promise<Room | string> {
     const room = `#room${number}`;
     const owner = await enter(0);
     const { conversation } = await owner.request({ type: 'room_create', room, visibility: 'public' }, 'room');

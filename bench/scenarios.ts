@@ -88,7 +88,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'bundle',
-    isQuick: true,
+    isQuick: false,
     measure: async (bench) => {
       const samples = Array.from({ length: bench.runs }, () => bundleVerifier(temporaryFolder(), 10_000));
       return ours('bundle', 'chat-verify, a bundle of lone messages', samples);

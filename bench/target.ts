@@ -132,12 +132,9 @@ export class ChatTarget implements Target {
     const author = new Author(sender.account.own, sender.origin, conversation);
     this.#authors.set(i, author);
     const recipient = await this.connect(2 * i + 1);
-    await new Promise<void>((resolve) => {
-      recipient.onProgress = sender.onProgress = () => {
-        if (recipient.delivered > 0 && sender.accepted > 0) resolve();
-      };
-      sender.send(author.found());
-    });
+    sender.send(author.found());
+    while (sender.accepted === 0) await new Promise<void>((resolve) => (sender.onProgress = resolve));
+    await recipient.request({ type: 'sync' }, 'synced'); // the commit has come
     await recipient.request({ type: 'ping' }, 'pong'); // what is acknowledged before it is deleted when the answer comes
     await recipient.close();
     sender.accepted = 0;
