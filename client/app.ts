@@ -3,13 +3,14 @@
  * neither knows frames, sockets or tables.
  */
 import { randomBytes } from 'node:crypto';
-import { equal, utf8, type ConversationId, type Hash } from '../base/bytes.ts';
+import { equal, utf8, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import { REPORTED } from '../protocol/hello.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { ClientLink } from '../runtime/link.ts';
+import { parseOrigin } from '../transcript/key-statement.ts';
 import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
 import { sameName } from '../x509/name.ts';
 import { encodeContent, SALT_BYTES, type Content } from '../transcript/content.ts';
@@ -20,6 +21,7 @@ import { Connection, type Dial } from './connection.ts';
 import { daysLeft, type ClientIdentity } from './identity.ts';
 import { DeviceKeys } from './device.ts';
 import { Groups } from './groups.ts';
+import { Handover } from './handover.ts';
 import { Inbox } from './inbox.ts';
 import { Outbox } from './outbox.ts';
 import type { Notice, Requester } from './requester.ts';
@@ -85,6 +87,8 @@ const RECEIPT_MS = 5000;
 const FAREWELL_MS = 1000;
 /** How often it is looked whether a message has to disappear: one step in an index. */
 const EXPIRY_MS = 1000;
+/** What a timer can wait at most: until something else ends it. */
+const MAX_WAIT_MS = 2 ** 31 - 1;
 /** How long a change of a room may take to become one of its group. */
 const SETTLE_MS = 30_000;
 
@@ -100,6 +104,7 @@ export class App {
   readonly #outbox: Outbox;
   readonly #inbox: Inbox;
   readonly #contacts: Contacts;
+  readonly #handover: Handover;
   readonly #handlers = new Set<(event: AppEvent) => void>();
   #session: Session | null = null;
   #proving: Promise<void> = Promise.resolve();
@@ -156,10 +161,23 @@ export class App {
       const text = announcement(username, state, before);
       if (text !== null) warn(text);
     });
+    this.#handover = new Handover(
+      vault,
+      identity,
+      {
+        accepted: (row) => this.waitFor(row, 'accepted', MAX_WAIT_MS),
+        renew: (id) => this.#groups.markBroken(id),
+        pump: () => this.#outbox.pump(),
+        warn,
+        refused: (error, subject, detail) => this.#alarm(error, subject, detail),
+      },
+      now,
+    );
     this.#inbox = new Inbox(
       vault,
       this.#groups,
       this.#devices,
+      this.#handover,
       identity.username,
       {
         message: (message) => this.#emit({ on: 'message', message }),
@@ -245,6 +263,8 @@ export class App {
     if (isRoomName(peer)) return this.rooms.open(peer);
     const name = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
     const session = this.#session;
+    if (name === this.identity.username || name === this.vault.account()?.email)
+      throw new ChatError('NO_SUCH_PEER', 'that is you: a conversation is with somebody else');
     if (session !== null) return this.#explained(session.rosters.open(name));
     const known = this.vault.conversationWith(name);
     if (known === null) throw this.#down ?? new ChatError('CONNECTION_LOST', 'the server cannot be asked now');
@@ -355,6 +375,25 @@ export class App {
   /** @throws NOT_FOUND; NOT_ALLOWED/this_device */
   async revokeDevice(fingerprint: Uint8Array): Promise<void> {
     await this.#asked(({ requester }) => requester.request({ type: 'device_revoke', fingerprint }, 'ok'));
+    this.vault.handovers.withdraw(fingerprint);
+  }
+  /** Devices that this profile has approved, as fingerprints in hexadecimal. */
+  approvedDevices(): Set<string> {
+    return this.vault.handovers.approved();
+  }
+  /**
+   * This user says that a device is his own. @param since Unix ms: it gets what was said from then on; null: it gets no history
+   * @throws NOT_FOUND; BAD_CERT for one whose certificate is not this user's; NOT_REACHED when not all of it is at the server yet
+   */
+  async approveDevice(fingerprint: Fingerprint, since: number | null): Promise<void> {
+    await this.#asked(async (session) => {
+      const self = await session.rosters.openSelf();
+      const trusted = await session.rosters.trusted(self.id); // checks each certificate
+      if (!trusted.members[0]!.devices.some((each) => equal(each, fingerprint)))
+        throw new ChatError('NOT_FOUND', 'you have no such device that is valid now');
+      this.vault.handovers.approve(fingerprint, this.#now());
+      if (since !== null) await this.#handover.give(session, self.id, fingerprint, since);
+    });
   }
   directory(): Promise<Person[]> {
     return this.#asked(({ requester }) => this.#contacts.directory(requester));
@@ -443,6 +482,7 @@ export class App {
     await this.#publishing;
     await this.#inbox.settled;
     await this.#outbox.receipt(RECEIPT_MS);
+    await this.#handover.settled;
     await this.#proving;
     await this.#refreshing;
     if (this.#down !== null) throw this.#down;
@@ -453,6 +493,7 @@ export class App {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#expiry);
+    this.#handover.stop();
     for (const leave of this.#waits) leave();
     await this.#outbox.receipt(FAREWELL_MS);
     this.#outbox.detach();
@@ -462,6 +503,7 @@ export class App {
     await this.#publishing;
     await this.#outbox.settled;
     await this.#inbox.settled;
+    await this.#handover.closed();
     await this.#proving;
     this.vault.close();
   }
@@ -547,7 +589,7 @@ export class App {
     const session: Session = {
       requester,
       log,
-      rosters: new Rosters(vault, requester, identity),
+      rosters: new Rosters(vault, requester, identity, parseOrigin(log.origin).host),
       serverNow: () => this.#now() + (this.#skewMs ?? 0),
       caughtUp: async () => {
         await requester.request({ type: 'sync' }, 'synced');
@@ -561,6 +603,7 @@ export class App {
     this.#session = session;
     this.#publish();
     this.#outbox.attach(session);
+    this.#handover.resume(session);
     this.#prove(session);
     for (const username of this.#watched)
       requester.request({ type: 'presence_watch', username }, 'presence').then(

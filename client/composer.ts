@@ -10,7 +10,9 @@ import { ChatError, type Code } from '../base/errors.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
 import { COMMITMENT_KEY_BYTES } from '../transcript/statement.ts';
 import type { DeviceKeys } from './device.ts';
+import type { Engine } from './e2ee/conversation.ts';
 import { GroupPlanner, type Plan } from './group-plan.ts';
+import { isSelf } from './group-rules.ts';
 import { makeCommit, sealMessage } from './group-writer.ts';
 import type { Groups } from './groups.ts';
 import type { Session } from './session.ts';
@@ -85,7 +87,13 @@ export class Composer {
     this.#groups = groups;
     this.#devices = devices;
     const isDue = (id: ConversationId): boolean => vault.freshness.isDue(id, now());
-    this.#planner = new GroupPlanner(groups, signer.fingerprint, (id) => vault.rooms.invited(id), isDue, now);
+    this.#planner = new GroupPlanner(
+      groups,
+      signer.fingerprint,
+      (id, isSelf) => (isSelf ? vault.handovers.targets() : vault.rooms.invited(id)),
+      isDue,
+      now,
+    );
     this.#signer = signer;
     this.#events = events;
     this.#now = now;
@@ -179,6 +187,10 @@ export class Composer {
     try {
       const roster = await session.rosters.trusted(id);
       if (roster.room?.closed === true) return null;
+      if (isSelf(roster)) {
+        this.#vault.freshness.drop(id); // it is made anew for whatever is handed over next
+        return null;
+      }
       const engine = await this.#groups.engine(session);
       const device = await this.#groups.exclusively(session, (e) => this.#devices.ready(session, e));
       const plan = await this.#planner.plan(session, engine, roster, device);
@@ -229,7 +241,12 @@ export class Composer {
     }
   }
 
-  #waits({ id, peer, room }: Conversation, why: Extract<Plan, { kind: 'wait' }>['why']): 'later' {
+  #waits(roster: Conversation, why: Extract<Plan, { kind: 'wait' }>['why']): 'later' {
+    const { id, peer, room } = roster;
+    if (isSelf(roster) && !this.#vault.isWaiting(id)) {
+      this.#wanted.delete(hex(id)); // the device that has something to hand over makes the group
+      return 'later';
+    }
     if (room !== undefined && why !== 'no_group_info') {
       this.#wanted.delete(hex(id)); // others have to do something first, and that will be heard
       this.#events.idle(id);
@@ -238,7 +255,11 @@ export class Composer {
     this.pause(id);
     const key = `${hex(id)} ${why}`;
     if (why !== 'no_group_info' && this.#warned.size !== this.#warned.add(key).size)
-      this.#events.warn(`${waiting(peer, why)}: what you write waits`);
+      this.#events.warn(
+        isSelf(roster)
+          ? 'the device that you approved has not published what it takes to hand it something: it has to connect once more'
+          : `${waiting(peer, why)}: what you write waits`,
+      );
     return 'later';
   }
 
@@ -278,11 +299,25 @@ export class Composer {
         messages.map(() => randomBytes(COMMITMENT_KEY_BYTES)),
         session.log.origin,
         this.#now(),
-        ({ conversation }, opening, aad) => sealMessage(this.#groups, engine, conversation, opening, aad),
+        async ({ conversation }, opening, aad) => {
+          if (isSelf(this.#vault.conversation(conversation)!))
+            await this.#assertApproved(session, engine, conversation);
+          return sealMessage(this.#groups, engine, conversation, opening, aad);
+        },
         receipts,
       );
       return this.#stage(batch);
     });
+  }
+
+  /** The group may have become another since it was planned: what is for the own devices is sealed for those it is meant for alone. */
+  async #assertApproved(session: Session, engine: Engine, id: ConversationId): Promise<void> {
+    const { conversation } = this.#groups.of(id);
+    const members =
+      conversation === null ? [] : await this.#groups.resolving(session, () => engine.members(conversation));
+    const wanted = [hex(this.#signer.fingerprint), ...this.#vault.handovers.targets()];
+    if (!members.every(({ certificate }) => wanted.includes(hex(certificate))))
+      throw new ChatError('STALE', 'another device is among the own ones', { sub: 'epoch' });
   }
 
   #stage(batch: StagedBatch): StagedBatch {

@@ -5,6 +5,7 @@
 import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError } from '../base/errors.ts';
+import { isSelf } from './group-rules.ts';
 import { epochOf, isOf, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { Conversation as Roster } from './vault.ts';
@@ -44,7 +45,7 @@ export class GroupPlanner {
   readonly #groups: Groups;
   readonly #own: Fingerprint;
   readonly #now: () => number;
-  readonly #invited: (id: ConversationId) => readonly string[];
+  readonly #invited: (id: ConversationId, isSelf?: boolean) => readonly string[];
   readonly #isDue: (id: ConversationId) => boolean;
   /** device → when it had no key package */
   readonly #asked = new Map<string, number>();
@@ -57,13 +58,14 @@ export class GroupPlanner {
   >();
 
   /**
-   * @param invited who may be let into a room though no device of theirs is in it
+   * @param invited who may be let into a room though no device of theirs is in it; of the own devices: the fingerprints of those that something
+   *   is handed to
    * @param isDue whether this device has to replace its keys
    */
   constructor(
     groups: Groups,
     own: Fingerprint,
-    invited: (id: ConversationId) => readonly string[],
+    invited: (id: ConversationId, isSelf?: boolean) => readonly string[],
     isDue: (id: ConversationId) => boolean,
     now: () => number,
   ) {
@@ -80,6 +82,7 @@ export class GroupPlanner {
    */
   async plan(session: Session, engine: Engine, roster: Roster, device: OwnDevice): Promise<Plan> {
     const { id } = roster;
+    if (isSelf(roster)) return this.#ofOwnDevices(session, engine, roster);
     const { conversation } = this.#groups.stored(id);
     if (conversation === null || this.#groups.isBroken(id)) return this.#fromOutside(session, engine, roster, device);
     const known = this.#ready.get(hex(id));
@@ -97,6 +100,30 @@ export class GroupPlanner {
     if (self === undefined || !equal(self.bindingHash, device.bindingHash))
       return this.#fromOutside(session, engine, roster, device);
     return this.#fromInside(session, engine, roster, members, device);
+  }
+
+  /**
+   * Exactly this device and those that it hands something to, or a new group of them: so whoever else made a group of this user's devices,
+   * or came into it, reads nothing that this device writes.
+   */
+  async #ofOwnDevices(session: Session, engine: Engine, roster: Roster): Promise<Plan> {
+    const { id } = roster;
+    const approved = devicesOf(roster).filter(
+      (each) => !equal(each, this.#own) && this.#invited(id, true).includes(hex(each)),
+    );
+    const { conversation } = this.#groups.stored(id);
+    if (conversation !== null && !this.#groups.isBroken(id)) {
+      const members = await this.#groups.resolving(session, () => engine.members(conversation));
+      const wanted = [this.#own, ...approved];
+      const isIn = (device: Fingerprint) => members.some(({ certificate }) => equal(certificate, device));
+      const isWanted = ({ certificate }: Device) => wanted.some((each) => equal(each, certificate));
+      if (members.every(isWanted) && wanted.every(isIn) && approved.length > 0) return { kind: 'ready' };
+    }
+    const { generation } = await session.requester.request({ type: 'group_get', conversation: id }, 'group');
+    for (const each of approved) this.#asked.delete(hex(each)); // whoever waits for them waits for that
+    const add = await this.#packagesOf(session, engine, roster, approved, []);
+    if (add.length < approved.length || add.length === 0) return { kind: 'wait', why: 'no_device' };
+    return { kind: 'create', generation: Math.max(generation, this.#groups.furthest(id).generation) + 1, add };
   }
 
   async #fromInside(

@@ -12,31 +12,28 @@
  * A receipt is believed by the same rules, but that it was sealed (receipt-reader.ts); it is shown as the state of the message that it is about.
  * A gap in a sender's counters is different: the message itself is proven, so it is shown, below a warning that others are missing.
  */
-import { equal, hex, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
-import { ChatError, type Code } from '../base/errors.ts';
-import { CONTEXT, verify } from '../base/signature.ts';
+import { ChatError } from '../base/errors.ts';
 import { MAX_RECEIVED, type Delivered, type Hidden, type Reply } from '../protocol/messages.ts';
-import { decodeAck } from '../transcript/ack.ts';
-import { encodeLeaf } from '../transcript/leaf.ts';
-import { leafHash, NO_HASH, rootFromRange, rootOf } from '../transcript/merkle.ts';
+import { leafHash, NO_HASH } from '../transcript/merkle.ts';
 import {
-  audienceOf,
-  decodeBs,
   decodeMs,
   isCiphertextOf,
   isCommitted,
   isReceipt,
   KIND,
-  type BatchStatement,
   type MessageStatement,
 } from '../transcript/statement.ts';
 import { readOpening } from './body.ts';
+import { checkBatch, isVerdict, type CheckedBatch } from './delivery-check.ts';
 import type { DeviceKeys } from './device.ts';
 import type { Device } from './e2ee/binding.ts';
 import type { Engine } from './e2ee/conversation.ts';
 import { GroupReader, type Opened } from './group-reader.ts';
 import type { Groups } from './groups.ts';
+import { readHandover } from './handover-content.ts';
+import type { Handover } from './handover.ts';
 import { UNREADABLE } from './message-table.ts';
 import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
 import type { Session } from './session.ts';
@@ -70,6 +67,7 @@ export class Inbox {
   readonly #groups: Groups;
   readonly #devices: DeviceKeys;
   readonly #reader: GroupReader;
+  readonly #handover: Handover;
   #turn: Promise<void> = Promise.resolve();
   #waitingBytes = 0;
   /** Connections on which something could not be dealt with: what came after it may need it, and is offered again with it. */
@@ -79,6 +77,7 @@ export class Inbox {
     vault: Vault,
     groups: Groups,
     devices: DeviceKeys,
+    handover: Handover,
     username: string,
     events: InboxEvents,
     now: () => number,
@@ -86,6 +85,7 @@ export class Inbox {
     this.#vault = vault;
     this.#groups = groups;
     this.#devices = devices;
+    this.#handover = handover;
     this.#reader = new GroupReader(vault, groups);
     this.#username = username;
     this.#events = events;
@@ -127,14 +127,18 @@ export class Inbox {
   }
 
   async #take(session: Session, frame: Reply<'msg_deliver'>): Promise<void> {
-    const batch = await checkBatch(session, frame);
-    const { good, bad, fresh, changed, warnings } = await this.#groups.exclusively(session, async (engine) => {
-      const { good, bad } = await this.#checkItems(session, engine, batch, frame);
-      session.log.keep(batch.checkpoint, batch.note); // by itself: a fork must leave its proof behind
-      return { good, bad, ...this.#keep(session, batch, frame, good) };
-    });
+    const batch = await checkBatch(session, frame, session.requester.noteBefore(frame));
+    const { good, bad, fresh, changed, warnings, hasHistory } = await this.#groups.exclusively(
+      session,
+      async (engine) => {
+        const { good, bad } = await this.#checkItems(session, engine, batch, frame);
+        session.log.keep(batch.checkpoint, batch.note); // by itself: a fork must leave its proof behind
+        return { good, bad, ...this.#keep(session, batch, frame, good) };
+      },
+    );
     session.prove();
     tell(session, 'msg_received', good);
+    if (hasHistory) this.#handover.taken(session);
     for (const warning of warnings) this.#events.warn(warning);
     for (const { message, gap } of fresh) {
       if (gap !== null) this.#events.warn(gap);
@@ -213,6 +217,7 @@ export class Inbox {
         throw new ChatError('SIG_FAIL', `a body of ${username} that its commitment does not open to`, {
           sub: 'commitment',
         });
+      if (session.rosters.isSelf(ms.conversation)) readHandover(body);
     });
   }
 
@@ -222,6 +227,7 @@ export class Inbox {
     const warnings: string[] = [];
     const changed: number[] = [];
     const came: Device[] = [];
+    let hasHistory = false;
     this.#vault.transaction(() => {
       if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
       for (const { delivered, ms, opened, gap } of good) {
@@ -246,6 +252,11 @@ export class Inbox {
           if (opened.isOut)
             warnings.push(`${batch.username} took this device out of ${room === undefined ? 'a conversation' : peer}`);
           fresh.push({ message: null, gap });
+        } else if (session.rosters.isSelf(ms.conversation)) {
+          this.#vault.addReceivedCommit(place);
+          if (opened.kind === 'message')
+            this.#handover.take(readOpening(opened.opening).body, place.lineage.fingerprint);
+          hasHistory = true;
         } else {
           const message = this.#vault.addReceived({ ...place, ...this.#contentOf(batch, ms, opened) });
           if (message !== null) fresh.push({ message, gap });
@@ -259,7 +270,7 @@ export class Inbox {
       warnings.push(...this.#groups.meet(came));
       this.#groups.save();
     });
-    return { fresh, changed, warnings };
+    return { fresh, changed, warnings, hasHistory };
   }
 
   #changed(rows: readonly number[]): void {
@@ -320,66 +331,6 @@ interface Good {
   readonly opened: Opened | HeldReceipt | null;
   readonly gap: string | null;
 }
-interface CheckedBatch {
-  readonly bs: BatchStatement;
-  /** leaf(BS) */
-  readonly leaf: Hash;
-  readonly username: string;
-  readonly serverTime: number;
-  readonly checkpoint: { readonly origin: string; readonly size: number; readonly root: Hash };
-  readonly note: Uint8Array;
-  readonly evidence: Parameters<Vault['ledger']['addEvidence']>[2];
-}
-
-/** Sender, signature, and place in the log, of the batch as a whole. @throws SIG_FAIL, BAD_CERT, BAD_FRAME */
-async function checkBatch(session: Session, frame: Reply<'msg_deliver'>): Promise<CheckedBatch> {
-  const { algorithm, signature, batch, items } = frame;
-  const bs = decodeBs(batch);
-  const ack = decodeAck(frame.ack);
-  if (bs.count !== items.length || ack.count !== items.length)
-    throw new ChatError('BAD_FRAME', 'another number of messages than was signed', { field: 'msg_deliver.items' });
-  const statements = items.map((item) => (isShown(item) ? leafHash(item.statement) : (item.statement_hash as Hash)));
-  if (!equal(rootOf(statements), bs.batchRoot))
-    throw new ChatError('SIG_FAIL', 'other messages than the ones that were signed', { sub: 'batch_root' });
-  if (!equal(bs.audience, audienceOf(session.log.origin)))
-    throw new ChatError('SIG_FAIL', 'a batch that was signed for another log', { sub: 'audience' });
-  const { serverTime } = ack;
-  const { leaf, username } = await session.rosters.certificate(bs.sender as Fingerprint, serverTime);
-  if (!verify(leaf.publicKey, algorithm, CONTEXT.senderBatch, batch, signature))
-    throw new ChatError('SIG_FAIL', `a batch that ${username} did not sign`, { sub: 'batch' });
-
-  const note = ack.checkpoint.length > 0 ? ack.checkpoint : session.requester.noteBefore(frame);
-  if (note === undefined)
-    throw new ChatError('BAD_FRAME', 'a delivery without a checkpoint', { field: 'ack.checkpoint' });
-  const checkpoint = session.log.open(note);
-  if (checkpoint.size !== ack.treeSize)
-    throw new ChatError('BAD_FRAME', 'a checkpoint of another size', { field: 'ack.tree_size' });
-  const leaves = [
-    leafHash(encodeLeaf({ type: 'sigb', serverTime, algorithm, signature, bs: batch })),
-    ...items.map((item, i) =>
-      isShown(item)
-        ? leafHash(encodeLeaf({ type: 'msg', serverTime, position: i + 1, ms: item.statement }))
-        : (item.leaf_hash as Hash),
-    ),
-  ];
-  const root = rootFromRange(ack.first, leaves, ack.treeSize, ack.proof);
-  if (root === null || !equal(root, checkpoint.root))
-    throw new ChatError('SIG_FAIL', 'a message that the log does not hold where it says', { sub: 'range' });
-  const evidence = {
-    algorithm,
-    signature,
-    batch,
-    ack: frame.ack,
-    note: Buffer.from(note).toString('utf8'),
-    items: items.map((item) =>
-      isShown(item)
-        ? { statement: item.statement }
-        : { statement_hash: item.statement_hash, leaf_hash: item.leaf_hash },
-    ),
-  };
-  return { bs, leaf: leafHash(batch), username, serverTime, checkpoint, note, evidence };
-}
-
 /** Null when the statement continues what is known of this sender here. A device new to this profile may begin anywhere. */
 function gapBefore(before: SenderLineage | null, ms: MessageStatement, username: string): string | null {
   if (before === null) return null;
@@ -408,15 +359,3 @@ function tell(
 
 const isShown = (item: Delivered | Hidden): item is Delivered => 'statement' in item;
 const partBytes = (item: Delivered): number => item.parts.reduce((sum, part) => sum + part.length, 512);
-
-/** Whether an error says something about what was delivered, rather than about the connection or this machine. */
-const isVerdict = ({ code }: ChatError): boolean => VERDICTS.has(code);
-const VERDICTS: ReadonlySet<Code> = new Set<Code>([
-  'SIG_FAIL',
-  'BAD_CERT',
-  'BAD_FRAME',
-  'NOT_FOUND',
-  'DECRYPT_FAIL',
-  'REPLAY',
-  'TOO_LARGE',
-]);

@@ -34,7 +34,7 @@ export interface SeenCheckpoint {
   readonly isProven: boolean;
 }
 
-const evidenceItem = record({
+export const evidenceItem = record({
   statement: optional(bytes(248)),
   statement_hash: optional(bytes(32)),
   leaf_hash: optional(bytes(32)),

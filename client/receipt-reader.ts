@@ -32,7 +32,7 @@ export async function readReceipt(
   session: Session,
   own: string,
   { by, at, batch }: { readonly by: string; readonly at: number; readonly batch: Hash },
-  { statement, parts }: Delivered,
+  { statement, parts }: Pick<Delivered, 'statement' | 'parts'>,
   ms: MessageStatement,
 ): Promise<HeldReceipt | null> {
   const isMine = by === own;

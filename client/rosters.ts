@@ -6,6 +6,7 @@ import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes
 import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import type { Reply } from '../protocol/messages.ts';
+import { selfConversation } from '../protocol/self-conversation.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import { canonicalEmail, canonicalUsername, identityOf } from '../x509/identity.ts';
 import { validatePath } from '../x509/path.ts';
@@ -18,10 +19,13 @@ export class Rosters {
   readonly #vault: Vault;
   readonly #requester: Requester;
   readonly #own: ClientIdentity;
+  readonly #self: ConversationId;
   /** conversations whose devices were checked on this connection, as they were then */
   readonly #checked = new Map<string, number>();
 
-  constructor(vault: Vault, requester: Requester, own: ClientIdentity) {
+  /** @param organisation host of the log's origin */
+  constructor(vault: Vault, requester: Requester, own: ClientIdentity, organisation: string) {
+    this.#self = selfConversation(organisation, own.username);
     this.#vault = vault;
     this.#requester = requester;
     this.#own = own;
@@ -36,6 +40,14 @@ export class Rosters {
     const asked = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
     const reply = await this.#requester.request({ type: 'conversation_open', peer: asked }, 'conversation');
     return this.#keep(reply, asked);
+  }
+  /** The conversation of this user's own devices. @throws BAD_CERT */
+  async openSelf(): Promise<Conversation> {
+    const peer = this.#own.username;
+    return this.#keep(await this.#requester.request({ type: 'conversation_open', peer }, 'conversation'), peer);
+  }
+  isSelf(id: ConversationId): boolean {
+    return equal(id, this.#self);
   }
   /** Asks the server again. @throws NOT_FOUND, also for a room that one is not in any more; BAD_CERT */
   async refresh(id: ConversationId): Promise<Conversation> {
@@ -166,8 +178,16 @@ export class Rosters {
     const id = conversation as ConversationId;
     const own = members.find((m) => m.username === this.#own.username);
     const others = members.filter((m) => m !== own);
+    if (own !== undefined && this.isSelf(id) && members.length === 1) {
+      if (asked !== undefined && asked !== own.username)
+        throw new ChatError('BAD_CERT', `the server answered with this user, who is not ${asked}`, {
+          sub: 'untrusted',
+        });
+      this.#assertCounted(members);
+      return this.#put(id, { peer: own.username, epoch, members: copied(members) });
+    }
     const [peer] = others;
-    if (own === undefined || peer === undefined || others.length > 1)
+    if (own === undefined || peer === undefined || others.length > 1 || this.isSelf(id))
       throw new ChatError('BAD_CERT', 'the server put others into a conversation of two', { sub: 'untrusted' });
     this.#assertCounted(members);
     const known = this.#vault.conversation(id);

@@ -85,4 +85,11 @@ CREATE INDEX message_target ON message (target) WHERE target IS NOT NULL;
 CREATE INDEX message_expiry ON message (expires_at) WHERE expires_at IS NOT NULL AND gone IS NULL;
 `;
 
-export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS, RECEIPTS, CONTENT];
+/** Histories on their way between the devices of one user. */
+const HANDOVERS = `
+CREATE TABLE handover (archive BLOB PRIMARY KEY, direction TEXT NOT NULL CHECK (direction IN ('out','in','done')),
+  sealed BLOB NOT NULL) STRICT;
+CREATE TABLE handover_piece (archive BLOB NOT NULL, n INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (archive, n)) STRICT;
+`;
+
+export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS, RECEIPTS, CONTENT, HANDOVERS];

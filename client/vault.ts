@@ -19,6 +19,7 @@ import { Annotations } from './annotations.ts';
 import { Database, type Row } from './database.ts';
 import { FreshnessTable } from './freshness-table.ts';
 import { GroupTable } from './group-table.ts';
+import { HandoverTable } from './handover-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
 import { MessageTable, UNREADABLE, type Message } from './message-table.ts';
@@ -131,6 +132,7 @@ export class Vault {
   readonly freshness: FreshnessTable;
   readonly receipts: ReceiptTable;
   readonly annotations: Annotations;
+  readonly handovers: HandoverTable;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -146,6 +148,7 @@ export class Vault {
     this.freshness = new FreshnessTable(db);
     this.receipts = new ReceiptTable(db, seal, this.#table);
     this.annotations = new Annotations(db, this.#table);
+    this.handovers = new HandoverTable(db, seal);
   }
 
   /**
@@ -467,17 +470,28 @@ export class Vault {
   addReceived(received: Received): Message | null {
     return this.#db.transaction(() => {
       if (this.messageByHash(received.hash) !== null) return null;
-      const { conversation: id, direction, seq, hash: leaf, sender, body, kf, reason } = received;
-      const times = { client_time: received.clientTime, server_time: received.serverTime };
-      const value = { sender, body, ...(reason === UNREADABLE ? {} : { form: 1 as const }), ...times };
-      const state = direction === 'in' ? 'received' : 'accepted';
-      const more = { ...(kf === null ? {} : { kf }), ...(reason === null ? {} : { reason }) };
-      const row = this.#table.add(id, direction, state, seq, leaf, { ...value, ...more });
+      const row = this.#addMessage(received);
       this.#advance(received);
-      this.receipts.catchUp(row, leaf);
-      if (direction === 'in' && kf !== null) this.receipts.owe(row, KIND.delivered);
+      this.receipts.catchUp(row, received.hash);
+      if (received.direction === 'in' && received.kf !== null) this.receipts.owe(row, KIND.delivered);
       return this.message(row);
     });
+  }
+  /** A message that was said before this device was there, and is none to be told of. False for one that is here already. */
+  addImported(received: Received, now: number): boolean {
+    return this.#db.transaction(() => {
+      if (this.messageByHash(received.hash) !== null) return false;
+      const row = this.#addMessage(received);
+      this.#db.run('UPDATE message SET is_shown = 1 WHERE row = ?', row);
+      this.annotations.read([row], now);
+      this.annotations.apply(row);
+      this.receipts.catchUp(row, received.hash);
+      return true;
+    });
+  }
+  /** Of a message of ours of which nothing is to stay but the proof. */
+  forgetMessage(row: number): void {
+    this.#db.run('DELETE FROM message WHERE row = ?', row);
   }
   addReceivedCommit(commit: ReceivedCommit): void {
     this.#db.transaction(() => {
@@ -485,6 +499,15 @@ export class Vault {
       this.groups.addCommit(commit.hash, commit.conversation, commit.seq);
       this.#advance(commit);
     });
+  }
+
+  #addMessage(received: Received): number {
+    const { conversation: id, direction, seq, hash: leaf, sender, body, kf, reason } = received;
+    const times = { client_time: received.clientTime, server_time: received.serverTime };
+    const value = { sender, body, ...(reason === UNREADABLE ? {} : { form: 1 as const }), ...times };
+    const state = direction === 'in' ? 'received' : 'accepted';
+    const more = { ...(kf === null ? {} : { kf }), ...(reason === null ? {} : { reason }) };
+    return this.#table.add(id, direction, state, seq, leaf, { ...value, ...more });
   }
 
   /** The sender's last statement in the conversation is this one. */

@@ -4,7 +4,7 @@
  */
 import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
-import type { ContactAction, ContactState, Standing, Store, User } from '../store/store.ts';
+import type { ContactAction, ContactState, ConversationStanding, Standing, Store, User } from '../store/store.ts';
 import { RateLimit } from './rate-limit.ts';
 
 export type ContactPolicy = 'open' | 'request' | 'closed';
@@ -107,9 +107,9 @@ const standingAfter = ({
   mine === 'blocked' || theirs === 'blocked' ? 'blocked' : mine === 'contact' ? 'contacts' : 'strangers';
 
 /** Null, or why one of the two may neither write to the other nor see whether he is there. */
-export function contactRefusal(policy: ContactPolicy, standing: Standing, field: string): ChatError | null {
+export function contactRefusal(policy: ContactPolicy, standing: ConversationStanding, field: string): ChatError | null {
   if (standing === 'blocked') return new ChatError('BLOCKED', 'one of you has blocked the other', { field });
-  if (standing === 'contacts' || policy === 'open') return null;
+  if (standing === 'contacts' || standing === 'self' || policy === 'open') return null;
   return new ChatError('NOT_CONTACT', 'the two of you are not in contact', { field });
 }
 

@@ -6,10 +6,12 @@ import { randomBytes } from 'node:crypto';
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { ChatError, CODES, type Code } from '../base/errors.ts';
 import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request } from '../protocol/messages.ts';
+import { selfConversation } from '../protocol/self-conversation.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { Conversation, Device, Group, QueuedExpiry, Standing, Store, User } from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
+import { parseOrigin } from '../transcript/key-statement.ts';
 import { decodeMs, isReceipt, KIND, rosterHash } from '../transcript/statement.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { checkKind } from './groups.ts';
@@ -154,11 +156,15 @@ export class Hub {
         this.#conversations.delete(key);
   }
 
-  /** @throws NO_SUCH_PEER for a name that nobody has, or one's own */
+  /** With oneself: that of one's own devices. @throws NO_SUCH_PEER for a name that nobody has; BLOCKED, NOT_CONTACT */
   async openConversation(member: Member, peer: string): Promise<Conversation> {
     const other = await this.#o.store.findUser(peer);
-    if (other === null || other.id === member.user.id)
-      throw new ChatError('NO_SUCH_PEER', 'nobody else has this name', { field: 'conversation_open.peer' });
+    if (other === null)
+      throw new ChatError('NO_SUCH_PEER', 'nobody has this name', { field: 'conversation_open.peer' });
+    if (other.id === member.user.id) {
+      const id = selfConversation(parseOrigin(this.#o.origin).host, other.username);
+      return this.#remembered(() => this.#o.store.openSelf(other.id, id, this.#o.now()));
+    }
     this.#checkContact(await this.#o.store.standing(member.user.id, other.id), 'conversation_open.peer');
     const candidate = randomBytes(32) as unknown as ConversationId;
     const { store, now } = this.#o;
@@ -302,14 +308,15 @@ export class Hub {
     // Who was a member when the log took his batch still gets its answer (admit), and what is to be said to it goes to those of now.
     const { members, epoch, standing } = conversation ?? NOBODY;
     const isPart = conversation !== null && isPartOf(conversation, member);
+    const isSelf = standing === 'self';
     const all = members.flatMap(({ userId, devices }) =>
-      devices.map(({ id }) => ({ id, isPeer: userId !== member.user.id })),
+      devices.map(({ id }) => ({ id, isPeer: isSelf || userId !== member.user.id })),
     );
-    const { recipients, peers } = await this.#withRoom(
-      member,
-      all.filter(({ id }) => id !== member.device.id),
-    );
-    const others = members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
+    const audience = all.filter(({ id }) => id !== member.device.id);
+    const { recipients, peers } = await this.#withRoom(member, audience);
+    const others = isSelf
+      ? audience
+      : members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
     const fingerprints = members.flatMap(({ devices }) => devices.map(({ fingerprint }) => fingerprint));
     return {
       rosterHash: isPart ? rosterHash(id, epoch, fingerprints) : NO_HASH,

@@ -1,4 +1,4 @@
-/** Conversations: direct ones, two users and one row, and the members and devices of any. */
+/** Conversations: direct ones, two users and one row; those of one user's own devices; and the members and devices of any. */
 import { type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { standing } from './contacts.ts';
@@ -18,6 +18,7 @@ const SEQUENCES: Target = {
   key: ['conversation_id'],
   onConflict: 'fail',
 };
+const BY_ID = 'SELECT id, conversation, user_low, user_high FROM conversations WHERE conversation = ?';
 const BY_PAIR = 'SELECT id, conversation, user_low, user_high FROM conversations WHERE user_low = ? AND user_high = ?';
 
 export function* openDirect(
@@ -46,11 +47,25 @@ export function* openDirect(
   return yield* withMembers(created, now);
 }
 
+/** Its row has no `user_high`. The id is one's own alone, so that it keeps racing callers apart. */
+export function* openSelf(userId: number, id: ConversationId, now: number): Operation<Conversation> {
+  const known = yield* conversation(id, now);
+  if (known) return known;
+  if (!(yield* first('SELECT id FROM users WHERE id = ?', userId)))
+    throw new ChatError('NO_SUCH_PEER', 'there is no such user', { field: 'peer' });
+  try {
+    yield* insert(CONVERSATIONS, [[id, userId, null, now]]);
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    return (yield* conversation(id, now)) as Conversation;
+  }
+  const created = (yield* first(BY_ID, id)) as Row;
+  yield* insert(SEQUENCES, [[integer(created, 'id'), 0]]);
+  return yield* withMembers(created, now);
+}
+
 export function* conversation(id: ConversationId, now: number): Operation<Conversation | null> {
-  const row = yield* first(
-    'SELECT id, conversation, user_low, user_high FROM conversations WHERE conversation = ?',
-    id,
-  );
+  const row = yield* first(BY_ID, id);
   return row && (yield* withMembers(row, now));
 }
 
@@ -77,8 +92,13 @@ function* withMembers(row: Row, now: number): Operation<Conversation> {
     id: blob<ConversationId>(row, 'conversation'),
     epoch,
     members: [...members.values()],
-    standing: isRoom ? 'contacts' : yield* standing(integer(row, 'user_low'), integer(row, 'user_high')),
+    standing: yield* standingIn(row),
   };
+}
+
+function* standingIn(row: Row): Operation<Conversation['standing']> {
+  if (row['user_low'] === null) return 'contacts';
+  return row['user_high'] === null ? 'self' : yield* standing(integer(row, 'user_low'), integer(row, 'user_high'));
 }
 
 type ConversationDevice = Conversation['members'][number]['devices'][number];
@@ -89,7 +109,7 @@ const ofTwo = (row: Row, now: number): Operation<readonly Row[]> =>
       DEVICES +
       'WHERE u.id IN (?...) ORDER BY u.id, d.id',
     now,
-    [integer(row, 'user_low'), integer(row, 'user_high')],
+    row['user_high'] === null ? [integer(row, 'user_low')] : [integer(row, 'user_low'), integer(row, 'user_high')],
   );
 
 const ofRoom = (row: Row, now: number): Operation<readonly Row[]> =>

@@ -31,6 +31,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   lockedUntil: accounts.lockedUntil,
   clearLoginFailures: accounts.clearLoginFailures,
   openDirect: conversations.openDirect,
+  openSelf: conversations.openSelf,
   conversation: conversations.conversation,
   createRoom: rooms.createRoom,
   room: rooms.room,

@@ -68,8 +68,8 @@ export interface Conversation {
     readonly username: string;
     readonly devices: readonly { readonly id: number; readonly fingerprint: Fingerprint }[];
   }[];
-  /** of the two; in a room `contacts`: who is in it may write to it */
-  readonly standing: Standing;
+  /** of the two; in a room `contacts`: who is in it may write to it; `self`: of one user's own devices */
+  readonly standing: ConversationStanding;
 }
 
 /** What one user's row says about another. `asked`: waits for an answer of the other; `asking`: has to answer. */
@@ -77,6 +77,7 @@ export type ContactState = 'asked' | 'asking' | 'contact' | 'blocked';
 export type ContactAction = 'add' | 'accept' | 'decline' | 'remove' | 'block' | 'unblock';
 /** Of two users to each other; a block on either side outweighs everything. */
 export type Standing = 'strangers' | 'contacts' | 'blocked';
+export type ConversationStanding = Standing | 'self';
 
 export interface Person {
   readonly username: string;
@@ -310,6 +311,11 @@ export interface Store {
    * same one. @throws NO_SUCH_PEER unless both exist and are two
    */
   openDirect(userA: number, userB: number, candidate: ConversationId, now: number): Promise<Conversation>;
+  /**
+   * The conversation of one user's own devices, with this id; created when there is none. Racing callers get the same one.
+   * @throws NO_SUCH_PEER for a user who does not exist
+   */
+  openSelf(user: number, id: ConversationId, now: number): Promise<Conversation>;
   conversation(id: ConversationId, now: number): Promise<Conversation | null>;
 
   /**

@@ -401,6 +401,27 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'the conversation of a user’s own devices: one, whoever asks and however often, and nobody else is in it',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const id = random32<ConversationId>();
+      const calls = Array.from({ length: 8 }, (_, i) => [store, second][i % 2]!.openSelf(w.alice.id, id, NOW));
+      for (const found of await Promise.all(calls)) {
+        same(t, found.id, id, 'id');
+        t.equal(found.standing, 'self');
+        t.strictSame(
+          found.members.map(({ userId }) => userId),
+          [w.alice.id],
+        );
+        t.ok(found.members[0]!.devices.length > 0);
+      }
+      t.match(await store.conversation(id, NOW), { standing: 'self' });
+      const { id: own } = await store.openSelf(w.bob.id, random32<ConversationId>(), NOW);
+      t.not(hex(own), hex(id));
+      await t.rejects(store.openSelf(2 ** 31, random32<ConversationId>(), NOW), { code: 'NO_SUCH_PEER' });
+    },
+  ],
+  [
     'conversations: members by ascending id with their live devices, and the sum of their epochs',
     async (t, { store }) => {
       const w = await World.open(store);

@@ -134,7 +134,16 @@ t.test('what is another’s is as if it were not there', async (t) => {
   const sent = carol.lineage.texts(talk, ['hello'], { peek: true });
   await t.rejects(c.request(sent, 'msg_ack'), { code: 'NOT_FOUND', field: 'conversation' });
   await a.settled();
-  await t.rejects(openConversation(c, 'carol'), { code: 'NO_SUCH_PEER' }, 'nobody talks to himself');
+  const own = await openConversation(c, 'carol');
+  t.strictSame(
+    own.members.map(({ username }) => username),
+    ['carol'],
+    'with oneself: the own devices',
+  );
+  const into = carol.lineage.texts(own, ['hello'], { peek: true });
+  await t.rejects(c.request(into, 'msg_ack'), { code: 'UNAVAILABLE' }, 'and there is no other');
+  const theirs = a.request({ type: 'conversation_get', conversation: own.conversation }, 'conversation');
+  await t.rejects(theirs, { code: 'NOT_FOUND' });
   isQuiet(t, w, 'conversations of others');
 });
 

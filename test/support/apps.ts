@@ -9,7 +9,7 @@ import { restore } from '../../client/e2ee/delta.ts';
 import { usersIn } from '../../client/e2ee/presence.ts';
 import type { ClientIdentity } from '../../client/identity.ts';
 import { Vault, type Message } from '../../client/vault.ts';
-import type { Delivered } from '../../protocol/messages.ts';
+import type { Delivered, Reply } from '../../protocol/messages.ts';
 import type { ClientLink } from '../../runtime/link.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { ca, dial } from './pair.ts';
@@ -27,6 +27,8 @@ export class DeviceApp {
   readonly events: AppEvent[] = [];
   /** everything that the server has sent to be read, as it came */
   readonly delivered: Delivered[] = [];
+  /** what the server sends, as this device gets it: as it is, or as a lying server would have it */
+  hear: (frame: Reply) => readonly Reply[] = (frame) => [frame];
   readonly #world: World;
   readonly #test: Test;
   #app: App | null = null;
@@ -82,7 +84,7 @@ export class DeviceApp {
     link.onFrame = (handler) =>
       onFrame((frame) => {
         this.delivered.push(...deliveredOf([frame]));
-        handler(frame);
+        for (const each of this.hear(frame)) handler(each);
       });
     return link;
   }
