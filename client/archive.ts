@@ -8,7 +8,7 @@ import { decode, encode, type Encodable } from '../base/cbor.ts';
 import { bool, bytes, list, literal, optional, record, text, uint, type Decoded } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import { isReceipt, KIND } from '../transcript/statement.ts';
-import { provenMessages, type Proven } from './evidence.ts';
+import { provenStatements, type Proven } from './evidence.ts';
 import { evidenceItem, type Evidence } from './ledger.ts';
 import type { Roster, Vault } from './vault.ts';
 
@@ -52,7 +52,7 @@ export type ArchiveRecord = CertificateRecord | ConversationRecord | BatchRecord
 export function* archiveRecords(vault: Vault, self: ConversationId, since: number): Generator<Buffer> {
   const isWanted = ({ ms, batch: { ack } }: Proven): boolean =>
     hex(ms.conversation) !== hex(self) && ack.serverTime >= since;
-  const proven = provenMessages(vault.ledger, null).filter(isWanted);
+  const proven = provenStatements(vault.ledger, null).filter(isWanted);
   for (const sender of new Map(proven.map(({ ms }) => [hex(ms.sender), ms.sender])).values()) {
     const chain = vault.ledger.certificate(sender as Fingerprint);
     if (chain !== null) yield framed({ t: 'certificate', chain });

@@ -43,7 +43,11 @@ export interface ProvenBatch {
 }
 
 /** All of one conversation, or of all, in the order of a bundle: by time of the server, log and index; each once. */
-export function provenMessages(ledger: Ledger, conversation: ConversationId | null): Proven[] {
+export const provenMessages = (ledger: Ledger, conversation: ConversationId | null): Proven[] =>
+  provenStatements(ledger, conversation).filter(({ ms }) => isThreaded(ms.kind));
+
+/** The same, with what stands beside the conversations: receipts, and where sessions begin and end. */
+export function provenStatements(ledger: Ledger, conversation: ConversationId | null): Proven[] {
   const origins = new Map(ledger.origins().map((origin) => [hex(audienceOf(origin)), origin]));
   const found = new Map<string, Proven>();
   for (const evidence of ledger.allEvidence()) {
@@ -54,7 +58,7 @@ export function provenMessages(ledger: Ledger, conversation: ConversationId | nu
     const batch = { origin, ack, bs, bsLeaf: leafHash(evidence.batch), evidence };
     for (const [i, { statement }] of evidence.items.entries()) {
       const ms = statement && decodeMs(statement);
-      if (!ms || !isThreaded(ms.kind) || (conversation && !equal(ms.conversation, conversation))) continue;
+      if (!ms || (conversation && !equal(ms.conversation, conversation))) continue;
       const leaf = leafHash(statement);
       const message = { ms, statement, leaf, position: i + 1, index: ack.first + 1 + i, batch };
       const before = found.get(hex(leaf));
