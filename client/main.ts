@@ -42,8 +42,9 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv, stre
     await Promise.race([work(running), cancelled]);
   };
   try {
-    await parse(argv, run, streams);
-    return 0;
+    let status = 0;
+    await parse(argv, run, streams, (verdict) => (status = verdict));
+    return status;
   } catch (cause) {
     const error = ChatError.from(cause);
     streams.stderr.write(
@@ -59,7 +60,12 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv, stre
   }
 }
 
-async function parse(argv: readonly string[], run: Run, streams: Streams): Promise<void> {
+async function parse(
+  argv: readonly string[],
+  run: Run,
+  streams: Streams,
+  exit: (status: number) => void,
+): Promise<void> {
   const parser = yargs()
     .scriptName('chat-client')
     .usage('$0 [command]\n\nWithout a command: connect, register or log in, and chat.')
@@ -137,7 +143,7 @@ async function parse(argv: readonly string[], run: Run, streams: Streams): Promi
     .command(reactCommand(run))
     .command(recvCommand(run))
     .command(historyCommand(run))
-    .command(transcriptCommand(run))
+    .command(transcriptCommand(run, { argv, version: version(), exit }))
     .command(contactCommand(run))
     .command(roomCommand(run))
     .command(deviceCommand(run))

@@ -12,6 +12,7 @@ import { checkConfig, configOf, effectiveConfig, type GlobalFlags } from './conf
 import { changeContacts, listUsers, migrateDatabase, databaseStatus } from './maintenance.ts';
 import { runDaemon } from './daemon.ts';
 import { beginEpoch } from './recover-log.ts';
+import { exportTranscript, listTranscript, showCheckpoint } from './transcript-commands.ts';
 
 hardenProcess();
 const manifest = new URL(import.meta.url.endsWith('.ts') ? '../package.json' : '../../package.json', import.meta.url);
@@ -127,8 +128,44 @@ const cli = yargs(hideBin(process.argv))
   .command('transcript', 'the signed log', (y) =>
     y
       .command(
+        'list',
+        'conversations of the log: how many messages, when, by whom',
+        (s) => s.option('json', { type: 'boolean', default: false, describe: 'one JSON object a line' }),
+        (argv) => finish(() => listTranscript(configOf(argv), argv.json, out)),
+      )
+      .command(
+        'checkpoint',
+        'print the newest published checkpoint, which chat-verify --known reads',
+        (s) => s.option('json', { type: 'boolean', default: false, describe: 'one JSON object' }),
+        (argv) => finish(() => showCheckpoint(configOf(argv), argv.json, out)),
+      )
+      .command(
+        'export',
+        'write what proves a conversation to a file that chat-verify reads: who wrote when, and no content',
+        (s) =>
+          s
+            .option('room', { type: 'string', requiresArg: true, describe: 'name of a room' })
+            .option('conversation', { type: 'string', requiresArg: true, describe: 'id, as transcript list shows it' })
+            .option('since', {
+              type: 'string',
+              requiresArg: true,
+              describe: 'from this time on, such as 2026-03-01T00:00:00Z',
+            })
+            .option('until', { type: 'string', requiresArg: true, describe: 'before this time' })
+            .option('out', {
+              alias: 'o',
+              type: 'string',
+              demandOption: true,
+              requiresArg: true,
+              describe: 'the file, .tar',
+            })
+            .option('force', { type: 'boolean', default: false, describe: 'replace the file' })
+            .example("$0 transcript export --room '#ops' -o ops.tar", 'then: chat-verify ops.tar --ca ca.crt'),
+        (argv) => finish(() => exportTranscript(configOf(argv), argv, out)),
+      )
+      .command(
         'verify [args..]',
-        'check a log directory (as chat-verify)',
+        'check a bundle or a log directory (as chat-verify)',
         (s) => s.parserConfiguration({ 'unknown-options-as-args': true }).strict(false).help(false).version(false),
         () => {
           const args = process.argv.slice(process.argv.indexOf('verify') + 1);
@@ -147,7 +184,7 @@ const cli = yargs(hideBin(process.argv))
           }),
         (argv) => finish(() => beginEpoch(configOf(argv), argv.known ?? [], out, Date.now())),
       )
-      .demandCommand(1, 'want verify or recover'),
+      .demandCommand(1, 'want list, checkpoint, export, verify or recover'),
   )
   // A command like the others: that of yargs prints the script and goes on, to the default command and a usage error.
   .command(

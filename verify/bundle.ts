@@ -15,11 +15,14 @@ import {
   type BundleName,
   type MessageFile,
 } from '../transcript/bundle.ts';
+import { parseOrigin } from '../transcript/key-statement.ts';
 import { MAX_ENTRY_BYTES } from '../transcript/leaf.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { MAX_NOTE_BYTES } from '../transcript/note.ts';
 import { UstarReader, type ArchivedFile } from '../transcript/ustar.ts';
 import { parsePem, type Certificate } from '../x509/certificate.ts';
+import { EKU } from '../x509/extensions.ts';
+import { matchesServerName } from '../x509/server-name.ts';
 import { MAX_CRL_BYTES } from '../x509/crl.ts';
 import { BundleCrls } from './bundle-crls.ts';
 import { BundleLineage, type Statement } from './bundle-lineage.ts';
@@ -87,6 +90,8 @@ export interface BundleOptions {
 
 export interface AuditedBundle {
   readonly head: BundleHead | null;
+  /** server: its operator has exported what the server has, which is no content. */
+  readonly exporterRole: 'member' | 'server';
   readonly logs: readonly BundleLog[];
   readonly certificates: CertificateAudit;
   readonly messages: number;
@@ -130,6 +135,10 @@ export function auditBundle(
   return audit.end();
 }
 
+/** Only for servers: whoever's certificate is for both speaks as a member. */
+const isForServers = ({ extKeyUsage = [] }: Certificate): boolean =>
+  extKeyUsage.includes(EKU.serverAuth) && !extKeyUsage.includes(EKU.clientAuth);
+
 /** A message whose files are still coming. */
 interface OpenMessage {
   readonly number: number;
@@ -152,6 +161,7 @@ class BundleAudit {
   readonly #intermediates: Certificate[] = [];
   readonly #crls = new BundleCrls();
   #audit: CertificateAudit | null = null;
+  #isByServer = false;
   readonly #logFiles = new Map<number, LogFiles>();
   #logs: ReadonlyMap<string, BundleLog> | null = null;
   #messages: MessageAudit | null = null;
@@ -203,6 +213,7 @@ class BundleAudit {
     this.#authorities().end();
     return {
       head: this.#head,
+      exporterRole: this.#isByServer ? 'server' : 'member',
       logs: [...logs.values()],
       certificates: this.#authorities(),
       messages: this.#count,
@@ -304,7 +315,16 @@ class BundleAudit {
     const signature = this.#seal ?? Buffer.alloc(0);
     if (!verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.bundle, this.#sums, signature))
       this.#find('E_BUNDLE_SIG', where, 'the exporter did not seal these files');
-    audit.check(where, name, created, 'clientAuth');
+    this.#isByServer = isForServers(own);
+    audit.check(where, name, created, this.#isByServer ? 'serverAuth' : 'clientAuth');
+  }
+
+  /** A server may export what it logs itself, and nothing of others. */
+  #checkServer(logs: ReadonlyMap<string, BundleLog>): void {
+    const own = this.#head && this.#audit?.certificate(hex(this.#head.exporter));
+    if (!this.#isByServer || !own) return;
+    if (![...logs.keys()].some((origin) => matchesServerName(own, parseOrigin(origin).host)))
+      this.#find('E_CERT_USAGE', 'SHA256SUMS.sig', 'a server exported what is in no log of its own');
   }
 
   /** All of every log but the messages has been read. */
@@ -318,6 +338,7 @@ class BundleAudit {
       else if (log) logs.set(log.origin, log);
     }
     this.#logs = logs;
+    this.#checkServer(logs);
     this.#crls.judge((origin) => logs.get(origin), this.#findings);
     const { conversation = null, profile = 'complete' } = this.#head ?? {};
     const logOf = (origin: string) => logs.get(origin);

@@ -87,6 +87,7 @@ export function bundleOutcome(
       conversation: head ? hex(head.conversation) : null,
       profile: head?.profile ?? null,
       exporter: head ? hex(head.exporter) : null,
+      exporter_role: head ? audited.exporterRole : null,
       created: head ? iso(head.created) : null,
       logs: logs.map(({ origin, checkpoint }) => ({ origin, size: checkpoint?.size ?? null })),
       messages,

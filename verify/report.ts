@@ -87,6 +87,7 @@ export function bundleReport(kind: 'html' | 'md', report: Report): string {
 
 function blocksOf({ audited, messages, findings, checks, verdict, summary, basis }: Report): Block[] {
   const { head, certificates, logs } = audited;
+  const isByServer = audited.exporterRole === 'server';
   const nameOf = (fingerprint: string): string =>
     certificates.certificate(fingerprint)?.subject.text ?? `unknown certificate ${fingerprint.slice(0, 16)}…`;
   const senders = new Map<string, number>();
@@ -102,7 +103,7 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
       columns: ['', ''],
       rows: [
         ['Conversation', head ? hex(head.conversation) : 'not named'],
-        ['Exported by', head ? nameOf(hex(head.exporter)) : 'not named'],
+        ['Exported by', head ? `${nameOf(hex(head.exporter))}${isByServer ? ', the server' : ''}` : 'not named'],
         ['Exported at', head ? `${iso(head.created)} by the exporter’s clock` : 'not said'],
         [
           'Extent',

@@ -99,7 +99,7 @@ export const exportCommand = (run: Run): CommandModule<GlobalArgs, ExportArgs> =
     }),
 });
 
-interface Range {
+export interface Range {
   readonly from: number | undefined;
   readonly until: number | undefined;
 }
@@ -108,9 +108,33 @@ async function exportBundle(
   context: Context,
   app: App,
   { peer, out, prove, force }: ExportArgs,
-  { from = -Infinity, until = Infinity }: Range,
+  range: Range,
   disclosure: Disclosure,
 ): Promise<void> {
+  const { pieces, profile, messages, count, missing } = await bundleWith(app, peer, range, disclosure, prove);
+  writePieces(out, pieces, force);
+  for (const name of missing) context.note(`the certificate ${name} is not here: its messages cannot be proven`);
+  report(context, out, peer, profile, messages, count.disclosed);
+}
+
+interface Prepared {
+  readonly pieces: Iterable<Buffer>;
+  readonly profile: Profile;
+  readonly messages: number;
+  /** how many texts are in it, once all pieces have been taken */
+  readonly count: { readonly disclosed: number };
+  /** certificates of signers that this profile does not have */
+  readonly missing: readonly string[];
+}
+
+/** @throws NOT_FOUND; with `prove`, what the server answers */
+export async function bundleWith(
+  app: App,
+  peer: string,
+  { from = -Infinity, until = Infinity }: Range,
+  disclosure: Disclosure,
+  prove: boolean,
+): Promise<Prepared> {
   const { vault, identity } = app;
   const { ledger } = vault;
   const conversation = conversationWith(vault, peer);
@@ -140,9 +164,7 @@ async function exportBundle(
     { ...content, messages: () => counting(bundleMessages(ledger, messages, isDisclosed), count) },
     identity.privateKey,
   );
-  writePieces(out, pieces, force);
-  for (const name of missing) context.note(`the certificate ${name} is not here: its messages cannot be proven`);
-  report(context, out, peer, profile, messages.length, count.disclosed);
+  return { pieces, profile, messages: messages.length, count, missing };
 }
 
 /** What the log that the server writes now knows of revocations. */
@@ -187,7 +209,7 @@ function isWhole(messages: readonly Proven[]): boolean {
   return findings.errors === 0;
 }
 
-type Disclosure = 'none' | 'mine' | 'all' | readonly (readonly [first: number, last: number])[];
+export type Disclosure = 'none' | 'mine' | 'all' | readonly (readonly [first: number, last: number])[];
 
 /** @throws USAGE */
 function parseDisclosure(text: string): Disclosure {
@@ -228,7 +250,7 @@ function disclosed(
 }
 
 /** @throws USAGE */
-function timeFrom(flag: string, text: string | undefined): number | undefined {
+export function timeFrom(flag: string, text: string | undefined): number | undefined {
   const at = text === undefined ? undefined : parseTime(text);
   if (at === null) throw new ChatError('USAGE', `${flag} wants a time such as 2026-03-01T12:00:00Z`);
   return at;

@@ -8,20 +8,23 @@ import { writePieces } from '../private-file.ts';
 import type { Vault } from '../vault.ts';
 import type { Run } from './account.ts';
 import { exportCommand, listCommand } from './export.ts';
+import { showCommand, verifyCommand, type Verifier } from './verify.ts';
 
 interface AnchorArgs extends GlobalArgs {
   readonly out?: string | undefined;
 }
 
-export const transcriptCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
+export const transcriptCommand = (run: Run, verifier: Verifier): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'transcript',
   describe: 'The signed record, as far as this profile can vouch for it',
   builder: (y) =>
     y
       .command(listCommand(run))
       .command(exportCommand(run))
+      .command(showCommand(run, verifier))
+      .command(verifyCommand(run, verifier))
       .command(anchorsCommand(run))
-      .demandCommand(1, 'want list, export or anchors'),
+      .demandCommand(1, 'want list, show, export, verify or anchors'),
   handler: () => {},
 });
 

@@ -889,6 +889,16 @@ const server = (purpose: string, name = 'chat.example.org') =>
     extensions: [keyUsage(0), eku(purpose), san(dns(name))],
   });
 const second = server(EKU.server);
+const serverShape = {
+  ...validity,
+  pair: ec(),
+  subject: named('chat.example.org'),
+  extensions: [keyUsage(0), eku(EKU.server), san(dns('chat.example.org'))],
+};
+const credentialFrom = (made: Made): Credential => ({ chain: [made.der], key: made.pair.privateKey });
+/** Sealed with this certificate. */
+const byServer = (exporter: Credential) => () =>
+  bundleOf({ ...world, people: { ...world.people, exporter } }, leaves, 'ab', {}, 'exporter');
 const afterwards = msg(6, 'log.tlog-proof');
 
 export const BUNDLE_TRUST: readonly BundleRow[] = [
@@ -958,6 +968,22 @@ export const BUNDLE_TRUST: readonly BundleRow[] = [
     name: 'a malformed list in the bundle',
     archive: withFiles((files) => files.set('crl/01.pem', Buffer.from('x'))),
     ...found('E_FORMAT', 'crl/01.pem'),
+  },
+  { name: 'exported by the server', archive: byServer(world.server), exit: 0 },
+  {
+    name: 'exported by a server of another host',
+    archive: byServer(credentialFrom(server(EKU.server, 'chat.example.com'))),
+    ...found('E_CERT_USAGE', SEAL, true, 12),
+  },
+  {
+    name: 'exported by a server whose certificate had ended',
+    archive: byServer(credentialFrom(make(root, { ...serverShape, until: BEGIN }))),
+    ...found('E_CERT_EXPIRED', SEAL, true, 12),
+  },
+  {
+    name: 'exported by a certificate for e-mail',
+    archive: byServer(credentialFrom(server('1.3.6.1.5.5.7.3.4'))),
+    ...found('E_CERT_USAGE', SEAL, true, 12),
   },
   {
     name: 'exported by a certificate that has expired',
