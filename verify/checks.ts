@@ -60,6 +60,7 @@ export const CHECKS: readonly Check[] = [
       'W_SKEW',
       'W_CONV_RESTART',
       'W_CONV_ELSEWHERE',
+      'W_SESSION_ELSEWHERE',
     ],
   },
   { name: 'disclosure', claim: 'every disclosed text is the one that its sender signed', codes: ['E_COMMIT'] },

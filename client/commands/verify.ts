@@ -64,7 +64,7 @@ export const showCommand = (run: Run, { version, exit }: Verifier): CommandModul
         const onMessage = (message: JudgedMessage): void => void messages.push(message);
         const audited = auditBundle(pieces, { roots, crls: [] }, findings, { onMessage });
         const kind = args.report as ReportKind;
-        const outcome = bundleOutcome(audited, findings, false, { kind, messages });
+        const outcome = bundleOutcome(audited, findings, false, [], { kind, messages });
         const verdict = findings.verdict(false);
         const summary = outcome.summary(findings);
         if (args.json) context.json('verdict', { verdict, exit: EXIT[verdict], checked: outcome.checked });

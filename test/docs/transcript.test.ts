@@ -40,7 +40,7 @@ t.test('example', async (t) => {
     return out.subarray(8 - bytes);
   };
   const values = new Map<string, Buffer>();
-  for (const [, name, lines] of block('hex\n').matchAll(/^(\S.*)\n((?: {2}[0-9a-f]+\n)+)/gm))
+  for (const [, name, lines] of block('hex\nsender public key').matchAll(/^(\S.*)\n((?: {2}[0-9a-f]+\n)+)/gm))
     values.set(name!, Buffer.from(lines!.replace(/\s/g, ''), 'hex'));
   const value = (name: string) => values.get(name) ?? Buffer.from(`no ${name}`);
   const [kf, plaintext, members, ms, bs] = ['kf', 'plaintext', 'members', 'MS', 'BS'].map(value) as [
