@@ -4,15 +4,16 @@
  */
 import { randomBytes } from 'node:crypto';
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
-import { ChatError, CODES, type Code } from '../base/errors.ts';
+import { ChatError, type Code } from '../base/errors.ts';
 import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request } from '../protocol/messages.ts';
 import { selfConversation } from '../protocol/self-conversation.ts';
 import type { ServerLink } from '../runtime/link.ts';
-import { errorFields, type Log } from '../runtime/log.ts';
+import type { Log } from '../runtime/log.ts';
 import type { Conversation, Device, Group, QueuedExpiry, Standing, Store, User } from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import { decodeMs, isReceipt, KIND, rosterHash } from '../transcript/statement.ts';
+import { Acknowledgements } from './acknowledgements.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { checkKind } from './groups.ts';
 import { Outlet, type OutgoingItem } from './outlet.ts';
@@ -24,10 +25,6 @@ const NO_DEVICE_RETRY_MS = 60_000;
 /** How long a conversation may be answered from memory; changes made through this process are seen at once. */
 const CONVERSATION_CACHE_MS = 60_000;
 const CONVERSATION_CACHE_ITEMS = 10_000;
-/** Before a store that failed is told again what a device has acknowledged. */
-const SETTLE_AGAIN_MS = 1000;
-/** Told to the store at once. */
-const SETTLE_AT_ONCE = 1024;
 /** Devices that one message is queued for: what the store keeps about it has room for 6553 (`messages.targets`, a BLOB of MySQL). */
 const MAX_RECIPIENTS = 4096;
 /** Users that one connection may watch. */
@@ -63,6 +60,7 @@ export interface Member {
 export class Hub {
   readonly #o: HubOptions;
   readonly #quota: Quota;
+  readonly #acknowledgements: Acknowledgements;
   /** device id → its newest connection */
   readonly #devices = new Map<number, Member>();
   readonly #users = new Map<number, Set<Member>>();
@@ -76,6 +74,8 @@ export class Hub {
   constructor(options: HubOptions) {
     this.#o = options;
     this.#quota = new Quota(options.store, options.queueBytes, options.now);
+    const { store, log, settleAgainMs: againMs } = options;
+    this.#acknowledgements = new Acknowledgements({ store, log, ...(againMs === undefined ? {} : { againMs }) });
   }
 
   get memberCount(): number {
@@ -122,7 +122,7 @@ export class Hub {
 
   /** What is to be kept of those who have left is in the store, or has failed. */
   async settled(): Promise<void> {
-    await Promise.all(this.#leaving);
+    await Promise.all([...this.#leaving, this.#acknowledgements.settled()]);
   }
 
   /** Drops what is remembered of a user's conversations: the set of devices has changed. */
@@ -254,33 +254,9 @@ export class Hub {
       this.#devices.get(device)?.outlet.look();
   }
 
-  /**
-   * The device keeps these. While the store fails they are remembered and tried again, for the device says so only once; when the
-   * connection ends before that, they are delivered and acknowledged once more on the next.
-   */
-  async received(member: Member, cursors: readonly number[]): Promise<void> {
-    const isWaiting = member.unsettled.size > 0;
-    for (const cursor of member.outlet.known(cursors)) member.unsettled.add(cursor);
-    if (!isWaiting) await this.#settle(member);
-  }
-
-  async #settle(member: Member): Promise<void> {
-    const { store, log, settleAgainMs = SETTLE_AGAIN_MS } = this.#o;
-    const { id: userId, username } = member.user;
-    while (member.unsettled.size > 0 && this.#devices.get(member.device.id) === member) {
-      const cursors = [...member.unsettled].slice(0, SETTLE_AT_ONCE);
-      try {
-        await store.acknowledge(member.device.id, cursors, userId);
-      } catch (error) {
-        const failure = ChatError.from(error);
-        const line = CODES[failure.code].blame === 'us' ? log.error : log.warn;
-        line('store.failed', { user: username, ...errorFields(failure) });
-        setTimeout(() => void this.#settle(member), settleAgainMs).unref();
-        return;
-      }
-      for (const cursor of cursors) member.unsettled.delete(cursor);
-      member.outlet.acknowledged(cursors);
-    }
+  /** The device keeps these. */
+  received(member: Member, cursors: readonly number[]): void {
+    this.#acknowledgements.received(member, cursors);
   }
 
   offerExpiries(expiries: readonly QueuedExpiry[]): void {
@@ -408,6 +384,7 @@ export class Hub {
 
   #detach(member: Member, code: Code | null): void {
     member.outlet.close();
+    this.#acknowledgements.leave(member);
     if (code !== null) member.link.close(code);
     for (const id of member.watching) {
       const watchers = this.#watchers.get(id);

@@ -210,7 +210,7 @@ class Session {
         return link.send({ type: 'directory', id: frame.id, ...page });
       }
       case 'msg_received':
-        return await hub.received(this.#loggedIn(), frame.cursors);
+        return hub.received(this.#loggedIn(), frame.cursors);
       case 'msg_skipped':
         return this.#loggedIn().outlet.skipped(frame.cursors);
       case 'binding_put':
