@@ -38,6 +38,10 @@ export type Plan =
 
 /** A device without key packages is asked for again after this time. */
 const ASK_AGAIN_MS = 60_000;
+/** What a commit, its Welcome and its GroupInfo may have together, and of that: each device in the tree, and each newcomer besides. */
+const COMMIT_BYTES = 1_020_000;
+export const TREE_BYTES = 2850;
+export const ADD_BYTES = 4300;
 /** How long the sender of the newest commit may take to repeat it before the group counts as lost. */
 const LOST_MS = 30_000;
 
@@ -262,7 +266,7 @@ export class GroupPlanner {
   ): Promise<Uint8Array[]> {
     const asked = devices
       .filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now())
-      .slice(0, MAX_ADDS); // the rest with the next commit
+      .slice(0, addsInto(members.length)); // the rest with the next commit
     if (asked.length === 0) return [];
     const { packages } = await session.requester.request(
       { type: 'keypackages_take', conversation: roster.id, devices: asked },
@@ -316,6 +320,10 @@ export class GroupPlanner {
     this.#closed.clear();
   }
 }
+
+/** Devices that one commit adds to a group of so many: all of it has to fit into one frame. */
+export const addsInto = (members: number): number =>
+  Math.min(MAX_ADDS, Math.max(1, Math.floor((COMMIT_BYTES - members * TREE_BYTES) / (TREE_BYTES + ADD_BYTES))));
 
 const devicesOf = ({ members }: Pick<Roster, 'members'>): Fingerprint[] =>
   members.flatMap(({ devices }) => devices as Fingerprint[]);

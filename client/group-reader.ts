@@ -22,7 +22,7 @@ import { settings, type Received } from './e2ee/group.ts';
 import { refuse } from './e2ee/guard.ts';
 import { headerOf, type Header } from './e2ee/header.ts';
 import type { WelcomeParts } from './e2ee/invitation.ts';
-import { readCommitParts } from './e2ee/layout.ts';
+import { readCommitParts, readDoor, TREE_AT_SERVER } from './e2ee/layout.ts';
 import { usersIn } from './e2ee/presence.ts';
 
 /** What comes of one statement. */
@@ -174,8 +174,14 @@ export class GroupReader {
     generation: number,
     { shared, tree, reference, secrets, own }: Invitation,
   ): Promise<Opened> {
+    const found =
+      tree !== null && equal(tree, TREE_AT_SERVER) ? await treeOf(session, ms, generation, header.epoch + 1) : tree;
+    if (found === undefined) {
+      session.wantGroup(ms.conversation);
+      return NOTHING;
+    }
     const { conversation, by } = await this.#groups.resolving(session, () =>
-      engine.join({ shared, tree, secrets }, device, own.secret),
+      engine.join({ shared, tree: found, secrets }, device, own.secret),
     );
     const members = await engine.members(conversation);
     if (!equal(conversation.state.groupContext.groupId, header.groupId) || epochOf(conversation) !== header.epoch + 1)
@@ -238,6 +244,27 @@ export class GroupReader {
       if (own !== null) return { shared, tree, reference, secrets, own };
     }
     return null;
+  }
+}
+
+/**
+ * The tree of a large group as a commit has made it; what it has to be is in the invitation. Undefined: the server does not keep it any
+ * more, for the invitation has waited too long, and this device has to come in from outside.
+ */
+async function treeOf(
+  session: Session,
+  { conversation }: MessageStatement,
+  generation: number,
+  epoch: number,
+): Promise<Uint8Array | null | undefined> {
+  try {
+    const ask = { type: 'group_get', conversation, group: { generation, epoch } } as const;
+    const { group_info: info } = await session.requester.request(ask, 'group');
+    return info === undefined ? undefined : readDoor(info).tree;
+  } catch (cause) {
+    const error = ChatError.from(cause);
+    if (error.code === 'NOT_FOUND') return undefined;
+    throw error;
   }
 }
 

@@ -127,7 +127,7 @@ export const requests = {
     conversation: hash,
     devices: list(hash, 100, 1),
   }),
-  group_get: record({ type: literal('group_get'), id: requestId, conversation: hash }),
+  group_get: record({ type: literal('group_get'), id: requestId, conversation: hash, group: optional(groupState) }),
   room_create: record({ type: literal('room_create'), id: requestId, room, visibility, topic: optional(topic) }),
   room_list: record({ type: literal('room_list'), id: requestId, after: text(64) }),
   room_get: record({ type: literal('room_get'), id: requestId, room }),

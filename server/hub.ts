@@ -9,7 +9,7 @@ import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request }
 import { selfConversation } from '../protocol/self-conversation.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import type { Log } from '../runtime/log.ts';
-import type { Conversation, Device, Group, QueuedExpiry, Standing, Store, User } from '../store/store.ts';
+import type { Conversation, Device, Group, GroupState, QueuedExpiry, Standing, Store, User } from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import { decodeMs, isReceipt, KIND, rosterHash } from '../transcript/statement.ts';
@@ -228,10 +228,18 @@ export class Hub {
 
   /**
    * The state of a conversation's group, once everything that led there has been sent to the device: who enters by it would lose what
-   * was sent in between. Null: there is no group. @throws NOT_FOUND, RATE_LIMIT
+   * was sent in between. Null: there is no group.
+   * @param state an earlier one, for who was let in by the commit that made it; answered at once
+   * @throws NOT_FOUND, RATE_LIMIT
    */
-  async group(member: Member, id: Uint8Array): Promise<Group | null> {
+  async group(member: Member, id: Uint8Array, state?: GroupState): Promise<Group | null> {
     const conversation = await this.conversation(member, id);
+    if (state !== undefined) {
+      const groupInfo = await this.#o.store.groupInfo(conversation.id, state);
+      if (groupInfo === null)
+        throw new ChatError('NOT_FOUND', 'this state of the group is not kept', { field: 'group_get.group' });
+      return { ...state, groupInfo };
+    }
     const group = await this.#o.store.group(conversation.id);
     await member.outlet.sync();
     return group;

@@ -142,7 +142,7 @@ class Session {
     const member = this.#loggedIn();
     sends.take(`user:${member.user.id}`, frame.messages.length);
     const submission = await hub.admit(member, frame);
-    // What many devices are to get costs as much as many messages: one to a full room is work for 250 mailboxes.
+    // What many devices are to get costs as much as many messages: one to a full room is work for 350 mailboxes.
     sends.take(`user:${member.user.id}`, surcharge(submission));
     return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
   }
@@ -237,7 +237,7 @@ class Session {
       case 'sync':
         return this.#later(frame.id, this.#loggedIn().outlet.sync(), () => ({ type: 'synced', id: frame.id }));
       case 'group_get':
-        return this.#later(frame.id, hub.group(this.#loggedIn(), frame.conversation), (group) => ({
+        return this.#later(frame.id, hub.group(this.#loggedIn(), frame.conversation, frame.group), (group) => ({
           type: 'group',
           id: frame.id,
           conversation: frame.conversation,

@@ -199,6 +199,16 @@ CREATE TABLE group_commits (
   KEY group_commits_conversation (conversation_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- What lets those in whom a commit (`entry`) has added, for as long as their invitation may wait. `epoch` is the one that it made.
+CREATE TABLE group_infos (
+  entry BIGINT NOT NULL PRIMARY KEY,
+  conversation_id INT UNSIGNED NOT NULL,
+  generation INT UNSIGNED NOT NULL,
+  epoch BIGINT NOT NULL,
+  group_info MEDIUMBLOB NOT NULL,
+  KEY group_infos_conversation (conversation_id, entry)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- `hash` is the SHA-256 of the binding.
 CREATE TABLE bindings (
   id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -267,3 +277,4 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES (2, 'groups', 0
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (3, 'contacts', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (4, 'rooms', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (5, 'receipts', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (6, 'invitations', 0);

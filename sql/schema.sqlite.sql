@@ -182,6 +182,16 @@ CREATE TABLE group_commits (
 );
 CREATE INDEX group_commits_conversation ON group_commits (conversation_id);
 
+-- What lets those in whom a commit has added, for as long as their invitation may wait.
+CREATE TABLE group_infos (
+  entry INTEGER PRIMARY KEY, -- the commit
+  conversation_id INTEGER NOT NULL,
+  generation INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,    -- that it made
+  group_info BLOB NOT NULL
+);
+CREATE INDEX group_infos_conversation ON group_infos (conversation_id, entry);
+
 CREATE TABLE bindings (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   device_id INTEGER NOT NULL REFERENCES devices (id),
@@ -238,3 +248,4 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES (2, 'groups', 0
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (3, 'contacts', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (4, 'rooms', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (5, 'receipts', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (6, 'invitations', 0);

@@ -20,6 +20,29 @@ const COMMITS: Target = {
   onConflict: 'fail',
 };
 
+const INFOS: Target = {
+  table: 'group_infos',
+  columns: ['entry', 'conversation_id', 'generation', 'epoch', 'group_info'],
+  key: ['entry'],
+  onConflict: 'keep',
+};
+/** Of each conversation, that are kept for those whom they have added. */
+export const MAX_INFOS = 16;
+
+export function* groupInfo(
+  conversation: ConversationId,
+  { generation, epoch }: GroupState,
+): Operation<Uint8Array | null> {
+  const row = yield* first(
+    'SELECT i.group_info FROM group_infos i JOIN conversations c ON c.id = i.conversation_id ' +
+      'WHERE c.conversation = ? AND i.generation = ? AND i.epoch = ? ORDER BY i.entry DESC LIMIT 1',
+    conversation,
+    generation,
+    epoch,
+  );
+  return row && blobOrNull(row, 'group_info');
+}
+
 export function* group(conversation: ConversationId): Operation<Group | null> {
   const row = yield* first(
     'SELECT g.generation, g.epoch, g.group_info FROM conversation_groups g JOIN conversations c ON c.id = g.conversation_id ' +
@@ -44,6 +67,7 @@ export class Groups {
   readonly #groups: Map<number, Held>;
   readonly #changed = new Set<number>();
   readonly #commits: Scalar[][] = [];
+  readonly #infos: Scalar[][] = [];
 
   constructor(groups: Map<number, Held>) {
     this.#groups = groups;
@@ -73,10 +97,12 @@ export class Groups {
     this.#groups.set(conversationId, { ...made, entry, groupInfo: content?.groupInfo ?? null });
     this.#changed.add(conversationId);
     this.#commits.push([entry, conversationId, made.generation, made.epoch, before?.entry ?? null]);
+    if (content) this.#infos.push(...infoRows(conversationId, entry, made, content));
   }
 
   *write(): Operation<void> {
     yield* insert(COMMITS, this.#commits);
+    yield* insertInfos(this.#infos);
     yield* insert(
       GROUPS,
       [...this.#changed].map((id) => {
@@ -91,12 +117,37 @@ export class Groups {
 const madeBy = (content: MessageRecord['content']): GroupState | null =>
   content?.group ? { generation: content.group.generation, epoch: content.group.epoch + 1 } : null;
 
+/** Of a commit that has added somebody: it has an invitation behind it. */
+const infoRows = (
+  conversationId: number,
+  entry: number,
+  { generation, epoch }: GroupState,
+  { parts, groupInfo }: NonNullable<MessageRecord['content']>,
+): Scalar[][] => (groupInfo && parts.length > 1 ? [[entry, conversationId, generation, epoch, groupInfo]] : []);
+
+function* insertInfos(rows: readonly Scalar[][]): Operation<void> {
+  yield* insert(INFOS, rows);
+  for (const conversation of new Set(rows.map(([, id]) => id as number))) {
+    const oldest = yield* first(
+      `SELECT entry FROM group_infos WHERE conversation_id = ? ORDER BY entry DESC LIMIT 1 OFFSET ${MAX_INFOS - 1}`,
+      conversation,
+    );
+    if (oldest)
+      yield* run(
+        'DELETE FROM group_infos WHERE conversation_id = ? AND entry < ?',
+        conversation,
+        integer(oldest, 'entry'),
+      );
+  }
+}
+
 /** The contents of a commit have come that was known from the log alone. */
 export function* completeCommit(entry: number, content: MessageRecord['content']): Operation<void> {
   const made = madeBy(content);
   const row = yield* first('SELECT conversation_id FROM group_commits WHERE entry = ?', entry);
   if (!made || !row) return;
   const { generation, epoch } = made;
+  if (content) yield* insertInfos(infoRows(integer(row, 'conversation_id'), entry, made, content));
   yield* run('UPDATE group_commits SET generation = ?, epoch = ? WHERE entry = ?', generation, epoch, entry);
   // Only while it is the newest: what was committed after it stands.
   yield* run(
@@ -144,5 +195,6 @@ export function* rewindGroups(from: number, to: number): Operation<void> {
       );
     } else yield* run('DELETE FROM conversation_groups WHERE conversation_id = ? AND entry = ?', conversation, entry);
   }
+  yield* run('DELETE FROM group_infos WHERE entry BETWEEN ? AND ?', from, to);
   yield* run('DELETE FROM group_commits WHERE entry BETWEEN ? AND ?', from, to);
 }

@@ -337,6 +337,8 @@ export interface Store {
 
   /** The newest state of a conversation's group; null: nobody has made one. */
   group(conversation: ConversationId): Promise<Group | null>;
+  /** That of an earlier state, if its commit has added somebody and is one of the 16 newest that did; null: it is not kept. */
+  groupInfo(conversation: ConversationId, state: GroupState): Promise<Uint8Array | null>;
 
   /** Keeps a binding under its SHA-256, and the 16 of each device that were put last. @throws NOT_FOUND/device */
   putBinding(deviceId: number, binding: Uint8Array): Promise<void>;

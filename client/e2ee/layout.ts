@@ -1,13 +1,16 @@
 /**
  * What travels around MLS: the parts of a commit's message, and the state that lets others in. Pure.
  *
- * A commit is one part, or commit ‖ shared part of the Welcome ‖ ratchet tree (empty: it is inside) ‖ one part for each newcomer:
- * `u8 length ‖ key package reference ‖ EncryptedGroupSecrets`.
+ * A commit is one part, or commit ‖ shared part of the Welcome ‖ ratchet tree ‖ one part for each newcomer: `u8 length ‖ key package
+ * reference ‖ EncryptedGroupSecrets`. The tree's part is empty where the tree is inside, and the byte 01 where it is that of the GroupInfo
+ * which the server keeps for this state: everybody gets the commit, and newcomers alone need the tree.
  */
 import { concat, equal, u32 } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { ByteReader } from './byte-reader.ts';
 import type { GroupDoor, WelcomeParts } from './invitation.ts';
+
+export const TREE_AT_SERVER: Uint8Array = Buffer.of(1);
 
 export interface CommitParts {
   readonly commit: Uint8Array;
@@ -18,7 +21,7 @@ export interface CommitParts {
 export function commitParts(commit: Uint8Array, welcome: WelcomeParts | null): Uint8Array[] {
   if (welcome === null) return [commit];
   const each = welcome.each.map(({ reference, secrets }) => concat(Buffer.of(reference.length), reference, secrets));
-  return [commit, welcome.shared, welcome.tree ?? new Uint8Array(), ...each];
+  return [commit, welcome.shared, welcome.tree === null ? new Uint8Array() : TREE_AT_SERVER, ...each];
 }
 
 /** @throws BAD_FRAME for parts that commitParts() does not make */

@@ -185,6 +185,36 @@ export const GROUP_TESTS: readonly (readonly [string, (t: Test, suite: Suite) =>
     },
   ],
   [
+    'groups: what lets those in whom a commit has added is kept for the newest of such commits',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const other = await World.open(store);
+      const adding = (epoch: number): BatchOptions => commit(state(1, epoch), { parts: [Buffer.of(1), Buffer.of(2)] });
+      const kept = async (generation: number, epoch: number) =>
+        text(await second.groupInfo(w.conversation, state(generation, epoch)));
+      await w.send(commit(state(1, 0)));
+      t.equal(await kept(1, 1), null, 'nobody was added');
+      const first = await w.send(adding(1));
+      t.equal(await kept(1, 2), 'info of 1.2');
+      t.equal(await store.groupInfo(other.conversation, state(1, 2)), null);
+      await w.send(commit(state(1, 2)));
+      t.equal(await kept(1, 2), 'info of 1.2', 'the group has gone on');
+      for (let epoch = 3; epoch < 18; epoch++) await w.send(adding(epoch));
+      t.strictSame([await kept(1, 2), await kept(1, 18)], ['info of 1.2', 'info of 1.18'], 'sixteen of them');
+      await w.send(adding(18));
+      t.strictSame([await kept(1, 2), await kept(1, 4), await kept(1, 19)], [null, 'info of 1.4', 'info of 1.19']);
+      await store.commitWindow(first.window);
+      const size = w.size;
+      const lost = w.batch(adding(19));
+      await store.commitWindow(w.window([bare(lost)]));
+      t.equal(await kept(1, 20), null, 'the log alone has it');
+      await store.complete(w.origin, lost.messages);
+      t.equal(await kept(1, 20), 'info of 1.20');
+      await store.rewind(w.origin, size);
+      t.equal(await kept(1, 20), null);
+    },
+  ],
+  [
     'groups: a commit that the log has lost is taken back, and so is what it made',
     async (t, { store }) => {
       const w = await World.open(store);

@@ -7,7 +7,7 @@ import type { Device } from '../../client/e2ee/binding.ts';
 import { checkDirect, directPolicy, directSettings, groupIdOf } from '../../client/e2ee/direct.ts';
 import type { RosterChange } from '../../client/e2ee/group.ts';
 import { headerOf } from '../../client/e2ee/header.ts';
-import { commitParts, doorBytes, readCommitParts, readDoor } from '../../client/e2ee/layout.ts';
+import { commitParts, doorBytes, readCommitParts, readDoor, TREE_AT_SERVER } from '../../client/e2ee/layout.ts';
 import { sealedBytes } from '../../client/e2ee/padding.ts';
 import { World } from './people.ts';
 
@@ -67,9 +67,15 @@ t.test('parts of a commit, there and back; anything else is refused', (t) => {
     reference: Buffer.from(name),
     secrets: Buffer.from(`secrets ${name}`),
   }));
-  for (const tree of [null, Buffer.from('tree')]) {
-    const welcome = { shared: Buffer.from('shared'), tree, each };
-    t.same(readCommitParts(commitParts(commit, welcome)), { commit, welcome });
+  for (const [tree, sent] of [
+    [null, null],
+    [Buffer.from('tree'), TREE_AT_SERVER],
+  ]) {
+    const welcome = { shared: Buffer.from('shared'), each };
+    t.same(readCommitParts(commitParts(commit, { ...welcome, tree: tree! })), {
+      commit,
+      welcome: { ...welcome, tree: sent },
+    });
   }
   t.same(readCommitParts(commitParts(commit, null)), { commit, welcome: null });
   const newcomer = Buffer.from('\x03onesecrets');

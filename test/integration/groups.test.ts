@@ -72,6 +72,10 @@ t.test('from key packages to messages of a group', async (t) => {
   const made = commit(alice, 1, 0);
   a.check(await a.request(made, 'msg_ack'), made);
   t.strictSame(await state(a), [1, 1, 'info after 1.0']);
+  const at = (client: RawClient, generation: number, epoch: number) =>
+    client.request({ type: 'group_get', conversation: talk.conversation, group: { generation, epoch } }, 'group');
+  const gone = { code: 'NOT_FOUND', field: 'group_get.group' };
+  await t.rejects(at(b, 1, 1), gone, 'nobody was added by it');
   await a.request(say(alice, 'hello', 1, 1), 'msg_ack');
   const items = await b.delivered(2);
   t.match(items, [
@@ -85,8 +89,11 @@ t.test('from key packages to messages of a group', async (t) => {
   await a.delivered(1);
   await a.settled();
   t.equal(receiptsOf(a.frames).length, 1, 'once');
-  await b.request(commit(bob, 1, 1), 'msg_ack');
+  await b.request(commit(bob, 1, 1, { parts: [Buffer.from('commit'), Buffer.from('welcome')] }), 'msg_ack');
   await t.rejects(b.request(say(bob, 'x', 1, 0, { peek: true }), 'msg_ack'), stale);
+  t.equal(text((await at(a, 1, 2)).group_info), 'info after 1.1');
+  const carol = await w.login(await w.person('carol'));
+  await t.rejects(at(carol, 1, 2), { code: 'NOT_FOUND', field: 'conversation' });
   await w.restart();
   const back = await w.login(alice);
   t.strictSame(await state(back), [1, 2, 'info after 1.1'], 'it survives a restart');

@@ -65,7 +65,7 @@ const sends: { [K in Request['type']]: Request<K> } = {
   binding_get: { type: 'binding_get', id: 1, hash: b(32) },
   keypackages_put: { type: 'keypackages_put', id: 1, packages: [b(3000)], last_resort: false, fresh: true },
   keypackages_take: { type: 'keypackages_take', id: 1, conversation: b(32), devices: [b(32)] },
-  group_get: { type: 'group_get', id: 1, conversation: b(32) },
+  group_get: { type: 'group_get', id: 1, conversation: b(32), group: { generation: 1, epoch: 1 } },
   room_create: { type: 'room_create', id: 1, room: '#ops', visibility: 'public', topic: 't' },
   room_list: { type: 'room_list', id: 1, after: '#ops' },
   room_get: { type: 'room_get', id: 1, room: '#ops' },
@@ -196,6 +196,7 @@ const OPTIONAL = [
   'last_seen',
   'retry_after_ms',
   'fresh',
+  'group',
   'group_info',
   'topic',
 ];
