@@ -7,11 +7,13 @@ import type { Line } from './target.ts';
 const AT_ONCE = 8;
 
 export class Room {
+  readonly #id: Uint8Array;
   readonly #members: number;
   readonly #author: Author;
   readonly #enter: (i: number) => Promise<Client>;
 
-  private constructor(members: number, author: Author, enter: (i: number) => Promise<Client>) {
+  private constructor(id: Uint8Array, members: number, author: Author, enter: (i: number) => Promise<Client>) {
+    this.#id = id;
     this.#members = members;
     this.#author = author;
     this.#enter = enter;
@@ -46,7 +48,7 @@ export class Room {
         owner.origin,
         await owner.request({ type: 'conversation_get', conversation }, 'conversation'),
       );
-      const founded = new Room(members, author, enter);
+      const founded = new Room(conversation, members, author, enter);
       await owner.close();
       await founded.#found();
       return founded;
@@ -82,6 +84,17 @@ export class Room {
       };
     }
     return line;
+  }
+
+  /** Everybody connected, and able to write. */
+  async writers(): Promise<{ readonly client: Client; readonly author: Author }[]> {
+    const all = await inParallel(this.#members, AT_ONCE, this.#enter);
+    return Promise.all(
+      all.map(async (client) => {
+        const conversation = await client.request({ type: 'conversation_get', conversation: this.#id }, 'conversation');
+        return { client, author: new Author(client.account.own, client.origin, conversation) };
+      }),
+    );
   }
 
   /** The commit that makes the group, delivered to everybody. */

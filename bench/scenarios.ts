@@ -2,6 +2,7 @@
 import { readFileSync, statfsSync } from 'node:fs';
 import { connectStorm } from './connect.ts';
 import { crowd, idle } from './crowd.ts';
+import { hostile } from './hostile.ts';
 import { latency } from './latency.ts';
 import { offline } from './offline.ts';
 import { fanout, relay } from './relay.ts';
@@ -36,6 +37,9 @@ const CROWD = 5000;
 const SPARE_FILES = 200;
 /** What ten million entries take on the disk, tiles and write-ahead log, with room to spare. */
 const GROWTH_BYTES = 12e9;
+/** As the product has it by itself, docs/OPERATING.md. */
+const MESSAGES_PER_MINUTE = 6000;
+const QUEUE_MB = 64;
 const MEMORY_DISK = '/dev/shm';
 
 type Work = (target: Target, bench: Bench) => Promise<Sample | string>;
@@ -111,6 +115,17 @@ export const SCENARIOS: readonly Scenario[] = [
       }
       const title = `${CROWD.toLocaleString('en-US')} idle connections`;
       return eachFresh(bench, 'crowd', title, (target) => crowd(target, CROWD, seconds(bench)));
+    },
+  },
+  {
+    name: 'hostile',
+    isQuick: false,
+    measure: async (bench) => {
+      const settings = { 'limits.messages_per_min': MESSAGES_PER_MINUTE, 'limits.queue_mb_per_user': QUEUE_MB };
+      const world = await openWorld({ ...bench.options, settings });
+      const sample = await hostile(world.ours, bench.isQuick ? 3 : 10);
+      await world.stop();
+      return ours('hostile', '20 honest pairs, 200 messages/s', [sample]);
     },
   },
   {

@@ -6,7 +6,7 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { askAdmin } from '../server/admin.ts';
@@ -43,7 +43,8 @@ export class ServerProcess {
     const log = openSync(logFile, 'a', 0o600);
     const [file, ...args] = command;
     this.port = port;
-    this.#child = spawn(file, args, { env: { ...process.env, ...env }, stdio: ['ignore', log, log] });
+    const cwd = dirname(logFile); // what a process leaves when it crashes goes with its folder
+    this.#child = spawn(file, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', log, log] });
     children.add(this.#child);
     this.#ended = new Promise((resolve) => this.#child.once('exit', resolve));
   }

@@ -151,11 +151,15 @@ export class ChatTarget implements Target {
   }
 
   async room(members: number): Promise<Line | string> {
+    const room = await this.roomOf(members);
+    return typeof room === 'string' ? room : room.line();
+  }
+  /** With nobody connected. A reason: it is not allowed. */
+  async roomOf(members: number): Promise<Room | string> {
     const known = this.#rooms.get(members);
     const room = known ?? (await Room.create(members, this.#rooms.size, (i) => this.#member(i)));
-    if (typeof room === 'string') return room;
-    this.#rooms.set(members, room);
-    return room.line();
+    if (typeof room !== 'string') this.#rooms.set(members, room);
+    return room;
   }
   /** Of a room: nobody of the pairs. The first one writes. */
   async #member(i: number): Promise<Client> {
