@@ -44,6 +44,7 @@ export const CODES = {
   COUNTER_GAP: { blame: 'peer', exit: 1 },
   COUNTER_REUSED: { blame: 'peer', exit: 1 },
   LINEAGE: { blame: 'peer', exit: 1 },
+  WITHHELD: { blame: 'peer', exit: 1 },
   NOT_REACHED: { blame: 'world', exit: 7 },
   // transport and machine
   SHUTTING_DOWN: { blame: 'world', exit: 3 },

@@ -20,6 +20,7 @@ import { announcement, Contacts, type Contact, type ContactAction, type Person }
 import { Connection, type Dial } from './connection.ts';
 import { daysLeft, type ClientIdentity } from './identity.ts';
 import { DeviceKeys } from './device.ts';
+import { Gossip } from './gossip.ts';
 import { Groups } from './groups.ts';
 import { Handover } from './handover.ts';
 import { Inbox } from './inbox.ts';
@@ -100,6 +101,7 @@ export class App {
   readonly #now: () => number;
   readonly #connection: Connection;
   readonly #groups: Groups;
+  readonly #gossip: Gossip;
   readonly #devices: DeviceKeys;
   readonly #outbox: Outbox;
   readonly #inbox: Inbox;
@@ -143,6 +145,7 @@ export class App {
     );
     const warn = (text: string) => this.#emit({ on: 'warning', text });
     this.#groups = new Groups(vault, identity, now);
+    this.#gossip = new Gossip(vault, now);
     this.#devices = new DeviceKeys(vault, this.#groups, identity);
     this.#outbox = new Outbox(
       vault,
@@ -178,6 +181,7 @@ export class App {
       this.#groups,
       this.#devices,
       this.#handover,
+      this.#gossip,
       identity.username,
       {
         message: (message) => this.#emit({ on: 'message', message }),
@@ -312,8 +316,10 @@ export class App {
   #write(conversation: ConversationId, body: Uint8Array, make: (frame: Frame) => Content): number {
     if (body.length > MAX_TEXT_BYTES)
       throw new ChatError('TOO_LARGE', `a message has at most ${MAX_TEXT_BYTES} bytes`, { field: 'body' });
-    const content = make({ salt: randomBytes(SALT_BYTES) });
-    const row = this.vault.enqueue(conversation, this.identity.username, encodeContent(content), this.#now());
+    const row = this.vault.transaction(() => {
+      const content = make({ salt: randomBytes(SALT_BYTES), extensions: this.#gossip.take(conversation) });
+      return this.vault.enqueue(conversation, this.identity.username, encodeContent(content), this.#now());
+    });
     this.#outbox.pump();
     return row;
   }

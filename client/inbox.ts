@@ -30,6 +30,7 @@ import { checkBatch, isVerdict, type CheckedBatch } from './delivery-check.ts';
 import type { DeviceKeys } from './device.ts';
 import type { Device } from './e2ee/binding.ts';
 import type { Engine } from './e2ee/conversation.ts';
+import type { Gossip } from './gossip.ts';
 import { GroupReader, type Opened } from './group-reader.ts';
 import type { Groups } from './groups.ts';
 import { readHandover } from './handover-content.ts';
@@ -68,6 +69,7 @@ export class Inbox {
   readonly #devices: DeviceKeys;
   readonly #reader: GroupReader;
   readonly #handover: Handover;
+  readonly #gossip: Gossip;
   #turn: Promise<void> = Promise.resolve();
   #waitingBytes = 0;
   /** Connections on which something could not be dealt with: what came after it may need it, and is offered again with it. */
@@ -78,6 +80,7 @@ export class Inbox {
     groups: Groups,
     devices: DeviceKeys,
     handover: Handover,
+    gossip: Gossip,
     username: string,
     events: InboxEvents,
     now: () => number,
@@ -86,6 +89,7 @@ export class Inbox {
     this.#groups = groups;
     this.#devices = devices;
     this.#handover = handover;
+    this.#gossip = gossip;
     this.#reader = new GroupReader(vault, groups);
     this.#username = username;
     this.#events = events;
@@ -150,6 +154,12 @@ export class Inbox {
     tell(session, 'msg_skipped', bad); // only now: their evidence is on disk
     if (good.some(({ opened }) => opened?.kind === 'commit' && opened.usedPackage !== null)) this.#events.joined();
     for (const { ms, opened } of good) if (opened?.kind === 'commit') this.#events.grouped(ms.conversation);
+    for (const { message, isContinued } of fresh) {
+      if (message?.content == null) continue;
+      const { conversation, hash, content } = message;
+      const heard = { conversation, by: batch.username, hash: hash!, content, isContinued };
+      this.#gossip.hear(session, heard, (sentence) => this.#events.warn(sentence));
+    }
   }
 
   async #checkItems(session: Session, engine: Engine, batch: CheckedBatch, frame: Reply<'msg_deliver'>) {
@@ -165,7 +175,8 @@ export class Inbox {
         const before = lineages.get(key) ?? this.#vault.senderLineage(batch.bs.sender, ms.conversation);
         const isPlaced = opened !== null && opened.kind !== 'receipt';
         const gap = isPlaced ? gapBefore(before, ms, batch.username) : null;
-        good.push({ delivered, ms, opened, gap });
+        const isContinued = gap === null && before !== null && equal(before.session, ms.session);
+        good.push({ delivered, ms, opened, gap, isContinued });
         if (isPlaced)
           lineages.set(key, { session: ms.session, convCtr: ms.convCtr, lastLeaf: leafHash(delivered.statement) });
       } catch (cause) {
@@ -223,14 +234,15 @@ export class Inbox {
 
   /** Everything that came of a batch, in one transaction. */
   #keep(session: Session, batch: CheckedBatch, frame: Reply<'msg_deliver'>, good: readonly Good[]) {
-    const fresh: { readonly message: Message | null; readonly gap: string | null }[] = [];
+    const fresh: { readonly message: Message | null; readonly gap: string | null; readonly isContinued: boolean }[] =
+      [];
     const warnings: string[] = [];
     const changed: number[] = [];
     const came: Device[] = [];
     let hasHistory = false;
     this.#vault.transaction(() => {
       if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
-      for (const { delivered, ms, opened, gap } of good) {
+      for (const { delivered, ms, opened, gap, isContinued } of good) {
         if (opened === null) continue;
         if (opened.kind === 'receipt') {
           changed.push(...this.#vault.receipts.add(opened.receipt, opened.isMine));
@@ -251,7 +263,7 @@ export class Inbox {
           if (room !== undefined) warnings.push(...movements(peer, opened, this.#username));
           if (opened.isOut)
             warnings.push(`${batch.username} took this device out of ${room === undefined ? 'a conversation' : peer}`);
-          fresh.push({ message: null, gap });
+          fresh.push({ message: null, gap, isContinued });
         } else if (session.rosters.isSelf(ms.conversation)) {
           this.#vault.addReceivedCommit(place);
           if (opened.kind === 'message')
@@ -259,7 +271,7 @@ export class Inbox {
           hasHistory = true;
         } else {
           const message = this.#vault.addReceived({ ...place, ...this.#contentOf(batch, ms, opened) });
-          if (message !== null) fresh.push({ message, gap });
+          if (message !== null) fresh.push({ message, gap, isContinued });
         }
       }
       for (const { message } of fresh) {
@@ -330,6 +342,8 @@ interface Good {
   readonly ms: MessageStatement;
   readonly opened: Opened | HeldReceipt | null;
   readonly gap: string | null;
+  /** it follows what is known of its sender's session here */
+  readonly isContinued: boolean;
 }
 /** Null when the statement continues what is known of this sender here. A device new to this profile may begin anywhere. */
 function gapBefore(before: SenderLineage | null, ms: MessageStatement, username: string): string | null {

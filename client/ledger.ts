@@ -168,6 +168,12 @@ export class Ledger {
       this.#db.one('SELECT * FROM checkpoint WHERE origin = ? AND size = ? AND root <> ?', origin, size, root),
     );
   }
+  /** Notes of one size that say different things, of which any two prove a fork. */
+  forkedNotes(origin: string): string[] {
+    const twice = 'SELECT size FROM checkpoint WHERE origin = ? GROUP BY size HAVING count(*) > 1';
+    const sql = `SELECT note FROM checkpoint WHERE origin = ? AND size IN (${twice}) ORDER BY size DESC LIMIT 16`;
+    return this.#db.all(sql, origin, origin).map((row) => row['note'] as string);
+  }
   checkpointCount(): number {
     return this.#db.one('SELECT count(*) AS n FROM checkpoint')?.['n'] as number;
   }

@@ -92,4 +92,13 @@ CREATE TABLE handover (archive BLOB PRIMARY KEY, direction TEXT NOT NULL CHECK (
 CREATE TABLE handover_piece (archive BLOB NOT NULL, n INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (archive, n)) STRICT;
 `;
 
-export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS, RECEIPTS, CONTENT, HANDOVERS];
+/** What is told to the members of a conversation: statements that were seen, and when a checkpoint was told last. */
+const GOSSIP = `
+CREATE TABLE seen (conversation BLOB NOT NULL, device BLOB NOT NULL, session BLOB NOT NULL, conv_ctr INTEGER NOT NULL,
+  leaf BLOB NOT NULL, is_told INTEGER NOT NULL, PRIMARY KEY (conversation, device, session, conv_ctr)) STRICT;
+CREATE INDEX seen_news ON seen (conversation) WHERE is_told = 0;
+CREATE TABLE told (conversation BLOB PRIMARY KEY, root BLOB NOT NULL, at INTEGER NOT NULL) STRICT;
+INSERT INTO seen SELECT conversation, fingerprint, session, conv_ctr, last_leaf, 1 FROM sender;
+`;
+
+export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS, RECEIPTS, CONTENT, HANDOVERS, GOSSIP];

@@ -162,7 +162,8 @@ export class LogView {
   /** What is kept with an alarm, in CBOR: what was refused, and the notes that contradict each other, or the newest ones. */
   evidence(refused: Uint8Array): Buffer {
     const seen = [this.#ledger.head(this.origin), this.#ledger.unproven(this.origin), this.#ledger.newest(this.origin)];
-    return encode({ refused, notes: [...new Set(seen.flatMap((checkpoint) => checkpoint?.note ?? []))] });
+    const notes = [...this.#ledger.forkedNotes(this.origin), ...seen.flatMap((checkpoint) => checkpoint?.note ?? [])];
+    return encode({ refused, notes: [...new Set(notes)] });
   }
 }
 

@@ -26,6 +26,7 @@ import { MessageTable, UNREADABLE, type Message } from './message-table.ts';
 import { ReceiptTable, type ReceiptKind } from './receipt-table.ts';
 import { RoomTable } from './room-table.ts';
 import { Seal } from './seal.ts';
+import { SeenTable } from './seen-table.ts';
 import { clearKey, keyPath, removeLeftover } from './vault-key.ts';
 import { contentOfBody } from './writing.ts';
 
@@ -133,6 +134,7 @@ export class Vault {
   readonly receipts: ReceiptTable;
   readonly annotations: Annotations;
   readonly handovers: HandoverTable;
+  readonly seen: SeenTable;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -149,6 +151,7 @@ export class Vault {
     this.receipts = new ReceiptTable(db, seal, this.#table);
     this.annotations = new Annotations(db, this.#table);
     this.handovers = new HandoverTable(db, seal);
+    this.seen = new SeenTable(db);
   }
 
   /**
@@ -433,6 +436,7 @@ export class Vault {
           'UPDATE conversation SET session = ?, conv_ctr = ?, last_leaf = ? WHERE id = ?',
           ...[ms.session, ms.convCtr, leaf, ms.conversation],
         );
+        this.seen.add(ms.conversation, ms.sender, ms.session, ms.convCtr, leaf, true);
         const row = batch.rows[i];
         if (row === undefined) return this.groups.addCommit(leaf, ms.conversation, seqs[i]!);
         const isGone = this.message(row)!.gone !== null;
@@ -517,6 +521,7 @@ export class Vault {
       'INSERT OR REPLACE INTO sender (fingerprint, session, conversation, conv_ctr, last_leaf, row) VALUES (?,?,?,?,?,?)',
       ...[lineage.fingerprint, lineage.session, id, lineage.convCtr, leaf, row],
     );
+    this.seen.add(id, lineage.fingerprint, lineage.session, lineage.convCtr, leaf, false);
   }
 
   #conversationOf(row: Row): Conversation {

@@ -1,0 +1,64 @@
+/**
+ * Which statements of each device this one has seen in a conversation, the last ones of each, and what of it the others were told: for the
+ * vectors of docs/TRANSCRIPT.md §d. Hashes and counters only, of which the evidence has the whole.
+ */
+import type { ConversationId, Fingerprint, Hash, SessionId } from '../base/bytes.ts';
+import { MAX_SEEN, type SeenStatement } from '../transcript/gossip.ts';
+import type { Database } from './database.ts';
+
+/** Of one device, in one conversation: others speak of the last ones. */
+const KEPT = 256;
+
+export class SeenTable {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** A statement stands in the conversation. @param isOwn of this device */
+  add(id: ConversationId, device: Fingerprint, session: SessionId, convCtr: number, leaf: Hash, isOwn: boolean): void {
+    this.#db.run(
+      `INSERT OR IGNORE INTO seen (conversation, device, session, conv_ctr, leaf, is_told) VALUES (?,?,?,?,?,?)`,
+      ...[id, device, session, convCtr, leaf, isOwn ? 1 : 0],
+    );
+    this.#db.run(
+      'DELETE FROM seen WHERE conversation = ? AND device = ? AND session = ? AND conv_ctr <= ?',
+      ...[id, device, session, convCtr - KEPT],
+    );
+  }
+
+  /** The last of each device that nobody was told of, the newest first; from now on all are told. */
+  take(id: ConversationId): SeenStatement[] {
+    const rows = this.#db.all(
+      `SELECT device, session, max(conv_ctr) AS conv_ctr, leaf FROM seen WHERE conversation = ? AND is_told = 0
+       GROUP BY device, session ORDER BY max(rowid) DESC LIMIT ${MAX_SEEN}`,
+      id,
+    );
+    if (rows.length > 0) this.#db.run('UPDATE seen SET is_told = 1 WHERE conversation = ? AND is_told = 0', id);
+    return rows.map((row) => ({
+      device: row['device'] as Uint8Array as Fingerprint,
+      session: row['session'] as Uint8Array as SessionId,
+      convCtr: row['conv_ctr'] as number,
+      leaf: row['leaf'] as Uint8Array,
+    }));
+  }
+
+  leaf(id: ConversationId, { device, session, convCtr }: SeenStatement): Hash | null {
+    const sql = 'SELECT leaf FROM seen WHERE conversation = ? AND device = ? AND session = ? AND conv_ctr = ?';
+    return (this.#db.one(sql, id, device, session, convCtr)?.['leaf'] as Uint8Array as Hash | undefined) ?? null;
+  }
+  /** The highest counter of a device's session that was seen; null: none was. */
+  last(id: ConversationId, { device, session }: SeenStatement): number | null {
+    const sql = 'SELECT max(conv_ctr) AS n FROM seen WHERE conversation = ? AND device = ? AND session = ?';
+    return (this.#db.one(sql, id, device, session)?.['n'] as number | null | undefined) ?? null;
+  }
+
+  /** Whether this checkpoint is news there, and it is time to tell it; then it is told. @param now Unix ms */
+  tells(id: ConversationId, root: Hash, now: number, atMostEveryMs: number): boolean {
+    const sql = 'SELECT 1 FROM told WHERE conversation = ? AND (root = ? OR at > ?)';
+    if (this.#db.one(sql, id, root, now - atMostEveryMs) !== undefined) return false;
+    this.#db.run('INSERT OR REPLACE INTO told (conversation, root, at) VALUES (?,?,?)', id, root, now);
+    return true;
+  }
+}

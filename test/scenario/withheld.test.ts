@@ -1,0 +1,52 @@
+/** Three people in a room, and a server that keeps a message from one of them: the others' next words show it. */
+import t from 'tap';
+import { decodeMs, KIND } from '../../transcript/statement.ts';
+import type { Delivered } from '../../protocol/messages.ts';
+import { deviceOf } from '../support/apps.ts';
+import { deliveredOf } from '../support/raw-client.ts';
+import { world } from '../support/world.ts';
+
+t.setTimeout(180_000); // a busy machine is no failure
+
+t.test('a message that is kept from one of three', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, carol] = [
+    await deviceOf(t, w, 'alice'),
+    await deviceOf(t, w, 'bob'),
+    await deviceOf(t, w, 'carol'),
+  ];
+  for (const device of [alice, bob, carol]) await device.enter();
+  await alice.app.rooms.create('#ops', true);
+  await bob.app.rooms.join('#ops');
+  await carol.app.rooms.join('#ops');
+  for (const each of [alice, bob])
+    await each.until('carol in the group', () => each.told('warning').includes('carol can read #ops from now on'));
+  await alice.say('#ops', 'hello all');
+  await bob.hears('hello all');
+  await carol.hears('hello all');
+  await bob.say('#ops', 'here');
+  await carol.hears('here');
+  await alice.hears('here');
+  t.strictSame([bob.told('alarm'), carol.told('alarm')], [[], []]);
+  const withheld = () => carol.told('warning').filter((text) => text.includes('WITHHELD'));
+  t.strictSame(withheld(), [], 'nobody says so without a reason');
+
+  const { fingerprint } = alice.app.identity;
+  const isHers = ({ statement }: Delivered): boolean => {
+    const ms = decodeMs(statement);
+    return ms.kind === KIND.message && Buffer.compare(ms.sender, fingerprint) === 0;
+  };
+  carol.hear = (frame) => (deliveredOf([frame]).some(isHers) ? [] : [frame]);
+  await alice.say('#ops', 'only bob is to read this');
+  await bob.hears('only bob is to read this');
+  await bob.say('#ops', 'understood');
+  await carol.hears('understood');
+  await carol.until('the warning', () => withheld().length > 0);
+  t.strictSame(withheld().length, 1);
+  t.match(withheld()[0], /^bob has seen a message that this device was not given/);
+  t.notOk(carol.texts('#ops').includes('only bob is to read this'));
+  const [alarm] = carol.vault.ledger.alarms().filter(({ code }) => code === 'WITHHELD');
+  t.ok(alarm, 'with the evidence');
+  t.strictSame(alice.told('alarm').concat(bob.told('alarm')), []);
+});
