@@ -42,7 +42,7 @@ export interface ProvenBatch {
   readonly evidence: Evidence;
 }
 
-/** All of one conversation, or of all, in the order of a bundle: by time of the server, log and index; each once. */
+/** Messages and commits of one conversation, or of all, in the order of a bundle: by time of the server, log and index; each once. */
 export const provenMessages = (ledger: Ledger, conversation: ConversationId | null): Proven[] =>
   provenStatements(ledger, conversation).filter(({ ms }) => isThreaded(ms.kind));
 
@@ -66,8 +66,12 @@ export function provenStatements(ledger: Ledger, conversation: ConversationId | 
       if (before === undefined || isBefore(message, before)) found.set(hex(leaf), message);
     }
   }
-  return [...found.values()].sort((a, b) => (isBefore(a, b) ? -1 : 1));
+  return inOrder([...found.values()]);
 }
+
+/** Messages and receipts together. */
+export const inOrder = (statements: readonly Proven[]): Proven[] =>
+  statements.toSorted((a, b) => (isBefore(a, b) ? -1 : 1));
 
 function isBefore(a: Proven, b: Proven): boolean {
   if (a.batch.ack.serverTime !== b.batch.ack.serverTime) return a.batch.ack.serverTime < b.batch.ack.serverTime;
@@ -78,12 +82,14 @@ function isBefore(a: Proven, b: Proven): boolean {
 /**
  * As the files of a bundle.
  * @param isDisclosed by leaf(MS)
+ * @param parts of receipts, by leaf(MS) in hexadecimal
  * @throws SIG_FAIL/commitment if what is kept of a message is not what its sender signed
  */
 export function* bundleMessages(
   ledger: Ledger,
   messages: readonly Proven[],
   isDisclosed: (leaf: Hash) => boolean,
+  parts: ReadonlyMap<string, Uint8Array> = new Map(),
 ): Generator<BundleMessage> {
   let open = null as { readonly batch: ProvenBatch; readonly paths: BatchPaths } | null;
   for (const { statement, leaf, position, index, batch } of messages) {
@@ -96,6 +102,7 @@ export function* bundleMessages(
       bs: batch.evidence.batch,
       signature: batch.evidence.signature,
       path: { index: position - 1, size: batch.bs.count, path: statements(position - 1) },
+      ciphertext: parts.get(hex(leaf)) ?? null,
       opening: isDisclosed(leaf) ? openingOf(ledger, leaf, statement) : null,
     };
   }

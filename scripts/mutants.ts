@@ -23,6 +23,7 @@ const BUNDLE = 'verify/bundle.ts';
 const BUNDLE_LOG = 'verify/bundle-log.ts';
 const BUNDLE_MESSAGE = 'verify/bundle-message.ts';
 const BUNDLE_LINEAGE = 'verify/bundle-lineage.ts';
+const BUNDLE_RECEIPTS = 'verify/bundle-receipts.ts';
 const BUNDLE_SUMS = 'verify/bundle-sums.ts';
 const COMPARISON = 'verify/comparison.ts';
 const CHECKS = 'verify/checks.ts';
@@ -38,6 +39,14 @@ const NOTE = 'transcript/note.ts';
 const LEAF = 'transcript/leaf.ts';
 
 const MUTANTS: readonly Mutant[] = [
+  [BUNDLE_RECEIPTS, "if (part) this.#findings.add('E_FORMAT'", "if (false) this.#findings.add('E_FORMAT'"],
+  [BUNDLE_RECEIPTS, 'if (early !== undefined)', 'if (false)'],
+  [BUNDLE_RECEIPTS, 'if (!isCiphertextOf(ms, [part]))', 'if (false)'],
+  [BUNDLE_RECEIPTS, 'else if (named.user === user)', 'else if (false)'],
+  [BUNDLE_RECEIPTS, 'if (!this.receipts.has(number))', 'if (false)'],
+  [BUNDLE_RECEIPTS, 'if (ms.kind === KIND.message) this.#wanted.set', 'if (true) this.#wanted.set'],
+  [BUNDLE_LINEAGE, 'if (!isThreaded(ms.kind)) {', 'if (false) {'],
+  [COMPARISON, '!isReceipt && ', ''],
   [LINEAGE, "if (isClosed) find('E_CLOSED'", "if (false) find('E_CLOSED'"],
   [LINEAGE, 'isClosed = ms.kind === KIND.close;', ''],
   [LINEAGE, 'isClosed = ms.kind === KIND.close;', 'isClosed ||= ms.kind === KIND.close;'],
@@ -410,7 +419,7 @@ const fails = (...argv: string[]): boolean => {
 };
 const JUDGE = 'test/verify/judge.ts';
 const LOG_TESTS = ['finding', 'live-directory', 'program', 'bit-flips'].map((name) => `test/verify/${name}.test.ts`);
-const BUNDLE_TESTS = ['test/verify/bundle.test.ts'];
+const BUNDLE_TESTS = ['test/verify/bundle.test.ts', 'test/verify/bundle-receipts.test.ts'];
 /** Files that have no part in judging a log. */
 const OF_BUNDLES = /\/(?:bundle.*|ustar|comparison|checks|report)\.ts$/;
 /** Files that have no part in judging a bundle. */

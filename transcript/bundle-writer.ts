@@ -34,6 +34,8 @@ export interface BundleMessage {
   readonly bs: Uint8Array;
   readonly signature: Uint8Array;
   readonly path: BatchPath;
+  /** The part of a receipt; left out for messages and commits. */
+  readonly ciphertext?: Uint8Array | null;
   /** kf ‖ plaintext; null: not disclosed */
   readonly opening: Uint8Array | null;
 }
@@ -118,6 +120,7 @@ function* messageFiles(number: number, message: BundleMessage): Generator<File> 
   yield [at('batch.path'), formatPath(message.path)];
   yield [at('batch.sig'), message.signature];
   yield [at('batch.tbs'), batchTbs(message.bs)];
+  if (message.ciphertext) yield [at('ciphertext'), message.ciphertext];
   yield [at('entry'), message.entry];
   yield [at('log.tlog-proof'), encodeTlogProof(message.proof)];
   if (message.opening !== null) yield [at('opening'), message.opening];

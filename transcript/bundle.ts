@@ -148,7 +148,15 @@ const hashes = (lines: readonly string[], field: string): Hash[] =>
     return hash?.length === HASH_BYTES ? (hash as Uint8Array as Hash) : bad(field, 'a hash in base64 on each line');
   });
 
-export const MESSAGE_FILES = ['batch.path', 'batch.sig', 'batch.tbs', 'entry', 'log.tlog-proof', 'opening'] as const;
+export const MESSAGE_FILES = [
+  'batch.path',
+  'batch.sig',
+  'batch.tbs',
+  'ciphertext',
+  'entry',
+  'log.tlog-proof',
+  'opening',
+] as const;
 export type MessageFile = (typeof MESSAGE_FILES)[number];
 
 /** What a file of a bundle is. `number` counts from 1. */

@@ -5,7 +5,7 @@
 import { equal, hex, type Hash } from '../base/bytes.ts';
 import type { Profile } from '../transcript/bundle.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
-import type { BatchStatement, MessageStatement } from '../transcript/statement.ts';
+import { isReceipt, isThreaded, type BatchStatement, type MessageStatement } from '../transcript/statement.ts';
 import type { FindingCode, Findings } from './finding.ts';
 
 /** One message whose statements are well-formed and belong together. */
@@ -26,6 +26,8 @@ export interface Stated {
 export interface Statement {
   readonly leaf: string;
   readonly where: string;
+  /** Only the author of the messages is sent a receipt: other parties need not have it. */
+  readonly isReceipt?: boolean;
 }
 
 interface Thread {
@@ -61,11 +63,16 @@ export class BundleLineage {
     const before = this.#stated.get(place);
     if (before !== undefined && before.leaf !== hex(msLeaf) && message.isSigned)
       return this.#find('E_DOUBLE', where, 'the sender signed two messages with one counter');
-    if (message.isSigned) this.#stated.set(place, { leaf: hex(msLeaf), where });
+    if (message.isSigned) this.#stated.set(place, { leaf: hex(msLeaf), where, isReceipt: isReceipt(ms.kind) });
     const thread = this.#threads.get(key);
     if (thread && ms.sessionCtr <= thread.sessionCtr)
       return this.#find('E_CTR_REGRESS', where, `session counter ${ms.sessionCtr} after ${thread.sessionCtr}`);
     this.#batch(message, thread);
+    if (!isThreaded(ms.kind)) {
+      const convCtr = thread?.convCtr ?? 0;
+      this.#threads.set(key, { sessionCtr: ms.sessionCtr, convCtr, last: message });
+      return;
+    }
     this.#conversation(message, thread, this.#lastLeaf.get(sender));
     this.#threads.set(key, { sessionCtr: ms.sessionCtr, convCtr: ms.convCtr, last: message });
     this.#lastLeaf.set(sender, msLeaf);

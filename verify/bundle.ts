@@ -28,6 +28,7 @@ import { BundleCrls } from './bundle-crls.ts';
 import { BundleLineage, type Statement } from './bundle-lineage.ts';
 import { BundleLog, LogFiles } from './bundle-log.ts';
 import { MessageAudit, originIn, type ReadMessage } from './bundle-message.ts';
+import { BundleReceipts, type MessageReceipt } from './bundle-receipts.ts';
 import { SumList } from './bundle-sums.ts';
 import { SignaturesAhead, type Confirmed } from './signatures-ahead.ts';
 import { CertificateAudit, type Trust } from './certificate-audit.ts';
@@ -81,6 +82,8 @@ export interface JudgedMessage extends ReadMessage {
 
 export interface BundleOptions {
   readonly known?: readonly KnownCheckpoint[];
+  /** Each message must have a receipt of a recipient. */
+  readonly requiresReceipts?: boolean;
   readonly onMessage?: (message: JudgedMessage) => void;
   /** 1: signatures are checked on this thread alone; findings are the same. 2 if left out. */
   readonly threads?: 1 | 2;
@@ -94,7 +97,11 @@ export interface AuditedBundle {
   readonly exporterRole: 'member' | 'server';
   readonly logs: readonly BundleLog[];
   readonly certificates: CertificateAudit;
+  /** Messages and commits; and receipts, which are counted for themselves. */
   readonly messages: number;
+  readonly receipts: number;
+  /** By number of the message: what recipients have signed about it. */
+  readonly receiptsOf: ReadonlyMap<number, readonly MessageReceipt[]>;
   readonly disclosed: number;
   readonly batches: number;
   /** Of those whose signature was found good, in hexadecimal. */
@@ -166,6 +173,7 @@ class BundleAudit {
   #logs: ReadonlyMap<string, BundleLog> | null = null;
   #messages: MessageAudit | null = null;
   #lineage: BundleLineage | null = null;
+  #receipts: BundleReceipts | null = null;
   #open: OpenMessage | null = null;
   readonly #placed = new Map<string, Statement>();
   readonly #lastIndex = new Map<string, { readonly index: number; readonly time: number }>();
@@ -208,6 +216,8 @@ class BundleAudit {
     if (this.#head === null && this.#headDigest === null) this.#find('E_FORMAT', 'BUNDLE', 'is missing');
     if (this.#head && this.#head.messages !== this.#count)
       this.#find('E_TRUNCATED', 'BUNDLE', `${this.#head.messages} messages are announced, and ${this.#count} are here`);
+    if (this.#options.requiresReceipts) this.#receipts?.require();
+    const receipts = this.#receipts?.count ?? 0;
     if (this.#count === 0) this.#find('W_EMPTY', 'BUNDLE', 'no message in it: nothing was proven');
     for (const { name, note } of this.#options.known ?? []) this.#known(logs, name, note);
     this.#authorities().end();
@@ -216,7 +226,9 @@ class BundleAudit {
       exporterRole: this.#isByServer ? 'server' : 'member',
       logs: [...logs.values()],
       certificates: this.#authorities(),
-      messages: this.#count,
+      messages: this.#count - receipts,
+      receipts,
+      receiptsOf: this.#receipts?.receipts ?? new Map<number, MessageReceipt[]>(),
       disclosed: this.#disclosed,
       batches: this.#messages?.batches ?? 0,
       senders: this.#messages?.signers ?? new Set(),
@@ -344,6 +356,7 @@ class BundleAudit {
     const logOf = (origin: string) => logs.get(origin);
     this.#messages = new MessageAudit(conversation, logOf, certificates, this.#findings, this.#confirmed);
     this.#lineage = new BundleLineage(profile, this.#findings);
+    this.#receipts = new BundleReceipts(certificates, this.#findings);
     return logs;
   }
 
@@ -359,6 +372,7 @@ class BundleAudit {
     this.#lastNumber = number;
     const read = this.#messages!.check(where, files);
     this.#follow(where, files, read);
+    this.#receipts!.add(where, number, files, read, isSound && this.#findings.errors === before);
     if (read.plaintext) this.#disclosed++;
     this.#options.onMessage?.({ ...read, number, isGood: isSound && this.#findings.errors === before });
     this.#options.onProgress?.(this.#count, this.#head?.messages ?? this.#count);

@@ -44,7 +44,7 @@ function missing(
   what: string,
   findings: Findings,
 ): void {
-  const lost = [...own].filter(([place]) => !other.has(place));
+  const lost = [...own].filter(([place, { isReceipt }]) => !isReceipt && !other.has(place));
   if (lost.length > 0)
     findings.add('W_MISSING', name, `${lost.length} messages ${what}, the first of them ${lost[0]![1].where}`);
 }

@@ -34,6 +34,7 @@ export const FINDINGS = {
   E_TIME_ORDER: 'TAMPERED',
   E_LINK: 'TAMPERED',
   E_COMMIT: 'TAMPERED',
+  E_RECEIPT: 'TAMPERED',
   // hashes
   E_INCLUSION: 'TAMPERED',
   E_TILE: 'TAMPERED',
@@ -50,6 +51,7 @@ export const FINDINGS = {
   E_CRL: 'UNTRUSTED',
   // not against a rule
   W_EMPTY: 'INCOMPLETE',
+  W_NO_RECEIPT: 'INCOMPLETE',
   W_NO_CRL: 'VALID',
   W_CRL_OLD: 'VALID',
   W_CRL_MISSING: 'VALID',

@@ -4,6 +4,7 @@ import type { AuditedBundle, JudgedMessage } from './bundle.ts';
 import { resultsOf, type CheckResult } from './checks.ts';
 import type { Findings, Verdict } from './finding.ts';
 import type { AuditedLog } from './log-directory.ts';
+import { KIND } from '../transcript/statement.ts';
 import { bundleReport, type Basis } from './report.ts';
 import { wordsOf, type Saying } from './saying.ts';
 import { iso } from './time.ts';
@@ -68,10 +69,12 @@ export function bundleOutcome(
   said: readonly Saying[],
   report: { readonly kind: ReportKind; readonly messages: readonly JudgedMessage[] } | undefined,
 ): Outcome {
-  const { head, logs, messages, disclosed, batches, senders, firstTime, lastTime } = audited;
+  const { head, logs, messages, receipts, receiptsOf, disclosed, batches, senders, firstTime, lastTime } = audited;
+  const read = [...receiptsOf.values()].filter((all) => all.some(({ kind }) => kind === KIND.read));
   const skipped = [
     ...(messages === 0 ? ['inclusion', 'signatures', 'order', 'checkpoints', 'log key'] : []),
     ...(disclosed === 0 ? ['disclosure'] : []),
+    ...(receipts === 0 ? ['receipts'] : []),
     ...(isCompared ? [] : ['comparison']),
   ];
   const checks = resultsOf(findings, new Set(skipped));
@@ -81,7 +84,7 @@ export function bundleOutcome(
     logs: logs.map(({ origin }) => origin),
     checks,
     summary: (found) =>
-      `${counted(messages, 'message')}, ${disclosed} disclosed, ${counted(senders.size, 'sender')}` +
+      `${counted(messages, 'message')}, ${disclosed} disclosed, ${receipts > 0 ? `${receiptsOf.size} delivered, ` : ''}${counted(senders.size, 'sender')}` +
       `${span(firstTime, lastTime)}, ${head?.profile ?? 'unknown profile'}, ${faults(found)}`,
     checked: {
       conversation: head ? hex(head.conversation) : null,
@@ -91,6 +94,9 @@ export function bundleOutcome(
       created: head ? iso(head.created) : null,
       logs: logs.map(({ origin, checkpoint }) => ({ origin, size: checkpoint?.size ?? null })),
       messages,
+      receipts,
+      delivered: receiptsOf.size,
+      read: read.length,
       disclosed,
       batches,
       senders: [...senders],

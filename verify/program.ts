@@ -39,6 +39,7 @@ options
   --at TIME       judge certificates as of this time, such as 2026-03-01T12:00:00Z, and not of the time of each signature
   --compare FILE  another party's bundle of the same conversation: whether both can be true
   --report KIND   html or md: a page about a bundle that can be read and printed, in place of the lines
+  --require WHAT  recipient-receipt: every message of a bundle needs the signed receipt of a recipient (exit 11 without)
   --strict        warnings count: exit 11
   --json          one JSON object instead of text
   -q, --quiet     the verdict line only
@@ -63,6 +64,7 @@ const OPTIONS = {
   at: { type: 'string' },
   compare: { type: 'string' },
   report: { type: 'string' },
+  require: { type: 'string' },
   strict: { type: 'boolean' },
   json: { type: 'boolean' },
   quiet: { type: 'boolean', short: 'q' },
@@ -91,10 +93,13 @@ export function verifyProgram(argv: readonly string[], version: string, io: Io):
   const at = values.at === undefined ? undefined : parseTime(values.at);
   if (at === null) return usage(io, '--at: want a time such as 2026-03-01T12:00:00Z');
   if (report !== undefined && report !== 'html' && report !== 'md') return usage(io, '--report: want html or md');
+  if (values.require !== undefined && values.require !== 'recipient-receipt')
+    return usage(io, '--require: want recipient-receipt');
+  const requiresReceipts = values.require !== undefined;
   if (report !== undefined && json) return usage(io, 'want --report or --json');
   const isLog = isDirectory(target);
-  if (isLog && (compare !== undefined || report !== undefined))
-    return usage(io, '--compare and --report are for bundles, and this is a directory');
+  if (isLog && (compare !== undefined || report !== undefined || requiresReceipts))
+    return usage(io, '--compare, --report and --require are for bundles, and this is a directory');
 
   const findings = new Findings();
   const from =
@@ -114,7 +119,8 @@ export function verifyProgram(argv: readonly string[], version: string, io: Io):
   let outcome: Outcome | null = null;
   try {
     if (isReadable && isLog) outcome = logOutcome(auditEpochs(target, trust, notes, findings, io.progress));
-    else if (isReadable) outcome = judgeBundle({ target, compare, report }, trust, notes, findings, io);
+    else if (isReadable)
+      outcome = judgeBundle({ target, compare, report, requiresReceipts }, trust, notes, findings, io);
   } catch (error) {
     io.err(`chat-verify: a defect of this software, nothing is proven: ${shown(String((error as Error).stack))}`);
     return CODES.INTERNAL.exit;
@@ -134,11 +140,12 @@ interface BundleRequest {
   readonly target: string;
   readonly compare: string | undefined;
   readonly report: ReportKind | undefined;
+  readonly requiresReceipts: boolean;
 }
 
 /** Null if there is nothing to read. */
 function judgeBundle(
-  { target, compare, report }: BundleRequest,
+  { target, compare, report, requiresReceipts }: BundleRequest,
   trust: Trust,
   known: readonly KnownCheckpoint[],
   findings: Findings,
@@ -165,6 +172,7 @@ function judgeBundle(
   const { progress } = io;
   const own = read(target, findings, {
     known,
+    requiresReceipts,
     onMessage,
     ...(progress && { onProgress: progress }),
   });

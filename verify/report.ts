@@ -4,7 +4,7 @@
  * notations; nothing in it is fetched from anywhere.
  */
 import { hex } from '../base/bytes.ts';
-import type { Kind } from '../transcript/statement.ts';
+import { isReceipt, KIND, type Kind } from '../transcript/statement.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import type { Crl } from '../x509/crl.ts';
 import type { AuditedBundle, JudgedMessage } from './bundle.ts';
@@ -69,12 +69,14 @@ const RESULTS: Readonly<Record<CheckResult['result'], string>> = {
 const PROVEN = [
   'Each message listed without a fault was signed with the private key of the certificate that is named as its sender, at or before the time given, for this conversation and this log.',
   'The server entered it into its log at that time by its own clock, and signed for that.',
+  'A message that is delivered or read according to this page was so by the signed word of a device with the certificate of the recipient.',
   'A text that is shown is the text that the sender signed, and what it answers, changes or takes back is what the sender signed. A text that is not shown can be disclosed later, and checked in the same way, without anybody’s help.',
   'Any later change to a message, its sender, its time or its order would have been found.',
 ];
 const UNPROVEN = [
   'Who sat at the keyboard: a certificate names the person to whom the authority gave it.',
   'That what was said is true.',
+  'That a message without the signature of a recipient did not arrive.',
   'That nothing was said elsewhere, before or after; and, in a selective bundle, that nothing was said between.',
   'That the clocks were right. The time of a message is that of the server; the clock of the sender is shown where it differs by more than five minutes.',
   'That the exporter did not leave out whole senders or the end of the conversation: compare with the bundle of another party.',
@@ -91,7 +93,8 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
   const nameOf = (fingerprint: string): string =>
     certificates.certificate(fingerprint)?.subject.text ?? `unknown certificate ${fingerprint.slice(0, 16)}…`;
   const senders = new Map<string, number>();
-  for (const { ms } of messages) if (ms) senders.set(hex(ms.sender), (senders.get(hex(ms.sender)) ?? 0) + 1);
+  for (const { ms } of messages)
+    if (ms && !isReceipt(ms.kind)) senders.set(hex(ms.sender), (senders.get(hex(ms.sender)) ?? 0) + 1);
   const unlisted = findings.errors + findings.warnings - findings.kept.length;
   const sayings = new Sayings();
   return [
@@ -152,9 +155,13 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
     },
     { heading: 'Messages', level: 2 },
     {
-      columns: ['No.', 'Time of the server (UTC)', 'Sender', 'Text', 'Log entry', 'State'],
+      columns: ['No.', 'Time of the server (UTC)', 'Sender', 'Text', 'Log entry', 'State', 'Signed by recipients'],
       rows: messages.map((message) => {
         const { number, leaf, ms, index, isGood } = message;
+        const received = (audited.receiptsOf.get(number) ?? []).map(
+          ({ kind, device, at }) =>
+            `${kind === KIND.read ? 'read by' : 'delivered to'} ${nameOf(device)}, device ${device.slice(0, 16)}…, at ${iso(at)}`,
+        );
         return [
           String(number),
           leaf ? iso(leaf.serverTime) : 'unknown',
@@ -162,6 +169,7 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
           textOf(message, sayings.of(message), nameOf),
           index === null ? '' : String(index),
           isGood ? 'proven' : 'FAULTY',
+          received.join('\n'),
         ];
       }),
     },

@@ -6,6 +6,7 @@ import { printable } from '../../runtime/printable.ts';
 import type { BundleHead, Profile } from '../../transcript/bundle.ts';
 import { writeBundle, type BundleCrl, type BundleLog } from '../../transcript/bundle-writer.ts';
 import { peekCheckpoint } from '../../transcript/checkpoint.ts';
+import { decodeReceipt } from '../../transcript/receipt.ts';
 import { BundleLineage } from '../../verify/bundle-lineage.ts';
 import { Findings } from '../../verify/finding.ts';
 import { parseTime } from '../../verify/time.ts';
@@ -16,7 +17,9 @@ import {
   authoritiesOf,
   bundleLogs,
   bundleMessages,
+  inOrder,
   provenMessages,
+  provenStatements,
   type Proven,
   type Prove,
 } from '../evidence.ts';
@@ -111,16 +114,18 @@ async function exportBundle(
   range: Range,
   disclosure: Disclosure,
 ): Promise<void> {
-  const { pieces, profile, messages, count, missing } = await bundleWith(app, peer, range, disclosure, prove);
+  const prepared = await bundleWith(app, peer, range, disclosure, prove);
+  const { pieces, profile, messages, receipts, count, missing } = prepared;
   writePieces(out, pieces, force);
   for (const name of missing) context.note(`the certificate ${name} is not here: its messages cannot be proven`);
-  report(context, out, peer, profile, messages, count.disclosed);
+  report(context, out, peer, profile, { messages, disclosed: count.disclosed, receipts });
 }
 
 interface Prepared {
   readonly pieces: Iterable<Buffer>;
   readonly profile: Profile;
   readonly messages: number;
+  readonly receipts: number;
   /** how many texts are in it, once all pieces have been taken */
   readonly count: { readonly disclosed: number };
   /** certificates of signers that this profile does not have */
@@ -142,29 +147,32 @@ export async function bundleWith(
   const messages = all.filter(({ batch }) => from <= batch.ack.serverTime && batch.ack.serverTime < until);
   if (messages.length === 0)
     throw new ChatError('NOT_FOUND', 'no message to prove: not in this conversation at this time');
-  assertFits(messages);
+  const parts = new Map(vault.receipts.in(conversation.id).map(({ hash, part }) => [hex(hash), part]));
+  const receipts = receiptsOf(ledger, conversation, messages, parts);
+  const statements = inOrder([...messages, ...receipts]);
+  assertFits(statements);
   const isDisclosed = disclosed(vault, conversation, messages, disclosure);
   const own = identity.chain.map(({ der }) => der);
-  const { certificates, intermediates, missing } = authoritiesOf(ledger, messages, own);
+  const { certificates, intermediates, missing } = authoritiesOf(ledger, statements, own);
   const ask: Prove = (origin, older, newer) => app.consistency(origin, older, newer);
   if (prove) await app.newestCheckpoint(); // it covers lists that were logged after the last message
-  const logs = await bundleLogs(ledger, messages, prove ? ask : null);
+  const logs = await bundleLogs(ledger, statements, prove ? ask : null);
   const profile = messages.length === all.length && isWhole(messages) ? 'complete' : 'selective';
   const head: BundleHead = {
     profile,
     created: Date.now(),
     conversation: conversation.id,
-    messages: messages.length,
+    messages: statements.length,
     exporter: identity.fingerprint,
   };
   const crls = prove ? await crlsOf(app, logs, messages, [...certificates, ...intermediates]) : [];
   const content = { head, certificates, intermediates, crls, logs };
   const count = { disclosed: 0 };
   const pieces = writeBundle(
-    { ...content, messages: () => counting(bundleMessages(ledger, messages, isDisclosed), count) },
+    { ...content, messages: () => counting(bundleMessages(ledger, statements, isDisclosed, parts), count) },
     identity.privateKey,
   );
-  return { pieces, profile, messages: messages.length, count, missing };
+  return { pieces, profile, messages: messages.length, receipts: receipts.length, count, missing };
 }
 
 /** What the log that the server writes now knows of revocations. */
@@ -183,9 +191,30 @@ async function crlsOf(
   return await loggedCrls(ders, span, own.checkpoint, ask);
 }
 
-function report(context: Context, out: string, peer: string, profile: Profile, messages: number, shown: number): void {
-  if (context.args.json) return context.json('exported', { peer, file: out, profile, messages, disclosed: shown });
-  context.out(`${printable(out)}: ${messages} messages, ${shown} disclosed, ${profile}`);
+/** What was signed about these messages, by this device and by others. */
+function receiptsOf(
+  ledger: Vault['ledger'],
+  { id }: Conversation,
+  messages: readonly Proven[],
+  parts: ReadonlyMap<string, Uint8Array>,
+): Proven[] {
+  const names = new Set(messages.map(({ leaf }) => hex(leaf)));
+  return provenStatements(ledger, id).filter(({ leaf }) => {
+    const part = parts.get(hex(leaf));
+    return part !== undefined && decodeReceipt(part).some((message) => names.has(hex(message)));
+  });
+}
+
+interface Figures {
+  readonly messages: number;
+  readonly disclosed: number;
+  readonly receipts: number;
+}
+
+function report(context: Context, out: string, peer: string, profile: Profile, figures: Figures): void {
+  if (context.args.json) return context.json('exported', { peer, file: out, profile, ...figures });
+  const { messages, disclosed, receipts } = figures;
+  context.out(`${printable(out)}: ${messages} messages, ${disclosed} disclosed, ${receipts} receipts, ${profile}`);
 }
 
 /** The messages are asked for twice, so what is disclosed is counted anew each time. */

@@ -44,34 +44,40 @@ t.test('export and verify', async (t) => {
   const before = file('proved.tar');
   t.match(await run('alice', 'transcript', 'export', 'bob', '-o', before, '--disclose', 'all', '--prove'), {
     status: 0,
-    out: `${before}: 4 messages, 3 disclosed, complete\n`, // the first makes the group, and has no text
+    out: /proved\.tar: 4 messages, 3 disclosed, \d+ receipts, complete\n$/, // the first makes the group, and has no text
   });
   await system.stop();
   t.match(await verify(before, '--strict'), {
     exit: 0,
-    out: /\nVALID 4 messages, 3 disclosed, 2 senders, .* 0 warnings\n$/,
+    out: /\nVALID 4 messages, 3 disclosed, 3 delivered, 2 senders, .* 0 warnings\n$/,
   });
+  t.equal((await verify(before, '--strict', '--require', 'recipient-receipt')).exit, 0, 'and each was received');
+  t.match(
+    await verify(before, '--report', 'md'),
+    { out: /delivered to [^|]*bob[^|]*, device [0-9a-f]{16}…, at \d{4}-/ },
+    'says the signed word of the recipient',
+  );
 
   const all = file('all.tar');
   t.match(await run('alice', 'transcript', 'export', 'bob', '-o', all, '--disclose', 'mine', '--json'), {
     status: 0,
-    out: /^\{"v":1,"type":"exported","peer":"bob","file":".*all.tar","profile":"complete","messages":4,"disclosed":2\}\n$/,
+    out: /^\{"v":1,"type":"exported","peer":"bob","file":".*all.tar","profile":"complete","messages":4,"disclosed":2,"receipts":\d+\}\n$/,
   });
   t.equal(statSync(all).mode & 0o777, 0o600);
   const alone = await verify(all);
   t.match(alone, { exit: 0, out: /W_UNLINKED msg\/000001\/log.tlog-proof/ }, 'without a server: a warning');
-  t.match(alone.out, /\nVALID 4 messages, 2 disclosed/);
+  t.match(alone.out, /\nVALID 4 messages, 2 disclosed, 3 delivered/);
   t.equal((await verify(all, '--strict')).exit, 11);
 
   const names = execFileSync('tar', ['tf', all], { encoding: 'utf8' });
   t.match(names, 'msg/000002/opening\n');
-  t.notMatch(names, 'msg/000004/opening', 'what bob wrote is not disclosed');
+  t.equal(names.match(/opening/g)?.length, 2, 'what bob wrote is not disclosed');
   t.notMatch(readFileSync(all).toString('latin1'), 'one of bob');
 
   const bob = file('bob.tar');
   t.match(await run('bob', 'transcript', 'export', 'alice', '-o', bob, '--disclose', '3-4'), {
     status: 0,
-    out: `${bob}: 4 messages, 2 disclosed, complete\n`,
+    out: /bob\.tar: 4 messages, 2 disclosed, \d+ receipts, complete\n$/,
   });
   t.match(await verify(all, '--compare', bob), { exit: 0, out: /\nok     comparison: / });
 
@@ -107,8 +113,11 @@ t.test('export and verify', async (t) => {
   t.match(list, { v: 1, type: 'transcript', peer: 'bob', messages: 4 });
   const part = file('part.tar');
   const until = await run('alice', 'transcript', 'export', 'bob', '-o', part, '--until', list.last);
-  t.match(until, { status: 0, out: /: 3 messages, 0 disclosed, selective\n$/ });
-  t.match(await verify(part), { exit: 0, out: /\nVALID 3 messages, 0 disclosed, 1 sender, .*, selective, / });
+  t.match(until, { status: 0, out: /: 3 messages, 0 disclosed, \d+ receipts, selective\n$/ });
+  t.match(await verify(part), {
+    exit: 0,
+    out: /\nVALID 3 messages, 0 disclosed, 2 delivered, 2 senders, .*, selective, /,
+  });
   const since = await run('alice', 'transcript', 'export', 'bob', '-o', part, '--since', list.last, '--force');
   t.match(since, { status: 0, out: /: 1 messages, / });
 

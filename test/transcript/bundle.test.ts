@@ -147,7 +147,7 @@ t.test('names', async (t) => {
     'msg/000000/entry',
     'msg/01/entry',
     'msg/000001/entry/x',
-    'msg/000001/ciphertext',
+    'msg/000001/plaintext',
     'toString',
   ])
     t.equal(parseName(name), null, name);

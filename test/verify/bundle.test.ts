@@ -57,6 +57,7 @@ t.test('text', async (t) => {
       'ok     signatures',
       'ok     order',
       'ok     disclosure',
+      'none   receipts',
       'none   comparison',
     ],
     'each check by itself',
@@ -101,6 +102,9 @@ t.test('JSON', async (t) => {
     exporter: hex(fingerprintOf(credentialOf(world, 'bob'))),
     logs: [{ origin: world.origin, size: leaves.length }],
     messages: 3,
+    receipts: 0,
+    delivered: 0,
+    read: 0,
     disclosed: 3,
     batches: 3,
   });

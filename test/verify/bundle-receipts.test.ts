@@ -1,0 +1,156 @@
+/** Receipts in a bundle: what they prove, and what makes them false. */
+import t from 'tap';
+import type { Hash } from '../../base/bytes.ts';
+import type { Leaf } from '../../transcript/leaf.ts';
+import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
+import { ciphertextHash, decodeMs, KIND, type MessageStatement } from '../../transcript/statement.ts';
+import { auditBundle, type BundleOptions } from '../../verify/bundle.ts';
+import { compareBundles } from '../../verify/comparison.ts';
+import { Findings } from '../../verify/finding.ts';
+import { bundleOf, type BundleAlterations } from '../support/bundle-writer.ts';
+import { compose, STORY, type Step } from '../support/log-writer.ts';
+import { ca, leaves, world } from './tamper.ts';
+
+/** leaf(MS) of what somebody wrote to the other, in order. */
+const written = (name: 'alice' | 'bob'): Hash[] => {
+  const { sender } = decodeMs(leafOf(name === 'alice' ? 0 : 1));
+  return leaves.flatMap((leaf) => {
+    if (leaf.type !== 'msg') return [];
+    const ms = decodeMs(leaf.ms);
+    const isHis = Buffer.compare(ms.sender, sender) === 0 && Buffer.compare(ms.conversation, AB) === 0;
+    return isHis ? [leafHash(leaf.ms)] : [];
+  });
+};
+/** MS of the first message of the n-th batch. */
+function leafOf(batch: number): Uint8Array {
+  const [leaf] = leaves.flatMap((each, i) => (each.type === 'sigb' ? [leaves[i + 1]!] : [])).slice(batch);
+  return leaf?.type === 'msg' ? leaf.ms : Buffer.alloc(0);
+}
+const AB = decodeMs(leafOf(0)).conversation;
+const [first, second] = written('alice') as [Hash, Hash];
+const [his] = written('bob') as [Hash];
+
+const BATCHES = STORY.filter((step) => 'sender' in step).length;
+interface Row {
+  readonly by?: 'alice' | 'bob';
+  readonly kind?: MessageStatement['kind'];
+  readonly part: Uint8Array;
+  /** what is in the file; null: there is none */
+  readonly file?: Uint8Array | null;
+}
+const withoutLast: BundleAlterations = { messages: (messages) => messages.slice(0, -1) };
+/** The log with these receipts behind all messages, each in a batch of its own. */
+function storyOf(rows: readonly Row[], more: readonly Step[] = []): Leaf[] {
+  const steps = rows.map(({ by = 'bob' }, i): Step => ({ sender: by, conversations: ['ab'], at: 95_000 + 1000 * i }));
+  return compose(world, [...STORY, ...steps, ...more], {
+    ms: (ms, batch) => {
+      const row = rows[batch - BATCHES];
+      if (row === undefined) return ms;
+      return {
+        ...ms,
+        kind: row.kind ?? KIND.delivered,
+        ciphertextBytes: row.part.length,
+        convCtr: 0,
+        prevConv: NO_HASH,
+        rosterHash: NO_HASH,
+        commitment: NO_HASH,
+        ciphertextHash: ciphertextHash([row.part]),
+      };
+    },
+  });
+}
+function withReceipts(rows: readonly Row[], more: readonly Step[] = [], story = storyOf(rows, more)): Buffer {
+  return bundleOf(world, story, 'ab', {
+    messages: (messages) => {
+      const from = messages.length - rows.length - more.length;
+      return messages.map((message, i) => {
+        const row = rows[i - from];
+        if (row === undefined) return message;
+        return { ...message, opening: null, ciphertext: row.file === undefined ? row.part : row.file };
+      });
+    },
+  });
+}
+
+function judge(archive: Buffer, options: BundleOptions = {}) {
+  const findings = new Findings();
+  const audited = auditBundle([archive], { roots: [ca], crls: [], at: undefined }, findings, options);
+  return {
+    audited,
+    found: findings.kept.map(({ code, where }) => `${code} ${where}`).filter((f) => !f.startsWith('W_NO_CRL')),
+  };
+}
+const plain = judge(withReceipts([])).audited.messages;
+const file = (nth: number) => `msg/${String(plain + nth).padStart(6, '0')}/ciphertext`;
+
+t.test('what recipients have signed is said of each message', async (t) => {
+  const { audited, found } = judge(
+    withReceipts([
+      { part: Buffer.concat([first, second, Buffer.alloc(32, 1)]) },
+      { part: first, kind: KIND.read },
+      { part: his, by: 'alice' },
+    ]),
+  );
+  t.strictSame(found, [], 'one that is not in the bundle is nothing against it');
+  t.equal(audited.messages, plain, 'receipts are no messages');
+  t.equal(audited.receipts, 3);
+  const kinds = [...audited.receiptsOf].map(([number, all]) => [number, all.map(({ kind }) => kind)]);
+  t.strictSame(kinds.slice(0, 1), [[1, [KIND.delivered, KIND.read]]]);
+  t.equal(kinds.length, 3);
+  t.match(
+    audited.receiptsOf.get(1)?.map(({ at }) => at - world.begin),
+    [95_000, 96_000],
+  );
+});
+
+t.test('false receipts', async (t) => {
+  const rows: readonly (readonly [string, Buffer, readonly string[]])[] = [
+    ['of another part than was signed', withReceipts([{ part: first, file: second }]), [`E_COMMIT ${file(1)}`]],
+    ['of no part', withReceipts([{ part: first, file: null }]), [`E_FORMAT ${file(1)}`]],
+    ['for the sender’s own message', withReceipts([{ part: his }]), [`E_RECEIPT ${file(1)}`]],
+  ];
+  for (const [name, archive, want] of rows) {
+    const { audited, found } = judge(archive);
+    t.strictSame(found, want, name);
+    t.equal(audited.receiptsOf.size, 0, `${name}: nothing is believed of it`);
+  }
+  const later: Step = { sender: 'alice', conversations: ['ab'], at: 99_000 };
+  const last = compose(world, [...STORY, later]).at(-1)!;
+  const early = judge(withReceipts([{ part: leafHash(last.type === 'msg' ? last.ms : Buffer.alloc(0)) }], [later]));
+  t.strictSame(early.found, [`E_RECEIPT ${file(1)}`], 'for a message that came after it');
+  const odd = judge(
+    bundleOf(world, leaves, 'ab', {
+      messages: (messages) => messages.map((each, i) => (i === 0 ? { ...each, ciphertext: first } : each)),
+    }),
+  );
+  t.strictSame(odd.found, ['E_FORMAT msg/000001/ciphertext'], 'a message is not in the clear');
+});
+
+t.test('another party need not have the receipts that one has', async (t) => {
+  const story = storyOf([{ part: first }]);
+  const [own, other] = [withReceipts([{ part: first }], [], story), bundleOf(world, story, 'ab', withoutLast)].map(
+    (archive) => judge(archive).audited,
+  );
+  t.equal(own!.receipts - other!.receipts, 1);
+  for (const [a, b] of [
+    [own!, other!],
+    [other!, own!],
+  ] as const) {
+    const findings = new Findings();
+    compareBundles(a, b, 'other.tar', findings);
+    t.strictSame(findings.kept, []);
+  }
+});
+
+t.test('--require recipient-receipt: each message needs one', async (t) => {
+  const all = withReceipts([
+    { part: Buffer.concat(written('alice')) },
+    { part: Buffer.concat(written('bob')), by: 'alice', kind: KIND.read },
+  ]);
+  t.strictSame(judge(all, { requiresReceipts: true }).found, []);
+  const some = withReceipts([{ part: Buffer.concat(written('alice').slice(1)) }]);
+  const { found } = judge(some, { requiresReceipts: true });
+  t.ok(found.includes('W_NO_RECEIPT msg/000001'));
+  t.equal(found.length, 1 + written('bob').length);
+  t.strictSame(judge(some).found, [], 'unless it was asked for, it is nothing against a bundle');
+});
