@@ -227,7 +227,7 @@ export class AccountSession {
       throw mismatch('certificate', 'the account belongs to another identity');
     const { device, isNew } = await this.#addDevice(user, devicesPerAccount);
     if (device.revokedAt !== null) throw new ChatError('BAD_CERT', 'the device was revoked', { sub: 'revoked' });
-    const { token, expires } = await tokens.issue(user, peerChain[0].fingerprint);
+    const { token, expires } = tokens.issue(user, peerChain[0].fingerprint);
     this.#isLoggedIn = true;
     const reply: Reply<'login_ok'> = {
       type: 'login_ok',
