@@ -290,7 +290,7 @@ export class Hub {
   async #audience(member: Member, id: ConversationId): Promise<Audience> {
     const conversation = await this.#find(id, false);
     // Who was a member when the log took his batch still gets its answer (admit), and what is to be said to it goes to those of now.
-    const { members, epoch, standing } = conversation ?? NOBODY;
+    const { members, standing } = conversation ?? NOBODY;
     const isPart = conversation !== null && isPartOf(conversation, member);
     const isSelf = standing === 'self';
     const all = members.flatMap(({ userId, devices }) =>
@@ -301,9 +301,8 @@ export class Hub {
     const others = isSelf
       ? audience
       : members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
-    const fingerprints = members.flatMap(({ devices }) => devices.map(({ fingerprint }) => fingerprint));
     return {
-      rosterHash: isPart ? rosterHash(id, epoch, fingerprints) : NO_HASH,
+      rosterHash: isPart ? rosterOf(conversation) : NO_HASH,
       recipients,
       peers,
       hasDevices: others.length > 0,
@@ -442,7 +441,19 @@ export class Hub {
   }
 }
 
-const NOBODY: Pick<Conversation, 'members' | 'epoch' | 'standing'> = { members: [], epoch: 0, standing: 'strangers' };
+/** Of conversations in memory: in a room of 250 devices it takes longer than everything else that a message is asked. */
+const rosters = new WeakMap<Conversation, Hash>();
+function rosterOf(conversation: Conversation): Hash {
+  const known = rosters.get(conversation);
+  if (known !== undefined) return known;
+  const { id, epoch, members } = conversation;
+  const fingerprints = members.flatMap(({ devices }) => devices.map(({ fingerprint }) => fingerprint));
+  const roster = rosterHash(id, epoch, fingerprints);
+  rosters.set(conversation, roster);
+  return roster;
+}
+
+const NOBODY: Pick<Conversation, 'members' | 'standing'> = { members: [], standing: 'strangers' };
 const isPartOf = ({ members }: Conversation, { user }: Member): boolean => members.some((m) => m.userId === user.id);
 const noConversation = (): ChatError => new ChatError('NOT_FOUND', 'no such conversation', { field: 'conversation' });
 
