@@ -57,6 +57,20 @@ t.test('two people write to each other', async (t) => {
   );
 });
 
+t.test('the same words twice: two ciphertexts, each under a key of its own', async (t) => {
+  const [a] = (await world.group(await Promise.all(['alice', 'bob'].map((name) => world.person(name))))) as [
+    Conversation,
+  ];
+  const first = await engine.encrypt(a, text('the same'), aad);
+  const second = await engine.encrypt(first.conversation, text('the same'), aad);
+  t.notOk(equal(first.message, second.message));
+  t.notOk(equal(first.message.subarray(-64), second.message.subarray(-64)), 'also where only the words are');
+  const secretOf = ({ state }: Conversation): string =>
+    Buffer.from(state.secretTree[2 * state.privatePath.leafIndex]!.application.secret).toString('hex');
+  const secrets = [a, first.conversation, second.conversation].map(secretOf);
+  t.equal(new Set(secrets).size, 3, 'what one key is made of does not make another');
+});
+
 t.test('a commit waits for its acceptance', async (t) => {
   const people = await Promise.all(['alice', 'bob', 'carol'].map((name) => world.person(name)));
   const [a, b, c] = (await world.group(people)) as [Conversation, Conversation, Conversation];
