@@ -25,8 +25,8 @@ import type { Sealed } from './group-writer.ts';
 import type { DueReceipt } from './receipt-table.ts';
 import type { Conversation, Message, Session, StagedBatch } from './vault.ts';
 
-/** CBOR around one statement, its parts and the state of its group, at most. */
-const ITEM_OVERHEAD_BYTES = 248 + 32 + 64 + 48;
+/** CBOR around one statement, its parts, the state of its group and the time when it expires, at most. */
+const ITEM_OVERHEAD_BYTES = 248 + 32 + 64 + 48 + 20;
 /** The rest of a msg_send: batch statement, largest signature, names of the fields. */
 const FRAME_OVERHEAD_BYTES = 172 + 1024 + 128;
 /** A username in UTF-8. */
@@ -57,7 +57,7 @@ export type Seal = (message: Message, opening: Uint8Array, aad: Uint8Array) => P
 export function withReceipts(messages: readonly Message[], receipts: readonly DueReceipt[]): readonly DueReceipt[] {
   if (messages.some(({ isSolo }) => isSolo)) return [];
   let bytes = FRAME_OVERHEAD_BYTES;
-  for (const { body } of messages) bytes += partBytes(body.length) + ITEM_OVERHEAD_BYTES;
+  for (const { plaintext } of messages) bytes += partBytes(plaintext.length) + ITEM_OVERHEAD_BYTES;
   const fitting = receipts.findIndex(({ messages: hashes }, i) => {
     bytes += hashes.length * NO_HASH.length + ITEM_OVERHEAD_BYTES + MAX_NAME_BYTES;
     return bytes > MAX_SEND_BYTES || messages.length + i >= MAX_BATCH_MESSAGES;
@@ -105,7 +105,8 @@ export async function composeBatch(
       throw new ChatError('INTERNAL', `a sealed message of ${bytes} bytes`);
     const statement = encodeMs({ ...committed, ciphertextHash: ciphertextHash(sealed.parts) });
     threads.set(key, { convCtr: draft.convCtr, lastLeaf: leafHash(statement) });
-    stated.push({ statement, ...sealed });
+    const { expiresAt } = message;
+    stated.push({ statement, ...sealed, ...(expiresAt === null ? {} : { expires_at: expiresAt }) });
   }
   for (const receipt of receipts)
     stated.push(receiptOf(signer, session, receipt, session.lastCtr + 1 + stated.length, now));

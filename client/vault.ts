@@ -81,6 +81,7 @@ const staged = record({
       group: optional(record({ generation: uint(2 ** 32 - 1, 1), epoch: uint() })),
       group_info: optional(bytes(1, 2_000_000)),
       to: optional(text(64)),
+      expires_at: optional(uint()),
     }),
     1024,
     1,

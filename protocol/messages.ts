@@ -104,6 +104,7 @@ export const requests = {
         group: optional(groupState),
         group_info: optional(groupInfo),
         to: optional(username),
+        expires_at: optional(time),
       }),
       MAX_BATCH_MESSAGES,
       1,

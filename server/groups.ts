@@ -21,6 +21,7 @@ type Message = Request<'msg_send'>['messages'][number];
  * @throws BAD_FRAME naming the field
  */
 export function checkKind(ms: MessageStatement, message: Message, batchSize: number, at: string): void {
+  if (ms.kind !== KIND.message && message.expires_at !== undefined) bad(`${at}.expires_at`, 'only beside a message');
   if (isReceipt(ms.kind)) {
     if (message.to === undefined) bad(`${at}.to`, 'the author of the messages');
     if (message.group !== undefined) bad(`${at}.group`, 'no group beside a receipt');

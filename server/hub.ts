@@ -185,12 +185,13 @@ export class Hub {
   async admit(member: Member, frame: Request<'msg_send'>): Promise<Submission> {
     if (isLongerThan(frame, MAX_SEND_BYTES))
       throw new ChatError('TOO_LARGE', `a msg_send of more than ${MAX_SEND_BYTES} bytes`, { field: 'msg_send' });
-    const expiresAt = this.#o.now() + this.#o.ttlMs;
+    const longest = this.#o.now() + this.#o.ttlMs;
     const audiences = new Map<string, Audience>();
     const messages: Submission['messages'][number][] = [];
     let refusal: ChatError | null = null;
     for (const [i, message] of frame.messages.entries()) {
-      const { statement, parts, group = null, group_info: groupInfo = null } = message;
+      const { statement, parts, group = null, group_info: groupInfo = null, expires_at: wanted = longest } = message;
+      const expiresAt = Math.min(wanted, longest);
       const field = `msg_send.messages[${i}].statement`;
       const ms = decodeMs(statement);
       checkKind(ms, message, frame.messages.length, `msg_send.messages[${i}]`);

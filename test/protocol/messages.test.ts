@@ -56,6 +56,7 @@ const sends: { [K in Request['type']]: Request<K> } = {
       { statement: b(248), parts: [b(0), b(5)] },
       { statement: b(248), parts: [b(5)], group: { generation: 1, epoch: 0 }, group_info: b(9) },
       { statement: b(248), parts: [b(32)], to: 'bob' },
+      { statement: b(248), parts: [b(5)], group: { generation: 1, epoch: 1 }, expires_at: 1_800_000_000_000 },
     ],
   },
   msg_received: { type: 'msg_received', cursors: [1, 2] },

@@ -181,6 +181,24 @@ const fingerprintOf = (id: number): Fingerprint => Buffer.alloc(32, `device ${id
 const lineage = (): Lineage => new Lineage(fingerprintOf(11), own.privateKey, ORIGIN);
 const types = ({ frames }: Joined): string[] => frames.map(({ type }) => type);
 
+t.test(
+  'a message that disappears waits no longer than it says, and never longer than the server keeps anything',
+  async (t) => {
+    const desk = new Desk();
+    const a = desk.join(11);
+    desk.join(21);
+    await turn();
+    const expiryOf = async (expires_at: number): Promise<number | undefined> => {
+      const frame = lineage().texts(desk.frame, ['x']);
+      const messages = frame.messages.map((message) => ({ ...message, expires_at }));
+      return (await desk.hub.admit(a.member, { ...frame, messages, id: 9 })).messages[0]?.expiresAt;
+    };
+    t.equal(await expiryOf(1_000_500), 1_000_500);
+    t.equal(await expiryOf(9_000_000), 1_001_000);
+    t.equal(await expiryOf(5), 5, 'one that is over already goes at the next look');
+  },
+);
+
 t.test('the sender’s answer comes first; then his other devices and the other’s; nobody twice', async (t) => {
   const desk = new Desk();
   desk.devices.set(1, [11, 12]);

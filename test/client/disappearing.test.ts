@@ -1,0 +1,34 @@
+/** Messages that disappear, as a client sends them: the server is told the time that is sealed, and only that. */
+import t from 'tap';
+import { utf8 } from '../../base/bytes.ts';
+import { decodeContent } from '../../transcript/content.ts';
+import { accepted, logIn, quiet, say, type Side } from './side.ts';
+
+async function sent(side: Side, n: number) {
+  const messages = side.server.written.flatMap(({ messages }) => messages);
+  const peer = await side.server.peer;
+  const opening = await peer.open(messages[n]!);
+  return { expiresAt: messages[n]!.expires_at, content: decodeContent(opening.subarray(32)) };
+}
+
+t.test('for one message, for a conversation, and for what is said about one', async (t) => {
+  const side = await logIn(t);
+  const before = Date.now();
+  const row = side.app.send(side.id, utf8('for a minute'), { expireMs: 60_000 });
+  await accepted(side, row);
+  await accepted(side, say(side, 'stays'));
+  side.app.vault.setExpiry(side.id, 3_600_000);
+  await accepted(side, say(side, 'for an hour'));
+  await accepted(side, side.app.send(side.id, utf8('stays, too'), { expireMs: null }));
+  await accepted(side, side.app.edit(side.app.vault.message(row)!, utf8('for one minute')));
+  await accepted(side, side.app.delete(side.app.vault.message(row)!));
+  const [minute, stays, hour, kept, edited, deleted] = await Promise.all([0, 1, 2, 3, 4, 5].map((n) => sent(side, n)));
+  t.equal(minute!.expiresAt, minute!.content.expires!.seconds * 1000);
+  t.ok(minute!.expiresAt! >= before + 60_000 && minute!.expiresAt! <= Date.now() + 61_000);
+  for (const each of [stays, kept, deleted]) t.match(each, { expiresAt: undefined, content: { expires: null } });
+  t.ok(hour!.expiresAt! >= before + 3_600_000);
+  t.strictSame(edited!.content.expires, minute!.content.expires, 'an edit goes with what it edits');
+  t.equal(edited!.expiresAt, minute!.expiresAt);
+  t.equal(side.app.vault.message(row)!.gone, 'deleted');
+  await quiet(side);
+});
