@@ -5,6 +5,8 @@ import type { Line, Target } from './target.ts';
 
 const WARM_MS = 700;
 
+const NOTHING = 'no message arrived in the time';
+
 export interface Flow {
   readonly messages: number;
   /** seconds, as everything here */
@@ -14,10 +16,12 @@ export interface Flow {
   readonly generator: number;
 }
 
-export async function relay(target: Target, pairs: number, window: number, seconds: number): Promise<Sample> {
+/** A reason: nothing arrived in the time. */
+export async function relay(target: Target, pairs: number, window: number, seconds: number): Promise<Sample | string> {
   const lines = await target.lines(pairs);
   const { messages, wall, server, database, generator } = await closedLoop(target, lines, window, seconds);
   await Promise.all(lines.map((line) => line.close()));
+  if (messages === 0) return NOTHING;
   const each = (used: number): number => (used / messages) * 10_000;
   return {
     'messages/s': messages / wall,
@@ -27,7 +31,7 @@ export async function relay(target: Target, pairs: number, window: number, secon
   };
 }
 
-/** One message to a room is as many deliveries as it has other members. A reason: this server has no such room. */
+/** One message to a room is as many deliveries as it has other members. A reason: this server has no such room, or as above. */
 export async function fanout(
   target: Target,
   members: number,
@@ -38,6 +42,7 @@ export async function fanout(
   if (typeof line === 'string') return line;
   const { messages, wall, server, generator } = await closedLoop(target, [line], window, seconds);
   await line.close();
+  if (messages === 0) return NOTHING;
   const deliveries = messages * (members - 1);
   return {
     'deliveries/s': deliveries / wall,

@@ -15,6 +15,8 @@ import { openMysqlWorld, openWorld, type World, type WorldOptions } from './worl
 /** Everything that is to be measured, and on what. */
 export interface Bench {
   readonly isQuick: boolean;
+  /** of each measurement that is a flow */
+  readonly seconds: number;
   readonly runs: number;
   readonly options: WorldOptions;
   /** Opened when it is first asked for, and warm. */
@@ -44,12 +46,11 @@ const MEMORY_DISK = '/dev/shm';
 
 type Work = (target: Target, bench: Bench) => Promise<Sample | string>;
 
-const seconds = ({ isQuick }: Bench): number => (isQuick ? 1.5 : 5);
 const connections = ({ isQuick }: Bench): number => (isQuick ? 200 : 1000);
 const offlineCount = ({ isQuick }: Bench): number => (isQuick ? 3000 : 10_000);
 
-const relay32: Work = (target, bench) => relay(target, PAIRS, 32, seconds(bench));
-const relay1: Work = (target, bench) => relay(target, PAIRS, 1, seconds(bench));
+const relay32: Work = (target, bench) => relay(target, PAIRS, 32, bench.seconds);
+const relay1: Work = (target, bench) => relay(target, PAIRS, 1, bench.seconds);
 /** So many pairs that one has ended before its next one begins. */
 const paced =
   (perSecond: number, pairs = PAIRS): Work =>
@@ -72,13 +73,13 @@ export const SCENARIOS: readonly Scenario[] = [
     'fanout50',
     true,
     () => 'room of 50, window 32',
-    (target, bench) => fanout(target, 50, 32, seconds(bench)),
+    (target, bench) => fanout(target, 50, 32, bench.seconds),
   ),
   beside(
     'fanout500',
     false,
     () => 'room of 500, window 8',
-    (target, bench) => fanout(target, 500, 8, seconds(bench)),
+    (target, bench) => fanout(target, 500, 8, bench.seconds),
   ),
   beside('offline', true, (bench) => `offline, ${offlineCount(bench).toLocaleString('en-US')} messages`, away),
   {
@@ -114,7 +115,7 @@ export const SCENARIOS: readonly Scenario[] = [
         return [];
       }
       const title = `${CROWD.toLocaleString('en-US')} idle connections`;
-      return eachFresh(bench, 'crowd', title, (target) => crowd(target, CROWD, seconds(bench)));
+      return eachFresh(bench, 'crowd', title, (target) => crowd(target, CROWD, bench.seconds));
     },
   },
   {
