@@ -189,6 +189,7 @@ export class Client {
       case 'msg_expired':
         return this.#received(frame.cursor);
       case 'presence':
+      case 'typing':
       case 'contact_changed':
       case 'room_changed':
       case 'bye':

@@ -25,6 +25,7 @@ import { Groups } from './groups.ts';
 import { Handover } from './handover.ts';
 import { Inbox } from './inbox.ts';
 import { Outbox } from './outbox.ts';
+import type { OwnPresence, PresenceState } from './presence.ts';
 import type { Notice, Requester } from './requester.ts';
 import { isRoomName, Rooms } from './rooms.ts';
 import { Rosters } from './rosters.ts';
@@ -40,7 +41,19 @@ export type AppEvent =
   /** one of our messages is accepted (isQueued: nobody there to take it now), delivered or failed */
   | { readonly on: 'state'; readonly message: Message; readonly isQueued: boolean }
   | { readonly on: 'message'; readonly message: Message }
-  | { readonly on: 'presence'; readonly username: string; readonly isOnline: boolean }
+  /** state: what somebody who is online says of himself beyond that */
+  | {
+      readonly on: 'presence';
+      readonly username: string;
+      readonly isOnline: boolean;
+      readonly state: 'away' | 'dnd' | null;
+    }
+  | {
+      readonly on: 'typing';
+      readonly conversation: ConversationId;
+      readonly username: string;
+      readonly isTyping: boolean;
+    }
   /** the group of a conversation is another, or (isIdle) was looked at and left as it is */
   | { readonly on: 'group'; readonly conversation: ConversationId; readonly isIdle: boolean }
   | { readonly on: 'connected' }
@@ -366,6 +379,15 @@ export class App {
     return (await this.#explained(session.requester.request({ type: 'presence_watch', username }, 'presence'))).online;
   }
 
+  /** What others are told of this user, after the change. @throws what the server refuses */
+  presence(change: { readonly state?: PresenceState; readonly last_seen?: boolean }): Promise<OwnPresence> {
+    return this.#asked(({ requester }) => requester.request({ type: 'presence_set', ...change }, 'presence_choice'));
+  }
+  /** Tells the others of the conversation, if this user wants that and there is a connection. */
+  typing(conversation: ConversationId, isOn: boolean): void {
+    if (this.vault.sendsTyping()) this.#session?.requester.link.send({ type: 'typing', conversation, on: isOn });
+  }
+
   /** @throws what the server refuses, and what keeps it from being asked */
   contacts(): Promise<Contact[]> {
     return this.#asked(({ requester }) => this.#contacts.refresh(requester));
@@ -613,7 +635,7 @@ export class App {
     this.#prove(session);
     for (const username of this.#watched)
       requester.request({ type: 'presence_watch', username }, 'presence').then(
-        ({ online }) => this.#emit({ on: 'presence', username, isOnline: online }),
+        ({ online, state = null }) => this.#emit({ on: 'presence', username, isOnline: online, state }),
         () => {}, // asked again at the next login
       );
     // What changed while nobody was here; if it cannot be asked now, at the next login.
@@ -632,7 +654,19 @@ export class App {
       case 'msg_expired':
         return this.#inbox.expired(session, frame);
       case 'presence':
-        return this.#emit({ on: 'presence', username: frame.username, isOnline: frame.online });
+        return this.#emit({
+          on: 'presence',
+          username: frame.username,
+          isOnline: frame.online,
+          state: frame.state ?? null,
+        });
+      case 'typing': {
+        const conversation = frame.conversation as ConversationId;
+        const { username, on: isTyping } = frame;
+        const members = this.vault.conversation(conversation)?.members ?? [];
+        if (username === this.identity.username || !members.some((member) => member.username === username)) return;
+        return this.#emit({ on: 'typing', conversation, username, isTyping });
+      }
       case 'contact_changed':
         return this.#contacts.changed(frame);
       case 'room_changed':

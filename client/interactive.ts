@@ -11,6 +11,7 @@ import { CONTACT_ACTIONS, CONTACT_WORDS, type ContactAction } from './contacts.t
 import { askPassword, type Context } from './context.ts';
 import { MESSAGE_HELP, obeyMessageLine } from './message-lines.ts';
 import { shownMessage, shownQuote, shownSaying, statusReply } from './presentation.ts';
+import { obeyPresenceLine, PRESENCE_HELP, TypingNotices } from './presence.ts';
 import { obeyRoomLine, ROOM_HELP } from './room-lines.ts';
 import { needed, type Terminal } from './terminal.ts';
 import type { Conversation, Message } from './vault.ts';
@@ -26,6 +27,7 @@ const HELP = [
   '/add /accept /decline /remove /block /unblock PERSON',
   ...MESSAGE_HELP,
   ...ROOM_HELP,
+  ...PRESENCE_HELP,
   '//text              a message that begins with a slash',
 ];
 
@@ -177,6 +179,9 @@ class Room {
   readonly #sent: number[] = [];
   readonly #stop: () => void;
   #isPeerOnline: boolean | null = null;
+  #peerState: 'away' | 'dnd' | null = null;
+  readonly #typists = new Set<string>();
+  readonly #typing: TypingNotices;
   #isLost = false;
   #end: (() => void) | null = null;
   #failure: ChatError | null = null;
@@ -188,6 +193,8 @@ class Room {
     this.#conversation = conversation;
     this.#peer = printable(conversation.peer, 64);
     this.#stop = app.on((event) => this.#take(event));
+    this.#typing = new TypingNotices((isOn) => app.typing(conversation.id, isOn));
+    terminal.onKey((line) => this.#typing.key(line, Date.now()));
   }
 
   /** Answers where the talk goes on; null: nowhere. */
@@ -217,6 +224,8 @@ class Room {
 
   leave(): void {
     this.#stop();
+    this.#typing.stop();
+    this.#terminal.onKey(null);
   }
 
   async #obey(line: string): Promise<Conversation | 'elsewhere' | undefined> {
@@ -243,6 +252,7 @@ class Room {
         const row = obeyMessageLine(this.#app, this.#conversation, text, (line) => this.#terminal.print(line));
         if (typeof row === 'number') this.#sent.push(row);
         if (row !== 'unknown') return undefined;
+        if (await obeyPresenceLine(this.#app, text, (line) => this.#terminal.print(line))) return undefined;
         const move = await obeyRoomLine(this.#app, this.#conversation, text, (line) => this.#terminal.print(line));
         if (move === 'unknown') this.#terminal.print(`Unknown command ${printable(command ?? '')}; /help lists them.`);
         else if (move !== 'here') return move;
@@ -253,6 +263,7 @@ class Room {
   }
 
   #say(text: string): void {
+    this.#typing.stop();
     try {
       this.#sent.push(this.#app.send(this.#conversation.id, utf8(text)));
       if (this.#isLost) this.#terminal.print('(kept: sent as soon as the connection is back)');
@@ -311,7 +322,10 @@ class Room {
       case 'state':
         return this.#showState(event.message, event.isQueued);
       case 'presence':
-        return this.#showPresence(event.username, event.isOnline);
+        return this.#showPresence(event.username, event.isOnline, event.state);
+      case 'typing':
+        if (equal(event.conversation, this.#conversation.id)) this.#showTyping(event.username, event.isTyping);
+        return;
       case 'lost':
         if (event.willRetry) {
           if (!this.#isLost) print('Connection lost: connecting again …');
@@ -339,6 +353,7 @@ class Room {
     for (const message of fresh) {
       const isHere = equal(message.conversation, this.#conversation.id);
       const from = printable(message.sender, 64);
+      if (isHere) this.#typists.delete(message.sender);
       const { peer, room } = vault.conversation(message.conversation) ?? { peer: message.sender, room: undefined };
       const where = isHere && room === undefined ? '' : `[${printable(peer, 64)}] `;
       this.#terminal.print(`${where}${shownSaying(vault.annotations.reading(message), from)}`);
@@ -365,13 +380,25 @@ class Room {
     return this.#conversation.room === undefined ? this.#peer : 'everybody else';
   }
 
-  #showPresence(username: string, isOnline: boolean): void {
+  #showPresence(username: string, isOnline: boolean, state: 'away' | 'dnd' | null): void {
     if (username !== this.#conversation.peer) return;
+    if (isOnline && state !== this.#peerState && (state !== null || this.#isPeerOnline === true))
+      this.#terminal.print(
+        `${this.#peer} ${state === null ? 'is back' : state === 'away' ? 'is away' : 'does not want to be disturbed'}`,
+      );
+    this.#peerState = isOnline ? state : null;
     if (this.#isPeerOnline !== isOnline) {
       if (!isOnline) this.#terminal.print('Partner has disconnected');
       else if (this.#isPeerOnline !== null) this.#terminal.print('Partner has connected');
     }
     this.#isPeerOnline = isOnline;
+  }
+
+  /** Once, until he has stopped or written. */
+  #showTyping(username: string, isTyping: boolean): void {
+    if (!isTyping) return void this.#typists.delete(username);
+    if (this.#typists.size !== this.#typists.add(username).size)
+      this.#terminal.print(`${printable(username, 64)} is typing…`);
   }
 
   /** Leaving waits a moment for what is on its way; what stays is sent next time. */

@@ -13,6 +13,7 @@ import { deleteCommand, editCommand, reactCommand } from './commands/changes.ts'
 import { contactCommand } from './commands/contacts.ts';
 import { deviceCommand } from './commands/device.ts';
 import { historyCommand, recvCommand, sendCommand, STDIN_ARGUMENT } from './commands/messages.ts';
+import { presenceCommand } from './commands/presence.ts';
 import { roomCommand } from './commands/rooms.ts';
 import { statusCommand } from './commands/status.ts';
 import { transcriptCommand } from './commands/transcript.ts';
@@ -147,6 +148,7 @@ async function parse(
     .command(contactCommand(run))
     .command(roomCommand(run))
     .command(deviceCommand(run))
+    .command(presenceCommand(run))
     .command(vaultCommand(run))
     .example(
       '$0 -P alice --ca ca.crt --cert alice.crt --key alice.key',

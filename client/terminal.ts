@@ -21,6 +21,7 @@ export class Terminal {
   #isEnded = false;
   #isPrompting = false;
   #interrupt: () => void = () => {};
+  #keyed: ((line: string) => void) | null = null;
 
   constructor(input: NodeJS.ReadableStream, output: NodeJS.WritableStream) {
     this.isInteractive = (input as ReadStream).isTTY === true && (output as WriteStream).isTTY === true;
@@ -35,6 +36,10 @@ export class Terminal {
     this.#rl.on('line', (line) => this.#take(line));
     this.#rl.on('close', () => this.#take(null));
     this.#rl.on('SIGINT', () => this.#interrupted());
+    if (this.isInteractive)
+      input.on('keypress', () => {
+        if (this.#isPrompting && !this.#mute.isMuted) this.#keyed?.(this.#rl.line);
+      });
   }
 
   /** The answer to a question; null at the end of input. */
@@ -93,6 +98,11 @@ export class Terminal {
     clearScreenDown(this.#out as Writable);
     this.#out.write(`${text}\n`);
     this.#rl.prompt(true);
+  }
+
+  /** Called behind each key with the line as it then is; not while a password is typed, and not through a pipe. */
+  onKey(handler: ((line: string) => void) | null): void {
+    this.#keyed = handler;
   }
 
   /** What Ctrl+C does when nothing is typed; otherwise it clears the line. */

@@ -219,6 +219,13 @@ export class Vault {
   setSendsRead(value: boolean): void {
     this.#setValue('sends_read', encode(value));
   }
+  /** Whether others are told that this user is typing. */
+  sendsTyping(): boolean {
+    return this.#value('sends_typing', bool) ?? false;
+  }
+  setSendsTyping(value: boolean): void {
+    this.#setValue('sends_typing', encode(value));
+  }
   /** After how many ms what this user writes in the conversation disappears; null: never. */
   expiry(id: ConversationId): number | null {
     return this.#value(`expiry/${hex(id)}`, uint());

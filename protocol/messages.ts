@@ -61,6 +61,8 @@ const topic = text(512, 1);
 const keyPackage = bytes(1, MAX_KEY_PACKAGE_BYTES);
 const logIdentity = record({ statement: text(2048, 1), algorithm, signature });
 
+const presenceState = oneOf('online', 'away', 'dnd', 'invisible');
+
 /** What a client may send. */
 export const requests = {
   register: record({
@@ -81,6 +83,13 @@ export const requests = {
   conversation_get: record({ type: literal('conversation_get'), id: requestId, conversation: hash }),
   certificate_get: record({ type: literal('certificate_get'), id: requestId, fingerprint: hash }),
   presence_watch: record({ type: literal('presence_watch'), id: requestId, username }),
+  presence_set: record({
+    type: literal('presence_set'),
+    id: requestId,
+    state: optional(presenceState),
+    last_seen: optional(bool),
+  }),
+  typing: record({ type: literal('typing'), conversation: hash, on: bool }),
   device_list: record({ type: literal('device_list'), id: requestId }),
   device_revoke: record({ type: literal('device_revoke'), id: requestId, fingerprint: hash }),
   contact_add: contactAction('contact_add'),
@@ -214,8 +223,11 @@ export const replies = {
     id: optional(requestId),
     username,
     online: bool,
+    state: optional(oneOf('away', 'dnd')),
     last_seen: optional(time),
   }),
+  presence_choice: record({ type: literal('presence_choice'), id: requestId, state: presenceState, last_seen: bool }),
+  typing: record({ type: literal('typing'), conversation: hash, username, on: bool }),
   devices: record({
     type: literal('devices'),
     id: requestId,

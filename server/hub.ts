@@ -9,7 +9,17 @@ import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Reply, type Request }
 import { selfConversation } from '../protocol/self-conversation.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import type { Log } from '../runtime/log.ts';
-import type { Conversation, Device, Group, GroupState, QueuedExpiry, Standing, Store, User } from '../store/store.ts';
+import type {
+  Conversation,
+  Device,
+  Group,
+  GroupState,
+  PresenceChoice,
+  QueuedExpiry,
+  Standing,
+  Store,
+  User,
+} from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import { decodeMs, isReceipt, KIND, rosterHash } from '../transcript/statement.ts';
@@ -17,8 +27,10 @@ import { Acknowledgements } from './acknowledgements.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { checkKind } from './groups.ts';
 import { Outlet, type OutgoingItem } from './outlet.ts';
+import { Presence } from './presence.ts';
 import { Quota } from './quota.ts';
 import type { Accepted, Sequencer, Submission } from './sequencer.ts';
+import { Typing } from './typing.ts';
 
 /** When a sender tries again whose recipient has no valid certificate. */
 const NO_DEVICE_RETRY_MS = 60_000;
@@ -27,8 +39,6 @@ const CONVERSATION_CACHE_MS = 60_000;
 const CONVERSATION_CACHE_ITEMS = 10_000;
 /** Devices that one message is queued for: what the store keeps about it has room for 6553 (`messages.targets`, a BLOB of MySQL). */
 const MAX_RECIPIENTS = 4096;
-/** Users that one connection may watch. */
-const MAX_WATCHED = 1024;
 
 export interface HubOptions {
   readonly store: Store;
@@ -66,13 +76,16 @@ export class Hub {
   readonly #users = new Map<number, Set<Member>>();
   /** Being written: when somebody was seen last. */
   readonly #leaving = new Set<Promise<void>>();
-  readonly #watchers = new Map<number, Set<Member>>();
+  readonly #presence: Presence;
+  readonly #typing: Typing;
   readonly #conversations = new Map<string, { readonly at: number; readonly conversation: Conversation }>();
   /** Counts what was forgotten: an answer of the store that was asked for before must not be remembered after. */
   #forgotten = 0;
 
   constructor(options: HubOptions) {
     this.#o = options;
+    this.#presence = new Presence(options.store, options.now);
+    this.#typing = new Typing(options.store, options.contactPolicy);
     this.#quota = new Quota(options.store, options.queueBytes, options.now);
     const { store, log, settleAgainMs: againMs } = options;
     this.#acknowledgements = new Acknowledgements({ store, log, ...(againMs === undefined ? {} : { againMs }) });
@@ -104,7 +117,7 @@ export class Hub {
     if (siblings) siblings.add(member);
     else {
       this.#users.set(user.id, new Set([member]));
-      this.#announce(user, true);
+      this.#presence.came(user);
     }
     // After that, for who comes back before the old connection is noticed was never gone.
     const older = this.#devices.get(device.id);
@@ -255,7 +268,7 @@ export class Hub {
       type: 'msg_ack',
       id,
       ack: evidence.ack,
-      messages: messages.map(({ seq, peers }) => ({ seq, queued: !peers.some((device) => this.#devices.has(device)) })),
+      messages: messages.map(({ seq, peers }) => ({ seq, queued: !peers.some((device) => this.#isSeen(device)) })),
     });
     if (!accepted.repeated) return this.#deliver(accepted);
     // The first time it may have failed behind the commit: then it is queued, and nobody was offered it.
@@ -279,13 +292,26 @@ export class Hub {
       throw new ChatError('NO_SUCH_PEER', 'nobody has this name', { field: 'presence_watch.username' });
     if (user.id !== member.user.id)
       this.#checkContact(await this.#o.store.standing(member.user.id, user.id), 'presence_watch.username');
-    if (member.watching.size >= MAX_WATCHED && !member.watching.has(user.id))
-      throw new ChatError('QUOTA', 'too many users are watched already', { field: 'presence_watch.username' });
-    member.watching.add(user.id);
-    const watchers = this.#watchers.get(user.id);
-    if (watchers) watchers.add(member);
-    else this.#watchers.set(user.id, new Set([member]));
-    return presenceOf(user, this.#users.has(user.id));
+    return this.#presence.watch(member, user);
+  }
+
+  /** What others are told of this user, who may change it. Only a field that is there is changed. */
+  choosePresence({ user }: Member, change: Partial<PresenceChoice>): Promise<PresenceChoice> {
+    return this.#presence.choose(user, change);
+  }
+
+  /** Tells it on, or drops it without a word: that a conversation is not his is not said either. */
+  async typing(member: Member, id: Uint8Array, isOn: boolean): Promise<void> {
+    if (!this.#typing.admits(member) || !this.#presence.isVisible(member.user.id)) return;
+    const conversation = await this.#find(id as ConversationId, false);
+    if (conversation === null || !isPartOf(conversation, member)) return;
+    await this.#typing.tell(member, conversation, isOn, (userId) => this.#users.get(userId) ?? []);
+  }
+
+  /** Connected, and others may know it. */
+  #isSeen(deviceId: number): boolean {
+    const member = this.#devices.get(deviceId);
+    return member !== undefined && this.#presence.isVisible(member.user.id);
   }
 
   async #audience(member: Member, id: ConversationId): Promise<Audience> {
@@ -394,17 +420,13 @@ export class Hub {
     member.outlet.close();
     this.#acknowledgements.leave(member);
     if (code !== null) member.link.close(code);
-    for (const id of member.watching) {
-      const watchers = this.#watchers.get(id);
-      watchers?.delete(member);
-      if (watchers?.size === 0) this.#watchers.delete(id);
-    }
+    this.#presence.unwatchAll(member);
     const siblings = this.#users.get(member.user.id);
     siblings?.delete(member);
     if (siblings?.size !== 0) return;
     this.#users.delete(member.user.id);
     const at = this.#o.now();
-    this.#announce({ ...member.user, lastSeen: at }, false);
+    if (!this.#presence.left(member.user, at)) return; // nobody is to know when that was
     const written = this.#o.store
       .setLastSeen(member.user.id, at)
       .catch((error: unknown) => this.#o.log.warn('store.failed', { code: ChatError.from(error).code }))
@@ -425,20 +447,12 @@ export class Hub {
       [userA, userB],
       [userB, userA],
     ] as const)
-      for (const member of this.#users.get(watching) ?? []) {
-        member.watching.delete(watched);
-        this.#watchers.get(watched)?.delete(member);
-      }
+      for (const member of this.#users.get(watching) ?? []) this.#presence.unwatch(member, watched);
   }
 
   /** To every connection of a user, but not to the one that has its answer. */
   tell(userId: number, notice: Reply<'contact_changed' | 'room_changed'>, except?: Member): void {
     for (const member of this.#users.get(userId) ?? []) if (member !== except) member.link.send(notice);
-  }
-
-  #announce(user: User, online: boolean): void {
-    const presence = presenceOf(user, online);
-    for (const watcher of this.#watchers.get(user.id) ?? []) watcher.link.send({ type: 'presence', ...presence });
   }
 }
 
@@ -505,9 +519,3 @@ function isLongerThan(frame: Request<'msg_send'>, limit: number): boolean {
   );
   return estimate > limit && encodeFrame(frame).length > limit;
 }
-
-const presenceOf = (user: User, online: boolean): Omit<Reply<'presence'>, 'type' | 'id'> => ({
-  username: user.username,
-  online,
-  ...(online || user.lastSeen === null ? {} : { last_seen: user.lastSeen }),
-});

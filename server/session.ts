@@ -184,6 +184,18 @@ class Session {
       }
       case 'presence_watch':
         return link.send({ type: 'presence', id: frame.id, ...(await hub.watch(this.#loggedIn(), frame.username)) });
+      case 'presence_set': {
+        const { state, last_seen: showsLastSeen } = frame;
+        const change = {
+          ...(state === undefined ? {} : { state }),
+          ...(showsLastSeen === undefined ? {} : { showsLastSeen }),
+        };
+        const choice = await hub.choosePresence(this.#loggedIn(), change);
+        const { state: chosen, showsLastSeen: last_seen } = choice;
+        return link.send({ type: 'presence_choice', id: frame.id, state: chosen, last_seen });
+      }
+      case 'typing':
+        return await hub.typing(this.#loggedIn(), frame.conversation, frame.on);
       case 'device_list':
         return link.send({ type: 'devices', id: frame.id, devices: await devices.list(this.#loggedIn()) });
       case 'device_revoke':

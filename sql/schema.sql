@@ -25,6 +25,8 @@ CREATE TABLE users (
   created_at BIGINT NOT NULL,
   last_seen BIGINT,
   device_epoch BIGINT NOT NULL DEFAULT 0,
+  presence TINYINT NOT NULL DEFAULT 0, -- 0 online, 1 away, 2 dnd, 3 invisible
+  shows_last_seen TINYINT NOT NULL DEFAULT 1,
   UNIQUE KEY users_email (email),
   UNIQUE KEY users_username (username),
   CONSTRAINT users_status CHECK (status IN ('active', 'suspended'))
@@ -278,3 +280,4 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES (3, 'contacts',
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (4, 'rooms', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (5, 'receipts', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (6, 'invitations', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (7, 'presence', 0);

@@ -10,6 +10,7 @@ CREATE TABLE schema_migrations (
   applied_at INTEGER NOT NULL
 );
 
+-- `presence`: 0 online, 1 away, 2 dnd, 3 invisible. (The last line is as SQLite writes what was added to a table.)
 CREATE TABLE users (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   email VARCHAR(255) NOT NULL UNIQUE,
@@ -24,7 +25,7 @@ CREATE TABLE users (
   created_at INTEGER NOT NULL,
   last_seen INTEGER,
   device_epoch INTEGER NOT NULL DEFAULT 0
-);
+, presence INTEGER NOT NULL DEFAULT 0, shows_last_seen INTEGER NOT NULL DEFAULT 1);
 
 CREATE TABLE devices (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -249,3 +250,4 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES (3, 'contacts',
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (4, 'rooms', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (5, 'receipts', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (6, 'invitations', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (7, 'presence', 0);

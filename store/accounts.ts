@@ -4,7 +4,7 @@ import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { Conflict, first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer, integerOrNull, text, textOrNull } from './row.ts';
-import type { Device, NewDevice, NewUser, User } from './store.ts';
+import type { Device, NewDevice, NewUser, User, PresenceChoice, PresenceState } from './store.ts';
 
 /** No lock lasts longer, however many failures there were: 24 h in ms. */
 export const MAX_LOCKOUT_MS = 86_400_000;
@@ -62,6 +62,14 @@ export function* listUsers(): Operation<User[]> {
 
 export function* setLastSeen(userId: number, at: number): Operation<void> {
   yield* run('UPDATE users SET last_seen = ? WHERE id = ?', at, userId);
+}
+
+/** Numbers of the database. */
+const PRESENCES = ['online', 'away', 'dnd', 'invisible'] as const satisfies readonly PresenceState[];
+
+export function* setPresence(userId: number, { state, showsLastSeen }: PresenceChoice): Operation<void> {
+  const number = PRESENCES.indexOf(state);
+  yield* run('UPDATE users SET presence = ?, shows_last_seen = ? WHERE id = ?', number, showsLastSeen ? 1 : 0, userId);
 }
 
 const DEVICES: Target = {
@@ -260,6 +268,11 @@ function userOf(row: Row): User {
     status: status === 'active' ? 'active' : 'suspended',
     createdAt: integer(row, 'created_at'),
     lastSeen: integerOrNull(row, 'last_seen'),
+    // Whatever else a later schema may know, it is not to be seen.
+    presence: {
+      state: PRESENCES[integer(row, 'presence')] ?? 'invisible',
+      showsLastSeen: integer(row, 'shows_last_seen') === 1,
+    },
     deviceEpoch: integer(row, 'device_epoch'),
   };
 }

@@ -22,6 +22,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   userById: accounts.userById,
   listUsers: accounts.listUsers,
   setLastSeen: accounts.setLastSeen,
+  setPresence: accounts.setPresence,
   addDevice: accounts.addDevice,
   devicesOf: accounts.devicesOf,
   deviceByFingerprint: accounts.deviceByFingerprint,

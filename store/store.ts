@@ -32,12 +32,21 @@ export interface NewUser {
   readonly createdAt: number;
 }
 
+/** What somebody is to others while he is connected; `invisible`: as if he were not. */
+export type PresenceState = 'online' | 'away' | 'dnd' | 'invisible';
+export interface PresenceChoice {
+  readonly state: PresenceState;
+  /** others may be told when he was there last */
+  readonly showsLastSeen: boolean;
+}
+
 export interface User extends NewUser {
   readonly id: number;
   readonly status: UserStatus;
   /** counts changes of this user's set of devices; the roster epoch of a conversation is the sum over its members */
   readonly deviceEpoch: number;
   readonly lastSeen: number | null;
+  readonly presence: PresenceChoice;
 }
 
 export interface NewDevice {
@@ -286,6 +295,7 @@ export interface Store {
   userById(id: number): Promise<User | null>;
   listUsers(): Promise<User[]>;
   setLastSeen(userId: number, at: number): Promise<void>;
+  setPresence(userId: number, choice: PresenceChoice): Promise<void>;
 
   /**
    * Registers a certificate for a user, or finds it (then nothing changes). A new one raises the user's deviceEpoch. One with the key of

@@ -421,6 +421,19 @@ t.test('vault passphrase: set, asked for, given, changed, removed', async (t) =>
   t.match(await alice.run(['history', 'bob']), { status: 0, out: /You: hi/ });
 });
 
+t.test('presence: asked, set, and what cannot be', async (t) => {
+  const { alice } = await world(t);
+  await alice.register();
+  t.match(await alice.run(['presence']), { status: 0, out: 'online; others are told when you were there last\n' });
+  t.match(await alice.run(['presence', 'set', 'invisible', '--last-seen', 'off', '--json']), {
+    status: 0,
+    out: /"type":"presence","state":"invisible","last_seen":false/,
+  });
+  t.match(await alice.run(['presence']), { out: /^invisible: to others you are not there; nobody is told/ });
+  t.match(await alice.run(['presence', 'set']), { status: 2, err: /want one of online.*\[USAGE\]/ });
+  t.match(await alice.run(['presence', 'set', 'busy']), { status: 2, err: /\[USAGE\]/ });
+});
+
 t.test('help and version', async (t) => {
   const { alice } = await world(t);
   const help = await alice.run(['send', '--help']);
@@ -467,8 +480,29 @@ t.test('no arguments: the whole flow, line by line', async (t) => {
   await server.say(server.latest, 'bob', ['hello \u001b[31malice']);
   await sees('bob: hello \\u{1b}[31malice');
   server.latest.send({ type: 'presence', username: 'bob', online: true });
+  server.latest.send({ type: 'presence', username: 'bob', online: true, state: 'away' });
+  await sees('bob is away\n');
+  server.latest.send({ type: 'presence', username: 'bob', online: true });
+  await sees('bob is back\n');
+  const typing = (username: string, on: boolean): void =>
+    server.latest.send({ type: 'typing', conversation: server.conversation, username, on });
+  for (const name of ['mallory', 'alice']) typing(name, true);
+  typing('bob', true);
+  typing('bob', true);
+  await sees('bob is typing…\n');
+  typing('bob', false);
   server.latest.send({ type: 'presence', username: 'bob', online: false });
   await sees('Partner has disconnected');
+  t.notMatch(out.text, /(mallory|alice) is typing/, 'who is not in the conversation is not shown');
+  t.equal(out.text.split('is typing…').length, 2, 'and who is, once');
+  input.write('/away\n');
+  await sees('You are away; others are told when you were there last.');
+  input.write('/presence last-seen off\n');
+  await sees('You are away; nobody is told when you were there last.');
+  input.write('/presence nonsense\n');
+  await sees('want one of online, away, dnd, invisible, last-seen on or last-seen off [USAGE]');
+  input.write('/typing on\n');
+  await sees('Others are told when you are typing.');
   server.script = (f, link) => {
     if (f.type !== 'msg_send') return false;
     server.ack(link, f, server.append(f), (r) => ({ ...r, messages: r.messages.map((m) => ({ ...m, queued: true })) }));

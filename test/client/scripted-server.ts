@@ -56,6 +56,10 @@ export type Delivery = Reply<'msg_deliver'>;
 type Sent = Request<'msg_send'>;
 
 export class ScriptedServer {
+  presence: { state: 'online' | 'away' | 'dnd' | 'invisible'; last_seen: boolean } = {
+    state: 'online',
+    last_seen: true,
+  };
   readonly ca: Authority = authority();
   server: Issued = this.ca.server();
   readonly conversation = randomBytes(32) as unknown as ConversationId;
@@ -156,6 +160,14 @@ export class ScriptedServer {
         if (person === undefined) return link.send({ type: 'error', id: frame.id, code: 'NOT_FOUND' });
         return link.send({ type: 'certificate', id: frame.id, chain: [person.issued.der] });
       }
+      case 'presence_set':
+        this.presence = {
+          state: frame.state ?? this.presence.state,
+          last_seen: frame.last_seen ?? this.presence.last_seen,
+        };
+        return link.send({ type: 'presence_choice', id: frame.id, ...this.presence });
+      case 'typing':
+        return;
       case 'presence_watch':
         return link.send({ type: 'presence', id: frame.id, username: frame.username, online: true });
       case 'msg_send':

@@ -97,6 +97,12 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.equal(await store.userById(2 ** 40), null);
       await store.setLastSeen(user.id, NOW + 5);
       t.equal((await store.userById(user.id))?.lastSeen, NOW + 5);
+      t.strictSame(user.presence, { state: 'online', showsLastSeen: true });
+      for (const state of ['away', 'dnd', 'invisible', 'online'] as const)
+        for (const showsLastSeen of [false, true]) {
+          await store.setPresence(user.id, { state, showsLastSeen });
+          t.strictSame((await store.userById(user.id))?.presence, { state, showsLastSeen });
+        }
     },
   ],
   [

@@ -27,6 +27,7 @@ const ASKS: { readonly [T in RequestType]?: Ask } = {
   conversation_get: { type: 'conversation_get', conversation: b(32) },
   certificate_get: { type: 'certificate_get', fingerprint: b(32) },
   presence_watch: { type: 'presence_watch', username: 'bob' },
+  presence_set: { type: 'presence_set', state: 'away' },
   msg_send: send,
   sync: { type: 'sync' },
   binding_put: { type: 'binding_put', binding: b(300) },
@@ -60,6 +61,7 @@ const ASKS: { readonly [T in RequestType]?: Ask } = {
   crl_get: { type: 'crl_get', issuer: b(32), number: 0, offset: 0, tree: 0 },
 };
 const FREE: readonly RequestType[] = [
+  'typing',
   'register',
   'login',
   'login_proof',

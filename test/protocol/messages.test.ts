@@ -36,6 +36,8 @@ const sends: { [K in Request['type']]: Request<K> } = {
   conversation_get: { type: 'conversation_get', id: 1, conversation: b(32) },
   certificate_get: { type: 'certificate_get', id: 1, fingerprint: b(32) },
   presence_watch: { type: 'presence_watch', id: 1, username: 'bob' },
+  presence_set: { type: 'presence_set', id: 1, state: 'away', last_seen: false },
+  typing: { type: 'typing', conversation: b(32), on: true },
   device_list: { type: 'device_list', id: 1 },
   device_revoke: { type: 'device_revoke', id: 1, fingerprint: b(32) },
   contact_add: { type: 'contact_add', id: 1, account: 'bob' },
@@ -106,7 +108,9 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
     members: [{ username: 'bob', devices: [b(32)] }],
   },
   certificate: { type: 'certificate', id: 1, chain: [b(10)] },
-  presence: { type: 'presence', username: 'bob', online: false, last_seen: 1 },
+  presence: { type: 'presence', username: 'bob', online: true, state: 'dnd', last_seen: 1 },
+  presence_choice: { type: 'presence_choice', id: 1, state: 'invisible', last_seen: true },
+  typing: { type: 'typing', conversation: b(32), username: 'bob', on: false },
   devices: {
     type: 'devices',
     id: 1,
@@ -229,10 +233,11 @@ for (const { role, table, samples, read } of roles)
           `${field_} is long`,
         );
         const without = { ...frame, [field]: undefined } as Encodable;
-        const isOptional = OPTIONAL.includes(field) && type !== 'checkpoint';
+        const isOptional = OPTIONAL.includes(field) && type !== 'checkpoint' && type !== 'presence_choice';
         const alsoOptional =
           (type === 'error' && field === 'id') ||
           (type === 'bye' && field === 'code') ||
+          ((type === 'presence' || type === 'presence_set') && field === 'state') ||
           (type === 'room_changed' && (field === 'username' || field === 'role'));
         if (isOptional || alsoOptional) t.equal([...read(encode(without))].length, 1, `${field_} may be missing`);
         else t.throws(() => [...read(encode(without))], { code: 'BAD_FRAME', field: field_ }, `${field_} is missing`);

@@ -19,6 +19,8 @@ const turn = (): Promise<void> => new Promise(setImmediate);
 const later = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 2));
 const own = credentials(authority().client('alice', { key: 'ed25519' }));
 
+const VISIBLE = { state: 'online', showsLastSeen: true } as const;
+
 class Desk {
   now = 1_000_000;
   readonly names = ['', 'alice', 'bob', 'carol'];
@@ -56,7 +58,7 @@ class Desk {
   constructor() {
     const user = (name: string): User | null => {
       const id = this.names.indexOf(name);
-      return id < 1 ? null : ({ id, username: name, lastSeen: null } as User);
+      return id < 1 ? null : ({ id, username: name, lastSeen: null, presence: VISIBLE } as User);
     };
     const store = {
       findUser: async (name: string) => user(name),
@@ -134,7 +136,7 @@ class Desk {
       send: (frame: Reply) => void (closed.length > 0 || frames.push(frame)),
       close: (code?: string) => void closed.push(code),
     };
-    const user = { id: userId, username: this.names[userId], lastSeen: null } as unknown as User;
+    const user = { id: userId, username: this.names[userId], lastSeen: null, presence: VISIBLE } as unknown as User;
     const member = this.hub.join(
       user,
       { id: device, userId, fingerprint: fingerprintOf(device) } as Device,
@@ -604,7 +606,7 @@ t.test('a backlog that cannot be read ends the connection', async (t) => {
   } as never);
   const closed: unknown[] = [];
   const link = { send: () => {}, close: (code: string) => void closed.push(code) };
-  hub.join({ id: 1, username: 'alice' } as never, { id: 11 } as never, false, link as never);
+  hub.join({ id: 1, username: 'alice', presence: VISIBLE } as never, { id: 11 } as never, false, link as never);
   await turn();
   t.strictSame(closed, ['UNAVAILABLE']);
   t.match(broken.log.lines.at(-1), { event: 'store.failed' });

@@ -1,0 +1,99 @@
+/**
+ * Whether somebody is there, as others are told: what he has chosen decides. Who is invisible looks as if he had left, and when he was
+ * there last is said of nobody who does not want it. Owns who watches whom; who is connected is the hub's.
+ */
+import { ChatError } from '../base/errors.ts';
+import type { Reply } from '../protocol/messages.ts';
+import type { PresenceChoice, Store, User } from '../store/store.ts';
+import type { Member } from './hub.ts';
+
+/** Users that one connection may watch. */
+const MAX_WATCHED = 1024;
+
+type Shown = Omit<Reply<'presence'>, 'type' | 'id'>;
+
+export class Presence {
+  readonly #store: Store;
+  readonly #now: () => number;
+  readonly #watchers = new Map<number, Set<Member>>();
+  /** of users who are connected, as chosen last */
+  readonly #choices = new Map<number, PresenceChoice>();
+
+  constructor(store: Store, now: () => number) {
+    this.#store = store;
+    this.#now = now;
+  }
+
+  /** His first connection. */
+  came(user: User): void {
+    this.#choices.set(user.id, user.presence);
+    if (user.presence.state !== 'invisible') this.#announce(user, true, user.presence);
+  }
+  /** His last connection is gone. Answers whether others may have seen him until then. */
+  left(user: User, at: number): boolean {
+    const choice = this.#choices.get(user.id) ?? user.presence;
+    this.#choices.delete(user.id);
+    if (choice.state === 'invisible') return false;
+    this.#announce({ ...user, lastSeen: at }, false, choice);
+    return true;
+  }
+  /** Whether others are told that somebody who is connected is there. */
+  isVisible(userId: number): boolean {
+    const choice = this.#choices.get(userId);
+    return choice !== undefined && choice.state !== 'invisible';
+  }
+
+  /** Keeps what he chooses, and tells who watches him; a field that is missing stays as it was. Answers what is so now. */
+  async choose(user: User, change: Partial<PresenceChoice>): Promise<PresenceChoice> {
+    const before = this.#choices.get(user.id) ?? user.presence;
+    const after = { ...before, ...change };
+    if (after.state === before.state && after.showsLastSeen === before.showsLastSeen) return after;
+    await this.#store.setPresence(user.id, after);
+    const at = this.#now();
+    const isLeaving = after.state === 'invisible' && before.state !== 'invisible';
+    if (isLeaving) await this.#store.setLastSeen(user.id, at); // as if he had left
+    if (!this.#choices.has(user.id)) return after; // he left meanwhile
+    this.#choices.set(user.id, after);
+    if (isLeaving) this.#announce({ ...user, lastSeen: at }, false, after);
+    else if (after.state !== before.state) this.#announce(user, true, after);
+    return after;
+  }
+
+  /** @throws QUOTA */
+  watch(member: Member, user: User): Shown {
+    if (member.watching.size >= MAX_WATCHED && !member.watching.has(user.id))
+      throw new ChatError('QUOTA', 'too many users are watched already', { field: 'presence_watch.username' });
+    member.watching.add(user.id);
+    const watchers = this.#watchers.get(user.id);
+    if (watchers) watchers.add(member);
+    else this.#watchers.set(user.id, new Set([member]));
+    const choice = this.#choices.get(user.id);
+    return shown(user, choice !== undefined, choice ?? user.presence);
+  }
+  unwatchAll(member: Member): void {
+    for (const id of member.watching) {
+      const watchers = this.#watchers.get(id);
+      watchers?.delete(member);
+      if (watchers?.size === 0) this.#watchers.delete(id);
+    }
+  }
+  unwatch(member: Member, userId: number): void {
+    member.watching.delete(userId);
+    this.#watchers.get(userId)?.delete(member);
+  }
+
+  #announce(user: User, isConnected: boolean, choice: PresenceChoice): void {
+    const presence = shown(user, isConnected, choice);
+    for (const watcher of this.#watchers.get(user.id) ?? []) watcher.link.send({ type: 'presence', ...presence });
+  }
+}
+
+function shown({ username, lastSeen }: User, isConnected: boolean, { state, showsLastSeen }: PresenceChoice): Shown {
+  const online = isConnected && state !== 'invisible';
+  return {
+    username,
+    online,
+    ...(online && (state === 'away' || state === 'dnd') ? { state } : {}),
+    ...(online || !showsLastSeen || lastSeen === null ? {} : { last_seen: lastSeen }),
+  };
+}
