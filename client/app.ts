@@ -34,6 +34,7 @@ import type { Session } from './session.ts';
 import { admitLog, isBetrayal, LogView } from './trust.ts';
 import { verificationOf, type Verification } from './verification.ts';
 import type { MessageState } from './message-table.ts';
+import { Withheld } from './withheld.ts';
 import type { Account, Conversation, KnownContact, Message, Vault } from './vault.ts';
 import { answer, contentOfBody, deletion, edit, expirationAt, reaction } from './writing.ts';
 
@@ -70,6 +71,8 @@ export interface AppOptions {
   /** HOST:PORT, remembered with the account */
   readonly server: string;
   readonly dial: Dial;
+  /** WITHHELD_AFTER_MS if left out */
+  readonly withheldAfterMs?: number;
   readonly now?: () => number;
 }
 
@@ -86,6 +89,8 @@ export interface Status {
   readonly undelivered: number;
   readonly log: { readonly origin: string; readonly size: number; readonly provenSize: number } | null;
   readonly alarms: number;
+  /** accepted while somebody was there to take them, and nobody has signed for them since */
+  readonly withheld: number;
   /** clock of the server minus ours at the last login, ms */
   readonly skewMs: number | null;
 }
@@ -121,6 +126,7 @@ export class App {
   readonly #contacts: Contacts;
   readonly #handover: Handover;
   readonly #handlers = new Set<(event: AppEvent) => void>();
+  readonly #withheld: Withheld;
   #session: Session | null = null;
   #proving: Promise<void> = Promise.resolve();
   #refreshing: Promise<void> = Promise.resolve();
@@ -157,6 +163,10 @@ export class App {
       now,
     );
     const warn = (text: string) => this.#emit({ on: 'warning', text });
+    this.#withheld = new Withheld(({ conversation, seq }) => {
+      const peer = vault.conversation(conversation)?.peer ?? 'the recipient';
+      warn(`${peer} was connected, and has not signed for message #${seq}: the server may keep it back`);
+    }, options.withheldAfterMs);
     this.#groups = new Groups(vault, identity, now);
     this.#gossip = new Gossip(vault, now);
     this.#devices = new DeviceKeys(vault, this.#groups, identity);
@@ -166,7 +176,10 @@ export class App {
       this.#devices,
       identity,
       {
-        accepted: (message, isQueued) => this.#emit({ on: 'state', message, isQueued }),
+        accepted: (message, isQueued) => {
+          this.#withheld.changed(message, isQueued);
+          this.#emit({ on: 'state', message, isQueued });
+        },
         failed: (message) => this.#emit({ on: 'state', message, isQueued: false }),
         warn,
         grouped: (conversation, isIdle) => this.#emit({ on: 'group', conversation, isIdle }),
@@ -198,7 +211,10 @@ export class App {
       identity.username,
       {
         message: (message) => this.#emit({ on: 'message', message }),
-        changed: (message) => this.#emit({ on: 'state', message, isQueued: false }),
+        changed: (message) => {
+          this.#withheld.changed(message, true);
+          this.#emit({ on: 'state', message, isQueued: false });
+        },
         owes: () => this.#outbox.owe(),
         warn,
         alarm: (error) => this.#emit({ on: 'alarm', error }),
@@ -498,6 +514,7 @@ export class App {
               provenSize: this.vault.ledger.head(origin)?.size ?? 0,
             },
       alarms: this.vault.ledger.alarms().length,
+      withheld: this.#withheld.count,
       skewMs: this.#skewMs,
     };
   }
@@ -526,6 +543,7 @@ export class App {
     await this.#outbox.receipt(FAREWELL_MS);
     this.#outbox.detach();
     this.rooms.detach();
+    this.#withheld.forget();
     this.#session = null;
     await this.#connection.close();
     await this.#publishing;
@@ -737,6 +755,7 @@ export class App {
     this.#session = null;
     this.#outbox.detach();
     this.rooms.detach();
+    this.#withheld.forget();
     if (!willRetry) this.#down ??= error;
     this.#emit({ on: 'lost', error, willRetry });
   }

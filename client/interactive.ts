@@ -24,6 +24,7 @@ const HELP = [
   '/history [N]        the last messages of this conversation',
   '/status             connection, queue, certificate',
   '/contacts           who is in contact, who asks',
+  '/receipts [on|off]  whether others are told what you have read',
   '/add /accept /decline /remove /block /unblock PERSON',
   ...MESSAGE_HELP,
   ...ROOM_HELP,
@@ -246,6 +247,7 @@ class Room {
     else if (command === '/history') this.#history(argument);
     else if (command === '/status') this.#status();
     else if (command === '/contacts') this.#contacts();
+    else if (command === '/receipts') this.#receipts(argument);
     else if (action !== undefined) this.#changeContact(action, argument);
     else
       try {
@@ -271,6 +273,13 @@ class Room {
       const error = ChatError.from(cause);
       this.#terminal.print(`! not sent: ${printable(error.message)} [${error.code}]`);
     }
+  }
+
+  #receipts(argument?: string): void {
+    const { vault } = this.#app;
+    if (argument === 'on' || argument === 'off') vault.setSendsRead(argument === 'on');
+    else if (argument !== undefined) return this.#terminal.print('/receipts wants on or off.');
+    this.#terminal.print(`Read receipts: ${vault.sendsRead() ? 'on' : 'off'}`);
   }
 
   #contacts(): void {
@@ -307,9 +316,9 @@ class Room {
   }
 
   #status(): void {
-    const { isConnected, pending, undelivered, certificateDaysLeft, log } = this.#app.status();
+    const { isConnected, pending, undelivered, withheld, certificateDaysLeft, log } = this.#app.status();
     this.#terminal.print(
-      `${isConnected ? 'connected' : 'not connected'} | cert ${certificateDaysLeft}d | queue ${pending}, ${undelivered} not delivered | ` +
+      `${isConnected ? 'connected' : 'not connected'} | cert ${certificateDaysLeft}d | queue ${pending}, ${undelivered} not delivered${withheld > 0 ? ` (${withheld} perhaps kept back)` : ''} | ` +
         `record ${log?.size ?? 0} entries, proven to ${log?.provenSize ?? 0}`,
     );
   }

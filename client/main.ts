@@ -14,6 +14,7 @@ import { contactCommand } from './commands/contacts.ts';
 import { deviceCommand } from './commands/device.ts';
 import { historyCommand, recvCommand, sendCommand, STDIN_ARGUMENT } from './commands/messages.ts';
 import { presenceCommand } from './commands/presence.ts';
+import { receiptsCommand } from './commands/receipts.ts';
 import { roomCommand } from './commands/rooms.ts';
 import { statusCommand } from './commands/status.ts';
 import { transcriptCommand } from './commands/transcript.ts';
@@ -144,6 +145,7 @@ async function parse(
     .command(reactCommand(run))
     .command(recvCommand(run))
     .command(historyCommand(run))
+    .command(receiptsCommand(run))
     .command(transcriptCommand(run, { argv, version: version(), exit }))
     .command(contactCommand(run))
     .command(roomCommand(run))

@@ -1,8 +1,10 @@
 /** How messages look to people and to programs. Every string of somebody else passes printable(); bytes stay exact in JSON alone. */
 import { base64url, fromUtf8, hex, utf8 } from '../base/bytes.ts';
 import { printable } from '../runtime/printable.ts';
+import { KIND } from '../transcript/statement.ts';
 import { MIN_ID_DIGITS, type Reading } from './annotations.ts';
 import { UNREADABLE } from './message-table.ts';
+import type { SignedReceipt } from './receipt-table.ts';
 import { isRoomName, type Occupant } from './rooms.ts';
 import type { Message } from './vault.ts';
 
@@ -156,3 +158,11 @@ const reactionFields = ({ sender, meaning, hash }: Message): Record<string, unkn
 /** How a reply is shown in plain mode: `{'status': 'ok'}`. */
 export const statusReply = (code: string | null): string =>
   code === null ? "{'status': 'ok'}" : `{'status': 'error', 'code': '${code}'}`;
+
+/** What a device has signed about a message. */
+export const receiptFields = ({ kind, by, device, at }: SignedReceipt): Record<string, unknown> => ({
+  by,
+  device: hex(device),
+  said: kind === KIND.read ? 'read' : 'delivered',
+  at: new Date(at).toISOString(),
+});

@@ -6,7 +6,7 @@ import { printable } from '../../runtime/printable.ts';
 import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import type { App, Milestone } from '../app.ts';
 import { parseExpiry, type Context, type GlobalArgs } from '../context.ts';
-import { messageFields, shownMessage } from '../presentation.ts';
+import { messageFields, receiptFields, shownMessage } from '../presentation.ts';
 import { isRoomName, roomName } from '../rooms.ts';
 import type { Conversation, Message, Vault } from '../vault.ts';
 import type { Run } from './account.ts';
@@ -203,8 +203,14 @@ export const historyCommand = (run: Run): CommandModule<GlobalArgs, HistoryArgs>
         const conversation = conversationWith(vault, args.peer);
         for (const message of vault.history(conversation.id, args.last)) {
           const reading = vault.annotations.reading(message);
-          if (args.json) context.json('message', messageFields(reading, conversation.peer));
-          else context.out(shownMessage(reading, conversation.peer, true));
+          if (args.json) {
+            const receipts = message.hash === null ? [] : vault.receipts.of(message.hash);
+            const fields = messageFields(reading, conversation.peer);
+            context.json('message', {
+              ...fields,
+              ...(receipts.length > 0 && { receipts: receipts.map(receiptFields) }),
+            });
+          } else context.out(shownMessage(reading, conversation.peer, true));
         }
       }),
     ),

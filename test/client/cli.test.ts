@@ -1,4 +1,5 @@
 /** The commands as a person or a script meets them: arguments in, lines and exit status out, over real TLS and both handshakes. */
+import { KIND } from '../../transcript/statement.ts';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
@@ -584,3 +585,21 @@ async function waited<T>(look: () => T | undefined): Promise<T> {
 }
 
 const leafOf = (statement: Uint8Array): Uint8Array => leafHash(statement);
+
+t.test('receipts: off at first; history says who has signed what', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  t.match(await alice.run(['receipts']), { status: 0, out: 'read receipts: off\n' });
+  t.match(await alice.run(['receipts', 'on', '--json']), { status: 0, out: '{"v":1,"type":"receipts","read":"on"}\n' });
+  t.match(await alice.run(['receipts', 'maybe']), { status: 2, err: /\[USAGE\]/ });
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send') return false;
+    server.ack(link, frame, server.append(frame));
+    void server.receipts(link, 'bob', [leafOf(frame.messages[0]!.statement)], KIND.read);
+    return true;
+  };
+  t.match(await alice.run(['send', 'bob', 'now', '--wait', 'read']), { status: 0, out: 'bob #1 read\n' });
+  const [line] = (await alice.run(['history', 'bob', '--json'])).out.split('\n');
+  t.match(JSON.parse(line!), { state: 'read', receipts: [{ by: 'bob', said: 'read', device: /^[0-9a-f]{64}$/ }] });
+  t.match((await alice.run(['history', 'bob'])).out, /✓✓ read\n$/);
+});

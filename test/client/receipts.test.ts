@@ -278,3 +278,28 @@ t.test('what could not be read is not receipted', async (t) => {
     ],
   );
 });
+
+t.test('what is taken while somebody is there, and signed for by nobody, is said once', async (t) => {
+  const server = new ScriptedServer();
+  const side = await logIn(t, server, undefined, true, { withheldAfterMs: 50 });
+  const warnings = () =>
+    side.events.flatMap((e) => (e.on === 'warning' && /keep it back/.test(e.text) ? [e.text] : []));
+  const kept = await accepted(side, say(side, 'kept back'));
+  for (let i = 0; warnings().length === 0 && i < 500; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  t.strictSame(warnings(), ['bob was connected, and has not signed for message #1: the server may keep it back']);
+  t.equal(side.app.status().withheld, 1);
+  await server.receipts(server.latest, 'bob', [kept.hash!]);
+  await side.app.waitFor(kept.row, 'delivered', 60_000);
+  t.equal(side.app.status().withheld, 0, 'it was late');
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send') return false;
+    server.ack(link, frame, server.append(frame), (r) => ({
+      ...r,
+      messages: r.messages.map((m) => ({ ...m, queued: true })),
+    }));
+    return true;
+  };
+  await accepted(side, say(side, 'nobody is there'));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  t.equal(warnings().length, 1);
+});

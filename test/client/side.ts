@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { type Test } from 'tap';
 import { type ConversationId } from '../../base/bytes.ts';
-import { App, type AppEvent } from '../../client/app.ts';
+import { App, type AppEvent, type AppOptions } from '../../client/app.ts';
 import { Vault, type Message } from '../../client/vault.ts';
 import { judge, decodeBatch, LineageMemory } from '../../transcript/lineage.ts';
 import { audienceOf } from '../../transcript/statement.ts';
@@ -25,9 +25,10 @@ export async function logIn(
   server = new ScriptedServer(),
   folder = join(t.testdir({}), 'p'),
   hasGroup = true,
+  more: Partial<AppOptions> = {},
 ): Promise<Side> {
   await equip(server, folder, hasGroup);
-  const side = open(t, server, folder);
+  const side = open(t, server, folder, undefined, more);
   await side.app.connect();
   await side.app.login(null);
   await side.app.open('bob');
@@ -42,11 +43,17 @@ export async function equip(server: ScriptedServer, folder: string, hasGroup = t
   vault.close();
 }
 
-export function open(t: Test, server: ScriptedServer, folder: string, now: () => number = Date.now): Side {
+export function open(
+  t: Test,
+  server: ScriptedServer,
+  folder: string,
+  now: () => number = Date.now,
+  more: Partial<AppOptions> = {},
+): Side {
   const vault = Vault.open(folder);
   const identity = server.identity('alice');
   vault.setResumeToken({ token: 'token', expires: 4_000_000_000_000, fingerprint: identity.fingerprint });
-  const app = new App({ vault, identity, server: 'memory', dial: async () => server.connect('alice'), now });
+  const app = new App({ vault, identity, server: 'memory', dial: async () => server.connect('alice'), now, ...more });
   const events: AppEvent[] = [];
   const watching = new Set<() => void>();
   app.on((event) => {
