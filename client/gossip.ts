@@ -24,6 +24,7 @@ import {
 import { leafHash } from '../transcript/merkle.ts';
 import { parseVkey } from '../transcript/note.ts';
 import { decodeMs } from '../transcript/statement.ts';
+import type { SeenCheckpoint } from './ledger.ts';
 import type { Session } from './session.ts';
 import { LogView } from './trust.ts';
 import type { Vault } from './vault.ts';
@@ -59,11 +60,20 @@ export class Gossip {
     if (statements.length > 0) extensions.set(SEEN, encodeSeen(statements));
     const origin = ledger.lastOrigin();
     const head = origin === null ? null : ledger.head(origin);
-    if (head !== null && seen.tells(id, head.root, this.#now(), EVERY_MS)) {
-      const log = parseVkey(ledger.pinnedLog(head.origin)!.vkey);
-      extensions.set(CHECKPOINTS, encodeCheckpoints([toldOf(utf8(head.note), log)]));
-    }
+    const told = head === null ? null : this.#told(head);
+    if (told !== null && seen.tells(id, told.root, this.#now(), EVERY_MS))
+      extensions.set(CHECKPOINTS, encodeCheckpoints([told]));
     return extensions;
+  }
+  /** Null for a note that the key which is pinned now did not sign: there is nothing to tell, and no reason not to write. */
+  #told({ origin, note }: SeenCheckpoint): ToldCheckpoint | null {
+    try {
+      return toldOf(utf8(note), parseVkey(this.#vault.ledger.pinnedLog(origin)!.vkey));
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      if (error.code !== 'SIG_FAIL' && error.code !== 'BAD_FRAME') throw error;
+      return null;
+    }
   }
 
   /**

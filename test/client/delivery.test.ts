@@ -320,7 +320,7 @@ t.test('a new log of the same server: the statements stay, the batch is signed f
   t.strictSame(decodeBs(renewed!.batch).audience, audienceOf(`${ORIGIN}/e2`));
   t.match(
     second.events.find((e) => e.on === 'warning'),
-    { text: /began a new log/ },
+    { text: /goes on with a new one, localhost\/log\/n1\/e2/ },
   );
 });
 

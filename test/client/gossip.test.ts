@@ -146,6 +146,16 @@ t.test(
   },
 );
 
+t.test('a checkpoint that the pinned key did not sign is not told, and keeps nobody from writing', async (t) => {
+  const side = await logIn(t);
+  const { ledger } = side.app.vault;
+  ledger.addCheckpoint({ origin: ORIGIN, size: 0, root: randomBytes(32) as unknown as Hash, note: 'no note at all' });
+  const peer = await side.server.peer;
+  await accepted(side, say(side, 'as always'));
+  const [message] = side.server.written.flatMap(({ messages }) => messages);
+  t.strictSame([...decodeContent((await peer.open(message!)).subarray(32)).extensions.keys()], []);
+});
+
 t.test('what others have seen', async (t) => {
   const side = await begun(t);
   const carol = {
