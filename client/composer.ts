@@ -242,7 +242,7 @@ export class Composer {
   }
 
   #waits(roster: Conversation, why: Extract<Plan, { kind: 'wait' }>['why']): 'later' {
-    const { id, peer, room } = roster;
+    const { id, peer, room, members } = roster;
     if (isSelf(roster) && !this.#vault.isWaiting(id)) {
       this.#wanted.delete(hex(id)); // the device that has something to hand over makes the group
       return 'later';
@@ -253,12 +253,15 @@ export class Composer {
     }
     if (room !== undefined && !this.#vault.isWaiting(id)) return 'later';
     this.pause(id);
-    const key = `${hex(id)} ${why}`;
+    // Whoever has an account has had a device: one that is not listed any more is revoked, or has expired.
+    const isOver =
+      why === 'no_device' && room === undefined && !members.some((m) => m.username === peer && m.devices.length > 0);
+    const key = `${hex(id)} ${isOver ? 'over' : why}`;
     if (why !== 'no_group_info' && this.#warned.size !== this.#warned.add(key).size)
       this.#events.warn(
         isSelf(roster)
           ? 'the device that you approved has not published what it takes to hand it something: it has to connect once more'
-          : `${waiting(peer, why)}: what you write waits`,
+          : `${isOver ? `every device of ${peer} is revoked or has expired` : waiting(peer, why)}: what you write waits`,
       );
     return 'later';
   }

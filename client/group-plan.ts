@@ -268,10 +268,9 @@ export class GroupPlanner {
       .filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now())
       .slice(0, addsInto(members.length)); // the rest with the next commit
     if (asked.length === 0) return [];
-    const { packages } = await session.requester.request(
-      { type: 'keypackages_take', conversation: roster.id, devices: asked },
-      'keypackages_taken',
-    );
+    const { packages } = await session.requester
+      .request({ type: 'keypackages_take', conversation: roster.id, devices: asked }, 'keypackages_taken')
+      .catch((error: unknown) => this.#unlisted(session, roster.id, asked, error));
     const names = new Set(members.map(nameOf));
     const good: Uint8Array[] = [];
     for (const device of asked) {
@@ -282,6 +281,14 @@ export class GroupPlanner {
       else this.#asked.set(hex(device), this.#now());
     }
     return good;
+  }
+
+  /** One of the devices is revoked or has expired since the roster was asked for. @throws STALE/epoch then; else what was refused */
+  async #unlisted(session: Session, id: ConversationId, asked: readonly Fingerprint[], cause: unknown): Promise<never> {
+    if (ChatError.from(cause).code !== 'NOT_FOUND') throw cause;
+    const listed = devicesOf(await session.rosters.refresh(id));
+    if (asked.every((device) => listed.some((each) => equal(each, device)))) throw cause;
+    throw new ChatError('STALE', 'the devices of the conversation have changed', { sub: 'epoch', cause });
   }
 
   /** Null for one that cannot be used; where that is a lie, it is told and kept. */

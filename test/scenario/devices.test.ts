@@ -51,3 +51,24 @@ t.test('a device that is revoked is cut, stays out, and reads nothing that is wr
   await t.rejects(stolen.enter(), { code: 'BAD_CERT', sub: 'revoked' }, 'and it cannot come back');
   for (const each of [alice, bob]) t.strictSame(each.told('alarm'), []);
 });
+
+t.test('who has no valid device any more is not somebody who has none yet', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const alice = await deviceOf(t, w, 'alice');
+  const zoe = await w.person('zoe', { notAfter: Date.now() + 3_600_000 });
+  await alice.enter();
+  await alice.write('zoe', 'are you there?');
+  await alice.until('a word about zoe', () =>
+    alice.told('warning').some((text) => /^zoe has no device that/.test(text)),
+  );
+  await alice.leave();
+  w.aheadMs = 7_200_000;
+  zoe.token = alice.person.token = null;
+  await alice.enter();
+  await alice.app.open('zoe');
+  const over = /^every device of zoe is revoked or has expired: what you write waits$/;
+  await alice.until('another word', () => alice.told('warning').some((text) => over.test(text)));
+  t.strictSame(alice.told('alarm'), []);
+  t.strictSame(alice.texts('zoe'), ['are you there?'], 'and it is kept');
+});
