@@ -69,13 +69,13 @@ export class ReceiptTable {
     this.#messages = messages;
   }
 
-  /** This device has to say so; what it has said before it does not say again. */
+  /** This device has to say so: of each message once that it came, and that it was read unless a device of this user has said so. */
   owe(row: number, kind: ReceiptKind): void {
     this.#db.run(
       `INSERT OR IGNORE INTO receipt_due (row, kind) SELECT m.row, ? FROM message m WHERE m.row = ? AND m.direction = 'in'
-       AND m.hash IS NOT NULL AND NOT EXISTS (SELECT 1 FROM receipt r JOIN receipt_statement s ON s.hash = r.statement
-         WHERE r.message = m.hash AND s.kind = ? AND s.is_mine = 1)`,
-      ...[kind, row, kind],
+       AND m.hash IS NOT NULL AND (? = ${KIND.delivered} OR NOT EXISTS (SELECT 1 FROM receipt r JOIN receipt_statement s ON s.hash = r.statement
+         WHERE r.message = m.hash AND s.kind = ? AND s.is_mine = 1))`,
+      ...[kind, row, kind, kind],
     );
   }
   /** Messages that wait to be spoken of. */

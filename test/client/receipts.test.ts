@@ -174,6 +174,15 @@ t.test('what another device of the same person has read, is read', async (t) => 
     said(side.server).some(({ kind }) => kind === KIND.read),
     'and is not said once more',
   );
+  const { length } = said(side.server);
+  const later = await side.server.compose('bob', ['later']);
+  const [unknown] = later.messages.map(({ statement }) => leafHash(statement));
+  const first = side.server.append(later);
+  await side.server.receipts(side.server.latest, 'phone', [unknown!], KIND.delivered);
+  await settled(side);
+  side.server.latest.send(side.server.delivery(later, first));
+  for (let i = 0; said(side.server).length === length && i < 500; i++) await quiet(side);
+  t.strictSame(said(side.server).at(-1)?.messages, [hex(unknown!)], 'that this device has it, too, is its own to say');
   t.strictSame(vault.ledger.alarms(), []);
 });
 
