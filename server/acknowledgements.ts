@@ -37,6 +37,8 @@ export class Acknowledgements {
   readonly #due = new Set<Keeper>();
   /** What the store is being told, or will be again. */
   readonly #told = new Map<Keeper, readonly number[]>();
+  /** Another connection of the device has taken their place; what is still read from them is told once. */
+  readonly #left = new WeakSet<Keeper>();
   readonly #writing = new Set<Promise<void>>();
   #timer: NodeJS.Timeout | null = null;
 
@@ -49,12 +51,15 @@ export class Acknowledgements {
    * connection ends meanwhile, they are delivered and acknowledged once more on the next.
    */
   received(keeper: Keeper, cursors: readonly number[]): void {
-    for (const cursor of keeper.outlet.known(cursors)) keeper.unsettled.add(cursor);
+    const known = keeper.outlet.known(cursors);
+    if (this.#left.has(keeper)) return known.length > 0 ? this.#write(this.#tell(keeper, known)) : undefined;
+    for (const cursor of known) keeper.unsettled.add(cursor);
     this.#wait(keeper);
   }
 
   /** The connection has ended: the store is told now, before the next one reads the queue, and not again. */
   leave(keeper: Keeper): void {
+    this.#left.add(keeper);
     this.#due.delete(keeper);
     const told = new Set(this.#told.get(keeper));
     this.#told.delete(keeper);

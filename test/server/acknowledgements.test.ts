@@ -123,6 +123,11 @@ t.test('who leaves has said it: the store is told before the next connection ask
   const before = desk.told.length;
   await sleep(10);
   t.equal(desk.told.length, before, 'and is tried no more when it fails');
+  desk.all.received(b, [3]);
+  desk.all.received(b, [99]);
+  await desk.all.settled();
+  await sleep(10);
+  t.strictSame(desk.told.slice(before), [[2, [3], 20]], 'what is read from the old connection is told once');
   t.match(desk.log.lines.at(-1), { event: 'store.failed', code: 'STORE_FAILED' });
 });
 
