@@ -180,6 +180,7 @@ export async function bundleLogs(
         statement: utf8(statement),
         signature: concat(Buffer.of(algorithm), signature),
       })),
+      takeovers: ledger.takeovers(origin),
       checkpoint: utf8(newest.note),
       consistency,
     });

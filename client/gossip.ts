@@ -22,7 +22,7 @@ import {
   type ToldCheckpoint,
 } from '../transcript/gossip.ts';
 import { leafHash } from '../transcript/merkle.ts';
-import { parseVkey } from '../transcript/note.ts';
+import { parseNote } from '../transcript/note.ts';
 import { decodeMs } from '../transcript/statement.ts';
 import type { SeenCheckpoint } from './ledger.ts';
 import type { Session } from './session.ts';
@@ -65,10 +65,12 @@ export class Gossip {
       extensions.set(CHECKPOINTS, encodeCheckpoints([told]));
     return extensions;
   }
-  /** Null for a note that the key which is pinned now did not sign: there is nothing to tell, and no reason not to write. */
+  /** Null for a note that no key of the log has signed: there is nothing to tell, and no reason not to write. */
   #told({ origin, note }: SeenCheckpoint): ToldCheckpoint | null {
     try {
-      return toldOf(utf8(note), parseVkey(this.#vault.ledger.pinnedLog(origin)!.vkey));
+      const keys = this.#vault.ledger.logKeys(origin);
+      const signers = new Set(parseNote(utf8(note)).signatures.map(({ keyId }) => keyId));
+      return toldOf(utf8(note), keys.find(({ keyId }) => signers.has(keyId)) ?? keys[0]);
     } catch (cause) {
       const error = ChatError.from(cause);
       if (error.code !== 'SIG_FAIL' && error.code !== 'BAD_FRAME') throw error;
@@ -95,7 +97,7 @@ export class Gossip {
 
   #keep(session: Session, { by }: Heard, told: ToldCheckpoint): void {
     const { ledger } = this.#vault;
-    const known = ledger.origins().map((origin) => parseVkey(ledger.pinnedLog(origin)!.vkey));
+    const known = ledger.origins().flatMap((origin) => ledger.logKeys(origin));
     const log = [session.log.key, ...known].find(({ keyId }) => keyId === told.keyId);
     if (log === undefined)
       throw new ChatError('SIG_FAIL', `${by} was shown a log with a key that this device does not know`, {

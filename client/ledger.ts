@@ -9,6 +9,9 @@ import { decode, encode } from '../base/cbor.ts';
 import { bytes, list, literal, optional, record, text, uint, type Decoded } from '../base/decode.ts';
 import type { Code } from '../base/errors.ts';
 import { hex } from '../base/bytes.ts';
+import { formatTakeovers, parseTakeovers, tiedTo, type Takeover } from '../transcript/takeovers.ts';
+import type { LogKeys } from '../transcript/checkpoint.ts';
+import { parseVkey } from '../transcript/note.ts';
 import type { Database, Row } from './database.ts';
 import { MessageTable } from './message-table.ts';
 import type { Seal } from './seal.ts';
@@ -104,10 +107,35 @@ export class Ledger {
       ...[log.origin, log.vkey, log.statement, log.algorithm, log.signature, log.certificate],
     );
   }
-  /** Another statement of the same key, by another certificate of the server. Each is kept once. */
+  /** Another key of a log; the caller has checked that the one before signed for it. All that vouched for that one stay. */
+  replaceKey(log: PinnedLog, takeovers: readonly Takeover[]): void {
+    this.#db.transaction(() => {
+      const before = this.pinnedLog(log.origin);
+      this.pinLog(log);
+      if (before !== null) this.addKeyStatement(before);
+      this.setTakeovers(log.origin, takeovers);
+    });
+  }
+  setTakeovers(origin: string, takeovers: readonly Takeover[]): void {
+    const name = `takeovers/${origin}`;
+    const sealed = this.#seal.seal(`value/${name}`, formatTakeovers(takeovers));
+    this.#db.run('INSERT OR REPLACE INTO value (name, sealed) VALUES (?,?)', name, sealed);
+  }
+  /** Of a log that is pinned: the key that it has now, then those that it had before. */
+  logKeys(origin: string): LogKeys {
+    const { vkey } = this.pinnedLog(origin)!;
+    return tiedTo(parseVkey(vkey), this.takeovers(origin));
+  }
+  /** How the log came to the key that it has now. */
+  takeovers(origin: string): Takeover[] {
+    const name = `takeovers/${origin}`;
+    const row = this.#db.one('SELECT sealed FROM value WHERE name = ?', name);
+    return row === undefined ? [] : parseTakeovers(this.#seal.open(`value/${name}`, row['sealed'] as Uint8Array));
+  }
+  /** Another statement of a log: by another certificate of the server, or of a key that it had before. Each is kept once. */
   addKeyStatement(log: PinnedLog): void {
     const known = this.keyStatements(log.origin);
-    if (known.some(({ certificate }) => equal(certificate, log.certificate))) return;
+    if (known.some(({ certificate, vkey }) => vkey === log.vkey && equal(certificate, log.certificate))) return;
     const name = `key_statement/${log.origin}/${known.length + 1}`;
     this.#db.run(
       'INSERT INTO value (name, sealed) VALUES (?,?)',

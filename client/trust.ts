@@ -9,7 +9,8 @@ import type { Reply } from '../protocol/messages.ts';
 import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
 import { openKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
 import { isConsistent } from '../transcript/merkle.ts';
-import { formatVkey, type VerifierKey } from '../transcript/note.ts';
+import { formatVkey, parseVkey, type VerifierKey } from '../transcript/note.ts';
+import { followersOf } from '../transcript/takeovers.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { checkServerName } from '../x509/server-name.ts';
 import type { Ledger, SeenCheckpoint } from './ledger.ts';
@@ -42,14 +43,24 @@ export function admitLog(
   const { host, node, epoch } = parseOrigin(log.name);
   checkServerName(server, host);
   const vkey = formatVkey(log);
-  const pin = { origin: log.name, vkey, certificate: server.der, ...identity };
+  const { statement: words, algorithm, signature: signed } = identity;
+  const pin = { origin: log.name, vkey, certificate: server.der, statement: words, algorithm, signature: signed };
   const known = ledger.pinnedLog(log.name);
+  const takeovers = (identity.takeovers ?? []).map((each) => ({
+    statement: utf8(each.statement),
+    endorsement: each.signature,
+  }));
   if (known !== null) {
-    if (known.vkey !== vkey)
+    if (known.vkey === vkey) {
+      ledger.addKeyStatement(pin); // the server may have another certificate than when the key was pinned
+      return log;
+    }
+    if (!followersOf(parseVkey(known.vkey), takeovers).some((key) => formatVkey(key) === vkey))
       throw new ChatError('FORK', `the log ${log.name} has another key than when this client first saw it`, {
         sub: 'vkey',
       });
-    ledger.addKeyStatement(pin); // the server may have another certificate than when the key was pinned
+    ledger.replaceKey(pin, takeovers);
+    warn(`the log ${log.name} has a new key, and the one before agreed to it`);
     return log;
   }
   const before = newestOf(ledger, host, node);
@@ -57,6 +68,7 @@ export function admitLog(
     throw new ChatError('ROLLBACK', `the server went back to its older log ${log.name}`, { sub: 'epoch' });
   if (before !== null) warn(successionOf(ledger, before.name, statement));
   ledger.pinLog(pin);
+  if (takeovers.length > 0) ledger.setTakeovers(log.name, takeovers);
   return log;
 }
 

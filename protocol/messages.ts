@@ -59,7 +59,14 @@ const visibility = oneOf('public', 'private');
 const role = oneOf('owner', 'admin', 'member');
 const topic = text(512, 1);
 const keyPackage = bytes(1, MAX_KEY_PACKAGE_BYTES);
-const logIdentity = record({ statement: text(2048, 1), algorithm, signature });
+/** How the log's key came to take the place of those before it: a statement of each, signed by the key that it replaces. Oldest first. */
+const takeover = record({ statement: text(2048, 1), signature: bytes(64) });
+const logIdentity = record({
+  statement: text(2048, 1),
+  algorithm,
+  signature,
+  takeovers: optional(list(takeover, 64, 1)),
+});
 
 const presenceState = oneOf('online', 'away', 'dnd', 'invisible');
 

@@ -26,7 +26,7 @@ export const EVENTS = [
   'message.accepted', 'message.delivered', 'message.duplicate', 'message.refused', 'queue.drained', 'queue.expired', 'queue.full',
   // disk and database
   'store.opened', 'store.migrated', 'store.recovered', 'store.failed',
-  'transcript.opened', 'transcript.held', 'transcript.recovered', 'transcript.published', 'transcript.failed', 'transcript.corrupt',
+  'transcript.opened', 'transcript.held', 'transcript.rekeyed', 'transcript.recovered', 'transcript.published', 'transcript.failed', 'transcript.corrupt',
 ] as const;
 export type LogEvent = (typeof EVENTS)[number];
 

@@ -142,6 +142,15 @@ export class Committer {
     return this.#between(() => this.#besides(() => this.#o.transcript.vouch(server), certificates));
   }
 
+  /** A key that was prepared takes over. @returns whether there was one @throws as TranscriptLog.takeOver(); UNAVAILABLE as vouch() */
+  async takeOver(server: ServerIdentity): Promise<boolean> {
+    const certificates = server.chain.slice(0, 1).map((der) => sha256(der) as Uint8Array as Fingerprint);
+    let isNew = false;
+    const work = async () => void (isNew = await this.#o.transcript.takeOver(server));
+    await this.#between(() => this.#besides(work, certificates));
+    return isNew;
+  }
+
   /**
    * Entries that are no messages: in their place among the windows, and in log and store when it resolves.
    * @param leavesAt makes them, at least one, for their server time

@@ -4,9 +4,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import { equal, hex } from '../base/bytes.ts';
+import { equal, hex, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Suite } from '../protocol/key-exchange.ts';
+import type { Reply } from '../protocol/messages.ts';
 import { formatKdf } from '../protocol/scram.ts';
 import type { LoadedServerConfig } from '../runtime/config.ts';
 import { ensurePrivateDirectory, ensureSecretFile } from '../runtime/files.ts';
@@ -126,6 +127,9 @@ export async function startServer(
   });
   const sequencer = new Sequencer({ transcript, store, log, now });
   await sequencer.recover();
+  // Before anybody is connected: clients learn of a new key at their login.
+  if (transcript.heldMs === 0 && (await sequencer.takeOver(identityOf(own))))
+    log.info('transcript.rekeyed', { size: transcript.size });
   log.info('transcript.opened', { size: transcript.size });
   lifecycle.onStop(
     'publisher',
@@ -179,7 +183,7 @@ export async function startServer(
     log,
     now,
     randomBytes,
-    logIdentity: (certificate) => transcript.identityOf(certificate),
+    logIdentity: (certificate) => loginIdentity(transcript, certificate),
   });
   const { crl, crlGraceMs } = values.tls;
   // A revoked device is nobody's audience any more, also if it never connects again.
@@ -322,6 +326,16 @@ async function open(config: LoadedServerConfig, log: Log, onLost: (error: ChatEr
   log.info('store.opened', { backend: store.kind });
   return store;
 }
+
+/** What a client is told of the log at its login. */
+const loginIdentity = (transcript: TranscriptLog, certificate: Fingerprint): Reply<'login_ok'>['log'] => ({
+  ...transcript.identityOf(certificate),
+  ...(transcript.takeovers.length > 0 && {
+    takeovers: transcript.takeovers
+      .slice(-64)
+      .map(({ statement, endorsement }) => ({ statement, signature: endorsement })),
+  }),
+});
 
 const identityOf = ({ chain, privateKey }: Credentials): ServerIdentity => ({
   chain: chain.map((certificate) => certificate.der),

@@ -11,7 +11,7 @@ import { describeServerConfig, serverConfigSchema } from '../runtime/config.ts';
 import { checkConfig, configOf, effectiveConfig, type GlobalFlags } from './configuration.ts';
 import { changeContacts, listUsers, migrateDatabase, databaseStatus } from './maintenance.ts';
 import { runDaemon } from './daemon.ts';
-import { beginEpoch } from './recover-log.ts';
+import { beginEpoch, rotateKey } from './recover-log.ts';
 import { exportTranscript, listTranscript, showCheckpoint } from './transcript-commands.ts';
 
 hardenProcess();
@@ -172,6 +172,9 @@ const cli = yargs(hideBin(process.argv))
           process.exitCode = verifyProgram(args, version, { out, err: complain });
         },
       )
+      .command('rotate', 'give the log another key, which takes over at the next start', noFlags, (argv) =>
+        finish(() => rotateKey(configOf(argv), out)),
+      )
       .command(
         'recover',
         'after entries were lost for good: begin a new log at the next start, which says so',
@@ -184,7 +187,7 @@ const cli = yargs(hideBin(process.argv))
           }),
         (argv) => finish(() => beginEpoch(configOf(argv), argv.known ?? [], out, Date.now())),
       )
-      .demandCommand(1, 'want list, checkpoint, export, verify or recover'),
+      .demandCommand(1, 'want list, checkpoint, export, verify, rotate or recover'),
   )
   // A command like the others: that of yargs prints the script and goes on, to the default command and a usage error.
   .command(

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { equal, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { LoadedServerConfig } from '../runtime/config.ts';
-import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
+import { openCheckpoint, type Checkpoint, type LogKeys } from '../transcript/checkpoint.ts';
 import { parseKeyStatement } from '../transcript/key-statement.ts';
 import { EMPTY_ROOT } from '../transcript/merkle.ts';
 import { formatVkey, verifierKey, type VerifierKey } from '../transcript/note.ts';
@@ -18,6 +18,7 @@ import { readAnchor } from './log/anchor.ts';
 import { epochAt, makeEpoch, newestEpoch, originOf, type Epoch } from './log/epochs.ts';
 import { disk } from './log/files.ts';
 import { loadLogKey } from './log/key-file.ts';
+import { formerKeys, prepareKey, readTakeovers } from './log/key-succession.ts';
 import { acquireLock, type Lock } from './log/lock.ts';
 import { Nodes } from './log/nodes.ts';
 import { Publication } from './log/publication.ts';
@@ -43,8 +44,10 @@ export async function beginEpoch(
   try {
     locks.push(acquireLock(join(old.dir, 'lock')), acquireLock(`${old.keyFile}.lock`));
     const previous = keyOf(old, origin);
-    const known = await knownOf(old, previous, knownFiles);
-    const { kept, isWhole } = await keptOf(old, previous, known);
+    const former = formerKeys(await readTakeovers(old.keyFile)).map(({ key }) => key);
+    const keys: LogKeys = [previous, ...former];
+    const known = await knownOf(old, keys, knownFiles);
+    const { kept, isWhole } = await keptOf(old, keys, known);
     const newest = known.reduce((a, b) => (b.size > a.size ? b : a), { size: 0, root: EMPTY_ROOT });
     if (isWhole && newest.size <= kept.size)
       throw nothing('the log has everything that is known to have been signed: start the server');
@@ -58,6 +61,16 @@ export async function beginEpoch(
   } finally {
     for (const lock of locks.reverse()) lock.release();
   }
+}
+
+/**
+ * `chat-server transcript rotate`: another key for the same log.
+ * @throws CONFIG_INVALID if there is no log, or a key waits already
+ */
+export function rotateKey(config: LoadedServerConfig, out: (line: string) => void): void {
+  const { transcript, stateDir } = config.values;
+  prepareKey(newestEpoch(transcript.dir, stateDir).keyFile);
+  out('a new key of the log is made; it takes over at the next start');
 }
 
 const nothing = (why: string): ChatError => new ChatError('CONFIG_INVALID', why, { field: 'transcript.dir' });
@@ -76,13 +89,13 @@ function keyOf({ dir, keyFile }: Epoch, origin: string): VerifierKey {
 type Tree = Pick<Checkpoint, 'size' | 'root'>;
 
 /** What the log is known to have signed, as far as anybody has told. */
-async function knownOf({ dir, anchorFile }: Epoch, key: VerifierKey, files: readonly string[]): Promise<Tree[]> {
-  const anchor = await readAnchor(disk, anchorFile, key);
+async function knownOf({ dir, anchorFile }: Epoch, keys: LogKeys, files: readonly string[]): Promise<Tree[]> {
+  const anchor = await readAnchor(disk, anchorFile, keys);
   const published = await disk.readFile(join(dir, 'checkpoint'));
   return [
     ...(anchor ? [anchor.checkpoint] : []),
-    ...(published ? [opened(published, key, join(dir, 'checkpoint'))] : []),
-    ...files.map((file) => opened(read(file), key, file)),
+    ...(published ? [opened(published, keys, join(dir, 'checkpoint'))] : []),
+    ...files.map((file) => opened(read(file), keys, file)),
   ];
 }
 
@@ -94,11 +107,11 @@ function read(file: string): Buffer {
   }
 }
 
-function opened(note: Uint8Array, key: VerifierKey, file: string): Checkpoint {
+function opened(note: Uint8Array, keys: LogKeys, file: string): Checkpoint {
   try {
-    return openCheckpoint(note, key);
+    return openCheckpoint(note, keys);
   } catch (cause) {
-    throw new ChatError('CONFIG_INVALID', `${file} is no checkpoint that ${formatVkey(key)} has signed`, {
+    throw new ChatError('CONFIG_INVALID', `${file} is no checkpoint that ${formatVkey(keys[0])} has signed`, {
       field: '--known',
       cause,
     });
@@ -108,14 +121,14 @@ function opened(note: Uint8Array, key: VerifierKey, file: string): Checkpoint {
 /** How far the entries go that are there and belong to what is known; not whole: the log could not be opened, or is another one. */
 async function keptOf(
   { dir }: Epoch,
-  key: VerifierKey,
+  keys: LogKeys,
   known: readonly Tree[],
 ): Promise<{ kept: Tree; isWhole: boolean }> {
   const none = { kept: { size: 0, root: EMPTY_ROOT }, isWhole: false };
   let isWhole = true;
   let nodes: Nodes;
   try {
-    const recovered = await recover(disk, dir, SEGMENT_BYTES, key);
+    const recovered = await recover(disk, dir, SEGMENT_BYTES, keys);
     await recovered.segments.close();
     nodes = recovered.nodes;
   } catch {

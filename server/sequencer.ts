@@ -187,6 +187,12 @@ export class Sequencer {
     await this.#committer.vouch(server);
   }
 
+  /** A key of the log that was prepared takes over. @throws as Committer.takeOver(); SHUTTING_DOWN */
+  async takeOver(server: ServerIdentity): Promise<boolean> {
+    if (this.#isDraining) throw new ChatError('SHUTTING_DOWN', 'the server is ending');
+    return await this.#committer.takeOver(server);
+  }
+
   /** Entries that are no messages. @throws as Committer.enter(); SHUTTING_DOWN */
   async enter(leavesAt: (serverTime: number) => readonly Leaf[]): Promise<{ firstIndex: number; serverTime: number }> {
     if (this.#isDraining) throw new ChatError('SHUTTING_DOWN', 'the server is ending');

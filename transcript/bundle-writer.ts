@@ -15,12 +15,15 @@ import {
   type BundleHead,
   type BundleName,
 } from './bundle.ts';
+import { formatTakeovers, type Takeover } from './takeovers.ts';
 import { encodeTlogProof, type TlogProof } from './tlog-proof.ts';
 import { ARCHIVE_END, archived } from './ustar.ts';
 
 export interface BundleLog {
   /** Key statements, each with `algorithm u8 ‖ signature` by the server certificate that it names: one for each certificate. */
   readonly keys: readonly { readonly statement: Uint8Array; readonly signature: Uint8Array }[];
+  /** What ties the keys of these to each other, if they are not all of one. */
+  readonly takeovers?: readonly Takeover[];
   /** The largest signed note that is known. */
   readonly checkpoint: Uint8Array;
   /** From the size of an older checkpoint to this one. */
@@ -103,7 +106,7 @@ function* crlFiles(number: number, { der, logged }: BundleCrl): Generator<File> 
   if (logged !== null) yield [nameOf({ is: 'crl_proof', number }), encodeTlogProof(logged.proof)];
 }
 
-function logFiles(number: number, { keys, checkpoint, consistency }: BundleLog): File[] {
+function logFiles(number: number, { keys, takeovers = [], checkpoint, consistency }: BundleLog): File[] {
   const proofs = [...consistency].map(([size, proof]): File => [
     nameOf({ is: 'consistency', number, size }),
     formatConsistency(size, proof, checkpoint),
@@ -112,7 +115,9 @@ function logFiles(number: number, { keys, checkpoint, consistency }: BundleLog):
     [nameOf({ is: 'statement_sig', number, key: i + 1 }), signature],
     [nameOf({ is: 'statement', number, key: i + 1 }), statement],
   ]);
-  return [[nameOf({ is: 'checkpoint', number }), checkpoint], ...proofs, ...statements];
+  const ties: File[] =
+    takeovers.length === 0 ? [] : [[nameOf({ is: 'takeovers', number }), formatTakeovers(takeovers)]];
+  return [[nameOf({ is: 'checkpoint', number }), checkpoint], ...proofs, ...statements, ...ties];
 }
 
 function* messageFiles(number: number, message: BundleMessage): Generator<File> {

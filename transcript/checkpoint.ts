@@ -14,6 +14,9 @@ export interface Checkpoint {
   readonly root: Hash;
 }
 
+/** Of one log, at least one. */
+export type LogKeys = readonly [VerifierKey, ...VerifierKey[]];
+
 /** The note text: what is signed. */
 export const checkpointText = ({ origin, size, root }: Checkpoint): string => `${origin}\n${size}\n${base64(root)}\n`;
 
@@ -39,14 +42,15 @@ export function signCheckpoint(checkpoint: Checkpoint, logKey: KeyObject): Buffe
 
 /**
  * The checkpoint in a signed note, verified; other signatures (witnesses) are ignored.
- * @param log the log's key, whose name is its origin
+ * @param log the log's key, whose name is its origin; or all that it has had, any of which may have signed
  * @param isConfirmed as of openNote()
  * @throws BAD_FRAME as parseNote() and parseCheckpoint(), or field checkpoint.origin if it is another log's
  * @throws SIG_FAIL/note unless the log signed it
  */
-export function openCheckpoint(note: Uint8Array, log: VerifierKey, isConfirmed = false): Checkpoint {
-  const checkpoint = parseCheckpoint(openNote(note, [log], isConfirmed).text);
-  if (checkpoint.origin !== log.name) bad('checkpoint.origin', log.name);
+export function openCheckpoint(note: Uint8Array, log: VerifierKey | LogKeys, isConfirmed = false): Checkpoint {
+  const keys: LogKeys = 'name' in log ? [log] : log;
+  const checkpoint = parseCheckpoint(openNote(note, keys, isConfirmed).text);
+  if (checkpoint.origin !== keys[0].name) bad('checkpoint.origin', keys[0].name);
   return checkpoint;
 }
 

@@ -3,10 +3,11 @@ import { equal, hex, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { parseConsistency } from '../transcript/bundle.ts';
-import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
+import { openCheckpoint, type Checkpoint, type LogKeys } from '../transcript/checkpoint.ts';
 import { openKeyStatement, parseKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
 import { isConsistent } from '../transcript/merkle.ts';
-import { formatVkey, type VerifierKey } from '../transcript/note.ts';
+import { formatVkey, parseNote } from '../transcript/note.ts';
+import { tiedTo, type Takeover } from '../transcript/takeovers.ts';
 import { audienceOf } from '../transcript/statement.ts';
 import { matchesServerName } from '../x509/server-name.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
@@ -27,6 +28,7 @@ export class LogFiles {
   readonly statements = new Map<number, Buffer>();
   readonly signatures = new Map<number, Buffer>();
   readonly proofs = new Map<number, Proof>();
+  takeovers: readonly Takeover[] = [];
 
   constructor(folder: string) {
     this.folder = folder;
@@ -52,8 +54,8 @@ export class BundleLog {
   readonly audience: Hash;
   /** The largest; null: the log did not sign it. */
   readonly checkpoint: Checkpoint | null;
-  readonly #key: VerifierKey;
-  readonly #vkey: string;
+  /** All that it has had; any of them may have signed what is here. */
+  readonly #keys: LogKeys;
   readonly #confirmed: Confirmed;
   readonly #note: string;
   readonly #proofs: ReadonlyMap<number, Proof>;
@@ -69,20 +71,19 @@ export class BundleLog {
 
   private constructor(
     read: LogFiles,
-    key: VerifierKey,
+    keys: LogKeys,
     statements: readonly Bound[],
     certificates: CertificateAudit,
     findings: Findings,
     confirmed: Confirmed,
   ) {
     this.#confirmed = confirmed;
-    this.#vkey = formatVkey(key);
     this.#proofs = read.proofs;
     this.#certificates = certificates;
     this.#findings = findings;
     this.#statements = statements;
-    this.#key = key;
-    this.origin = key.name;
+    this.#keys = keys;
+    this.origin = keys[0].name;
     this.audience = audienceOf(this.origin);
     const where = `${read.folder}/checkpoint`;
     if (read.checkpoint === null) findings.add('E_FORMAT', where, 'is missing');
@@ -100,17 +101,21 @@ export class BundleLog {
     confirmed: Confirmed,
   ): BundleLog | null {
     const bound: Bound[] = [];
-    let key: VerifierKey | null = null;
+    let keys: LogKeys | null = null;
     for (const number of new Set([...read.statements.keys(), ...read.signatures.keys()])) {
       const place = `${read.folder}/key-${String(number).padStart(2, '0')}`;
       const statement = parsed(`${place}.stmt`, read.statements.get(number), findings);
       if (statement === null) continue;
-      key ??= statement.log;
-      if (formatVkey(statement.log) !== formatVkey(key))
-        findings.add('E_KEYBIND', `${place}.stmt`, 'the statement is for another key than the one before');
+      keys ??= tiedTo(statement.log, read.takeovers);
+      if (keys.every((key) => formatVkey(key) !== formatVkey(statement.log)))
+        findings.add(
+          'E_KEYBIND',
+          `${place}.stmt`,
+          'the statement is for another key than the one before, which did not agree to it',
+        );
       else if (isBound(place, statement, read, number, certificates, findings)) bound.push(boundOf(statement));
     }
-    if (key !== null) return new BundleLog(read, key, bound, certificates, findings, confirmed);
+    if (keys !== null) return new BundleLog(read, keys, bound, certificates, findings, confirmed);
     findings.add('E_FORMAT', read.folder, 'nothing names its key');
     return null;
   }
@@ -160,7 +165,9 @@ export class BundleLog {
     let found: Checkpoint | null = null;
     const digest = digestOf(note);
     try {
-      found = openCheckpoint(note, this.#key, this.#confirmed.note(digest, this.#vkey));
+      const signers = new Set(parseNote(note).signatures.map(({ keyId }) => keyId));
+      const key = this.#keys.find(({ keyId }) => signers.has(keyId)) ?? this.#keys[0];
+      found = openCheckpoint(note, key, this.#confirmed.note(digest, formatVkey(key)));
     } catch (error) {
       const { code, message } = ChatError.from(error);
       if (code === 'INTERNAL') throw error;

@@ -19,6 +19,7 @@ import { parseOrigin } from '../transcript/key-statement.ts';
 import { MAX_ENTRY_BYTES } from '../transcript/leaf.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { MAX_NOTE_BYTES } from '../transcript/note.ts';
+import { parseTakeovers } from '../transcript/takeovers.ts';
 import { UstarReader, type ArchivedFile } from '../transcript/ustar.ts';
 import { parsePem, type Certificate } from '../x509/certificate.ts';
 import { EKU } from '../x509/extensions.ts';
@@ -65,6 +66,8 @@ function limitOf(name: string): number {
     case 'statement':
     case 'statement_sig':
       return 64 * KB;
+    case 'takeovers':
+      return 256 * KB;
     case 'consistency':
       return MAX_NOTE_BYTES + 8 * KB;
     case 'head':
@@ -265,6 +268,7 @@ class BundleAudit {
       case 'crl_proof':
         return this.#crls.take(file.number, 'tlog-proof', name, bytes);
       case 'checkpoint':
+      case 'takeovers':
       case 'statement':
       case 'statement_sig':
       case 'consistency': {
@@ -275,6 +279,7 @@ class BundleAudit {
         if (file.is === 'checkpoint') log.checkpoint = Buffer.from(bytes);
         else if (file.is === 'statement') log.statements.set(file.key, Buffer.from(bytes));
         else if (file.is === 'statement_sig') log.signatures.set(file.key, Buffer.from(bytes));
+        else if (file.is === 'takeovers') log.takeovers = parseTakeovers(bytes);
         else if (file.is === 'consistency') log.addProof(name, file.size, bytes);
         return;
       }

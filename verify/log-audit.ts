@@ -74,6 +74,8 @@ export class LogAudit {
   #covered = { from: 0, until: 0 };
   #open: OpenBatch | null = null;
   #time = 0;
+  /** Each with the entry that made it the log's; the one before has agreed. */
+  readonly #keys: { readonly key: VerifierKey; readonly from: number }[] = [];
   /** What the first statement says of the log before, in words for comparison. */
   #recovery: string | null = null;
 
@@ -107,7 +109,7 @@ export class LogAudit {
     if (index === 1 && leaf.type !== 'key')
       this.#find('E_KEYBIND', where, 'a log begins with the server certificate and its key statement');
     if (leaf.type === 'cert') return this.#chain(where, leaf.chain);
-    if (leaf.type === 'key') this.#key(where, leaf);
+    if (leaf.type === 'key') this.#key(index, where, leaf);
     this.#checkCoverage(where, leaf.serverTime);
     if (leaf.type === 'crl') checkCrlEntry(where, leaf, this.#lists.get(hex(leaf.digest)), this.#findings);
     if (leaf.type === 'link') this.#link(where, leaf.checkpoint);
@@ -118,8 +120,16 @@ export class LogAudit {
 
   end(): void {
     this.#closeBatch();
+    const [first] = this.#keys;
+    if (first && this.#keys.every(({ key }) => formatVkey(key) !== formatVkey(this.#log)))
+      this.#find('E_KEYBIND', `entry ${first.from}`, 'the statement is for another log key than that of key.stmt');
     this.#certificates.end();
     if (this.tally.messages === 0) this.#find('W_EMPTY', 'log', 'no message in it: nothing was proven');
+  }
+
+  /** The key that signs a checkpoint of this size: that of the newest statement in it. After end(). */
+  keyAt(size: number): VerifierKey {
+    return this.#keys.findLast(({ from }) => from < size)?.key ?? this.#log;
   }
 
   /** The files that name the log's key are copies of what the log says of it. After end(). */
@@ -215,7 +225,11 @@ export class LogAudit {
   }
 
   /** The log's key, vouched for by a server certificate: the first, or one that came after it. */
-  #key(where: string, { statement: text, algorithm, signature, previousSignature, serverTime }: KeyLeaf): void {
+  #key(
+    index: number,
+    where: string,
+    { statement: text, algorithm, signature, previousSignature, serverTime }: KeyLeaf,
+  ): void {
     const signed = Buffer.concat([Buffer.of(algorithm), signature]);
     try {
       const { serverCertificate } = parseKeyStatement(text);
@@ -224,12 +238,18 @@ export class LogAudit {
       if (own === undefined)
         return this.#find('E_KEYBIND', where, 'the log has no certificate of the server that vouches for its key');
       const statement = openKeyStatement(text, signed, own.publicKey);
-      if (formatVkey(statement.log) !== formatVkey(this.#log))
-        return this.#find('E_KEYBIND', where, 'the statement is for another log key than that of key.stmt');
+      if (statement.log.name !== this.#log.name)
+        return this.#find('E_KEYBIND', where, 'the statement is for another log than that of key.stmt');
       if (!matchesServerName(own, parseOrigin(statement.log.name).host))
         return this.#find('E_KEYBIND', where, 'the server certificate is for another host than the log');
-      if (!agrees(statement, text, previousSignature))
+      const current = this.#keys.at(-1);
+      const isNew = current !== undefined && formatVkey(current.key) !== formatVkey(statement.log);
+      const isNext = isNew && statement.previous !== null && formatVkey(statement.previous) === formatVkey(current.key);
+      if (!agrees(statement, text, previousSignature) || (isNew && !isNext)) {
         this.#find('E_KEYBIND', where, 'the earlier log key did not agree to its successor');
+        if (isNew) return;
+      }
+      if (current === undefined || isNew) this.#keys.push({ key: statement.log, from: index });
       this.#checkRecovery(where, statement.recovery);
       this.#certificates.check(where, name, serverTime, 'serverAuth');
       const { notBefore, notAfter } = statement;

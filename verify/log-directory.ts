@@ -59,15 +59,16 @@ export function auditDirectory(
   }
   // After the checkpoint: a server keeps a list before it logs it.
   const audit = new LogAudit(log, trust, findings, readLists(dir, findings));
-  const checkpoint = openOwn(note, log, 'checkpoint', findings);
-  const size = checkpoint?.size ?? peekSize(note);
+  const size = peekSize(note);
+  const sizes = new Set(known.map((each) => peekSize(each.note)));
+  const tiles = new HashTiles(dir, size, findings);
+  const roots = replay(dir, size, audit, tiles, sizes, findings, onProgress);
+  audit.end();
+  const checkpoint = openOwn(note, audit.keyAt(size), 'checkpoint', findings);
   const wanted = known.flatMap(({ name, note: bytes }) => {
-    const opened = openOwn(bytes, log, name, findings);
+    const opened = openOwn(bytes, audit.keyAt(peekSize(bytes)), name, findings);
     return opened ? [{ name, ...opened }] : [];
   });
-  const tiles = new HashTiles(dir, size, findings);
-  const roots = replay(dir, size, audit, tiles, new Set(wanted.map((w) => w.size)), findings, onProgress);
-  audit.end();
   audit.keyFiles(text, signature);
 
   const root = roots.get(size);

@@ -4,8 +4,7 @@
  */
 import { dirname } from 'node:path';
 import { utf8 } from '../../base/bytes.ts';
-import { decimal, openCheckpoint, type Checkpoint } from '../../transcript/checkpoint.ts';
-import type { VerifierKey } from '../../transcript/note.ts';
+import { decimal, openCheckpoint, type Checkpoint, type LogKeys } from '../../transcript/checkpoint.ts';
 import { replaceFile, type Files } from './files.ts';
 
 export interface Anchor {
@@ -16,8 +15,8 @@ export interface Anchor {
 
 const HEAD = /^chatlog\/v1 anchor\ntime ([0-9]+)\n\n/;
 
-/** Null: there is none that this log's key has signed. */
-export async function readAnchor(files: Files, path: string, log: VerifierKey): Promise<Anchor | null> {
+/** Null: there is none that a key of this log has signed. */
+export async function readAnchor(files: Files, path: string, log: LogKeys): Promise<Anchor | null> {
   const bytes = await files.readFile(path);
   const head = HEAD.exec(bytes?.subarray(0, 64).toString('latin1') ?? '');
   const time = decimal(head?.[1] ?? '');

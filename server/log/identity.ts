@@ -7,15 +7,19 @@ import {
   endorseKeyStatement,
   formatKeyStatement,
   openKeyStatement,
+  parseKeyStatement,
   parseOrigin,
   signKeyStatement,
 } from '../../transcript/key-statement.ts';
-import { encodeLeaf } from '../../transcript/leaf.ts';
+import { decodeLeaf, encodeLeaf } from '../../transcript/leaf.ts';
 import { formatVkey, type VerifierKey } from '../../transcript/note.ts';
 import { parseCertificate, type Certificate } from '../../x509/certificate.ts';
 import { checkServerName } from '../../x509/server-name.ts';
 import type { Succession } from './epochs.ts';
 import { replaceFile, type Files } from './files.ts';
+
+/** The first byte of a KEY entry. */
+const KEY_TYPE = 6;
 
 /** As clients get it at login. */
 export interface LogIdentity {
@@ -61,15 +65,31 @@ export async function readIdentity(
   }
 }
 
-/** A new statement, valid as long as the certificate. @param succession of a later epoch */
+/** As readIdentity(), of the newest statement among these entries: its files may not have been written yet. */
+export function identityIn(
+  entries: readonly Uint8Array[],
+  log: VerifierKey,
+  certificate: Certificate,
+): LogIdentity | null {
+  const newest = entries.findLast((entry) => entry[0] === KEY_TYPE);
+  const leaf = newest && decodeLeaf(newest);
+  if (leaf?.type !== 'key') return null;
+  const { statement, algorithm, signature } = leaf;
+  const { log: key, serverCertificate } = parseKeyStatement(statement);
+  const isOurs = formatVkey(key) === formatVkey(log) && equal(serverCertificate, certificate.fingerprint);
+  return isOurs ? { statement: Buffer.from(statement).toString('utf8'), algorithm, signature } : null;
+}
+
+/** A new statement, valid as long as the certificate. @param succession of a later epoch @param replaced key of this log that the new one takes over from */
 export function issueIdentity(
   log: VerifierKey,
   certificate: Certificate,
   privateKey: KeyObject,
   succession: Succession | null = null,
+  replaced: VerifierKey | null = null,
 ): LogIdentity {
   const { notBefore, notAfter, fingerprint } = certificate;
-  const previous = succession?.previous ?? null;
+  const previous = replaced ?? succession?.previous ?? null;
   const statement = { log, notBefore, notAfter, serverCertificate: fingerprint, previous, recovery: succession };
   const text = formatKeyStatement(statement);
   return identityOf(text, signKeyStatement(text, privateKey));

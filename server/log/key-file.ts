@@ -17,7 +17,7 @@ export function loadLogKey(path: string, mayCreate: boolean): KeyObject {
       throw new ChatError('CONFIG_INVALID', `${path} is missing, and no other key can continue its log; restore it`, {
         field: FIELD,
       });
-    create(path);
+    createLogKey(path);
   }
   return readSecretFile(path, FIELD).use((pem) => {
     let key: KeyObject | null = null;
@@ -33,7 +33,7 @@ export function loadLogKey(path: string, mayCreate: boolean): KeyObject {
 }
 
 /** Durable before it is first used: a lost key would end the log. */
-function create(path: string): void {
+export function createLogKey(path: string): void {
   const { privateKey } = generateKeyPairSync('ed25519');
   const temporary = `${path}.tmp`;
   rmSync(temporary, { force: true });

@@ -10,15 +10,16 @@ import { join } from 'node:path';
 import { equal, hex, utf8, type Fingerprint, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { encodeAck } from '../../transcript/ack.ts';
-import { openCheckpoint, signCheckpoint } from '../../transcript/checkpoint.ts';
+import { openCheckpoint, signCheckpoint, type Checkpoint, type LogKeys } from '../../transcript/checkpoint.ts';
 import { leafHash, type Tree } from '../../transcript/merkle.ts';
-import { formatVkey, verifierKey, type VerifierKey } from '../../transcript/note.ts';
+import { formatVkey, parseNote, verifierKey, type VerifierKey } from '../../transcript/note.ts';
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
 import type { Certificate } from '../../x509/certificate.ts';
 import { holdMs, readAnchor, writeAnchor, type Anchor } from './anchor.ts';
 import { disk, diskError, type Files } from './files.ts';
 import {
   identityEntries,
+  identityIn,
   issueIdentity,
   readIdentity,
   serverCertificate,
@@ -28,6 +29,7 @@ import {
 import { Entries } from './entries.ts';
 import type { Succession } from './epochs.ts';
 import { loadLogKey } from './key-file.ts';
+import { formerKeys, install, preparedKey, readTakeovers, takeoverIn, type Takeover } from './key-succession.ts';
 import { acquireLock, type Lock } from './lock.ts';
 import type { Nodes } from './nodes.ts';
 import type { Publication } from './publication.ts';
@@ -85,11 +87,17 @@ export interface Window {
   readonly entries: readonly Uint8Array[];
 }
 
+interface Successor {
+  readonly key: KeyObject;
+  readonly verifier: VerifierKey;
+}
+
 export class TranscriptLog {
   readonly origin: string;
-  readonly vkey: string;
-  readonly #key: KeyObject;
-  readonly #verifier: VerifierKey;
+  #key: KeyObject;
+  #verifier: VerifierKey;
+  /** How this key came to be the log's, one key after the other. */
+  #takeovers: readonly Takeover[];
   readonly #nodes: Nodes;
   readonly #segments: Segments;
   readonly #publication: Publication;
@@ -118,12 +126,13 @@ export class TranscriptLog {
     options: LogOptions,
     key: KeyObject,
     verifier: VerifierKey,
+    takeovers: readonly Takeover[],
     locks: readonly Lock[],
     r: Recovered,
   ) {
     this.#options = options;
     this.origin = options.origin;
-    this.vkey = formatVkey(verifier);
+    this.#takeovers = takeovers;
     this.#key = key;
     this.#verifier = verifier;
     this.#locks = locks;
@@ -151,16 +160,27 @@ export class TranscriptLog {
     try {
       locks.push(acquireLock(join(dir, 'lock')));
       locks.push(acquireLock(`${keyFile}.lock`)); // a copy of the directory must not sign with the same key
-      const key = loadLogKey(keyFile, await isEmptyLog(files, dir));
-      const verifier = verifierKey(origin, createPublicKey(key));
-      const anchor = anchorFile === undefined ? null : await readAnchor(files, anchorFile, verifier);
-      const recovered = await recover(files, dir, segmentBytes, verifier);
-      log = new TranscriptLog(options, key, verifier, locks, recovered);
+      let key = loadLogKey(keyFile, await isEmptyLog(files, dir));
+      let takeovers = await readTakeovers(keyFile);
+      const next = preparedKey(keyFile);
+      const own = (signer: KeyObject): VerifierKey => verifierKey(origin, createPublicKey(signer));
+      const former = formerKeys(takeovers).map((each) => each.key);
+      const all: LogKeys = [own(key), ...(next ? [own(next)] : []), ...former];
+      const anchor = anchorFile === undefined ? null : await readAnchor(files, anchorFile, all);
+      const recovered = await recover(files, dir, segmentBytes, all);
+      const cut = next && takeoverIn(recovered.entries.at(-1), recovered.nodes.size, next, origin);
+      if (cut) {
+        takeovers = await install(keyFile, takeovers, cut);
+        key = next;
+      }
+      log = new TranscriptLog(options, key, own(key), takeovers, locks, recovered);
       await log.#settle(anchor);
       const { state } = recovered.publication;
       if (recovered.checkpointSize < state.size)
         await recovered.publication.replaceCheckpoint(utf8(log.#sign(state.size, state.root).note));
-      log.#identity = log.size > 0 ? await readIdentity(files, dir, verifier, certificate) : null;
+      const written = log.size > 0 ? await readIdentity(files, dir, own(key), certificate) : null;
+      log.#unwritten = written === null ? identityIn(recovered.entries, own(key), certificate) : null;
+      log.#identity = written ?? log.#unwritten;
       if (log.#identity !== null) log.#identities.set(hex(certificate.fingerprint), log.#identity);
       await log.publish();
       return log;
@@ -173,6 +193,13 @@ export class TranscriptLog {
 
   get size(): number {
     return this.#head.size;
+  }
+  get vkey(): string {
+    return formatVkey(this.#verifier);
+  }
+  /** One key of this log after the other, each with the consent of the one before. */
+  get takeovers(): readonly Takeover[] {
+    return this.#takeovers;
   }
   /** Newest signed head; not necessarily published. */
   get latest(): Head {
@@ -272,6 +299,36 @@ export class TranscriptLog {
   }
 
   /**
+   * Lets the key take over that was prepared, if there is one: a CERT and a KEY leaf are appended, which both keys have signed, and the
+   * new one signs from there on. An append as any other, so one at a time.
+   * @throws BAD_CERT, CONFIG_INVALID, UNSAFE_FILE; as append()
+   */
+  async takeOver({ chain, privateKey }: ServerIdentity): Promise<boolean> {
+    const { keyFile, now, succession } = this.#options;
+    const key = preparedKey(keyFile);
+    if (key === null) return false;
+    const certificate = serverCertificate(this.origin, chain, privateKey);
+    const verifier = verifierKey(this.origin, createPublicKey(key));
+    const identity = issueIdentity(verifier, certificate, privateKey, succession?.recovery, this.#verifier);
+    const time = Math.max(now(), this.#time);
+    const entries = identityEntries(identity, chain, time, this.#key);
+    const after = this.size + entries.length;
+    await this.#appendAlone({ time, entries }, { key, verifier });
+    const takeover = takeoverIn(entries.at(-1), after, key, this.origin);
+    if (takeover === null) throw new ChatError('INTERNAL', 'a takeover that is none');
+    try {
+      this.#takeovers = await install(keyFile, this.#takeovers, takeover);
+    } catch (error) {
+      throw this.#stop(diskError(error, 'putting the new key in its place'));
+    }
+    this.#identities.clear();
+    this.#identities.set(hex(certificate.fingerprint), identity);
+    this.#identity = identity;
+    this.#unwritten = identity;
+    return true;
+  }
+
+  /**
    * Makes sure that a window of these entries has room. After it, append() does not fail for want of space.
    * @throws DISK_FULL or TOO_LARGE: nothing has changed; LOG_FAILED, ROLLBACK, FORK
    */
@@ -287,10 +344,14 @@ export class TranscriptLog {
    * @throws DISK_FULL or TOO_LARGE: nothing has changed
    * @throws LOG_FAILED, ROLLBACK, FORK: the log has stopped
    */
-  async append(window: Window): Promise<Head> {
+  append(window: Window): Promise<Head> {
+    return this.#appendAlone(window);
+  }
+
+  async #appendAlone(window: Window, successor?: Successor): Promise<Head> {
     this.#check();
     if (this.#appending !== null) throw new ChatError('INTERNAL', 'a window is being appended already');
-    const work = this.#append(window);
+    const work = this.#append(window, successor);
     this.#appending = work;
     try {
       return await work;
@@ -299,7 +360,7 @@ export class TranscriptLog {
     }
   }
 
-  async #append({ time, entries }: Window): Promise<Head> {
+  async #append({ time, entries }: Window, successor?: Successor): Promise<Head> {
     if (this.heldMs > 0) throw new ChatError('INTERNAL', 'the log is held');
     if (entries.length === 0 || time < this.#time) throw new RangeError('a window needs entries and no earlier time');
     await this.makeRoom(entries);
@@ -319,6 +380,7 @@ export class TranscriptLog {
     this.#entries.push(entries);
     this.#time = time;
     this.#check(); // a rollback that came to light meanwhile: the entries are durable, and nobody gets a signature
+    if (successor) [this.#key, this.#verifier] = [successor.key, successor.verifier];
     this.#head = this.#sign(after, growth.root);
     this.#tree = this.#nodes.tree(after);
     return this.#head;
@@ -405,7 +467,7 @@ export class TranscriptLog {
   async present(note: string): Promise<void> {
     let shown: Pick<Head, 'size' | 'root'>;
     try {
-      shown = openCheckpoint(utf8(note), this.#verifier);
+      shown = this.#opened(utf8(note));
     } catch (error) {
       const failure = ChatError.from(error);
       if (failure.code === 'SIG_FAIL') return;
@@ -417,6 +479,18 @@ export class TranscriptLog {
       throw this.#stop(diskError(error, 'comparing with a checkpoint'));
     });
     if (!equal(own, root)) throw this.#contradicted(note, changed(size, 'a client holds'));
+  }
+
+  /** A key that signs no more has signed nothing beyond its end: whoever has it now cannot stop this log. @throws as openCheckpoint() */
+  #opened(note: Uint8Array): Checkpoint {
+    const { signatures } = parseNote(note);
+    const signed = ({ name, keyId }: VerifierKey): boolean =>
+      signatures.some((signature) => signature.name === name && signature.keyId === keyId);
+    for (const { key, size } of formerKeys(this.#takeovers)) {
+      const found = signed(key) ? openCheckpoint(note, key) : null;
+      if (found !== null && found.size <= size) return found;
+    }
+    return openCheckpoint(note, this.#verifier);
   }
 
   #contradicted(note: string, error: ChatError): ChatError {

@@ -5,9 +5,8 @@
 import { join } from 'node:path';
 import { equal, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import { openCheckpoint } from '../../transcript/checkpoint.ts';
+import { openCheckpoint, type LogKeys } from '../../transcript/checkpoint.ts';
 import { EMPTY_ROOT, leafHash } from '../../transcript/merkle.ts';
-import type { VerifierKey } from '../../transcript/note.ts';
 import { tileIn, TILE_WIDTH } from '../../transcript/tile.ts';
 import { makeDirectories, type Files } from './files.ts';
 import { Nodes } from './nodes.ts';
@@ -34,13 +33,8 @@ export async function isEmptyLog(files: Files, directory: string): Promise<boole
   return !names.includes('state') && !names.includes('checkpoint') && !records.some((name) => name.endsWith('.wal'));
 }
 
-/** @throws LOG_CORRUPT, ROLLBACK, FORK, LOG_FAILED; CONFIG_INVALID if the key is not the log's */
-export async function recover(
-  files: Files,
-  directory: string,
-  segmentBytes: number,
-  log: VerifierKey,
-): Promise<Recovered> {
+/** @param log its key, and those that it had before @throws LOG_CORRUPT, ROLLBACK, FORK, LOG_FAILED; CONFIG_INVALID if the key is not the log's */
+export async function recover(files: Files, directory: string, segmentBytes: number, log: LogKeys): Promise<Recovered> {
   const publication = await Publication.open(files, directory);
   const { state } = publication;
   const nodes = await Nodes.restore(state.size, (level, index, width) => publication.hashes(level, index, width));
@@ -84,7 +78,7 @@ async function edgeEntries(publication: Publication, nodes: Nodes, from: number)
 }
 
 /** The gate before the first signature: the log must be the one that signed the published checkpoint, and not be shorter. */
-async function checkPublished(publication: Publication, nodes: Nodes, log: VerifierKey): Promise<number> {
+async function checkPublished(publication: Publication, nodes: Nodes, log: LogKeys): Promise<number> {
   const note = await publication.checkpoint();
   if (note === null) return 0;
   const { size, root } = openOwn(note, log, 'the published checkpoint');
@@ -102,13 +96,17 @@ async function checkPublished(publication: Publication, nodes: Nodes, log: Verif
 export const rootAt = (nodes: Nodes, size: number): Promise<Hash> =>
   size === 0 ? Promise.resolve(EMPTY_ROOT) : nodes.prove(nodes.tree(size), (tree) => tree.root());
 
-function openOwn(note: Uint8Array, log: VerifierKey, where: string) {
+function openOwn(note: Uint8Array, log: LogKeys, where: string) {
   try {
     return openCheckpoint(note, log);
   } catch (cause) {
-    throw new ChatError('CONFIG_INVALID', `${where} is not signed by this key as ${log.name}: another key or name?`, {
-      field: 'transcript.key',
-      cause,
-    });
+    throw new ChatError(
+      'CONFIG_INVALID',
+      `${where} is not signed by this key as ${log[0].name}: another key or name?`,
+      {
+        field: 'transcript.key',
+        cause,
+      },
+    );
   }
 }

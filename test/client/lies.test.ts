@@ -1,5 +1,5 @@
 /** A server that lies in every way that the client must notice: about our messages, about those of others, about its log. */
-import { createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import t from 'tap';
 import { decode } from '../../base/cbor.ts';
@@ -8,6 +8,7 @@ import type { Code } from '../../base/errors.ts';
 import type { Request } from '../../protocol/messages.ts';
 import type { ServerLink } from '../../runtime/link.ts';
 import { openCheckpoint } from '../../transcript/checkpoint.ts';
+import { endorseKeyStatement } from '../../transcript/key-statement.ts';
 import { verifierKey, type VerifierKey } from '../../transcript/note.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { authority } from '../support/pki.ts';
@@ -489,6 +490,39 @@ t.test('an older log of the same node', async (t) => {
   const second = open(t, server, folder);
   await second.app.connect();
   await t.rejects(second.app.login(null), { code: 'ROLLBACK', sub: 'epoch' });
+});
+
+t.test('another key of the same log', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  const side = await logIn(t, server, folder);
+  await side.app.close();
+  const keyOf = (key: KeyObject) => verifierKey(ORIGIN, createPublicKey(key));
+  const [first, second] = [server.logKey, generateKeyPairSync('ed25519').privateKey];
+  let [key, signer]: [KeyObject, KeyObject | null] = [second, null];
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return false;
+    const reply = server.loginOk(frame.id, 'alice', ORIGIN, { log: keyOf(key) });
+    const { statement } = server.loginOk(0, 'alice', ORIGIN, { log: keyOf(second), previous: keyOf(first) }).log;
+    const endorsement = signer && endorseKeyStatement(Buffer.from(statement), signer);
+    const takeovers = endorsement && { takeovers: [{ statement, signature: endorsement }] };
+    link.send({ ...reply, log: { ...reply.log, ...takeovers } });
+    return true;
+  };
+  const login = async () => {
+    const opened = open(t, server, folder);
+    await opened.app.connect();
+    await opened.app.login(null).finally(() => opened.app.close());
+    return opened.events.flatMap((event) => (event.on === 'warning' ? event.text : []));
+  };
+  await t.rejects(login(), { code: 'FORK', sub: 'vkey' }, 'nobody agreed');
+  signer = second;
+  await t.rejects(login(), { code: 'FORK', sub: 'vkey' }, 'it agreed to itself');
+  signer = first;
+  t.match(await login(), [/the log localhost\/log\/n1 has a new key, and the one before agreed to it/]);
+  t.strictSame(await login(), [], 'once');
+  key = first;
+  await t.rejects(login(), { code: 'FORK', sub: 'vkey' }, 'the one before never comes back');
 });
 
 t.test('a later log of the same node', async (t) => {

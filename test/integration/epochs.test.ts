@@ -10,7 +10,7 @@ t.setTimeout(240_000); // a busy machine is no failure
 const copyOf = (from: string, to: string): void => void execFileSync('cp', ['-a', from, to]);
 
 async function talk(t: Test) {
-  const system = await System.create(t);
+  const system = await System.create(t, { settings: { 'transcript.settle': '100ms' } });
   await system.start();
   const run = async (name: 'alice' | 'bob', ...args: readonly string[]) => {
     const program = system.client(name, args);

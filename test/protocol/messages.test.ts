@@ -98,7 +98,7 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
     token: 't',
     token_expires: 1,
     server_time: 1,
-    log: { statement: 's', algorithm: 1, signature: b(64) },
+    log: { statement: 's', algorithm: 1, signature: b(64), takeovers: [{ statement: 't', signature: b(64) }] },
   },
   conversation: {
     type: 'conversation',

@@ -117,6 +117,7 @@ t.test('names', async (t) => {
     ['log/01/consistency/17', { is: 'consistency', number: 1, size: 17 }],
     ['log/01/key-01.sig', { is: 'statement_sig', number: 1, key: 1 }],
     ['log/01/key-01.stmt', { is: 'statement', number: 1, key: 1 }],
+    ['log/01/takeovers', { is: 'takeovers', number: 1 }],
     ['log/99/key-12.sig', { is: 'statement_sig', number: 99, key: 12 }],
     ['msg/000001/batch.path', { is: 'message', number: 1, file: 'batch.path' }],
     ['msg/123456/opening', { is: 'message', number: 123_456, file: 'opening' }],

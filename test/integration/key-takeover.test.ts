@@ -1,0 +1,64 @@
+/** The key of the log is replaced, and everybody can tell that it was meant. The programs as people start them. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { System } from '../support/system.ts';
+
+t.setTimeout(240_000); // a busy machine is no failure
+
+t.test('from one key to the next, and to the one after that', async (t) => {
+  const system = await System.create(t, { settings: { 'transcript.settle': '100ms' } });
+  await system.start();
+  const run = async (name: 'alice' | 'bob', ...args: readonly string[]) => {
+    const program = system.client(name, args);
+    const status = await program.ended;
+    return { status, out: program.out, err: program.err };
+  };
+  for (const name of ['alice', 'bob'] as const)
+    for (const command of ['register', 'login']) {
+      const program = system.client(name, [command, '--password-stdin']);
+      program.type('correct horse battery');
+      t.equal(await program.ended, 0, program.tail);
+    }
+  t.match(await run('alice', 'send', 'bob', 'one'), { status: 0 });
+  const anchor = async () => (await run('alice', 'transcript', 'anchors')).out;
+  const first = await anchor();
+
+  t.match(await system.command('transcript', 'rotate'), /takes over at the next start/);
+  await t.rejects(system.command('transcript', 'rotate'), /is there already.*CONFIG_INVALID/s);
+  await system.stop();
+  await system.start();
+  await system.line('transcript.rekeyed', 0);
+  const second = await run('alice', 'send', 'bob', 'two');
+  t.match(second, { status: 0, err: /the log localhost\/log\/n1 has a new key, and the one before agreed to it/ });
+  const again = await run('alice', 'send', 'bob', 'three');
+  t.equal(again.status, 0);
+  t.notMatch(again.err, /new key/, 'it is said once');
+  const middle = await anchor();
+
+  await system.command('transcript', 'rotate');
+  await system.stop();
+  await system.start();
+  t.match(await run('alice', 'send', 'bob', 'four'), { status: 0, err: /new key/ });
+  const heard = await run('bob', 'recv');
+  t.match(heard, { status: 0, out: /one[^]*two[^]*three[^]*four/, err: /new key/ }, 'two at once');
+  await system.stop();
+  const last = await anchor();
+  const names = [first, middle, last].map((note) => /— \S+ (\S{6})/.exec(note)?.[1]);
+  t.equal(new Set(names).size, 3, 'three keys have signed');
+  t.match(await system.verify([first, middle, last]), { exit: 0, verdict: 'VALID' });
+  const statement = readFileSync(join(system.transcript, 'key.stmt'), 'utf8');
+  t.match(statement, /\nprevious localhost\/log\/n1\+/);
+
+  const file = join(system.dir, 'all.tar');
+  t.match(await run('alice', 'transcript', 'export', 'bob', '--out', file), { status: 0 });
+  const program = join(import.meta.dirname, '../../bin/chat-verify');
+  const args = [program, file, '--ca', system.clientEnv('alice')['CHAT_CA_FILE']!, '--json'];
+  t.match(JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })), { verdict: 'VALID', errors: 0 });
+
+  await system.start();
+  const fifth = await run('bob', 'send', 'alice', 'five');
+  t.equal(fifth.status, 0, fifth.err);
+  await system.stop();
+});
