@@ -1,12 +1,15 @@
 /**
- * Breaks one rule of the verifier after the other in a copy of the tree, and says which breaks no test notices: `node scripts/mutants.ts`,
- * or with words that the names of the wanted mutants hold. Takes minutes. Exit 1 if a mutant survives, or no longer applies.
+ * Breaks one rule of the verifier after the other, and says which breaks no test notices: `npm run mutants`, or with words that the names
+ * of the wanted mutants hold. Nothing is written into the tree: a hook gives the broken file to the test. Exit 1 if a mutant survives, or
+ * no longer applies.
  */
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 
 /** file, what stands there (once), what stands there instead */
 type Mutant = readonly [file: string, from: string, to: string];
@@ -28,6 +31,10 @@ const BUNDLE_SUMS = 'verify/bundle-sums.ts';
 const COMPARISON = 'verify/comparison.ts';
 const CHECKS = 'verify/checks.ts';
 const REPORT = 'verify/report.ts';
+const AHEAD = 'verify/signatures-ahead.ts';
+const THREAD = 'verify/signature-thread.ts';
+const CRL_FILES = 'verify/crl-files.ts';
+const BUNDLE_CRLS = 'verify/bundle-crls.ts';
 const USTAR = 'transcript/ustar.ts';
 const BUNDLE_TEXT = 'transcript/bundle.ts';
 const LINEAGE = 'transcript/lineage.ts';
@@ -103,8 +110,7 @@ const MUTANTS: readonly Mutant[] = [
   [AUDIT, "serverTime, 'clientAuth'", "serverTime, 'serverAuth'"],
   [AUDIT, 'formatVkey(statement.log) !== formatVkey(this.#log)', 'false'],
   [AUDIT, '!matchesServerName(own, parseOrigin(statement.log.name).host)', 'false'],
-  [AUDIT, 'previousSignature.length === 0', 'true'],
-  [AUDIT, 'isEndorsed(statement, text, previousSignature)', 'true'],
+  [AUDIT, 'if (!agrees(statement, text, previousSignature))', 'if (false)'],
   [AUDIT, "this.#certificates.check(where, name, serverTime, 'serverAuth');", ''],
   [AUDIT, 'until: notAfter + 1', 'until: notAfter'],
   [AUDIT, 'until: notAfter + 1', 'until: Infinity'],
@@ -130,8 +136,10 @@ const MUTANTS: readonly Mutant[] = [
   [CERTIFICATES, 'crlsOf([crl], ca).length === 0', 'false'],
   [CERTIFICATES, "revocation: 'at-signing'", "revocation: 'live'"],
   [CERTIFICATES, 'crls,\n        at,', 'crls: [],\n        at,'],
-  [CERTIFICATES, 'if (crlsOf(crls, ca).length > 0) continue;', ''],
-  [CERTIFICATES, 'if (crlsOf(crls, ca).length > 0) continue;', 'continue;'],
+  [CERTIFICATES, 'if (at <= end) continue;', ''],
+  [CERTIFICATES, 'if (at <= end) continue;', 'continue;'],
+  [CERTIFICATES, 'edges.push(...this.#ends);', ''],
+  [CERTIFICATES, 'this.#trust.names?.get(crl) ?? ', ''],
   [CERTIFICATES, 'c.notAfter + 1', 'Infinity'],
   [CERTIFICATES, 'edges.push(revoked.get(serial)?.at ?? Infinity)', ';'],
   [CERTIFICATES, '...this.#trust.roots].flatMap', '].flatMap'],
@@ -186,7 +194,6 @@ const MUTANTS: readonly Mutant[] = [
   [PROGRAM, 'io.out(shown(`${verdict}', 'io.out((`${verdict}'],
   [PROGRAM, 'return text.replace(/[^\\x20-\\x7e]/g', 'return text.replace(/[^\\s\\S]/g'],
   [PROGRAM, "const isReadable = findings.count('E_INPUT') === 0;", 'const isReadable = true;'],
-  [PROGRAM, 'if (fault) findings.add', 'if (false) findings.add'],
   [PROGRAM, '.length > 1)', '.length > 9)'],
   [PROGRAM, 'return EXIT[verdict];', 'return 0;'],
   [PROGRAM, 'findings.verdict(strict)', 'findings.verdict(false)'],
@@ -243,8 +250,12 @@ const MUTANTS: readonly Mutant[] = [
   [BUNDLE, "if (this.#headDigest !== null) this.#list.check('BUNDLE', this.#headDigest);", ''],
   [BUNDLE, 'more.length > 0 || hex(own!.fingerprint) !== fingerprint', 'more.length > 0'],
   [BUNDLE, 'more.length > 0 || hex(own!.fingerprint) !== fingerprint', 'hex(own!.fingerprint) !== fingerprint'],
-  [BUNDLE, 'const crls = [...this.#trust.crls, ...this.#crls];', 'const crls = [...this.#trust.crls];'],
-  [BUNDLE, 'const crls = [...this.#trust.crls, ...this.#crls];', 'const crls = [...this.#crls];'],
+  [BUNDLE, 'const crls = [...this.#trust.crls, ...this.#crls.names.keys()];', 'const crls = [...this.#trust.crls];'],
+  [
+    BUNDLE,
+    'const crls = [...this.#trust.crls, ...this.#crls.names.keys()];',
+    'const crls = [...this.#crls.names.keys()];',
+  ],
   [BUNDLE, 'this.#audit.add(certificate, this.#intermediates)', 'this.#audit.add(certificate, [])'],
   [BUNDLE, 'if (this.#head) this.#checkSeal(this.#audit, this.#head);', ''],
   [
@@ -252,7 +263,33 @@ const MUTANTS: readonly Mutant[] = [
     'if (!verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.bundle, this.#sums, signature))',
     'if (false)',
   ],
-  [BUNDLE, "audit.check(where, name, created, 'clientAuth');", ''],
+  [BUNDLE, "audit.check(where, name, created, this.#isByServer ? 'serverAuth' : 'clientAuth');", ''],
+  [BUNDLE, "this.#isByServer ? 'serverAuth' : 'clientAuth'", "'clientAuth'"],
+  [BUNDLE, '    this.#checkServer(logs);\n', ''],
+  [BUNDLE, 'this.#crls.judge((origin) => logs.get(origin), this.#findings);', ''],
+  [
+    BUNDLE_CRLS,
+    "if (lists.length > 1) throw new ChatError('BAD_FRAME', 'holds",
+    "if (false) throw new ChatError('BAD_FRAME', 'holds",
+  ],
+  [BUNDLE_CRLS, "if (leaf.type !== 'crl') throw", 'if (false) throw'],
+  [BUNDLE_CRLS, "findings.add('E_FORMAT', `${where}.${leaf", "void ('E_FORMAT', `${where}.${leaf"],
+  [BUNDLE_CRLS, 'this.#checkPlace(`${where}.tlog-proof`, leaf, proof, logOf, findings);', ''],
+  [BUNDLE_CRLS, 'const isOther = list !== null && !equal(', 'const isOther = list !== null && false && !equal('],
+  [BUNDLE_CRLS, 'else checkCrlEntry(`${where}.entry`', 'else void (`${where}.entry`'],
+  [BUNDLE_CRLS, '    log.checkCoverage(where, leaf.serverTime);\n', ''],
+  [BUNDLE_CRLS, 'if (root === null || !equal(root, checkpoint.root))', 'if (false)'],
+  [CRL_FILES, '`${digest}.crl` !== name', 'false'],
+  [CRL_FILES, "findings.add('E_FORMAT', where, file.fault);", ''],
+  [CRL_FILES, "findings.add('E_FORMAT', where, ChatError.from(error).message);", ''],
+  [CRL_FILES, "findings.add('W_CRL_MISSING', where, `the list", "void ('W_CRL_MISSING', where, `the list"],
+  [CRL_FILES, 'leaf.thisUpdate !== list.thisUpdate || ', ''],
+  [CRL_FILES, ' || leaf.nextUpdate !== list.nextUpdate', ''],
+  [AUDIT, "if (leaf.type === 'crl') checkCrlEntry(", 'if (false) checkCrlEntry('],
+  [AUDIT, 'crls: [...trust.crls, ...names.keys()]', 'crls: [...trust.crls]'],
+  [THREAD, 'return own !== undefined && verify(', 'return own === undefined || true || verify('],
+  [THREAD, '      openCheckpoint(body, log);\n', ''],
+  [AHEAD, 'return Atomics.load(this.#states, slot) === STATE.good;', 'return true;'],
   [BUNDLE, 'if (log && logs.has(log.origin)) this.#find', 'if (log && logs.has(log.origin)) void'],
   [BUNDLE, 'if (number !== this.#lastNumber + 1) this.#find', 'if (false) this.#find'],
   [BUNDLE, 'if (order <= this.#order) this.#find', 'if (false) this.#find'],
@@ -308,10 +345,10 @@ const MUTANTS: readonly Mutant[] = [
   [BUNDLE_MESSAGE, "this.#findings.addOnce(name, 'E_CERT_UNKNOWN'", "void (name, 'E_CERT_UNKNOWN'"],
   [
     BUNDLE_MESSAGE,
-    'isGood = verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.senderBatch, statement, signature);',
-    'isGood = true;',
+    'verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.senderBatch, statement, signature);',
+    'true;',
   ],
-  [BUNDLE_MESSAGE, 'sha256(statement, sha256(signature))', 'sha256(statement)'],
+  [AHEAD, 'sha256(statement, sha256(signature))', 'sha256(statement)'],
   [BUNDLE_MESSAGE, 'if (isGood) this.signers.add(name);', 'this.signers.add(name);'],
   [BUNDLE_MESSAGE, "entry && this.#certificates.check(file, name, entry.serverTime, 'clientAuth')", '{ fault: null }'],
   [BUNDLE_MESSAGE, 'index === entry.position - 1 && ', ''],
@@ -401,74 +438,140 @@ const MUTANTS: readonly Mutant[] = [
 ];
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const copy = mkdtempSync(join(tmpdir(), 'mutants-'));
-process.on('exit', () => rmSync(copy, { recursive: true, force: true }));
-for (const name of ['base', 'x509', 'transcript', 'verify', 'test', 'scripts', 'package.json'])
-  cpSync(join(root, name), join(copy, name), { recursive: true });
-symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+const hook = join(root, 'scripts/mutant-hook.ts');
 /** The tamper matrix as directories and bundles: written once, judged by each mutant. */
-const cases = join(copy, 'cases');
+const cases = mkdtempSync(join(tmpdir(), 'mutants-'));
+process.on('exit', () => rmSync(cases, { recursive: true, force: true }));
 const bundles = join(cases, 'bundles');
-mkdirSync(cases);
+mkdirSync(bundles);
 
-const fails = (...argv: string[]): boolean => {
-  const env = { ...process.env, TAP_BAIL: '1', TAP_TIMEOUT: '100', CHAT_TAMPER_CASES: cases };
-  const { status, error } = spawnSync(process.execPath, argv, { cwd: copy, timeout: 120_000, stdio: 'ignore', env });
-  if (error && (error as NodeJS.ErrnoException).code !== 'ETIMEDOUT') throw error;
-  return status !== 0;
-};
 const JUDGE = 'test/verify/judge.ts';
-const LOG_TESTS = ['finding', 'live-directory', 'program', 'bit-flips'].map((name) => `test/verify/${name}.test.ts`);
-const BUNDLE_TESTS = ['test/verify/bundle.test.ts', 'test/verify/bundle-receipts.test.ts'];
-/** Files that have no part in judging a log. */
-const OF_BUNDLES = /\/(?:bundle.*|ustar|comparison|checks|report)\.ts$/;
-/** Files that have no part in judging a bundle. */
-const OF_LOGS = /\/(?:log-audit|log-directory|hash-tiles|tile-file|lineage)\.ts$/;
+/** A mutant that never ends is noticed as well. */
+const PATIENCE_MS = 120_000;
+const LANES = Math.max(2, availableParallelism());
 
-/** Who notices that this file is broken; null: nobody. The quickest is asked first. */
-function noticedBy(file: string): string | null {
-  if (!OF_BUNDLES.test(file) && fails(JUDGE, cases)) return JUDGE;
-  if (!OF_LOGS.test(file) && fails(JUDGE, bundles)) return `${JUDGE} of bundles`;
-  const own = file.startsWith('transcript/') ? [file.replace(/^(.*)\.ts$/, 'test/$1.test.ts')] : [];
-  const tests = [...(OF_BUNDLES.test(file) ? [] : LOG_TESTS), ...(OF_LOGS.test(file) ? [] : BUNDLE_TESTS)];
-  return [...own, ...tests].find((test) => fails(test)) ?? null;
+const environment = (mutant: Mutant | null): NodeJS.ProcessEnv => ({
+  ...process.env,
+  TAP_BAIL: '1',
+  TAP_TIMEOUT: '100',
+  CHAT_FEW_FLIPS: '1',
+  CHAT_TAMPER_CASES: cases,
+  CHAT_MUTANT: JSON.stringify(mutant ?? []),
+});
+
+/** Whether a row of the matrix is judged otherwise than it should be. */
+async function isMisjudged(mutant: Mutant | null, folder: string): Promise<boolean> {
+  const options = {
+    argv: [folder],
+    execArgv: ['--import', hook],
+    env: environment(mutant),
+    stdout: true,
+    stderr: true,
+  };
+  const worker = new Worker(join(root, JUDGE), options);
+  const timer = setTimeout(() => void worker.terminate(), PATIENCE_MS);
+  try {
+    const [status] = (await once(worker, 'exit')) as [number];
+    return status !== 0;
+  } catch {
+    return true;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function fails(mutant: Mutant | null, test: string): Promise<boolean> {
+  const child = spawn(process.execPath, ['--import', hook, test], {
+    cwd: root,
+    timeout: PATIENCE_MS,
+    stdio: 'ignore',
+    // What a test starts is to have the broken file as well.
+    env: { ...environment(mutant), NODE_OPTIONS: `--import ${hook}` },
+  });
+  const [status] = (await once(child, 'close')) as [number | null];
+  return status !== 0;
+}
+
+const LOG_TESTS = ['finding', 'live-directory', 'program', 'bit-flips'].map((name) => `test/verify/${name}.test.ts`);
+const BUNDLE_TESTS = ['bundle', 'bundle-receipts', 'signatures-ahead'].map((name) => `test/verify/${name}.test.ts`);
+/** Files that have no part in judging a log. */
+const OF_BUNDLES = /\/(?:bundle.*|ustar|comparison|checks|report|signature.*)\.ts$/;
+/** Files that have no part in judging a bundle. */
+const OF_LOGS = /\/(?:log-audit|log-directory|hash-tiles|tile-file|crl-files|lineage)\.ts$/;
+/** Files that the matrix hardly sees, and the test that does. */
+const OWN: Readonly<Record<string, string>> = {
+  [FINDING]: 'test/verify/finding.test.ts',
+  [PROGRAM]: 'test/verify/program.test.ts',
+  [CHECKS]: 'test/verify/bundle.test.ts',
+  [REPORT]: 'test/verify/bundle.test.ts',
+  [AHEAD]: 'test/verify/signatures-ahead.test.ts',
+  [THREAD]: 'test/verify/signatures-ahead.test.ts',
+};
+
+/** Who notices; null: nobody. The quickest is asked first. */
+async function noticedBy(mutant: Mutant): Promise<string | null> {
+  const [file] = mutant;
+  const own = OWN[file] ?? (file.startsWith('transcript/') ? file.replace(/^(.*)\.ts$/, 'test/$1.test.ts') : null);
+  const isOwnFirst = Object.hasOwn(OWN, file);
+  if (own !== null && isOwnFirst && (await fails(mutant, own))) return own;
+  if (!OF_BUNDLES.test(file) && (await isMisjudged(mutant, cases))) return JUDGE;
+  if (!OF_LOGS.test(file) && (await isMisjudged(mutant, bundles))) return `${JUDGE} of bundles`;
+  const others = [...(OF_BUNDLES.test(file) ? [] : LOG_TESTS), ...(OF_LOGS.test(file) ? [] : BUNDLE_TESTS)];
+  for (const test of [...(own !== null && !isOwnFirst ? [own] : []), ...others])
+    if (test !== own || !isOwnFirst) if (await fails(mutant, test)) return test;
+  return null;
+}
+
+/** A kill means something only as long as nothing is killed without a mutant. */
+async function checkHealth(): Promise<void> {
+  const tests = [...LOG_TESTS, ...BUNDLE_TESTS].concat(
+    [...new Set(chosen.map(([file]) => file))]
+      .filter((file) => file.startsWith('transcript/'))
+      .map((file) => file.replace(/^(.*)\.ts$/, 'test/$1.test.ts')),
+  );
+  for (const folder of [cases, bundles])
+    if (await isMisjudged(null, folder)) throw new Error(`${folder} is misjudged without any mutant`);
+  await inLanes(tests, async (test) => {
+    if (await fails(null, test)) throw new Error(`${test} fails without any mutant`);
+  });
+}
+
+/** As many at once as there are processors. */
+async function inLanes<T>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
+  const left = [...all];
+  const lane = async (): Promise<void> => {
+    for (let next = left.shift(); next !== undefined; next = left.shift()) await work(next);
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
 }
 
 const wanted = process.argv.slice(2);
 const chosen = MUTANTS.filter((mutant) => wanted.every((word) => mutant.join(' ').includes(word)));
-/** A kill means something only as long as nothing is killed without a mutant. */
-function checkHealth(): void {
-  for (const file of new Set(chosen.map(([name]) => (name.startsWith('transcript/') ? name : 'verify/')))) {
-    const test = noticedBy(file);
-    if (test !== null) throw new Error(`${test} fails without any mutant`);
-  }
-}
-for (const test of ['tamper', 'tamper-bundle'])
-  if (fails(`test/verify/${test}.test.ts`)) throw new Error('the tamper matrix fails without any mutant');
-checkHealth();
+const began = Date.now();
+await inLanes(['tamper', 'tamper-bundle'], async (test) => {
+  if (await fails(null, `test/verify/${test}.test.ts`)) throw new Error('the tamper matrix fails without any mutant');
+});
+await checkHealth();
 
 const survivors: string[] = [];
 const stale: string[] = [];
-for (const [i, [file, from, to]] of chosen.entries()) {
-  const path = join(copy, file);
-  const text = readFileSync(path, 'utf8');
+let done = 0;
+await inLanes(chosen, async (mutant) => {
+  const [file, from, to] = mutant;
   const name = `${file}: ${JSON.stringify(from)} → ${JSON.stringify(to)}`;
-  if (text.split(from).length !== 2) {
+  if (readFileSync(join(root, file), 'utf8').split(from).length !== 2) {
     stale.push(name);
-    continue;
+    return;
   }
-  writeFileSync(
-    path,
-    text.replace(from, () => to),
-  );
-  const test = noticedBy(file);
-  writeFileSync(path, text);
+  const test = await noticedBy(mutant);
   if (test === null) survivors.push(name);
-  console.log(`${i + 1}/${chosen.length} ${test === null ? 'SURVIVED' : `killed by ${test}`}: ${name}`);
-}
-checkHealth();
+  console.log(`${++done}/${chosen.length} ${test === null ? 'SURVIVED' : `killed by ${test}`}: ${name}`);
+});
 for (const name of stale) console.log(`does not apply once: ${name}`);
 for (const name of survivors) console.log(`survived: ${name}`);
 const killed = chosen.length - survivors.length - stale.length;
-console.log(`${killed} of ${chosen.length} killed, ${survivors.length} survived, ${stale.length} do not apply`);
-process.exitCode = survivors.length + stale.length > 0 ? 1 : 0;
+const seconds = Math.round((Date.now() - began) / 1000);
+console.log(
+  `${killed} of ${chosen.length} killed, ${survivors.length} survived, ${stale.length} do not apply, ${seconds} s`,
+);
+process.exitCode = survivors.length + stale.length > 0 || killed === 0 ? 1 : 0;

@@ -58,5 +58,5 @@ if (program === import.meta.filename && folder !== undefined) {
   const cases = deserialize(readFileSync(join(folder, 'cases'))) as Case[];
   const wrong = cases.find((one) => fault(one) !== null);
   if (wrong) console.log(wrong.name);
-  process.exitCode = wrong ? 1 : 0;
+  process.exit(wrong ? 1 : 0);
 }

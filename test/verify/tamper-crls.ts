@@ -248,6 +248,22 @@ export const BUNDLE_CRLS: readonly BundleRow[] = [
     ...bad('E_CKPT_SIG', PROOF),
   },
   {
+    name: 'an entry of a time at which nobody vouches for the log',
+    archive: () => {
+      const leaves = compose(
+        people,
+        [
+          { leaf: (serverTime: number) => entryOf(empty, serverTime), at: 0 },
+          ...STORY.map((step) => ({ ...step, at: step.at + 1000 })),
+        ],
+        { keyStatement: (statement) => ({ ...statement, notBefore: BEGIN + 500 }) },
+      );
+      const crls = [bundledIn(leaves, empty)];
+      return bundleOf(people, leaves, 'ab', { content: (content) => ({ ...content, crls }) });
+    },
+    ...bad('E_KEYBIND', PROOF, 12),
+  },
+  {
     name: 'another list than that of the entry',
     archive: withFiles((files) => files.set(LIST, Buffer.from(pemOf(lists(null, BEGIN + 2 * DAY), 'X509 CRL')))),
     ...bad('E_LEAF', PLACE),
