@@ -109,6 +109,7 @@ t.test('at each commit of either side', async (t) => {
     [join(root, 'verify/main.ts'), bundle, '--ca', join(certificates(), 'ca.crt')],
     {
       encoding: 'utf8',
+      maxBuffer: 16 * 1024 * 1024, // the texts are in the report
     },
   );
   t.match(verified.stdout, /^VALID /m, 'and it can be proven with what the new device has');
