@@ -153,4 +153,9 @@ t.test('--require recipient-receipt: each message needs one', async (t) => {
   t.ok(found.includes('W_NO_RECEIPT msg/000001'));
   t.equal(found.length, 1 + written('bob').length);
   t.strictSame(judge(some).found, [], 'unless it was asked for, it is nothing against a bundle');
+  const commit = compose(world, STORY, { ms: (ms, batch) => (batch === 0 ? { ...ms, kind: KIND.membership } : ms) });
+  const changed = bundleOf(world, commit, 'ab', { messages: (m) => m.map((one) => ({ ...one, opening: null })) });
+  const asked = judge(changed, { requiresReceipts: true }).found;
+  t.notOk(asked.includes('W_NO_RECEIPT msg/000001'), 'a change of the group is no message');
+  t.ok(asked.includes('W_NO_RECEIPT msg/000002'));
 });
