@@ -194,15 +194,19 @@ export class GroupPlanner {
   async #fromOutside(session: Session, engine: Engine, roster: Roster, device: OwnDevice): Promise<Plan> {
     const { id } = roster;
     const before = this.#groups.stored(id).conversation;
+    const asked = this.#groups.furthest(id);
     const reply = await session.requester.request({ type: 'group_get', conversation: id }, 'group');
     await session.caughtUp();
     const now = this.#groups.stored(id).conversation;
     if (now !== null && now !== before && !this.#groups.isBroken(id)) return this.plan(session, engine, roster, device);
 
     const { generation, epoch, group_info: info } = reply;
-    const furthest = this.#groups.furthest(id);
-    if (generation < furthest.generation || (generation === furthest.generation && epoch < furthest.epoch))
-      refuse('group_info', 'the server shows a state of the group that is over');
+    const isBefore = (state: typeof asked): boolean =>
+      generation < state.generation || (generation === state.generation && epoch < state.epoch);
+    if (isBefore(asked)) refuse('group_info', 'the server shows a state of the group that is over');
+    // Not when it was asked for, but others have gone on since.
+    if (isBefore(this.#groups.furthest(id)))
+      throw new ChatError('STALE', 'the group has changed meanwhile', { sub: 'epoch' });
     if (generation === 0) return this.#creation(session, engine, roster, 1, device);
     if (info === undefined) {
       const since = this.#closed.get(hex(id)) ?? this.#now();
