@@ -2,6 +2,8 @@
  * A conversation as the operator can prove it: who wrote when, and that it was signed and logged, all under one checkpoint; without a word of
  * what was said, which the server never had. Sealed with the server's certificate.
  */
+import { parseKeyStatement } from '../transcript/key-statement.ts';
+import { MAX_TAKEOVERS, type Takeover } from '../transcript/takeovers.ts';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { concat, equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
@@ -126,11 +128,18 @@ export async function exportConversation(request: ExportRequest): Promise<Export
       statement,
       signature: concat(Buffer.of(algorithm), signature),
     })),
+    takeovers: keys.flatMap(takeoverOf).slice(-MAX_TAKEOVERS),
     checkpoint: note,
     consistency: new Map<number, Hash[]>(),
   };
   const content = { head, certificates, intermediates, crls, logs: [log], messages: () => messages };
   return { head, pieces: writeBundle(content, own.privateKey) };
+}
+
+/** None for a statement of the key that the log has already. */
+function takeoverOf({ statement, previousSignature }: KeyLeaf): Takeover[] {
+  const { log, previous } = parseKeyStatement(statement);
+  return previous?.name === log.name ? [{ statement, endorsement: previousSignature }] : [];
 }
 
 /** As the verifier will see it. */

@@ -57,6 +57,12 @@ t.test('from one key to the next, and to the one after that', async (t) => {
   const args = [program, file, '--ca', system.clientEnv('alice')['CHAT_CA_FILE']!, '--json'];
   t.match(JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })), { verdict: 'VALID', errors: 0 });
 
+  const [conversation] = /^[0-9a-f]{64}/m.exec(await system.command('transcript', 'list')) ?? [];
+  const own = join(system.dir, 'server.tar');
+  await system.command('transcript', 'export', '--conversation', conversation!, '-o', own);
+  const judged = execFileSync(process.execPath, args.with(1, own), { encoding: 'utf8' });
+  t.match(JSON.parse(judged), { verdict: 'VALID', errors: 0 }, 'what the operator exports');
+
   await system.start();
   const fifth = await run('bob', 'send', 'alice', 'five');
   t.equal(fifth.status, 0, fifth.err);
