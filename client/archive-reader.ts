@@ -121,7 +121,8 @@ export class ArchiveReader {
       return { statement_hash, leaf_hash };
     });
     const { algorithm, signature, batch, ack } = record;
-    const checked = await checkBatch(session, { algorithm, signature, batch, ack, items }, utf8(record.note));
+    const shown = { algorithm, signature, batch, ack, items };
+    const checked = await checkBatch(session, shown, utf8(record.note), (note) => session.log.openKept(note));
     const received: Received[] = [];
     for (const { i, seq, opening } of record.messages) {
       const statement = record.items[i]?.statement;

@@ -3,6 +3,7 @@ import { equal, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import { CONTEXT, verify } from '../base/signature.ts';
 import type { Hidden, Reply } from '../protocol/messages.ts';
+import type { Checkpoint } from '../transcript/checkpoint.ts';
 import { decodeAck } from '../transcript/ack.ts';
 import { encodeLeaf } from '../transcript/leaf.ts';
 import { leafHash, rootFromRange, rootOf } from '../transcript/merkle.ts';
@@ -30,12 +31,14 @@ export interface CheckedBatch {
 /**
  * Sender, signature, and place in the log, of the batch as a whole.
  * @param noteBefore the checkpoint that the acknowledgement proves into, where it has none of its own
-  @throws SIG_FAIL, BAD_CERT, BAD_FRAME
+ * @param open checks the signature of that checkpoint
+ * @throws SIG_FAIL, BAD_CERT, BAD_FRAME
  */
 export async function checkBatch(
   session: Session,
   frame: ShownBatch,
   noteBefore: Uint8Array | undefined,
+  open = (note: Uint8Array): Checkpoint => session.log.open(note),
 ): Promise<CheckedBatch> {
   const { algorithm, signature, batch, items } = frame;
   const bs = decodeBs(batch);
@@ -57,7 +60,7 @@ export async function checkBatch(
   const note = ack.checkpoint.length > 0 ? ack.checkpoint : noteBefore;
   if (note === undefined)
     throw new ChatError('BAD_FRAME', 'a delivery without a checkpoint', { field: 'ack.checkpoint' });
-  const checkpoint = session.log.open(note);
+  const checkpoint = open(note);
   if (checkpoint.size !== ack.treeSize)
     throw new ChatError('BAD_FRAME', 'a checkpoint of another size', { field: 'ack.tree_size' });
   const leaves = [

@@ -9,7 +9,7 @@ import type { Reply } from '../protocol/messages.ts';
 import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
 import { openKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
 import { isConsistent } from '../transcript/merkle.ts';
-import { formatVkey, parseVkey, type VerifierKey } from '../transcript/note.ts';
+import { formatVkey, parseNote, parseVkey, type VerifierKey } from '../transcript/note.ts';
 import { followersOf } from '../transcript/takeovers.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { checkServerName } from '../x509/server-name.ts';
@@ -127,6 +127,16 @@ export class LogView {
   /** @throws SIG_FAIL/note, BAD_FRAME */
   open(note: Uint8Array): Checkpoint {
     return openCheckpoint(note, this.key);
+  }
+
+  /**
+   * One of earlier, which any key may have signed that the log has had. What a key signed after it was replaced does not stand: it has to be
+   * shown to be of one history with the rest, as all that is kept. @throws SIG_FAIL/note, BAD_FRAME
+   */
+  openKept(note: Uint8Array): Checkpoint {
+    const signers = new Set(parseNote(note).signatures.map(({ keyId }) => keyId));
+    const key = this.#ledger.logKeys(this.origin).find(({ keyId }) => signers.has(keyId));
+    return openCheckpoint(note, key ?? this.key);
   }
 
   /** Keeps a checkpoint whose signature was verified. @throws FORK when the log signed two trees of one size */

@@ -2,30 +2,17 @@
  * Three steps with the real programs: a person writes with somebody, gets a second device with a certificate of its own, and approves it.
  * The one that hands the history over and the one that takes it are killed at each of their commits: it is taken over once, and whole.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Vault } from '../../client/vault.ts';
+import { laptopOf } from '../support/laptop.ts';
 import { password } from '../support/load.ts';
 import { certificates, root, System, type Program, type RunOptions } from '../support/system.ts';
 
 const preload = new URL('./failing-client.ts', import.meta.url).href;
 
 t.setTimeout(600_000);
-
-/** Alice's other device: another key and certificate of the same name, a profile of its own. */
-function laptopOf(system: System): Record<string, string> {
-  const folder = join(system.dir, 'laptop-certificates');
-  cpSync(certificates(), folder, { recursive: true });
-  const args = ['--out', folder, '--client', 'alice', '--key', 'ec256', '--force'];
-  execFileSync('sh', [join(root, 'scripts/gen-certs.sh'), ...args], { stdio: 'ignore' });
-  return {
-    CHAT_CLIENT_HOME: join(system.dir, 'laptop'),
-    CHAT_CERT_FILE: join(folder, 'alice.crt'),
-    CHAT_KEY_FILE: join(folder, 'alice.key'),
-  };
-}
 
 async function done(t: Test, program: Program, stdin = ''): Promise<string> {
   program.type(stdin);

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { laptopOf } from '../support/laptop.ts';
 import { System } from '../support/system.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
@@ -66,5 +67,38 @@ t.test('from one key to the next, and to the one after that', async (t) => {
   await system.start();
   const fifth = await run('bob', 'send', 'alice', 'five');
   t.equal(fifth.status, 0, fifth.err);
+  await system.stop();
+});
+
+t.test('a history of the time before the new key is handed over, and proven', async (t) => {
+  const system = await System.create(t, { settings: { 'transcript.settle': '100ms' } });
+  await system.start();
+  const run = async (args: readonly string[], env: Record<string, string> = {}, stdin = '') => {
+    const program = system.client('alice', args, { env });
+    program.type(stdin);
+    t.equal(await program.ended, 0, program.tail);
+    return program;
+  };
+  const word = 'correct horse battery';
+  for (const name of ['alice', 'bob'] as const) {
+    const program = system.client(name, ['register', '--password-stdin']);
+    program.type(word);
+    t.equal(await program.ended, 0, program.tail);
+  }
+  await run(['send', 'bob', 'under the first key']);
+  await system.command('transcript', 'rotate');
+  await system.stop();
+  await system.start();
+  await run(['send', 'bob', 'under the second key']);
+
+  const laptop = laptopOf(system);
+  await run(['login', '--password-stdin'], laptop, word);
+  const who = await run(['whoami', '--json'], laptop);
+  const { sha256 } = (JSON.parse(who.out) as { certificate: { sha256: string } }).certificate;
+  await run(['device', 'approve', sha256]);
+  const took = await run(['recv'], laptop);
+  t.match(took.err, /handed over its history: 2 messages/);
+  t.notMatch(took.err, /SIG_FAIL/);
+  t.match((await run(['history', 'bob'], laptop)).out, /first key[^]*second key/);
   await system.stop();
 });
