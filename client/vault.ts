@@ -338,8 +338,12 @@ export class Vault {
   }
   /** What was said, without what only changed it: oldest first, in the conversation's order; what has no place there yet comes last. */
   history(id: ConversationId, last: number): Message[] {
-    const sql = "WHERE conversation = ? AND role = 'message' ORDER BY seq IS NULL DESC, seq DESC, row DESC LIMIT ?";
-    return this.#table.select(sql, id, last).reverse();
+    // In two halves, each in the order of an index: what has no place yet is the newest.
+    const from = (half: string, limit: number) =>
+      this.#table.select(`WHERE conversation = ? AND role = 'message' AND ${half} LIMIT ?`, id, limit);
+    const unplaced = from('seq IS NULL ORDER BY row DESC', last);
+    const placed = from('seq IS NOT NULL ORDER BY seq DESC, row DESC', last - unplaced.length);
+    return [...unplaced, ...placed].reverse();
   }
   /** Whatever is in the log of a conversation, in its order: also reactions, edits, deletions. */
   placed(id: ConversationId): Message[] {
