@@ -28,6 +28,7 @@ const INFOS: Target = {
 };
 /** Of each conversation, that are kept for those whom they have added. */
 export const MAX_INFOS = 16;
+const BEFORE_OLDEST = MAX_INFOS - 1;
 
 export function* groupInfo(
   conversation: ConversationId,
@@ -129,7 +130,7 @@ function* insertInfos(rows: readonly Scalar[][]): Operation<void> {
   yield* insert(INFOS, rows);
   for (const conversation of new Set(rows.map(([, id]) => id as number))) {
     const oldest = yield* first(
-      `SELECT entry FROM group_infos WHERE conversation_id = ? ORDER BY entry DESC LIMIT 1 OFFSET ${MAX_INFOS - 1}`,
+      `SELECT entry FROM group_infos WHERE conversation_id = ? ORDER BY entry DESC LIMIT 1 OFFSET ${BEFORE_OLDEST}`,
       conversation,
     );
     if (oldest)

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { resolveSettings } from '../../client/settings.ts';
+import { decodeContent } from '../../transcript/content.ts';
+import { meaningOf } from '../../transcript/content-meaning.ts';
 import { Listener } from './listener.ts';
 import { equip } from './side.ts';
 
@@ -128,7 +130,7 @@ t.test('a conversation on a terminal', { skip }, async (t) => {
   screen.type('sent instead\r');
   while (server.frames('msg_send').length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   const opening = await (await server.peer).open(server.frames('msg_send')[0]!.messages[0]!);
-  t.equal(Buffer.from(opening.subarray(32)).toString(), 'sent instead');
+  t.match(meaningOf(decodeContent(opening.subarray(32))), { text: 'sent instead' });
   screen.type('\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\u0015'); // the arrow keys bring back lines, not passwords
   screen.type('/quit\r');
   t.equal(await screen.ended, 0);
