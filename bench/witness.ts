@@ -8,8 +8,9 @@ import { encodeReceipt, MAX_ACKNOWLEDGED } from '../transcript/receipt.ts';
 import { audienceOf, ciphertextHash, encodeBs, encodeMs, KIND } from '../transcript/statement.ts';
 import type { SignedBatch } from './author.ts';
 
-/** After the first one waits; that of client/outbox.ts. */
+/** After the last message, and after the first one that waits; those of client/outbox.ts. */
 const QUIET_MS = 200;
+const LONGEST_QUIET_MS = 1000;
 
 export class Witness {
   readonly #own: Credentials;
@@ -22,6 +23,7 @@ export class Witness {
   #prevBatch: Hash = NO_HASH;
   #isSending = false;
   #timer: NodeJS.Timeout | null = null;
+  #since = 0;
   /** Set by whoever has the connection. */
   send: (batch: SignedBatch) => void = () => {};
 
@@ -41,13 +43,21 @@ export class Witness {
   keep(statement: Uint8Array): void {
     this.#conversation ??= Buffer.from(statement.subarray(80, 112)) as Uint8Array as ConversationId;
     this.#due.push(leafHash(statement));
-    if (!this.#isSending) this.#timer ??= setTimeout(() => this.#sendNext(), QUIET_MS);
+    if (!this.#isSending) this.#wait();
   }
 
   /** What was sent is in the log. */
   acknowledged(): void {
     this.#isSending = false;
-    if (this.#due.length > 0) this.#sendNext();
+    if (this.#due.length > 0) this.#wait();
+  }
+
+  #wait(): void {
+    const now = Date.now();
+    if (this.#timer) clearTimeout(this.#timer);
+    else this.#since = now;
+    const left = this.#since + LONGEST_QUIET_MS - now;
+    this.#timer = setTimeout(() => this.#sendNext(), Math.max(0, Math.min(QUIET_MS, left)));
   }
 
   #sendNext(): void {

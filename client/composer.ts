@@ -282,9 +282,9 @@ export class Composer {
     });
   }
 
-  /** Those that go with these messages, or by themselves. */
+  /** Those that go with these messages, or by themselves, once they have waited. */
   #receipts(messages: readonly Message[]): readonly DueReceipt[] {
-    if (messages.length === 0 && !this.#isReceiptTime) return [];
+    if (!this.#isReceiptTime) return [];
     const due = this.#vault.receipts.due();
     if (this.#isReceiptAlone) return messages.length === 0 ? due.slice(0, 1) : [];
     const fitting = withReceipts(messages, due);

@@ -47,8 +47,9 @@ const LOST_LINEAGE: ReadonlySet<Code> = new Set<Code>(['COUNTER_GAP', 'COUNTER_R
 const RETRY_MS = 1000;
 /** Of Node; 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
-/** How long a receipt waits for others, and for a batch to go with. */
+/** How long receipts wait for the next message that needs one, and how long at most: each statement costs the server as much as a message. */
 const QUIET_MS = 200;
+const LONGEST_QUIET_MS = 1000;
 const MAX_STALE = 5;
 /** Times that a group may be out of date though nothing new comes in, before this device comes in anew. */
 const MAX_STUCK = 3;
@@ -72,6 +73,8 @@ export class Outbox {
   #wake: NodeJS.Timeout | null = null;
   /** for receipts */
   #quiet: NodeJS.Timeout | null = null;
+  /** Unix ms at which the first of them began to wait */
+  #owedSince = 0;
   /** conversation → how often in a row the server knew another state of its group, and nothing new came */
   readonly #stuck = new Map<string, number>();
   /** size of the log when the staged batch was first sent; null: it may have been sent before, so the log may hold it already */
@@ -121,14 +124,21 @@ export class Outbox {
     if (this.#composer.want(id, isNewReason)) this.pump();
   }
 
-  /** There may be something to say about what was received: with the next batch, or soon. */
+  /** There may be something to say about what was received: once nothing more comes, or soon. */
   owe(): void {
-    if (this.#session === null || this.#quiet !== null || this.#vault.receipts.owed() === 0) return;
-    this.#quiet = setTimeout(() => {
-      this.#quiet = null;
-      this.#composer.receipt();
-      this.pump();
-    }, QUIET_MS);
+    if (this.#session === null || (this.#quiet === null && this.#vault.receipts.owed() === 0)) return;
+    const now = this.#now();
+    if (this.#quiet === null) this.#owedSince = now;
+    else clearTimeout(this.#quiet);
+    const left = this.#owedSince + LONGEST_QUIET_MS - now;
+    this.#quiet = setTimeout(
+      () => {
+        this.#quiet = null;
+        this.#composer.receipt();
+        this.pump();
+      },
+      Math.max(0, Math.min(QUIET_MS, left)),
+    );
   }
   /** Resolves when all of that is said, as far as the server takes it now, and within so many milliseconds. */
   async receipt(withinMs: number): Promise<void> {
