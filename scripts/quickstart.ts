@@ -74,6 +74,7 @@ async function startServer(): Promise<Status> {
     ['tls.key', join(certs, 'server.key')],
     ['tls.ca', [join(certs, 'ca.crt')]],
     ['tls.crl', [join(certs, 'ca.crl')]],
+    ['transcript.settle', '1s'], // who could know more than this folder are its own two people
   ];
   writeFileSync(config, settings.map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join(''), {
     mode: 0o600,
