@@ -1,16 +1,9 @@
 /** Every finding that the verifier knows is produced by a row of the tamper matrix, or by a test that is named here. */
 import t from 'tap';
 import { FINDINGS } from '../../verify/finding.ts';
-import { BUNDLE_EXPORTER, BUNDLE_KNOWN, BUNDLE_OUTSIDER, BUNDLE_SERVER, BUNDLE_TRUST } from './tamper-bundle.ts';
-import { CERTIFICATES, REVOCATION } from './tamper-certificates.ts';
-import { ARCHIVE, BUNDLE_CRLS } from './tamper-crls.ts';
-import { KNOWN, OUTSIDER } from './tamper-files.ts';
-import { FORM, LOG_KEY, SERVER } from './tamper-log.ts';
+import { BUNDLE_MATRIX, LOG_MATRIX } from './matrix.ts';
 
-const ROWS = {
-  log: [...OUTSIDER, ...KNOWN, ...SERVER, ...FORM, ...LOG_KEY, ...CERTIFICATES, ...REVOCATION, ...ARCHIVE],
-  bundle: [...BUNDLE_OUTSIDER, ...BUNDLE_EXPORTER, ...BUNDLE_SERVER, ...BUNDLE_TRUST, ...BUNDLE_KNOWN, ...BUNDLE_CRLS],
-};
+const ROWS = { log: Object.values(LOG_MATRIX).flat(), bundle: Object.values(BUNDLE_MATRIX).flat() };
 /** What no row of ours can be alone in, and where it is seen. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   W_NO_CRL: 'test/verify/program.test.ts: it stands beside all rows without a list',

@@ -3,17 +3,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { serialize } from 'node:v8';
 import t from 'tap';
+import type { BundleRow } from './bundle-edits.ts';
 import { fault, type Case } from './judge.ts';
-import {
-  BUNDLE_EXPORTER,
-  BUNDLE_KNOWN,
-  BUNDLE_OUTSIDER,
-  BUNDLE_SERVER,
-  BUNDLE_TRUST,
-  type BundleRow,
-} from './tamper-bundle.ts';
+import { BUNDLE_MATRIX } from './matrix.ts';
 import { ca } from './tamper.ts';
-import { BUNDLE_CRLS } from './tamper-crls.ts';
 
 const kept = process.env['CHAT_TAMPER_CASES'];
 const folder = join(kept ?? t.testdir({}), 'bundles');
@@ -29,7 +22,7 @@ function written(row: BundleRow): Case {
   return { name, dir, other: second, known: known(), roots: [ca.der, ...roots], crls, at, exit, code, where, isAlone };
 }
 
-function matrix(name: string, rows: readonly BundleRow[]) {
+for (const [name, rows] of Object.entries(BUNDLE_MATRIX))
   t.test(name, async (test) => {
     for (const row of rows) {
       const one = written(row);
@@ -37,12 +30,4 @@ function matrix(name: string, rows: readonly BundleRow[]) {
       test.same(fault(one), null, row.name);
     }
   });
-}
-
-matrix('somebody without a key', BUNDLE_OUTSIDER);
-matrix('an exporter who lies', BUNDLE_EXPORTER);
-matrix('a server with the log key, and senders that lie', BUNDLE_SERVER);
-matrix('certificates and revocation', BUNDLE_TRUST);
-matrix('lists that the server has logged', BUNDLE_CRLS);
-matrix('checkpoints and bundles from elsewhere', BUNDLE_KNOWN);
 if (kept !== undefined) t.teardown(() => writeFileSync(join(folder, 'cases'), serialize(cases)));

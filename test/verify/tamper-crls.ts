@@ -11,7 +11,7 @@ import { parseCrl } from '../../x509/crl.ts';
 import { bundleOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import { compose, noteAt, pemOf, seal, STORY, type World } from '../support/log-writer.ts';
 import { authority, clientExtensions, DAY, ec, list, make, named, type Made } from '../x509/maker.ts';
-import type { BundleRow } from './tamper-bundle.ts';
+import type { BundleRow } from './bundle-edits.ts';
 import { ca, caKey, flipped, world, type Row } from './tamper.ts';
 
 const BEGIN = world.begin;
