@@ -28,6 +28,8 @@ GRANT SELECT, INSERT, DELETE ON securechat.queue TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.conversation_groups TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.group_commits TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.group_infos TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.blobs TO 'chatuser'@'localhost';
+GRANT SELECT, INSERT, DELETE ON securechat.blob_pieces TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, DELETE ON securechat.bindings TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, DELETE ON securechat.key_packages TO 'chatuser'@'localhost';
 GRANT SELECT, INSERT, UPDATE, DELETE ON securechat.rooms TO 'chatuser'@'localhost';

@@ -86,8 +86,8 @@ export function* takeKeyPackages(
   return rows.map((row) => ({ deviceId: integer(row, 'device_id'), package: blob(row, 'package') }));
 }
 
-/** @throws NOT_FOUND/device */
-function* holdDevices(deviceIds: readonly number[]): Operation<void> {
+/** Until the transaction ends. @throws NOT_FOUND/device */
+export function* holdDevices(deviceIds: readonly number[]): Operation<void> {
   const ids = [...new Set(deviceIds)];
   const rows = yield* select('SELECT id FROM devices WHERE id IN (?...) ORDER BY id FOR UPDATE', ids);
   if (rows.length !== ids.length) throw new ChatError('NOT_FOUND', 'no device has this id', { field: 'device' });

@@ -1,6 +1,7 @@
 /** What the database knows of the logs: their sizes, batches and lineages, and how to forget what a log has lost. */
 import { utf8, view, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decodeTargets, entryOf, indexOf } from './entry.ts';
+import { rewindBlobs } from './blobs.ts';
 import { rewindGroups } from './groups.ts';
 import { Mailboxes } from './mailbox.ts';
 import { first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
@@ -148,6 +149,7 @@ export function* rewind(origin: string, size: number): Operation<void> {
   const sessions = [...new Set(lost.map((row) => integer(row, 'session_id')))];
   yield* run('UPDATE sessions SET is_closed = 0 WHERE id IN (?...)', sessions);
   yield* rewindGroups(from, to);
+  yield* rewindBlobs(from, to);
   yield* rewindQueues(lost);
   for (const row of lost) {
     if (row['expires_at'] === null) continue;

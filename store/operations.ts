@@ -1,5 +1,6 @@
 /** The methods of the contract, as operations, by name; and which of them only read. */
 import * as accounts from './accounts.ts';
+import * as blobs from './blobs.ts';
 import * as contacts from './contacts.ts';
 import * as conversations from './conversations.ts';
 import * as groups from './groups.ts';
@@ -42,6 +43,10 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   groupInfo: groups.groupInfo,
   putBinding: keys.putBinding,
   binding: keys.binding,
+  putBlobPiece: blobs.putBlobPiece,
+  blobPiece: blobs.blobPiece,
+  blobSizes: blobs.blobSizes,
+  forgetBlobs: blobs.forgetBlobs,
   putKeyPackages: keys.putKeyPackages,
   takeKeyPackages: keys.takeKeyPackages,
   changeContact: contacts.changeContact,
@@ -78,6 +83,8 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'group',
   'groupInfo',
   'binding',
+  'blobPiece',
+  'blobSizes',
   'contactsOf',
   'standing',
   'directory',

@@ -168,6 +168,25 @@ export interface KeyPackages {
   readonly isFresh: boolean;
 }
 
+/** Of a blob; all but its last piece have PIECE_BYTES (store/blobs.ts), and `offset` is where this one begins. */
+export interface BlobPiece {
+  /** SHA-256 of the whole */
+  readonly hash: Hash;
+  /** of the whole */
+  readonly size: number;
+  readonly offset: number;
+  readonly piece: Uint8Array;
+}
+/** Of what one device has put and no commit refers to. */
+export interface BlobLimits {
+  readonly count: number;
+  readonly bytes: number;
+}
+export interface BlobName {
+  readonly hash: Hash;
+  readonly size: number;
+}
+
 /** One signed batch as it stands in the log: SIGB at `firstIndex`, its messages right behind it. */
 export interface BatchRecord {
   readonly firstIndex: number;
@@ -209,6 +228,8 @@ export interface MessageRecord {
     readonly group: GroupState | null;
     /** of the state that a commit makes; null for everything else */
     readonly groupInfo: Uint8Array | null;
+    /** what of a commit's parts and GroupInfo its sender has put as blobs: kept as long as they are; `parts` counts in queues as parts do */
+    readonly blobs?: { readonly parts?: BlobName | null; readonly groupInfo?: BlobName | null };
   } | null;
 }
 
@@ -353,6 +374,22 @@ export interface Store {
   /** Keeps a binding under its SHA-256, and the 16 of each device that were put last. @throws NOT_FOUND/device */
   putBinding(deviceId: number, binding: Uint8Array): Promise<void>;
   binding(hash: Hash): Promise<Uint8Array | null>;
+  /**
+   * Appends a piece to a blob of the device, if it begins where the blob ends so far; in any other place nothing changes. The first
+   * piece makes the blob. What the device has put before and no commit refers to gives way to it, the oldest first, above the limits.
+   * @returns how many bytes are there from the beginning; null: it was the last piece, the whole has another hash, and nothing is left
+   * @throws NOT_FOUND/device; BAD_FRAME/size for a blob that was begun with another size
+   */
+  putBlobPiece(deviceId: number, piece: BlobPiece, now: number, limits: BlobLimits): Promise<number | null>;
+  /** The piece that `offset` lies in, of a blob that a commit refers to; null: there is none. */
+  blobPiece(hash: Hash, offset: number): Promise<{ readonly size: number; readonly piece: Uint8Array } | null>;
+  /** Of whole blobs that the device has put; null: it is not there, or not whole. */
+  blobSizes(deviceId: number, hashes: readonly Hash[]): Promise<(number | null)[]>;
+  /**
+   * Deletes blobs that nobody needs: put before that time, and never referred to; of a commit whose parts wait for no device any more;
+   * of a GroupInfo that is neither the newest nor kept (see groupInfo). At most `limit` of each kind. @returns how many
+   */
+  forgetBlobs(putBefore: number, limit: number): Promise<number>;
   /**
    * Adds to what others may take.
    * @returns how many ordinary packages the device has now

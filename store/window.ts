@@ -4,6 +4,7 @@
  */
 import { equal, hex, utf8, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { useBlobs } from './blobs.ts';
 import { decodeTargets, encodeParts, encodeTargets, entryOf, partsBytes, type QueueTarget } from './entry.ts';
 import { completeCommit, Groups } from './groups.ts';
 import { Mailboxes } from './mailbox.ts';
@@ -157,6 +158,7 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
   yield* mailboxes.write();
   yield* conversations.write();
   yield* groups.write();
+  for (const message of commits) yield* useBlobs(entryOf(log.id, message.index), message);
   yield* insert(COUNTERS, [...counters.values()]);
   yield* run('UPDATE sessions SET is_closed = 1 WHERE id IN (?...)', closed);
   yield* insert(
@@ -194,7 +196,10 @@ export function* complete(origin: string, messages: readonly MessageRecord[]): O
         bytes,
         entry,
       );
-      if (message.isCommit) yield* completeCommit(entry, message.content);
+      if (message.isCommit) {
+        yield* completeCommit(entry, message.content);
+        yield* useBlobs(entry, message);
+      }
     }
     answers.push({ seq: integer(row, 'seq'), cursors: targets.map((target) => target.cursor) });
   }
@@ -215,7 +220,7 @@ function deliver(entry: number, message: MessageRecord, mailboxes: Mailboxes, ro
   const { statement, content, isThreaded } = message;
   if (!content) return { targets: [], columns: { waiting: 0, expiresAt: null, targets: null } };
   const { parts, recipients, expiresAt, group } = content;
-  const bytes = partsBytes(parts);
+  const bytes = partsBytes(parts) + (content.blobs?.parts?.size ?? 0);
   const targets = recipients.map((deviceId) => mailboxes.addMessage(deviceId, entry, bytes));
   if (targets.length > 0)
     rows.contents.push([entry, statement, encodeParts(parts), group?.generation ?? 0, group?.epoch ?? 0]);

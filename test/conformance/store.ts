@@ -6,6 +6,7 @@ import type { Test } from 'tap';
 import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import { MAX_LOCKOUT_MS } from '../../store/accounts.ts';
 import type { QueueItem, Store } from '../../store/store.ts';
+import { BLOB_TESTS } from './blobs.ts';
 import { GROUP_TESTS } from './groups.ts';
 import { ROOM_TESTS } from './rooms.ts';
 import {
@@ -38,7 +39,8 @@ export function storeConformance(t: Test, name: string, open: Open, countRows: C
       await second.close();
     });
     const suite: Suite = { store, second, open, countRows };
-    for (const [title, test] of [...TESTS, ...GROUP_TESTS, ...ROOM_TESTS]) await t.test(title, (t) => test(t, suite));
+    for (const [title, test] of [...TESTS, ...GROUP_TESTS, ...BLOB_TESTS, ...ROOM_TESTS])
+      await t.test(title, (t) => test(t, suite));
   });
 }
 

@@ -116,6 +116,7 @@ export class World {
         expiresAt: options.expiresAt ?? LATER,
         group: options.group ?? null,
         groupInfo: options.groupInfo ?? null,
+        ...(options.blobs && { blobs: options.blobs }),
       };
       return {
         index: firstIndex + 1 + i,
@@ -182,4 +183,5 @@ export interface BatchOptions {
   readonly isAside?: 'conversation' | 'everywhere';
   readonly group?: GroupState;
   readonly groupInfo?: Uint8Array;
+  readonly blobs?: NonNullable<MessageRecord['content']>['blobs'];
 }
