@@ -33,6 +33,10 @@ export const MAX_RECEIVED = 1024;
 /** One key package: 100 of them fit the record that answers `keypackages_take`. */
 export const MAX_KEY_PACKAGE_BYTES = 8192;
 export const MAX_BINDING_BYTES = 65_536;
+/** Of what travels beside a commit: the ratchet tree of a thousand devices has 2.85 MB at most, and a commit with new keys for all of them 1.3 MB. */
+export const MAX_BLOB_BYTES = 8 * 1024 * 1024;
+/** All pieces of a blob but the last have so many bytes. */
+export const BLOB_PIECE_BYTES = 262_144;
 
 const requestId = uint(2 ** 32 - 1, 1);
 const hash = bytes(32);
@@ -59,6 +63,8 @@ const visibility = oneOf('public', 'private');
 const role = oneOf('owner', 'admin', 'member');
 const topic = text(512, 1);
 const keyPackage = bytes(1, MAX_KEY_PACKAGE_BYTES);
+const blobSize = uint(MAX_BLOB_BYTES, 1);
+const blobPiece = bytes(1, BLOB_PIECE_BYTES);
 /** How the log's key came to take the place of those before it: a statement of each, signed by the key that it replaces. Oldest first. */
 const takeover = record({ statement: text(2048, 1), signature: bytes(64) });
 const logIdentity = record({
@@ -119,6 +125,8 @@ export const requests = {
         parts,
         group: optional(groupState),
         group_info: optional(groupInfo),
+        parts_blob: optional(hash),
+        info_blob: optional(hash),
         to: optional(username),
         expires_at: optional(time),
       }),
@@ -131,6 +139,15 @@ export const requests = {
   sync: record({ type: literal('sync'), id: requestId }),
   binding_put: record({ type: literal('binding_put'), id: requestId, binding: bytes(1, MAX_BINDING_BYTES) }),
   binding_get: record({ type: literal('binding_get'), id: requestId, hash }),
+  blob_put: record({
+    type: literal('blob_put'),
+    id: requestId,
+    hash,
+    size: blobSize,
+    offset: uint(MAX_BLOB_BYTES),
+    piece: blobPiece,
+  }),
+  blob_get: record({ type: literal('blob_get'), id: requestId, hash, offset: uint(MAX_BLOB_BYTES) }),
   keypackages_put: record({
     type: literal('keypackages_put'),
     id: requestId,
@@ -278,6 +295,8 @@ export const replies = {
   }),
   synced: record({ type: literal('synced'), id: requestId }),
   binding: record({ type: literal('binding'), id: requestId, binding: bytes(1, MAX_BINDING_BYTES) }),
+  blob_have: record({ type: literal('blob_have'), id: requestId, bytes: uint(MAX_BLOB_BYTES) }),
+  blob: record({ type: literal('blob'), id: requestId, size: blobSize, piece: blobPiece }),
   keypackages: record({ type: literal('keypackages'), id: requestId, count: uint() }),
   keypackages_taken: record({
     type: literal('keypackages_taken'),

@@ -20,6 +20,7 @@ import { formatOrigin } from '../transcript/key-statement.ts';
 import type { Store } from '../store/store.ts';
 import { Accounts } from './accounts.ts';
 import { serveAdmin } from './admin.ts';
+import { Blobs } from './blobs.ts';
 import { readTls, storeOf } from './configuration.ts';
 import { Contacts } from './contacts.ts';
 import { CrlHistory } from './crl-history.ts';
@@ -46,6 +47,8 @@ const EXPIRE_AT_ONCE = 1000;
 /** Who has not guessed wrong for so long begins anew; longer than any lock lasts. */
 const FAILURES_MS = 7 * 86_400_000;
 const FORGET_FAILURES_EVERY_MS = 3_600_000;
+/** How often blobs that nobody needs any more are looked for. */
+const FORGET_BLOBS_EVERY_MS = 60_000;
 const MEGABYTE = 1_000_000;
 /** How often is noted, outside the log, what it has signed and that this process is alive. */
 const ANCHOR_EVERY_MS = 2000;
@@ -215,6 +218,11 @@ export async function startServer(
     conversation: (member, id, fresh) => hub.conversation(member, id, fresh),
     contactPolicy: values.contacts.policy,
   });
+  const blobs = new Blobs({ store, now });
+  lifecycle.onStop(
+    'blobs',
+    every(FORGET_BLOBS_EVERY_MS, () => blobs.forget(), log, 'store.failed'),
+  );
   const sends = new RateLimit(limits.messagesPerMinute, monotonicMs);
   const requests = new RateLimit(REQUESTS_PER_MINUTE, monotonicMs);
   const serving = new Map<ServerLink, Promise<void>>();
@@ -239,6 +247,7 @@ export async function startServer(
         contacts,
         devices,
         keys,
+        blobs,
         rooms,
         store,
         transcript,

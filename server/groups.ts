@@ -22,6 +22,9 @@ type Message = Request<'msg_send'>['messages'][number];
  */
 export function checkKind(ms: MessageStatement, message: Message, batchSize: number, at: string): void {
   if (ms.kind !== KIND.message && message.expires_at !== undefined) bad(`${at}.expires_at`, 'only beside a message');
+  if (ms.kind !== KIND.membership)
+    for (const field of ['parts_blob', 'info_blob'] as const)
+      if (message[field] !== undefined) bad(`${at}.${field}`, 'only beside a commit');
   if (isReceipt(ms.kind)) {
     if (message.to === undefined) bad(`${at}.to`, 'the author of the messages');
     if (message.group !== undefined) bad(`${at}.group`, 'no group beside a receipt');

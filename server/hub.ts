@@ -223,7 +223,9 @@ export class Hub {
       audiences.set(key, audience);
       const { recipients, peers } = audience;
       refusal ??= refusalBy(audience, ms.rosterHash, ms.kind === KIND.membership, field);
-      messages.push({ statement, parts, group, groupInfo, recipients, peers, expiresAt });
+      const { blobs, missing } = await this.#blobsOf(member, message);
+      refusal ??= missing ?? null;
+      messages.push({ statement, parts, group, groupInfo, recipients, peers, expiresAt, ...(blobs && { blobs }) });
     }
     const { id, userId, fingerprint } = member.device;
     // What is in the log already gets its answer again, whatever has become of roster and queue since: the sender would sign anew what
@@ -312,6 +314,31 @@ export class Hub {
   #isSeen(deviceId: number): boolean {
     const member = this.#devices.get(deviceId);
     return member !== undefined && this.#presence.isVisible(member.user.id);
+  }
+
+  /** What a commit refers to, if this device has put all of it. */
+  async #blobsOf(
+    { device }: Member,
+    message: Request<'msg_send'>['messages'][number],
+  ): Promise<{ blobs?: Submission['messages'][number]['blobs']; missing?: ChatError }> {
+    const { parts_blob: parts, info_blob: groupInfo } = message;
+    const named = Object.entries({ parts, groupInfo }).flatMap(([use, hash]) =>
+      hash ? [{ use, hash: hash as Hash }] : [],
+    );
+    if (named.length === 0) return {};
+    const sizes = await this.#o.store.blobSizes(
+      device.id,
+      named.map(({ hash }) => hash),
+    );
+    if (sizes.includes(null)) {
+      const field = named[sizes.indexOf(null)]!.use === 'parts' ? 'parts_blob' : 'info_blob';
+      return {
+        missing: new ChatError('NOT_FOUND', 'this blob was not put, or not all of it', {
+          field: `msg_send.messages[0].${field}`,
+        }),
+      };
+    }
+    return { blobs: Object.fromEntries(named.map(({ use, hash }, i) => [use, { hash, size: sizes[i]! }])) };
   }
 
   async #audience(member: Member, id: ConversationId): Promise<Audience> {

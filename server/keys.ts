@@ -11,7 +11,7 @@ import { RateLimit } from './rate-limit.ts';
 /** Ordinary packages of one device. */
 const MAX_POOL = 100;
 /** Packages that a user may take: each empties somebody's pool by one. */
-const TAKEN_PER_HOUR = 1000;
+const TAKEN_PER_HOUR = 2000;
 
 export interface KeysOptions {
   readonly store: Store;

@@ -11,6 +11,7 @@ import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { ContactAction, Store } from '../store/store.ts';
 import type { AccountSession } from './accounts.ts';
+import type { Blobs } from './blobs.ts';
 import type { Contacts } from './contacts.ts';
 import type { CrlHistory } from './crl-history.ts';
 import type { Devices } from './devices.ts';
@@ -41,6 +42,7 @@ export interface SessionOptions {
   readonly account: AccountSession;
   readonly hub: Hub;
   readonly keys: Keys;
+  readonly blobs: Blobs;
   readonly contacts: Contacts;
   readonly devices: Devices;
   readonly rooms: Rooms;
@@ -100,6 +102,7 @@ export async function serve(options: SessionOptions): Promise<void> {
 /** Only what can be large counts. */
 function byteCount(frame: Request): number {
   if (frame.type === 'keypackages_put') return total(frame.packages);
+  if (frame.type === 'blob_put') return frame.piece.length;
   if (frame.type !== 'msg_send') return 0;
   return frame.messages.reduce((sum, { parts, group_info: info }) => sum + 248 + (info?.length ?? 0) + total(parts), 0);
 }
@@ -142,13 +145,14 @@ class Session {
     const member = this.#loggedIn();
     sends.take(`user:${member.user.id}`, frame.messages.length);
     const submission = await hub.admit(member, frame);
-    // What many devices are to get costs as much as many messages: one to a full room is work for 350 mailboxes.
+    // What many devices are to get costs as much as many messages: one to a full room is work for 1,000 mailboxes.
     sends.take(`user:${member.user.id}`, surcharge(submission));
     return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
   }
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {
-    const { link, account, hub, contacts, crls, devices, keys, rooms, store, transcript, requests, now } = this.#o;
+    const { link, account, blobs, hub, contacts, crls, devices, keys, rooms, store, transcript, requests, now } =
+      this.#o;
     if (frame.type !== 'msg_received' && frame.type !== 'msg_skipped')
       requests.take(hex(link.peerChain[0].fingerprint), 1);
     switch (frame.type) {
@@ -230,6 +234,11 @@ class Session {
       case 'binding_get':
         this.#loggedIn();
         return link.send(await keys.binding(frame));
+      case 'blob_put':
+        return link.send(await blobs.put(this.#loggedIn(), frame));
+      case 'blob_get':
+        this.#loggedIn();
+        return link.send(await blobs.get(frame));
       case 'keypackages_put':
         return link.send(await keys.put(this.#loggedIn(), frame));
       case 'keypackages_take':

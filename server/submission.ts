@@ -2,7 +2,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { Fingerprint, Hash } from '../base/bytes.ts';
 import type { ChatError } from '../base/errors.ts';
-import type { GroupState, MessageRecord } from '../store/store.ts';
+import type { BlobName, GroupState, MessageRecord } from '../store/store.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { isReceipt, isThreaded, KIND } from '../transcript/statement.ts';
 
@@ -14,6 +14,8 @@ export interface SubmittedMessage {
   readonly group: GroupState | null;
   /** Of the state that a commit makes; null for what is no commit. */
   readonly groupInfo: Uint8Array | null;
+  /** of a commit: what belongs to its parts and to `groupInfo` and was put as blobs */
+  readonly blobs?: { readonly parts?: BlobName; readonly groupInfo?: BlobName };
   /** Ids of the devices that it is queued for. */
   readonly recipients: readonly number[];
   /** Those of them that belong to other users; handed back, not looked at. */
@@ -75,7 +77,7 @@ export interface Accepted {
 
 /** For the store; the messages stand behind the SIGB leaf at `firstIndex`. */
 export const messageRecords = ({ device, messages }: Submission, batch: Batch, firstIndex: number): MessageRecord[] =>
-  messages.map(({ statement, parts, group, groupInfo, recipients, expiresAt }, i) => {
+  messages.map(({ statement, parts, group, groupInfo, blobs, recipients, expiresAt }, i) => {
     const { ms, leaf } = batch.messages[i]!;
     return {
       index: firstIndex + 1 + i,
@@ -88,6 +90,6 @@ export const messageRecords = ({ device, messages }: Submission, batch: Batch, f
       senderDeviceId: device.id,
       isCommit: ms.kind === KIND.membership,
       isClose: ms.kind === KIND.close,
-      content: { parts, recipients, expiresAt, group, groupInfo },
+      content: { parts, recipients, expiresAt, group, groupInfo, ...(blobs && { blobs }) },
     };
   });

@@ -32,6 +32,8 @@ const ASKS: { readonly [T in RequestType]?: Ask } = {
   sync: { type: 'sync' },
   binding_put: { type: 'binding_put', binding: b(300) },
   binding_get: { type: 'binding_get', hash: b(32) },
+  blob_put: { type: 'blob_put', hash: b(32), size: 1, offset: 0, piece: b(1) },
+  blob_get: { type: 'blob_get', hash: b(32), offset: 0 },
   keypackages_put: { type: 'keypackages_put', packages: [b(300)], last_resort: false },
   keypackages_take: { type: 'keypackages_take', conversation: b(32), devices: [b(32)] },
   group_get: { type: 'group_get', conversation: b(32) },

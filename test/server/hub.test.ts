@@ -32,6 +32,8 @@ class Desk {
   asked: string[] = [];
   acknowledged: (readonly [device: number, cursors: number[]])[] = [];
   isDown = false;
+  /** hash → size of what alice's device has put */
+  readonly blobs = new Map<string, number>();
   /** gate of store.conversation() */
   gate: Promise<void> = Promise.resolve();
   /** gate of store.backlog() */
@@ -84,6 +86,8 @@ class Desk {
       },
       openDirect: async () => this.conversation,
       group: async () => this.group,
+      blobSizes: async (id: number, hashes: readonly Uint8Array[]) =>
+        hashes.map((hash) => (id === 11 ? (this.blobs.get(hex(hash)) ?? null) : null)),
       standing: async () => this.standing,
     };
     const sequencer = {
@@ -381,6 +385,33 @@ t.test('a commit is for every device that has room, and is not refused when none
   await t.rejects(commit({ to: { ...desk.frame, epoch: 7 } }), stale);
 });
 
+t.test(
+  'a commit refers to what its device has put, or is refused; also when that is gone, if the log has it',
+  async (t) => {
+    const desk = new Desk();
+    const [a, b] = [desk.join(11), desk.join(21)];
+    const [parts, info] = [randomBytes(32), randomBytes(32)];
+    const commit = (more: object, member = a.member) => {
+      const letter = { to: desk.frame, parts: [Buffer.from('commit')], group: { generation: 1, epoch: 0 } };
+      const frame = lineage().batch([{ ...letter, groupInfo: Buffer.from('info') }]);
+      return desk.hub.admit(member, { ...frame, messages: [{ ...frame.messages[0]!, ...more }], id: 1 });
+    };
+    const both = { parts_blob: parts, info_blob: info };
+    const missing = (name: string) => ({ code: 'NOT_FOUND', field: `msg_send.messages[0].${name}` });
+    desk.blobs.set(hex(info), 70);
+    await t.rejects(commit(both), missing('parts_blob'));
+    await t.rejects(commit({ info_blob: info }, b.member), missing('info_blob'), 'put by another device');
+    desk.isKnown = true;
+    t.match(await commit(both), { refusal: missing('parts_blob') });
+    desk.isKnown = false;
+    desk.blobs.set(hex(parts), 80);
+    const blobs = { parts: { hash: parts, size: 80 }, groupInfo: { hash: info, size: 70 } };
+    t.match((await commit(both)).messages, [{ blobs }]);
+    t.strictSame((await commit({ info_blob: info })).messages[0]!.blobs, { groupInfo: blobs.groupInfo });
+    t.equal((await commit({})).messages[0]!.blobs, undefined);
+  },
+);
+
 t.test('the fields of a group belong to what they are beside', async (t) => {
   const desk = new Desk();
   const a = desk.join(11);
@@ -406,6 +437,8 @@ t.test('the fields of a group belong to what they are beside', async (t) => {
     ['a receipt in a group', () => admit([receipt], {}, withField({ group })), '[0].group'],
     ['a receipt with GroupInfo', () => admit([receipt], {}, withField({ group_info: Buffer.of(1) })), '[0].group_info'],
     ['a message to somebody', () => admit([letter], {}, withField({ to: 'bob' })), '[0].to'],
+    ['a message with a blob', () => admit([letter], {}, withField({ parts_blob: randomBytes(32) })), '[0].parts_blob'],
+    ['a receipt with a blob', () => admit([receipt], {}, withField({ info_blob: randomBytes(32) })), '[0].info_blob'],
     ['a commit with a message', () => admit([letter, commit]), '[1].statement'],
     ['two commits', () => admit([commit, commit]), '[0].statement'],
     [

@@ -70,6 +70,7 @@ class Peer {
       account: { resume: async () => login } as never,
       hub: hub as never,
       keys: {} as never,
+      blobs: {} as never,
       contacts: {} as never,
       devices: {} as never,
       rooms: {} as never,
