@@ -5,6 +5,7 @@
 import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError } from '../base/errors.ts';
+import { fetchBlob } from './blobs.ts';
 import { isSelf } from './group-rules.ts';
 import { epochOf, isOf, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
@@ -38,10 +39,6 @@ export type Plan =
 
 /** A device without key packages is asked for again after this time. */
 const ASK_AGAIN_MS = 60_000;
-/** What a commit, its Welcome and its GroupInfo may have together, and of that: each device in the tree, and each newcomer besides. */
-const COMMIT_BYTES = 1_020_000;
-export const TREE_BYTES = 2850;
-export const ADD_BYTES = 4300;
 /** How long the sender of the newest commit may take to repeat it before the group counts as lost. */
 const LOST_MS = 30_000;
 
@@ -208,14 +205,14 @@ export class GroupPlanner {
     if (isBefore(this.#groups.furthest(id)))
       throw new ChatError('STALE', 'the group has changed meanwhile', { sub: 'epoch' });
     if (generation === 0) return this.#creation(session, engine, roster, 1, device);
-    if (info === undefined) {
+    const door = info === undefined ? null : await doorOf(session, readDoor(info));
+    if (door === null) {
       const since = this.#closed.get(hex(id)) ?? this.#now();
       this.#closed.set(hex(id), since);
       if (this.#now() - since < LOST_MS) return { kind: 'wait', why: 'no_group_info' };
       return this.#creation(session, engine, roster, generation + 1, device);
     }
     this.#closed.delete(hex(id));
-    const door = readDoor(info);
     const header = headerOf(door.groupInfo);
     if (!isOf(header, id, generation) || header.epoch !== epoch)
       refuse('group_info', 'the server shows another state of the group than it says');
@@ -270,7 +267,7 @@ export class GroupPlanner {
   ): Promise<Uint8Array[]> {
     const asked = devices
       .filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now())
-      .slice(0, addsInto(members.length)); // the rest with the next commit
+      .slice(0, MAX_ADDS); // the rest with the next commit
     if (asked.length === 0) return [];
     const { packages } = await session.requester
       .request({ type: 'keypackages_take', conversation: roster.id, devices: asked }, 'keypackages_taken')
@@ -332,9 +329,15 @@ export class GroupPlanner {
   }
 }
 
-/** Devices that one commit adds to a group of so many: all of it has to fit into one frame. */
-export const addsInto = (members: number): number =>
-  Math.min(MAX_ADDS, Math.max(1, Math.floor((COMMIT_BYTES - members * TREE_BYTES) / (TREE_BYTES + ADD_BYTES))));
+/** With its tree; null when the server does not keep that. */
+async function doorOf(session: Session, { groupInfo, tree }: ReturnType<typeof readDoor>): Promise<GroupDoor | null> {
+  try {
+    return { groupInfo, tree: tree && (await fetchBlob(session.requester, tree)) };
+  } catch (error) {
+    if (error instanceof ChatError && error.code === 'NOT_FOUND') return null;
+    throw error;
+  }
+}
 
 const devicesOf = ({ members }: Pick<Roster, 'members'>): Fingerprint[] =>
   members.flatMap(({ devices }) => devices as Fingerprint[]);

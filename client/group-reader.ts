@@ -11,6 +11,7 @@ import { ChatError } from '../base/errors.ts';
 import type { Delivered } from '../protocol/messages.ts';
 import { messageAad, type MessageStatement } from '../transcript/statement.ts';
 import type { Conversation as Roster } from './vault.ts';
+import { fetchBlob } from './blobs.ts';
 import { checkEntry, policy } from './group-rules.ts';
 import { entered, epochOf, isOf, NO_GROUP, type Group, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
@@ -104,7 +105,8 @@ export class GroupReader {
   /** @param device this one. @throws as message() */
   async commit(session: Session, engine: Engine, item: Item, device: OwnDevice): Promise<Opened> {
     const { ms, delivered } = item;
-    const { commit, welcome } = readCommitParts(delivered.parts);
+    const { commit: given, welcome } = readCommitParts(delivered.parts);
+    const commit = 'hash' in given ? await fetchBlob(session.requester, given).catch(withheld) : given;
     const { header, generation } = this.#place(item, commit);
     const id = ms.conversation;
     const alone = withoutRival(this.#groups.of(id), header, generation, commit);
@@ -260,12 +262,21 @@ async function treeOf(
   try {
     const ask = { type: 'group_get', conversation, group: { generation, epoch } } as const;
     const { group_info: info } = await session.requester.request(ask, 'group');
-    return info === undefined ? undefined : readDoor(info).tree;
+    if (info === undefined) return undefined;
+    const { tree } = readDoor(info);
+    return tree && (await fetchBlob(session.requester, tree));
   } catch (cause) {
     const error = ChatError.from(cause);
     if (error.code === 'NOT_FOUND') return undefined;
     throw error;
   }
+}
+
+/** A commit that the server has delivered without what it refers to: as if it had not. */
+function withheld(cause: unknown): never {
+  const { code, sub } = ChatError.from(cause);
+  if (code === 'NOT_FOUND' && sub === 'blob') refuse('gap', 'a change of the group did not arrive');
+  throw cause;
 }
 
 interface Invitation extends Pick<WelcomeParts, 'shared' | 'tree'> {

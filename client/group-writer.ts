@@ -4,6 +4,7 @@
  */
 import type { ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
 import { epochOf, type Groups } from './groups.ts';
 import { checkEntry, policy, settingsOf } from './group-rules.ts';
 import type { Plan } from './group-plan.ts';
@@ -13,6 +14,7 @@ import type { Engine } from './e2ee/conversation.ts';
 import { groupIdOf } from './e2ee/direct.ts';
 import { settings } from './e2ee/group.ts';
 import { refuse } from './e2ee/guard.ts';
+import type { GroupDoor, WelcomeParts } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import { commitParts, doorBytes } from './e2ee/layout.ts';
 import { usersIn } from './e2ee/presence.ts';
@@ -23,6 +25,9 @@ export interface Sealed {
   readonly group: { readonly generation: number; readonly epoch: number };
   /** of a commit: what lets others into the state that it makes */
   readonly group_info?: Uint8Array;
+  /** What its parts and its GroupInfo refer to, as it is to be put. */
+  readonly parts_blob?: Uint8Array;
+  readonly info_blob?: Uint8Array;
 }
 
 /** @throws STALE/epoch when there is no group to write in any more */
@@ -66,32 +71,53 @@ export async function makeCommit(
       if (group.conversation !== null && group.generation >= generation) return outdated();
       const alone = await engine.create(device, groupIdOf(id, generation), settingsOf(roster, device.user), at);
       const { conversation: made, commit, welcome } = await commitOf(alone, { add });
-      const group_info = doorBytes(await engine.door(made));
+      const door = await engine.door(made);
       groups.set(id, { ...group, entry: { generation, commit, conversation: engine.adopt(made) } });
-      return { parts: commitParts(commit, welcome), group: { generation, epoch: 0 }, group_info };
+      return sealedCommit(commit, welcome, { generation, epoch: 0 }, door);
     }
     case 'enter': {
-      const { generation, epoch, door } = plan;
+      const { generation, epoch } = plan;
       const { conversation, commit } = await groups.resolving(session, () =>
-        engine.joinExternal(door, device, at, aad),
+        engine.joinExternal(plan.door, device, at, aad),
       );
       checkEntry(roster, settings(conversation), await engine.members(conversation));
       if (roster.room?.public === false && group.conversation !== null && generation !== group.generation)
         checkSame(usersIn(group.conversation), usersIn(conversation), roster.peer);
-      const group_info = doorBytes(await engine.door(conversation));
+      const door = await engine.door(conversation);
       groups.set(id, { ...group, entry: { generation, commit, conversation } });
-      return { parts: commitParts(commit, null), group: { generation, epoch }, group_info };
+      return sealedCommit(commit, null, { generation, epoch }, door);
     }
     case 'change': {
       const { add, remove, epoch } = plan;
       if (group.conversation === null || epochOf(group.conversation) !== epoch || group.conversation.pending)
         return outdated();
       const { conversation, commit, welcome } = await commitOf(group.conversation, { add, remove });
-      const group_info = doorBytes(await engine.door(conversation));
+      const door = await engine.door(conversation);
       groups.set(id, { ...group, conversation });
-      return { parts: commitParts(commit, welcome), group: { generation: group.generation, epoch }, group_info };
+      return sealedCommit(commit, welcome, { generation: group.generation, epoch }, door);
     }
   }
+}
+
+/** @throws TOO_LARGE for what no blob has room for: the group stays as it is */
+function sealedCommit(
+  commit: Uint8Array,
+  welcome: WelcomeParts | null,
+  group: Sealed['group'],
+  door: GroupDoor,
+): Sealed {
+  const parts = commitParts(commit, welcome);
+  const info = doorBytes(door);
+  for (const { blob } of [parts, info])
+    if (blob !== null && blob.length > MAX_BLOB_BYTES)
+      throw new ChatError('TOO_LARGE', `a change of the group that takes ${blob.length} bytes`, { field: 'commit' });
+  return {
+    parts: parts.bytes,
+    group,
+    group_info: info.bytes,
+    ...(parts.blob && { parts_blob: parts.blob }),
+    ...(info.blob && { info_blob: info.blob }),
+  };
 }
 
 /** A private room that is made anew has nobody in it who was not in it before. @throws DECRYPT_FAIL/policy */

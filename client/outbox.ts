@@ -8,11 +8,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
+import { sha256 } from '../base/hash.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES, type Reply } from '../protocol/messages.ts';
 import { checkAck, decodeAck } from '../transcript/ack.ts';
 import { audienceOf, decodeBs, decodeMs, encodeBs, KIND } from '../transcript/statement.ts';
 import { leafHash } from '../transcript/merkle.ts';
+import { putBlob } from './blobs.ts';
 import { Composer } from './composer.ts';
 import type { DeviceKeys } from './device.ts';
 import type { Device } from './e2ee/binding.ts';
@@ -183,8 +185,10 @@ export class Outbox {
     const { algorithm, signature, messages } = batch;
     let reply: Reply<'msg_ack'>;
     try {
+      for (const { parts_blob: parts, info_blob: info } of messages)
+        for (const blob of [parts, info]) if (blob !== undefined) await putBlob(session.requester, blob);
       reply = await session.requester.request(
-        { type: 'msg_send', algorithm, signature, batch: batch.batch, messages },
+        { type: 'msg_send', algorithm, signature, batch: batch.batch, messages: messages.map(named) },
         'msg_ack',
       );
     } catch (error) {
@@ -442,6 +446,13 @@ const conversationsOf = (batch: StagedBatch): ConversationId[] => [
     batch.messages.map(({ statement }) => decodeMs(statement).conversation).map((id) => [hex(id), id] as const),
   ).values(),
 ];
+/** As it is sent: blobs by their hashes. */
+const named = ({ parts_blob: parts, info_blob: info, ...message }: StagedBatch['messages'][number]) => ({
+  ...message,
+  ...(parts && { parts_blob: sha256(parts) }),
+  ...(info && { info_blob: sha256(info) }),
+});
+
 /** The conversation whose group the batch changes; null for one of messages. */
 function commitOf({ messages }: StagedBatch): ConversationId | null {
   const { kind, conversation } = decodeMs(messages[0]!.statement);

@@ -12,6 +12,7 @@ import { existsSync } from 'node:fs';
 import { equal, hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
 import { bool, bytes, list, oneOf, optional, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
+import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
 import { encodeContent, SALT_BYTES } from '../transcript/content.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, isReceipt, KIND, SESSION_BYTES } from '../transcript/statement.ts';
@@ -80,6 +81,8 @@ const staged = record({
       parts: list(bytes(0, 2_000_000), 1024, 1),
       group: optional(record({ generation: uint(2 ** 32 - 1, 1), epoch: uint() })),
       group_info: optional(bytes(1, 2_000_000)),
+      parts_blob: optional(bytes(1, MAX_BLOB_BYTES)),
+      info_blob: optional(bytes(1, MAX_BLOB_BYTES)),
       to: optional(text(64)),
       expires_at: optional(uint()),
     }),

@@ -8,11 +8,8 @@ import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import type { Hub, Member } from './hub.ts';
 import { RateLimit } from './rate-limit.ts';
 
-/**
- * Each message is queued for each of them, and the state of their group is one frame: 2,850 bytes at most for each device (X-Wing keys in
- * leaves and in the nodes above them), beside the commit that made it.
- */
-export const MAX_DEVICES = 350;
+/** Each message is queued for each of them, and each change of their group costs each of them a tenth of a second. Also the most members. */
+export const MAX_DEVICES = 1000;
 const MAX_BANS = 1000;
 const MAX_OWNED = 100;
 const PAGE_ROOMS = 100;

@@ -100,7 +100,7 @@ export class ScriptedPeer {
   }
   async door(): Promise<Buffer> {
     await this.#follow();
-    return doorBytes(await this.engine.door(this.conversation));
+    return doorBytes(await this.engine.door(this.conversation)).bytes;
   }
 
   /** Takes over what the tested device has logged. */
@@ -123,7 +123,7 @@ export class ScriptedPeer {
     const wanted = { add, authenticatedData: aad };
     const made = await this.engine.commit(this.conversation, wanted, Date.now(), () => null);
     if (isAdopted) this.conversation = this.engine.adopt(made.conversation);
-    return { parts: commitParts(made.commit, made.welcome), ...at };
+    return { parts: commitParts(made.commit, made.welcome).bytes, ...at };
   }
   /** What the tested device wrote. @throws as engine.receive() */
   async open({ parts }: Pick<Delivered, 'parts'>): Promise<Uint8Array> {
@@ -137,6 +137,7 @@ export class ScriptedPeer {
   async #follow(): Promise<void> {
     for (const parts of this.#commits.splice(0)) {
       const { commit } = readCommitParts(parts);
+      if ('hash' in commit) throw new Error('a commit of two people in a blob');
       const result = await this.engine.receive(this.conversation, commit, Date.now(), directPolicy);
       if (result.kind === 'commit') this.conversation = result.conversation;
     }

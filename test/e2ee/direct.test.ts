@@ -1,13 +1,21 @@
 /** The rules of a group of two people, and how what belongs to it is laid out. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import { concat } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
 import { encode } from '../../base/cbor.ts';
 import type { Device } from '../../client/e2ee/binding.ts';
 import { checkDirect, directPolicy, directSettings, groupIdOf } from '../../client/e2ee/direct.ts';
 import type { RosterChange } from '../../client/e2ee/group.ts';
 import { headerOf } from '../../client/e2ee/header.ts';
-import { commitParts, doorBytes, readCommitParts, readDoor, TREE_AT_SERVER } from '../../client/e2ee/layout.ts';
+import {
+  commitParts,
+  doorBytes,
+  MAX_COMMIT_BYTES,
+  readCommitParts,
+  readDoor,
+  TREE_AT_SERVER,
+} from '../../client/e2ee/layout.ts';
 import { sealedBytes } from '../../client/e2ee/padding.ts';
 import { World } from './people.ts';
 
@@ -72,12 +80,12 @@ t.test('parts of a commit, there and back; anything else is refused', (t) => {
     [Buffer.from('tree'), TREE_AT_SERVER],
   ]) {
     const welcome = { shared: Buffer.from('shared'), each };
-    t.same(readCommitParts(commitParts(commit, { ...welcome, tree: tree! })), {
+    t.same(readCommitParts(commitParts(commit, { ...welcome, tree: tree! }).bytes), {
       commit,
       welcome: { ...welcome, tree: sent },
     });
   }
-  t.same(readCommitParts(commitParts(commit, null)), { commit, welcome: null });
+  t.same(readCommitParts(commitParts(commit, null).bytes), { commit, welcome: null });
   const newcomer = Buffer.from('\x03onesecrets');
   for (const parts of [
     [],
@@ -89,7 +97,19 @@ t.test('parts of a commit, there and back; anything else is refused', (t) => {
   ])
     t.throws(() => readCommitParts(parts), { code: 'BAD_FRAME', field: 'parts' }, `${parts.length} parts`);
   const groupInfo = Buffer.from('info');
-  for (const tree of [null, Buffer.from('tree')]) t.same(readDoor(doorBytes({ groupInfo, tree })), { groupInfo, tree });
+  const tree = Buffer.from('tree');
+  const reference = { size: 4, hash: sha256(tree) };
+  t.same(readDoor(doorBytes({ groupInfo, tree: null }).bytes), { groupInfo, tree: null });
+  const door = doorBytes({ groupInfo, tree });
+  t.same(readDoor(door.bytes), { groupInfo, tree: reference });
+  t.same(door.blob, tree, 'beside it');
+  t.throws(() => readDoor(concat(door.bytes, Buffer.of(0))), { code: 'BAD_FRAME', field: 'group_info' });
+
+  const large = Buffer.alloc(MAX_COMMIT_BYTES + 1, 3);
+  const laid = commitParts(large, null);
+  t.same(readCommitParts(laid.bytes), { commit: { size: large.length, hash: sha256(large) }, welcome: null });
+  t.same(laid.blob, large);
+  t.equal(commitParts(large.subarray(1), null).blob, null, 'the largest that is a part itself');
   t.throws(() => readDoor(Buffer.of(0, 0, 0, 9, 1)), { code: 'BAD_FRAME', field: 'group_info' });
   t.end();
 });

@@ -315,8 +315,8 @@ t.test('a stranger makes another group of a private room: nobody follows', async
   const batch = await composeCommit(mallory.app.identity, session, roster, origin, Date.now(), async (aad) => {
     const wanted = { add: packages.map((each) => each.package), authenticatedData: aad };
     const { conversation, commit, welcome } = await engine.commit(alone, wanted, Date.now(), policy);
-    const group_info = doorBytes(await engine.door(conversation));
-    return { parts: commitParts(commit, welcome), group: { generation: 2, epoch: 0 }, group_info };
+    const group_info = doorBytes(await engine.door(conversation)).bytes;
+    return { parts: commitParts(commit, welcome).bytes, group: { generation: 2, epoch: 0 }, group_info };
   });
   const { algorithm, signature, messages } = batch;
   await client.request({ type: 'msg_send', algorithm, signature, batch: batch.batch, messages }, 'msg_ack');
