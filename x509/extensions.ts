@@ -33,6 +33,7 @@ export type KeyUsage = (typeof KEY_USAGES)[number];
 export const EKU = {
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
+  timeStamping: '1.3.6.1.5.5.7.3.8',
   any: '2.5.29.37.0',
 } as const;
 
@@ -48,6 +49,7 @@ export interface Extensions {
   readonly keyUsage?: ReadonlySet<KeyUsage>;
   /** Dotted OIDs; EKU names the ones that matter here. */
   readonly extKeyUsage?: readonly string[];
+  readonly isExtKeyUsageCritical?: boolean;
   readonly subjectAltName?: readonly GeneralName[];
   readonly nameConstraints?: NameConstraints;
   readonly subjectKeyId?: Uint8Array;
@@ -113,6 +115,7 @@ export function parseExtensions(raw: readonly RawExtension[]): Extensions {
         break;
       case '2.5.29.37':
         out.extKeyUsage = parseExtKeyUsage(value);
+        out.isExtKeyUsageCritical = isCritical;
         break;
       default:
         if (isCritical) criticalUnknown.push(id);

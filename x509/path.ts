@@ -17,7 +17,7 @@ import { refusal } from './refusal.ts';
 import { checkRevocation, type RevocationRule } from './revocation.ts';
 import { checkCaKey, isSignedBy } from './scheme.ts';
 
-export type Purpose = 'clientAuth' | 'serverAuth';
+export type Purpose = 'clientAuth' | 'serverAuth' | 'timeStamping';
 
 export interface PathQuery {
   readonly leaf: Certificate;
@@ -209,15 +209,19 @@ function checkRoot(root: Certificate): void {
 function checkLeaf(leaf: Certificate, { at, purpose, allowNoEku = false }: PathQuery): void {
   const { basicConstraints, keyUsage, extKeyUsage, subject, subjectAltName } = leaf;
   checkElement(leaf, at);
-  const failure = caught(() => void algorithmOf(leaf.publicKey));
+  const isStamper = purpose === 'timeStamping'; // signs CMS, with whatever curve a CA may have
+  const failure = caught(() => (isStamper ? checkCaKey(leaf.publicKey) : void algorithmOf(leaf.publicKey)));
   if (failure) throw about(leaf, failure);
   if (subject.rdns.length === 0 && !subjectAltName) throw refusal('malformed', 'a leaf without any name');
   if (basicConstraints?.ca || keyUsage?.has('keyCertSign') || keyUsage?.has('cRLSign'))
     throw refusal('wrong_usage', `${subject.text}: a CA, where a person or host is wanted`);
-  if (keyUsage && !keyUsage.has('digitalSignature'))
+  if (keyUsage && !keyUsage.has('digitalSignature') && !(isStamper && keyUsage.has('contentCommitment')))
     throw refusal('wrong_usage', `${subject.text}: may not make digital signatures`);
   if (extKeyUsage ? !extKeyUsage.includes(EKU[purpose]) : !allowNoEku)
     throw refusal('wrong_eku', `${subject.text}: not issued for ${purpose}`);
+  // RFC 3161 §2.3: whoever stamps does nothing else.
+  if (isStamper && !(leaf.isExtKeyUsageCritical && extKeyUsage?.length === 1))
+    throw refusal('wrong_eku', `${subject.text}: extended key usage is not critical, or not for time-stamps alone`);
   // A certificate for everything is one that was issued for nothing in particular.
   if (extKeyUsage?.includes(EKU.any)) throw refusal('wrong_eku', `${subject.text}: issued for any purpose`);
 }
