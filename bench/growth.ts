@@ -34,7 +34,7 @@ const optionsOf = (dir: string): LogOptions => ({
     throw error;
   },
 });
-const pattern = encodeLeaf({ type: 'time', serverTime: Date.now(), token: randomBytes(ENTRY_BYTES - 12) });
+const pattern = encodeLeaf({ type: 'time', serverTime: Date.now(), stamp: randomBytes(ENTRY_BYTES - 12) });
 let made = 0;
 const entries = (count: number): Buffer[] =>
   Array.from({ length: count }, () => {

@@ -4,6 +4,7 @@ import { type Hash } from '../base/bytes.ts';
 import { sha256 } from '../base/hash.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { encodePem } from '../x509/pem.ts';
+import { answerWith } from '../x509/time-stamp-request.ts';
 import {
   batchTbs,
   formatConsistency,
@@ -26,6 +27,8 @@ export interface BundleLog {
   readonly takeovers?: readonly Takeover[];
   /** The largest signed note that is known. */
   readonly checkpoint: Uint8Array;
+  /** A time-stamp token over exactly these bytes. */
+  readonly token?: Uint8Array | null;
   /** From the size of an older checkpoint to this one. */
   readonly consistency: ReadonlyMap<number, readonly Hash[]>;
 }
@@ -106,7 +109,7 @@ function* crlFiles(number: number, { der, logged }: BundleCrl): Generator<File> 
   if (logged !== null) yield [nameOf({ is: 'crl_proof', number }), encodeTlogProof(logged.proof)];
 }
 
-function logFiles(number: number, { keys, takeovers = [], checkpoint, consistency }: BundleLog): File[] {
+function logFiles(number: number, { keys, takeovers = [], checkpoint, token, consistency }: BundleLog): File[] {
   const proofs = [...consistency].map(([size, proof]): File => [
     nameOf({ is: 'consistency', number, size }),
     formatConsistency(size, proof, checkpoint),
@@ -117,7 +120,8 @@ function logFiles(number: number, { keys, takeovers = [], checkpoint, consistenc
   ]);
   const ties: File[] =
     takeovers.length === 0 ? [] : [[nameOf({ is: 'takeovers', number }), formatTakeovers(takeovers)]];
-  return [[nameOf({ is: 'checkpoint', number }), checkpoint], ...proofs, ...statements, ...ties];
+  const stamps: File[] = token ? [[nameOf({ is: 'stamp', number }), answerWith(token)]] : [];
+  return [[nameOf({ is: 'checkpoint', number }), checkpoint], ...stamps, ...proofs, ...statements, ...ties];
 }
 
 function* messageFiles(number: number, message: BundleMessage): Generator<File> {

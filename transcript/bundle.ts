@@ -164,7 +164,7 @@ export type BundleName =
   | { readonly is: 'head' | 'sums' | 'seal' | 'chain' }
   | { readonly is: 'certificate'; readonly fingerprint: string }
   | { readonly is: 'crl' | 'crl_entry' | 'crl_proof'; readonly number: number }
-  | { readonly is: 'checkpoint' | 'takeovers'; readonly number: number }
+  | { readonly is: 'checkpoint' | 'stamp' | 'takeovers'; readonly number: number }
   | { readonly is: 'statement' | 'statement_sig'; readonly number: number; readonly key: number }
   | { readonly is: 'consistency'; readonly number: number; readonly size: number }
   | { readonly is: 'message'; readonly number: number; readonly file: MessageFile };
@@ -197,6 +197,8 @@ export function nameOf(file: BundleName): string {
       return `crl/${digits(file.number, 2)}.tlog-proof`;
     case 'checkpoint':
       return `log/${digits(file.number, 2)}/checkpoint`;
+    case 'stamp':
+      return `log/${digits(file.number, 2)}/checkpoint.tsr`;
     case 'takeovers':
       return `log/${digits(file.number, 2)}/takeovers`;
     case 'statement':
@@ -226,6 +228,7 @@ export function parseName(name: string): BundleName | null {
   const number = Number(digits);
   if (digits === undefined || number === 0) return null;
   if (rest === 'checkpoint' || rest === 'takeovers') return { is: rest, number };
+  if (rest === 'checkpoint.tsr') return { is: 'stamp', number };
   const [, key, suffix] = /^key-(\d\d)\.(sig|stmt)$/.exec(rest!) ?? [];
   if (key !== undefined && Number(key) > 0)
     return { is: suffix === 'sig' ? 'statement_sig' : 'statement', number, key: Number(key) };

@@ -39,11 +39,11 @@ export interface LinkLeaf {
   readonly serverTime: number;
   readonly checkpoint: Uint8Array;
 }
-/** A sign of life (empty), or an RFC 3161 token over a checkpoint that was published earlier. */
+/** A sign of life (empty), or a time-stamp of a checkpoint that was published earlier: see stamp.ts. */
 export interface TimeLeaf {
   readonly type: 'time';
   readonly serverTime: number;
-  readonly token: Uint8Array;
+  readonly stamp: Uint8Array;
 }
 /** Which revocation list was in force. `nextUpdate` is 0 for a list without one. */
 export interface CrlLeaf {
@@ -85,7 +85,7 @@ export function encodeLeaf(leaf: Leaf): Buffer {
     case 'link':
       return entry(leaf, 0, [leaf.checkpoint]);
     case 'time':
-      return entry(leaf, 0, [leaf.token]);
+      return entry(leaf, 0, [leaf.stamp]);
     case 'crl':
       return entry(leaf, 0, [leaf.digest, u64(leaf.thisUpdate), u64(leaf.nextUpdate)]);
     case 'key': {
@@ -149,7 +149,7 @@ function decodeBody(c: Cursor, type: number, aux: number, serverTime: number): L
       return { type: 'link', serverTime, checkpoint };
     }
     case TYPE.time:
-      return { type: 'time', serverTime, token: c.rest() };
+      return { type: 'time', serverTime, stamp: c.rest() };
     case TYPE.crl: {
       const digest = c.take(HASH_BYTES, 'digest') as Uint8Array as Hash;
       return { type: 'crl', serverTime, digest, thisUpdate: c.u64('this_update'), nextUpdate: c.u64('next_update') };

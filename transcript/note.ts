@@ -1,5 +1,5 @@
 /**
- * Signed notes and verifier keys (C2SP signed-note), with the one signature type that is needed here: 0x01, Ed25519. Notes that have two
+ * Signed notes and verifier keys (C2SP signed-note), with the signature type of logs: 0x01, Ed25519 (cosignature.ts has 0x04). Notes that have two
  * spellings are refused: other base64 forms, control characters, bytes that are not UTF-8.
  */
 import { createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
@@ -33,24 +33,28 @@ export interface VerifierKey {
   readonly publicKey: KeyObject;
 }
 
-/** @throws BAD_FRAME/note.name unless not empty and without Unicode spaces, control characters and `+` */
-export function verifierKey(name: string, publicKey: KeyObject): VerifierKey {
+/**
+ * @param type of signature: 0x01 over the text; 0x04 a cosignature, which only cosignature.ts may check
+ * @throws BAD_FRAME/note.name unless not empty and without Unicode spaces, control characters and `+`
+ */
+export function verifierKey(name: string, publicKey: KeyObject, type = TYPE_ED25519): VerifierKey {
   if (!isKeyName(name)) bad('note.name', 'a key name without spaces and +');
-  return { name, keyId: keyIdOf(name, rawPublicKey(publicKey)), publicKey };
+  return { name, keyId: keyIdOf(name, rawPublicKey(publicKey), type), publicKey };
 }
 
-/** `name+hex8(key id)+base64(0x01 ‖ public key)`. */
-export const formatVkey = (key: VerifierKey): string =>
-  `${key.name}+${hex(u32(key.keyId))}+${base64(concat(Buffer.of(TYPE_ED25519), rawPublicKey(key.publicKey)))}`;
+/** `name+hex8(key id)+base64(type ‖ public key)`. */
+export const formatVkey = (key: VerifierKey, type = TYPE_ED25519): string =>
+  `${key.name}+${hex(u32(key.keyId))}+${base64(concat(Buffer.of(type), rawPublicKey(key.publicKey)))}`;
 
-/** @throws BAD_FRAME naming vkey.name, vkey.id or vkey.key; the id must be the one that name and key make */
-export function parseVkey(text: string): VerifierKey {
+/** @throws BAD_FRAME naming vkey.name, vkey.id or vkey.key; the id must be the one that name, type and key make */
+export function parseVkey(text: string, type = TYPE_ED25519): VerifierKey {
   const [, name, id, encoded] = /^([^+]+)\+([0-9a-f]{8})\+(.+)$/s.exec(text) ?? bad('vkey', 'name+id+key'); // the key may hold a +
   if (!isKeyName(name!)) bad('vkey.name', 'a key name without spaces');
   const key = fromBase64(encoded!);
-  if (key === null || key.length !== 1 + KEY_BYTES || key[0] !== TYPE_ED25519) bad('vkey.key', 'an Ed25519 key');
+  if (key === null || key.length !== 1 + KEY_BYTES || key[0] !== type)
+    bad('vkey.key', `an Ed25519 key for signatures of type ${type}`);
   const raw = key.subarray(1);
-  const keyId = keyIdOf(name!, raw);
+  const keyId = keyIdOf(name!, raw, type);
   if (hex(u32(keyId)) !== id) bad('vkey.id', 'the hash of name and key');
   return { name: name!, keyId, publicKey: publicKeyOf(raw) };
 }
@@ -79,7 +83,7 @@ export function signNote(text: string, name: string, privateKey: KeyObject): Not
   let raw = publicParts.get(privateKey);
   if (raw === undefined) publicParts.set(privateKey, (raw = rawPublicKey(createPublicKey(privateKey))));
   if (!isKeyName(name)) bad('note.name', 'a key name without spaces and +');
-  return { name, keyId: keyIdOf(name, raw), signature: sign(null, utf8(text), privateKey) };
+  return { name, keyId: keyIdOf(name, raw, TYPE_ED25519), signature: sign(null, utf8(text), privateKey) };
 }
 /** A log signs with one key for years, and taking it apart costs twice as much as the signature. */
 const publicParts = new WeakMap<KeyObject, Buffer>();
@@ -120,8 +124,8 @@ function parseSignature(line: string): NoteSignature {
 
 const isKeyName = (name: string): boolean => name.isWellFormed() && /^[^+\p{White_Space}\0-\x1f]+$/u.test(name);
 
-const keyIdOf = (name: string, raw: Uint8Array): number =>
-  sha256(utf8(name), Buffer.of(0x0a, TYPE_ED25519), raw).readUInt32BE(0);
+const keyIdOf = (name: string, raw: Uint8Array, type: number): number =>
+  sha256(utf8(name), Buffer.of(0x0a, type), raw).readUInt32BE(0);
 
 function rawPublicKey(key: KeyObject): Buffer {
   if (key.asymmetricKeyType !== 'ed25519') bad('note.key', 'an Ed25519 key');

@@ -126,7 +126,7 @@ export const STORY: readonly Step[] = [
   { sender: 'alice', conversations: ['ab', 'abc', 'ab'], at: 1000 },
   { sender: 'carol', conversations: ['bc'], at: 2500 },
   { sender: 'carol', conversations: repeat('abc', 256), at: 3000 },
-  { leaf: (serverTime) => ({ type: 'time', serverTime, token: Buffer.alloc(0) }), at: 60_000 },
+  { leaf: (serverTime) => ({ type: 'time', serverTime, stamp: Buffer.alloc(0) }), at: 60_000 },
   { sender: 'alice', session: 1, conversations: ['ab', 'notes'], at: 61_000 },
   { sender: 'bob', conversations: repeat('abc', 32), at: 62_000 },
   { sender: 'alice', session: 1, conversations: repeat('abc', 255), at: 62_000 },

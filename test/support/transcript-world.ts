@@ -59,7 +59,7 @@ export async function openLog(options: LogOptions): Promise<TranscriptLog> {
 
 /** An entry of that many bytes which no other equals. */
 export const entry = (serverTime: number, bytes = 64): Buffer =>
-  encodeLeaf({ type: 'time', serverTime, token: randomBytes(bytes - 12) });
+  encodeLeaf({ type: 'time', serverTime, stamp: randomBytes(bytes - 12) });
 
 /** A device that keeps its own lineage, as a client does. */
 export class Sender {

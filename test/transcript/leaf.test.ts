@@ -83,7 +83,7 @@ t.test('every byte that has a rule', async (t) => {
 });
 
 t.test('limits of an entry', async (t) => {
-  const token = (length: number): Leaf => ({ type: 'time', serverTime: 0, token: filled(1, length) });
+  const token = (length: number): Leaf => ({ type: 'time', serverTime: 0, stamp: filled(1, length) });
   t.equal(encodeLeaf(token(65535 - 12)).length, 65535);
   refuses(t, () => encodeLeaf(token(65535 - 11)), 'BAD_FRAME', 'leaf.length', '65536 bytes');
   const chain = [filled(1, 40000), filled(2, 30000)];

@@ -15,7 +15,7 @@ function windows(...counts: number[]) {
   const records: WalRecord[] = counts.map((count, k) => {
     const token = filled(k + 1, 1000);
     const entries = Array.from({ length: count }, (_, i) =>
-      encodeLeaf({ type: 'time', serverTime: k * 1000 + i, token }),
+      encodeLeaf({ type: 'time', serverTime: k * 1000 + i, stamp: token }),
     );
     const first = frontier.size;
     frontier = frontier.append(entries.map(leafHash));
