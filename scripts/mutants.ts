@@ -45,6 +45,12 @@ const CHECKPOINT = 'transcript/checkpoint.ts';
 const NOTE = 'transcript/note.ts';
 const LEAF = 'transcript/leaf.ts';
 
+const OUTSIDE = 'verify/outside.ts';
+const ATTESTATIONS = 'verify/attestations.ts';
+const BUNDLE_ATTESTATION = 'verify/bundle-attestation.ts';
+const COSIGNATURE = 'transcript/cosignature.ts';
+const STAMP = 'transcript/stamp.ts';
+
 const MUTANTS: readonly Mutant[] = [
   [BUNDLE_RECEIPTS, "if (part) this.#findings.add('E_FORMAT'", "if (false) this.#findings.add('E_FORMAT'"],
   [BUNDLE_RECEIPTS, 'if (early !== undefined)', 'if (false)'],
@@ -435,6 +441,47 @@ const MUTANTS: readonly Mutant[] = [
   [LEAF, "c.zeros(1, 'reserved');", "c.take(1, 'reserved');"],
   [LEAF, '  c.end();\n  return leaf;', '  return leaf;'],
   [LEAF, 'if (countOf(bs) !== aux)', 'if (false)'],
+  [OUTSIDE, 'if (quorum === 0) return null;', 'if (quorum > 0) return null;'],
+  [OUTSIDE, '[quorum - 1] ?? null', '[0] ?? null'],
+  [OUTSIDE, 'if (!equal(stamp.imprint, imprintOf(note)))', 'if (false)'],
+  [OUTSIDE, 'return this.#isTrusted(where, stamp)\n      ?', 'return true\n      ?'],
+  [OUTSIDE, 'until: stamp.time + stamp.accuracyMs', 'until: stamp.time'],
+  [OUTSIDE, 'if (serverTime <= moment + MAX_SKEW_MS) return;', 'return;'],
+  [OUTSIDE, 'if (serverTime >= moment - MAX_SKEW_MS) return;', 'return;'],
+  [OUTSIDE, 'if (serverTime <= moment + MAX_SKEW_MS) return;', 'if (serverTime <= moment) return;'],
+  [OUTSIDE, 'if (stampRoots.length === 0) return false;', 'if (stampRoots.length === 0) return true;'],
+  [OUTSIDE, 'trustTimeStamp(stamp, stampRoots, this.#trust.crls, this.#trust.at);', ''],
+  [OUTSIDE, 'this.#findings.add(code, where, failure.message);', ''],
+  [ATTESTATIONS, 'size > index || size === 0', 'size === 0'],
+  [ATTESTATIONS, 'size > index || size === 0', 'size > index'],
+  [ATTESTATIONS, 'if (!equal(own, root))', 'if (false)'],
+  [ATTESTATIONS, '    this.#cosigned(where, stamp.checkpoint, size);\n', ''],
+  [ATTESTATIONS, 'this.#outside.checkNotBefore(where, leaf.serverTime, moment.from);', ''],
+  [ATTESTATIONS, 'if (quorum > 0 && this.#cosignedSize === 0)', 'if (false)'],
+  [ATTESTATIONS, 'if (requiresStamp && this.#stampedSize === 0)', 'if (false)'],
+  [ATTESTATIONS, 'if (lastMessage !== null && lastMessage >= size)', 'if (false)'],
+  [ATTESTATIONS, "code === 'SIG_FAIL' ? 'E_CKPT_SIG' : 'E_STAMP'", "'E_STAMP'"],
+  [BUNDLE_ATTESTATION, 'if (moment) this.#limits.push', 'if (moment) void'],
+  [BUNDLE_ATTESTATION, 'if (cosigned !== null) this.#limits.push', 'if (cosigned !== null) void'],
+  [BUNDLE_ATTESTATION, 'else if (quorum > 0)', 'else if (false)'],
+  [BUNDLE_ATTESTATION, 'else if (requiresStamp)', 'else if (false)'],
+  [BUNDLE_ATTESTATION, 'if (quorum > 0) this.#findings', 'if (false) this.#findings'],
+  [BUNDLE_ATTESTATION, 'if (requiresStamp) this.#findings', 'if (false) this.#findings'],
+  [BUNDLE_ATTESTATION, "this.#findings.add('E_STAMP', where, message);", ''],
+  [DIRECTORY, 'const others = cosigned === null ? known :', 'const others = true ? known :'],
+  [
+    DIRECTORY,
+    "if (!file.isMissing) findings.add('E_INPUT', 'cosigned'",
+    "if (false) findings.add('E_INPUT', 'cosigned'",
+  ],
+  [COSIGNATURE, 'if (seconds === 0n || seconds > BigInt(MAX_TIME_S)) throw wrong(witness);', ''],
+  [
+    COSIGNATURE,
+    'if (!verify(null, message, witness.publicKey, signature.subarray(TIME_BYTES))) throw wrong(witness);',
+    '',
+  ],
+  [COSIGNATURE, 'time < earlier.time', 'time > earlier.time'],
+  [STAMP, 'if (token.length === 0)', 'if (false)'],
 ];
 
 const root = fileURLToPath(new URL('..', import.meta.url));

@@ -1,6 +1,6 @@
 /**
  * What a TIME entry holds, if it is not empty: a published checkpoint, and the RFC 3161 token over exactly these bytes. The note stands
- * beside its token, for nobody could make it again from the tree: its cosignatures are not there. docs/decisions/0018.
+ * beside its token, for nobody could make it again from the tree: its cosignatures are not there. docs/decisions/0019.
  * Body: length u16 ‖ signed note ‖ token.
  */
 import { concat, u16 } from '../base/bytes.ts';

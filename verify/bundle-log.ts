@@ -10,8 +10,10 @@ import { formatVkey, parseNote } from '../transcript/note.ts';
 import { tiedTo, type Takeover } from '../transcript/takeovers.ts';
 import { audienceOf } from '../transcript/statement.ts';
 import { matchesServerName } from '../x509/server-name.ts';
+import { BundleAttestation } from './bundle-attestation.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
+import type { OutsideAudit } from './outside.ts';
 import type { Confirmed } from './signatures-ahead.ts';
 
 interface Proof {
@@ -24,6 +26,8 @@ interface Proof {
 export class LogFiles {
   readonly folder: string;
   checkpoint: Buffer | null = null;
+  /** An answer of a time-stamping authority. */
+  stamp: Buffer | null = null;
   /** Key statements and their signatures, by number. */
   readonly statements = new Map<number, Buffer>();
   readonly signatures = new Map<number, Buffer>();
@@ -62,6 +66,7 @@ export class BundleLog {
   readonly #certificates: CertificateAudit;
   readonly #findings: Findings;
   readonly #statements: readonly Bound[];
+  readonly #seen: BundleAttestation;
   /** Was a CA behind the key whenever that was asked? Null: it was not asked yet. */
   #wasCovered: boolean | null = null;
   /** By digest of the note; null: it was found to be wrong. */
@@ -76,6 +81,7 @@ export class BundleLog {
     certificates: CertificateAudit,
     findings: Findings,
     confirmed: Confirmed,
+    outside: OutsideAudit,
   ) {
     this.#confirmed = confirmed;
     this.#proofs = read.proofs;
@@ -91,6 +97,7 @@ export class BundleLog {
     this.#note = digestOf(note);
     this.checkpoint = read.checkpoint && this.#open(where, note);
     if (this.checkpoint) this.#roots.set(this.checkpoint.size, this.checkpoint.root);
+    this.#seen = new BundleAttestation(read, this.checkpoint !== null, outside, findings);
   }
 
   /** Null, and a finding, if it can't be said whose log it is. */
@@ -99,6 +106,7 @@ export class BundleLog {
     certificates: CertificateAudit,
     findings: Findings,
     confirmed: Confirmed,
+    outside: OutsideAudit,
   ): BundleLog | null {
     const bound: Bound[] = [];
     let keys: LogKeys | null = null;
@@ -115,7 +123,7 @@ export class BundleLog {
         );
       else if (isBound(place, statement, read, number, certificates, findings)) bound.push(boundOf(statement));
     }
-    if (keys !== null) return new BundleLog(read, keys, bound, certificates, findings, confirmed);
+    if (keys !== null) return new BundleLog(read, keys, bound, certificates, findings, confirmed, outside);
     findings.add('E_FORMAT', read.folder, 'nothing names its key');
     return null;
   }
@@ -123,6 +131,11 @@ export class BundleLog {
   /** A CA stands behind its key: what it contradicts itself in, a server has done. */
   get isVouched(): boolean {
     return this.#wasCovered === true;
+  }
+
+  /** Whether parties outside the server vouch for its largest checkpoint. */
+  get attested(): { readonly isCosigned: boolean; readonly isStamped: boolean } {
+    return this.#seen;
   }
 
   /** Sizes and roots that the log has signed, as far as this bundle shows. */
@@ -147,6 +160,11 @@ export class BundleLog {
     const root = this.#roots.get(found.size);
     if (root !== undefined) this.#compare(where, found, root);
     else this.#find('W_UNLINKED', where, `no checkpoint of size ${found.size} in the bundle to compare it with`);
+  }
+
+  /** No message was there after witnesses or an authority had seen the largest checkpoint, which covers it. */
+  checkTime(where: string, serverTime: number): void {
+    this.#seen.checkTime(where, serverTime);
   }
 
   /** Whether a server certificate that was good at this time vouches for the log key at this time. */
@@ -192,6 +210,7 @@ export class BundleLog {
         'a larger checkpoint than that of the bundle, which is to be the largest',
       );
     const proof = this.#proofs.get(size);
+    if (proof === undefined) this.#seen.misses(where);
     if (proof === undefined)
       return this.#findings.addOnce(
         this.origin,

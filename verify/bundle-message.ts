@@ -20,7 +20,7 @@ import { decodeTlogProof } from '../transcript/tlog-proof.ts';
 import type { BundleLog } from './bundle-log.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
-import { MAX_SKEW_MS } from './log-audit.ts';
+import { MAX_SKEW_MS } from './outside.ts';
 import { batchKey, type Confirmed } from './signatures-ahead.ts';
 
 export type MessageFiles = ReadonlyMap<MessageFile, Buffer>;

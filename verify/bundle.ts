@@ -35,6 +35,7 @@ import { SignaturesAhead, type Confirmed } from './signatures-ahead.ts';
 import { CertificateAudit, type Trust } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
 import type { KnownCheckpoint } from './log-directory.ts';
+import { OutsideAudit } from './outside.ts';
 
 const KB = 1024;
 const LINE_BYTES = 64 + 2 + 36 + 1;
@@ -65,6 +66,7 @@ function limitOf(name: string): number {
       return MAX_NOTE_BYTES;
     case 'statement':
     case 'statement_sig':
+    case 'stamp':
       return 64 * KB;
     case 'takeovers':
       return 256 * KB;
@@ -268,6 +270,7 @@ class BundleAudit {
       case 'crl_proof':
         return this.#crls.take(file.number, 'tlog-proof', name, bytes);
       case 'checkpoint':
+      case 'stamp':
       case 'takeovers':
       case 'statement':
       case 'statement_sig':
@@ -277,6 +280,7 @@ class BundleAudit {
         const log = this.#logFiles.get(file.number) ?? new LogFiles(name.slice(0, 'log/01'.length));
         this.#logFiles.set(file.number, log);
         if (file.is === 'checkpoint') log.checkpoint = Buffer.from(bytes);
+        else if (file.is === 'stamp') log.stamp = Buffer.from(bytes);
         else if (file.is === 'statement') log.statements.set(file.key, Buffer.from(bytes));
         else if (file.is === 'statement_sig') log.signatures.set(file.key, Buffer.from(bytes));
         else if (file.is === 'takeovers') log.takeovers = parseTakeovers(bytes);
@@ -349,8 +353,9 @@ class BundleAudit {
     if (this.#logs) return this.#logs;
     const certificates = this.#authorities();
     const logs = new Map<string, BundleLog>();
+    const outside = new OutsideAudit(this.#trust, this.#findings);
     for (const read of this.#logFiles.values()) {
-      const log = BundleLog.open(read, certificates, this.#findings, this.#confirmed);
+      const log = BundleLog.open(read, certificates, this.#findings, this.#confirmed, outside);
       if (log && logs.has(log.origin)) this.#find('E_FORMAT', read.folder, 'is the same log as one before');
       else if (log) logs.set(log.origin, log);
     }
@@ -395,6 +400,7 @@ class BundleAudit {
     this.#lastTime = Math.max(this.#lastTime ?? serverTime, serverTime);
     if (log && index !== null) {
       this.#checkOrder(where, log, index, serverTime);
+      log.checkTime(where, serverTime);
       if (isIncluded) this.#placed.set(`${log.origin} ${index}`, { leaf: hex(leafHash(files.get('entry')!)), where });
     }
     if (!ms || !bs || !bsLeaf || !equal(ms.sender, bs.sender) || !equal(ms.session, bs.session)) return;

@@ -9,6 +9,7 @@ import { crlsOf, type Crl } from '../x509/crl.ts';
 import { sameName } from '../x509/name.ts';
 import { validatePath, type Purpose } from '../x509/path.ts';
 import type { FindingCode, Findings } from './finding.ts';
+import type { Outside } from './outside.ts';
 import { iso } from './time.ts';
 
 export interface Trust {
@@ -18,6 +19,8 @@ export interface Trust {
   readonly names?: ReadonlyMap<Crl, string>;
   /** Judge everything as of this time (Unix ms), and not of the time of what was signed. */
   readonly at?: number | undefined;
+  /** Witnesses and time-stamping authorities; none if left out. */
+  readonly outside?: Outside;
 }
 
 export interface Judgement {

@@ -37,6 +37,16 @@ export const CHECKS: readonly Check[] = [
     claim: 'the log signed every checkpoint, and all are of one history',
     codes: ['E_FORK', 'E_ROLLBACK', 'E_CKPT_SIG', 'E_CONSISTENCY', 'W_UNLINKED'],
   },
+  {
+    name: 'witnesses',
+    claim: 'as many witnesses as were asked for have seen the same log',
+    codes: ['E_COSIG', 'W_NO_QUORUM', 'W_UNWITNESSED'],
+  },
+  {
+    name: 'trusted time',
+    claim: 'a given authority has stamped the log, or witnesses have, and no message is younger than that',
+    codes: ['E_STAMP', 'E_TIME_BOUND', 'W_NO_STAMP', 'W_STAMP', 'W_UNSTAMPED'],
+  },
   { name: 'inclusion', claim: 'every message stands in the log', codes: ['E_INCLUSION'] },
   {
     name: 'signatures',

@@ -15,7 +15,7 @@ import {
   recoveryLines,
   type Recovery,
 } from '../transcript/key-statement.ts';
-import { decodeLeaf, type KeyLeaf, type Leaf, type MsgLeaf, type SigbLeaf } from '../transcript/leaf.ts';
+import { decodeLeaf, type KeyLeaf, type Leaf, type MsgLeaf, type SigbLeaf, type TimeLeaf } from '../transcript/leaf.ts';
 import { judge, LineageMemory } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { formatVkey, type VerifierKey } from '../transcript/note.ts';
@@ -25,9 +25,8 @@ import { matchesServerName } from '../x509/server-name.ts';
 import { CertificateAudit, type Trust } from './certificate-audit.ts';
 import { checkCrlEntry, type Lists } from './crl-files.ts';
 import type { FindingCode, Findings } from './finding.ts';
+import { MAX_SKEW_MS } from './outside.ts';
 
-/** Client and server clocks may differ by this much before it is worth a warning. */
-export const MAX_SKEW_MS = 5 * 60_000;
 /** Key statements that may cover an entry: the newest. A server makes one for each certificate it gets. */
 const MAX_STATEMENTS = 64;
 
@@ -62,11 +61,14 @@ interface Coverage {
 
 export class LogAudit {
   readonly tally: Tally = { entries: 0, batches: 0, messages: 0, senders: new Set(), firstTime: null, lastTime: null };
+  /** Index of the newest message. */
+  lastMessage: number | null = null;
   readonly #findings: Findings;
   readonly #log: VerifierKey;
   readonly #audience: Hash;
   readonly #certificates: CertificateAudit;
   readonly #lists: Lists;
+  readonly #onStamp: (index: number, leaf: TimeLeaf) => void;
   readonly #lineage: LineageMemory;
   #statements: Coverage[] = [];
   readonly #logged = new Set<string>();
@@ -79,8 +81,15 @@ export class LogAudit {
   /** What the first statement says of the log before, in words for comparison. */
   #recovery: string | null = null;
 
-  /** @param lists that the server has kept */
-  constructor(log: VerifierKey, trust: Trust, findings: Findings, lists: Lists) {
+  /** @param lists that the server has kept @param onStamp gets each TIME entry that is not empty */
+  constructor(
+    log: VerifierKey,
+    trust: Trust,
+    findings: Findings,
+    lists: Lists,
+    onStamp: (index: number, leaf: TimeLeaf) => void = () => {},
+  ) {
+    this.#onStamp = onStamp;
     this.#log = log;
     this.#lists = lists;
     this.#findings = findings;
@@ -113,6 +122,7 @@ export class LogAudit {
     this.#checkCoverage(where, leaf.serverTime);
     if (leaf.type === 'crl') checkCrlEntry(where, leaf, this.#lists.get(hex(leaf.digest)), this.#findings);
     if (leaf.type === 'link') this.#link(where, leaf.checkpoint);
+    if (leaf.type === 'time' && leaf.stamp.length > 0) this.#onStamp(index, leaf);
     if (leaf.type !== 'sigb') return;
     const count = view(leaf.bs).readUInt32BE(64); // decodeLeaf() has compared it with the leaf's own
     this.#open = { at: index, leaf, count, messages: [], slots: 0, isDamaged: false };
@@ -163,6 +173,7 @@ export class LogAudit {
       this.#find('E_TIME_ORDER', where, 'another server time than the batch that it belongs to');
     open.messages.push({ at: index, bytes: ms });
     this.tally.messages++;
+    this.lastMessage = index;
     this.#fillSlot();
   }
 

@@ -12,12 +12,14 @@ import { MAX_ENTRY_BYTES } from '../transcript/leaf.ts';
 import { EMPTY_ROOT, Frontier, leafHash } from '../transcript/merkle.ts';
 import { MAX_NOTE_BYTES, type VerifierKey } from '../transcript/note.ts';
 import { decodeBundle, tileIn, tilePath, TILE_WIDTH } from '../transcript/tile.ts';
+import { Attestations } from './attestations.ts';
 import { readInside } from './capped-file.ts';
 import type { Trust } from './certificate-audit.ts';
 import { readLists } from './crl-files.ts';
 import type { Findings } from './finding.ts';
 import { HashTiles } from './hash-tiles.ts';
 import { LogAudit, type Tally } from './log-audit.ts';
+import { OutsideAudit } from './outside.ts';
 import { readTile } from './tile-file.ts';
 
 export const MAX_STATEMENT_BYTES = 64 * 1024;
@@ -47,6 +49,8 @@ export function auditDirectory(
   // Before the checkpoint: a statement that is older than it stands in the log, a younger one might not yet.
   const text = read(dir, 'key.stmt', MAX_STATEMENT_BYTES, findings);
   const signature = read(dir, 'key.sig', MAX_STATEMENT_BYTES, findings);
+  const outside = new OutsideAudit(trust, findings);
+  const cosigned = outside.asked.quorum > 0 ? cosignedIn(dir, findings) : null; // never newer than the checkpoint
   const note = read(dir, 'checkpoint', MAX_NOTE_BYTES, findings);
   if (text === null || signature === null || note === null) return null;
 
@@ -58,14 +62,18 @@ export function auditDirectory(
     return null;
   }
   // After the checkpoint: a server keeps a list before it logs it.
-  const audit = new LogAudit(log, trust, findings, readLists(dir, findings));
   const size = peekSize(note);
-  const sizes = new Set(known.map((each) => peekSize(each.note)));
+  const others = cosigned === null ? known : [...known, { name: 'cosigned', note: cosigned }];
+  const sizes = new Set(others.map((each) => peekSize(each.note)));
+  const attestations = new Attestations(dir, size, outside, findings);
+  const audit: LogAudit = new LogAudit(log, trust, findings, readLists(dir, findings), (index, leaf) =>
+    attestations.entry(index, leaf, (at) => audit.keyAt(at)),
+  );
   const tiles = new HashTiles(dir, size, findings);
   const roots = replay(dir, size, audit, tiles, sizes, findings, onProgress);
   audit.end();
   const checkpoint = openOwn(note, audit.keyAt(size), 'checkpoint', findings);
-  const wanted = known.flatMap(({ name, note: bytes }) => {
+  const wanted = others.flatMap(({ name, note: bytes }) => {
     const opened = openOwn(bytes, audit.keyAt(peekSize(bytes)), name, findings);
     return opened ? [{ name, ...opened }] : [];
   });
@@ -76,6 +84,10 @@ export function auditDirectory(
   tiles.end(isProven);
   if (checkpoint && root && !isProven)
     findings.add('E_ROOT', 'checkpoint', `the entries do not have the root that was signed for size ${size}`);
+  if (checkpoint) attestations.checkpoint('checkpoint', note, size);
+  const own = cosigned === null ? undefined : wanted.find(({ name }) => name === 'cosigned');
+  if (own && cosigned) attestations.checkpoint('cosigned', cosigned, own.size);
+  attestations.end(isProven, audit.lastMessage);
   if (checkpoint) for (const w of wanted) compare(w, checkpoint, isProven, roots.get(w.size), findings);
   return { origin: log.name, checkpoint, tally: audit.tally };
 }
@@ -161,6 +173,14 @@ function peekSize(note: Uint8Array): number {
   } catch {
     return 0;
   }
+}
+
+/** The newest checkpoint that witnesses have cosigned, if the server keeps one. */
+function cosignedIn(dir: string, findings: Findings): Buffer | null {
+  const file = readInside(join(dir, 'cosigned'), MAX_NOTE_BYTES);
+  if ('bytes' in file) return file.bytes;
+  if (!file.isMissing) findings.add('E_INPUT', 'cosigned', file.fault);
+  return null;
 }
 
 function read(dir: string, name: string, maxBytes: number, findings: Findings): Buffer | null {

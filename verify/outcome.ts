@@ -75,6 +75,8 @@ export function bundleOutcome(
     ...(messages === 0 ? ['inclusion', 'signatures', 'order', 'checkpoints', 'log key'] : []),
     ...(disclosed === 0 ? ['disclosure'] : []),
     ...(receipts === 0 ? ['receipts'] : []),
+    ...(logs.some(({ attested }) => attested.isCosigned) ? [] : ['witnesses']),
+    ...(logs.some(({ attested }) => attested.isCosigned || attested.isStamped) ? [] : ['trusted time']),
     ...(isCompared ? [] : ['comparison']),
   ];
   const checks = resultsOf(findings, new Set(skipped));

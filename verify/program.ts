@@ -16,8 +16,11 @@ import { fieldsOf, Sayings, type Saying } from './saying.ts';
 import { EXIT, Findings, shown, type Verdict } from './finding.ts';
 import { auditEpochs } from './epochs.ts';
 import type { KnownCheckpoint } from './log-directory.ts';
+import { FlagFault, outsideOf, requirementsOf, witnessesIn } from './outside-flags.ts';
+import type { Outside } from './outside.ts';
 import { bundleOutcome, logOutcome, type Outcome, type ReportKind } from './outcome.ts';
 import { parseTime } from './time.ts';
+import { USAGE } from './usage.ts';
 
 export interface Io {
   readonly out: (line: string) => void;
@@ -26,37 +29,6 @@ export interface Io {
   readonly progress?: (done: number, total: number) => void;
 }
 
-export const USAGE = `chat-verify: checks what chat-server's transcript proves, offline, trusting only the CA certificates you give
-
-  chat-verify BUNDLE.tar --ca FILE...        one conversation: signatures, log, certificates, order, disclosed texts
-  chat-verify LOGDIR --ca FILE...            every entry, signature, certificate, counter and hash of a log directory
-  chat-verify chain --ca FILE... --chain FILE   why a certificate chain is accepted or refused (chat-verify chain --help)
-
-options
-  --ca FILE       trusted CA certificates (PEM or DER); may be repeated; those inside a transcript are never trusted
-  --crl FILE      revocation lists (PEM or DER); may be repeated; revocation counts from its date on
-  --known FILE    a checkpoint that you hold from elsewhere (yours, or another person's): shows truncation and forks; may be repeated
-  --at TIME       judge certificates as of this time, such as 2026-03-01T12:00:00Z, and not of the time of each signature
-  --compare FILE  another party's bundle of the same conversation: whether both can be true
-  --report KIND   html or md: a page about a bundle that can be read and printed, in place of the lines
-  --require WHAT  recipient-receipt: every message of a bundle needs the signed receipt of a recipient (exit 11 without)
-  --strict        warnings count: exit 11
-  --json          one JSON object instead of text
-  -q, --quiet     the verdict line only
-  --version, -h, --help
-BUNDLE.tar comes from chat-client transcript export. LOGDIR is the folder that holds checkpoint, key.stmt and tile; a server may be writing
-it. BUNDLE.tar or one FILE may be - for standard input.
-
-exit  0 VALID  10 TAMPERED  11 INCOMPLETE  12 UNTRUSTED  13 unreadable input  14 EQUIVOCATION (fork or rollback)  2 usage
-
-examples
-  chat-verify alice-bob.tar --ca ca.crt
-  chat-verify alice-bob.tar --ca ca.crt --compare from-bob.tar --report html > report.html
-  chat-verify ./transcript --ca ca.crt --crl ca.crl --known alice.checkpoint --strict
-
-It does not prove who sat at the keyboard, that nothing was said elsewhere, that what was said is true, or that no newer entries exist
-beyond the checkpoint that it was shown.`;
-
 const OPTIONS = {
   ca: { type: 'string', multiple: true },
   crl: { type: 'string', multiple: true },
@@ -64,7 +36,10 @@ const OPTIONS = {
   at: { type: 'string' },
   compare: { type: 'string' },
   report: { type: 'string' },
-  require: { type: 'string' },
+  witness: { type: 'string', multiple: true },
+  quorum: { type: 'string' },
+  tsa: { type: 'string', multiple: true },
+  require: { type: 'string', multiple: true },
   strict: { type: 'boolean' },
   json: { type: 'boolean' },
   quiet: { type: 'boolean', short: 'q' },
@@ -88,18 +63,21 @@ export function verifyProgram(argv: readonly string[], version: string, io: Io):
   if (target === undefined || positionals.length !== 1) return usage(io, 'want one bundle, or one log directory');
   if (!values.ca?.length) return usage(io, 'want --ca: without it nothing can be trusted');
   const { ca, crl = [], known = [], compare, report, strict = false, json = false, quiet = false } = values;
-  const inputs = [target, ...ca, ...crl, ...known, ...(compare === undefined ? [] : [compare])];
+  const inputs = [
+    target,
+    ...ca,
+    ...crl,
+    ...known,
+    ...(values.witness ?? []),
+    ...(values.tsa ?? []),
+    ...(compare === undefined ? [] : [compare]),
+  ];
   if (inputs.filter((path) => path === '-').length > 1) return usage(io, 'standard input can be read only once');
   const at = values.at === undefined ? undefined : parseTime(values.at);
   if (at === null) return usage(io, '--at: want a time such as 2026-03-01T12:00:00Z');
   if (report !== undefined && report !== 'html' && report !== 'md') return usage(io, '--report: want html or md');
-  if (values.require !== undefined && values.require !== 'recipient-receipt')
-    return usage(io, '--require: want recipient-receipt');
-  const requiresReceipts = values.require !== undefined;
   if (report !== undefined && json) return usage(io, 'want --report or --json');
   const isLog = isDirectory(target);
-  if (isLog && (compare !== undefined || report !== undefined || requiresReceipts))
-    return usage(io, '--compare, --report and --require are for bundles, and this is a directory');
 
   const findings = new Findings();
   const from =
@@ -112,8 +90,19 @@ export function verifyProgram(argv: readonly string[], version: string, io: Io):
         return [];
       }
     };
+  let requiresReceipts: boolean;
+  let outside: Outside;
+  try {
+    requiresReceipts = requirementsOf(values.require).has('recipient-receipt');
+    if (isLog && (compare !== undefined || report !== undefined || requiresReceipts))
+      return usage(io, '--compare, --report and --require recipient-receipt are for bundles, and this is a directory');
+    outside = outsideOf(values, from(witnessesIn), from(certificates));
+  } catch (error) {
+    if (error instanceof FlagFault) return usage(io, error.message);
+    throw error;
+  }
   const roots = ca.flatMap(from(certificates));
-  const trust = { roots, crls: crl.flatMap(from(parseCrls)), at };
+  const trust = { roots, crls: crl.flatMap(from(parseCrls)), at, outside };
   const notes = known.flatMap((path) => from((note) => [{ name: path, note }])(path));
   const isReadable = findings.count('E_INPUT') === 0;
   let outcome: Outcome | null = null;

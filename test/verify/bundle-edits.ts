@@ -3,6 +3,7 @@ import type { BundleContent, BundleMessage } from '../../transcript/bundle-write
 import type { FindingCode } from '../../verify/finding.ts';
 import { bundleOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import type { Made } from '../x509/maker.ts';
+import type { OutsideCase } from './judge.ts';
 import { ca, caKey, leaves, world } from './tamper.ts';
 
 export interface BundleRow {
@@ -14,6 +15,7 @@ export interface BundleRow {
   /** DER, trusted in addition to the authority of gen-certs.sh. */
   readonly roots?: readonly Uint8Array[];
   readonly at?: number;
+  readonly outside?: OutsideCase;
   readonly exit: number;
   readonly code?: FindingCode;
   readonly where?: string;

@@ -55,6 +55,8 @@ t.test('text', async (t) => {
       'warned certificates',
       'ok     log key',
       'ok     checkpoints',
+      'none   witnesses',
+      'none   trusted time',
       'ok     inclusion',
       'ok     signatures',
       'ok     order',

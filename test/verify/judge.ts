@@ -5,6 +5,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { deserialize } from 'node:v8';
+import { parseWitness } from '../../transcript/cosignature.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { parseCrl } from '../../x509/crl.ts';
 import { auditBundle } from '../../verify/bundle.ts';
@@ -25,18 +26,35 @@ export interface Case {
   /** DER */
   readonly roots: readonly Uint8Array[];
   readonly crls: readonly Uint8Array[];
+  readonly outside?: OutsideCase | undefined;
   readonly exit: number;
   readonly code: string | undefined;
   readonly where: string | undefined;
   readonly isAlone: boolean;
 }
 
+/** Whose word counts beside that of the server. */
+export interface OutsideCase {
+  readonly witnesses?: readonly string[];
+  readonly quorum?: number;
+  /** DER */
+  readonly stampRoots?: readonly Uint8Array[];
+  readonly requiresStamp?: boolean;
+}
+const outsideOf = ({ witnesses = [], quorum, stampRoots = [], requiresStamp = false }: OutsideCase) => ({
+  witnesses: witnesses.map(parseWitness),
+  quorum: quorum ?? witnesses.length,
+  stampRoots: stampRoots.map(parseCertificate),
+  requiresStamp,
+});
+
 /** What was wanted and what was found, if they differ. */
 export function fault(row: Case) {
   const { dir, other, known, roots, crls, at, exit: wantedExit, code, where, isAlone } = row;
   const findings = new Findings();
   const notes = known.map((note, i) => ({ name: `known ${i + 1}`, note }));
-  const trust = { roots: roots.map(parseCertificate), crls: crls.map(parseCrl), at };
+  const outside = outsideOf(row.outside ?? {});
+  const trust = { roots: roots.map(parseCertificate), crls: crls.map(parseCrl), at, outside };
   if (statSync(dir).isDirectory()) auditEpochs(dir, trust, notes, findings);
   else {
     const own = auditBundle([readFileSync(dir)], trust, findings, { known: notes });

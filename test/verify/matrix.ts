@@ -4,6 +4,7 @@ import { BUNDLE_OUTSIDER } from './tamper-bundle-archive.ts';
 import { BUNDLE_EVIDENCE } from './tamper-bundle-evidence.ts';
 import { BUNDLE_KEYS } from './tamper-bundle-keys.ts';
 import { BUNDLE_KNOWN } from './tamper-bundle-known.ts';
+import { BUNDLE_OUTSIDE } from './tamper-bundle-outside.ts';
 import { BUNDLE_SELECTION } from './tamper-bundle-selection.ts';
 import { BUNDLE_SERVER } from './tamper-bundle-server.ts';
 import { BUNDLE_TRUST } from './tamper-bundle-trust.ts';
@@ -12,6 +13,7 @@ import { ARCHIVE, BUNDLE_CRLS } from './tamper-crls.ts';
 import { KNOWN, OUTSIDER } from './tamper-files.ts';
 import { FORM } from './tamper-log-form.ts';
 import { LOG_KEY } from './tamper-log-key.ts';
+import { LOG_OUTSIDE } from './tamper-log-outside.ts';
 import { SENDERS } from './tamper-log-senders.ts';
 import { SERVER } from './tamper-log-server.ts';
 import type { Row } from './tamper.ts';
@@ -27,6 +29,7 @@ export const LOG_MATRIX: Readonly<Record<string, readonly Row[]>> = {
   certificates: CERTIFICATES,
   revocation: REVOCATION,
   'lists that the server has kept': ARCHIVE,
+  'witnesses and time-stamps': LOG_OUTSIDE,
 };
 
 export const BUNDLE_MATRIX: Readonly<Record<string, readonly BundleRow[]>> = {
@@ -38,4 +41,5 @@ export const BUNDLE_MATRIX: Readonly<Record<string, readonly BundleRow[]>> = {
   'certificates and revocation': BUNDLE_TRUST,
   'lists that the server has logged': BUNDLE_CRLS,
   'checkpoints and bundles from elsewhere': BUNDLE_KNOWN,
+  'witnesses and time-stamps': BUNDLE_OUTSIDE,
 };

@@ -1,12 +1,15 @@
 /** `chat-verify` as its user meets it: arguments, lines, JSON, exit status, and nothing on the terminal that somebody else wrote. */
 import { spawnSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { hex } from '../../base/bytes.ts';
+import { formatVkey } from '../../transcript/note.ts';
 import { verifyProgram } from '../../verify/program.ts';
 import { compose, fingerprintOf, noteAt, pemOf, seal, STORY, writeFiles } from '../support/log-writer.ts';
+import { cosignatureLine, witnessVkey, withLines, type Cosigner } from '../support/token-writer.ts';
 import { DAY, list, type Made } from '../x509/maker.ts';
 import { ca, caKey, flipped, world } from './tamper.ts';
 
@@ -28,6 +31,12 @@ const authority: Made = {
   serial: 0,
 };
 writeFileSync(path('crl'), list(authority, { from: world.begin - DAY, until: world.begin + DAY }));
+
+const cosigners = ['w1', 'w2'].map((name) => {
+  const { publicKey, privateKey: key } = generateKeyPairSync('ed25519');
+  return { name: `witness.example/${name}`, key, publicKey };
+}) as [Cosigner, Cosigner];
+const witnesses = cosigners.map(witnessVkey) as [string, string];
 
 function run(...argv: string[]) {
   const out: string[] = [];
@@ -114,6 +123,32 @@ t.test('a damaged directory has few findings, and each code is among them', asyn
   t.match(run(path('moved'), '--ca', path('ca')).out.at(-3), report.unlisted > 0 ? /^… and \d+ more$/ : /./);
 });
 
+t.test('witnesses', async (t) => {
+  const [one, two] = cosigners;
+  const seconds = Math.floor(world.begin / 1000) + 60;
+  const note = withLines(noteAt(world, leaves), cosignatureLine(noteAt(world, leaves), one, seconds));
+  mkdirSync(path('seen'));
+  writeFiles(path('seen'), files);
+  writeFileSync(path('seen/checkpoint'), note);
+  writeFileSync(path('witnesses'), `# who watches\n${witnesses.join('\n')}\n`);
+  const asked = (...more: string[]) => json(path('seen'), '--ca', path('ca'), ...more);
+  t.match(asked('--witness', witnesses[0]), { status: 0, verdict: 'VALID' }, 'one, named by its vkey');
+  t.match(asked('--witness', path('witnesses'), '--quorum', '1'), { status: 0 }, 'one of those in a file');
+  const missing = asked('--witness', path('witnesses'));
+  t.match(missing, { status: 11, verdict: 'INCOMPLETE' }, 'all of them, if nobody says how many');
+  t.match(missing.findings.at(-1), { code: 'W_NO_QUORUM', message: 'not cosigned by 2 of the 2 witnesses' });
+  const mixed = run(path('seen'), '--ca', path('ca'), '--witness', witnesses[0], '--witness', path('witnesses'));
+  t.match(mixed, { exit: 2, err: [/count twice/] }, 'the same in two places');
+  t.match(asked('--witness', path('none')), { status: 13 }, 'a file that is not there');
+  t.match(asked('--witness', path('ca'), '--quorum', '1'), { status: 13 }, 'a file without a witness');
+  t.equal(witnessVkey(two), witnesses[1]);
+  t.match(asked('--tsa', path('ca')), { status: 0 }, 'an authority, and nothing is asked of it');
+  const stamp = asked('--tsa', path('ca'), '--require', 'timestamp');
+  t.match(stamp, { status: 11, verdict: 'INCOMPLETE' });
+  t.match(stamp.findings.at(-1), { code: 'W_NO_STAMP', where: 'log' });
+  t.match(asked('--tsa', path('none')), { status: 13 });
+});
+
 t.test('usage', async (t) => {
   for (const [argv, says] of [
     [[], /want one bundle, or one log directory/],
@@ -126,6 +161,17 @@ t.test('usage', async (t) => {
     [[path('log'), '--ca', path('ca'), '--report', 'md'], /for bundles/],
     [[path('log'), '--ca', path('ca'), '--compare', path('bundle')], /for bundles/],
     [[path('log'), '--ca', '-', '--known', '-'], /only once/],
+    [[path('log'), '--ca', path('ca'), '--require', 'recipient-receipt'], /for bundles/],
+    [[path('log'), '--ca', path('ca'), '--require', 'truth'], /--require: want recipient-receipt or timestamp/],
+    [[path('log'), '--ca', path('ca'), '--require', 'timestamp'], /want --tsa/],
+    [[path('log'), '--ca', path('ca'), '--quorum', '1'], /want --witness/],
+    [[path('log'), '--ca', path('ca'), '--witness', witnesses[0], '--quorum', '2'], /--quorum: want 1\.\.1/],
+    [[path('log'), '--ca', path('ca'), '--witness', witnesses[0], '--quorum', '0'], /--quorum: want 1\.\.1/],
+    [[path('log'), '--ca', path('ca'), '--witness', witnesses[0], '--witness', witnesses[0]], /count twice/],
+    [[path('log'), '--ca', path('ca'), '--witness', witnesses[0].replace(/\+[0-9a-f]{8}/, '+00000000')], /--witness/],
+    [[path('log'), '--ca', path('ca'), '--witness', formatVkey(world.log)], /--witness/],
+    [[path('log'), '--ca', '-', '--witness', '-'], /only once/],
+    [[path('log'), '--ca', '-', '--tsa', '-'], /only once/],
     [[path('log'), '--ca', path('ca'), '--trust-me'], /--trust-me/],
     [[path('log'), '--ca'], /--ca/],
   ] as const) {

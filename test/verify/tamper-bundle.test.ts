@@ -14,12 +14,38 @@ mkdirSync(folder, { recursive: true });
 const cases: Case[] = [];
 
 function written(row: BundleRow): Case {
-  const { name, archive, other, known = () => [], crls = [], roots = [], at, exit, code, where, isAlone = false } = row;
+  const {
+    name,
+    archive,
+    other,
+    known = () => [],
+    crls = [],
+    roots = [],
+    at,
+    outside,
+    exit,
+    code,
+    where,
+    isAlone = false,
+  } = row;
   const dir = join(folder, `${cases.length}.tar`);
   writeFileSync(dir, archive());
   const second = other && join(folder, `${cases.length}-other.tar`);
   if (second) writeFileSync(second, other());
-  return { name, dir, other: second, known: known(), roots: [ca.der, ...roots], crls, at, exit, code, where, isAlone };
+  return {
+    name,
+    dir,
+    other: second,
+    known: known(),
+    roots: [ca.der, ...roots],
+    crls,
+    at,
+    outside,
+    exit,
+    code,
+    where,
+    isAlone,
+  };
 }
 
 for (const [name, rows] of Object.entries(BUNDLE_MATRIX))

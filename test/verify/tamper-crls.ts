@@ -275,7 +275,7 @@ export const BUNDLE_CRLS: readonly BundleRow[] = [
   },
   {
     name: 'the entry of something else',
-    archive: file(PLACE, () => encodeLeaf({ type: 'time', serverTime: BEGIN, token: Buffer.alloc(0) })),
+    archive: file(PLACE, () => encodeLeaf({ type: 'time', serverTime: BEGIN, stamp: Buffer.alloc(0) })),
     exit: 10,
     code: 'E_FORMAT',
     where: PLACE,

@@ -129,9 +129,12 @@ export const FORM: readonly Row[] = [
     isAlone: true,
   },
   {
-    name: 'TIME: with a token',
-    files: () => insert(batch(3), { type: 'time', serverTime: at(batch(3)), token: Buffer.alloc(800, 0x30) }),
-    exit: 0,
+    name: 'TIME: neither empty nor a stamp',
+    files: () => insert(batch(3), { type: 'time', serverTime: at(batch(3)), stamp: Buffer.alloc(800, 0x30) }),
+    exit: 10,
+    code: 'E_STAMP',
+    where: `entry ${batch(3)}`,
+    isAlone: true,
   },
   {
     name: 'CRL: a list that nobody has',
@@ -144,8 +147,11 @@ export const FORM: readonly Row[] = [
   },
   {
     name: 'the longest entry',
-    files: () => insert(batch(3), { type: 'time', serverTime: at(batch(3)), token: Buffer.alloc(65535 - 12) }),
-    exit: 0,
+    files: () => insert(batch(3), { type: 'time', serverTime: at(batch(3)), stamp: Buffer.alloc(65535 - 12) }),
+    exit: 10,
+    code: 'E_STAMP',
+    where: `entry ${batch(3)}`,
+    isAlone: true,
   },
   {
     name: 'a bundle whose lengths say otherwise',

@@ -82,7 +82,7 @@ export const LOG_KEY: readonly Row[] = [
   },
   {
     name: 'something else before it',
-    files: () => insert(1, { type: 'time', serverTime: world.begin, token: Buffer.alloc(0) }),
+    files: () => insert(1, { type: 'time', serverTime: world.begin, stamp: Buffer.alloc(0) }),
     exit: 12,
     code: 'E_KEYBIND',
     where: 'entry 1',

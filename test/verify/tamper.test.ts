@@ -16,12 +16,23 @@ const folder = kept ?? t.testdir({});
 const cases: Case[] = [];
 
 function written(row: Row): Case {
-  const { name, known = () => [], roots = [], crls = [], exit, code, where, isAlone = false } = row;
+  const { name, known = () => [], roots = [], crls = [], outside, exit, code, where, isAlone = false } = row;
   const dir = join(folder, String(cases.length));
   mkdirSync(dir);
   writeFiles(dir, row.files());
   row.prepare?.(dir);
-  return { name, dir, known: known(), roots: [ca, ...roots].map(({ der }) => der), crls, exit, code, where, isAlone };
+  return {
+    name,
+    dir,
+    known: known(),
+    roots: [ca, ...roots].map(({ der }) => der),
+    crls,
+    outside,
+    exit,
+    code,
+    where,
+    isAlone,
+  };
 }
 
 for (const [name, rows] of Object.entries(LOG_MATRIX))

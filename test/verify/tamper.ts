@@ -2,6 +2,7 @@
 import type { Leaf } from '../../transcript/leaf.ts';
 import type { Certificate } from '../../x509/certificate.ts';
 import type { FindingCode } from '../../verify/finding.ts';
+import type { OutsideCase } from './judge.ts';
 import { compose, genCerts, seal, type Alterations, type SealAlterations, type Step } from '../support/log-writer.ts';
 
 export interface Row {
@@ -14,6 +15,7 @@ export interface Row {
   /** Trusted in addition to the authority of gen-certs.sh. */
   readonly roots?: readonly Certificate[];
   readonly crls?: readonly Uint8Array[];
+  readonly outside?: OutsideCase;
   readonly exit: number;
   /** Must be among the findings, at this place; for a row that stays VALID: the only one beside W_NO_CRL. */
   readonly code?: FindingCode;
