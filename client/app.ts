@@ -641,7 +641,7 @@ export class App {
         await requester.request({ type: 'sync' }, 'synced');
         await this.#inbox.settled;
       },
-      wantGroup: (conversation) => this.#outbox.want(conversation),
+      wantGroup: (conversation, isNewReason) => this.#outbox.want(conversation, isNewReason),
       prove: () => this.#prove(session),
       alarm: (error, subject, detail) => this.#alarm(error, subject, detail),
       fault: (error, subject, detail) => this.#fault(session, error, subject, detail),

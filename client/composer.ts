@@ -65,6 +65,8 @@ export class Composer {
   readonly #wanted = new Map<string, ConversationId>();
   readonly #hadWanted = new Set<string>();
   readonly #paused = new Map<string, Pause>();
+  /** those of them that the last look at what there is to do has passed over, or paused */
+  readonly #passedOver = new Set<string>();
   readonly #warned = new Set<string>();
   /** conversation → until when nothing is done for its keys alone */
   readonly #deferred = new Map<string, number>();
@@ -128,6 +130,7 @@ export class Composer {
     const before = this.#paused.get(hex(id));
     const ms = Math.max(Math.min((before?.ms ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS), atLeastMs);
     this.#paused.set(hex(id), { id, ms, until: this.#now() + ms });
+    this.#passedOver.add(hex(id));
   }
   /** Whether the commit that was refused only replaces keys: then it waits in silence, and nobody else has to. */
   defers(id: ConversationId): boolean {
@@ -139,15 +142,20 @@ export class Composer {
   get nextTry(): number | null {
     const now = this.#now();
     const due = this.#vault.freshness.next(now);
-    const untils = [...this.#paused.values()].map(({ until }) => until);
-    const all = [...untils, ...this.#deferred.values(), ...(due === null ? [] : [due])].filter((until) => until > now);
-    return all.length === 0 ? null : Math.min(...all);
+    // A pause that has ended while others were looked after is no reason to sleep.
+    const untils = [...this.#paused].flatMap(([key, { until }]) =>
+      until > now || this.#passedOver.has(key) ? [until] : [],
+    );
+    const later = [...this.#deferred.values(), ...(due === null ? [] : [due])].filter((until) => until > now);
+    return untils.length + later.length === 0 ? null : Math.min(...untils, ...later);
   }
 
   /** The next batch, staged; null when nothing can be sent now. @throws what has nothing to do with one conversation alone */
   async next(session: Session): Promise<StagedBatch | null> {
     for (let outdated = 0; ;) {
       const paused = [...this.#paused.values()].filter(({ until }) => until > this.#now()).map(({ id }) => id);
+      this.#passedOver.clear();
+      for (const id of paused) this.#passedOver.add(hex(id));
       const taken = fillBatch(this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused));
       const wanted = [...this.#wanted.values()].filter((id) => !paused.some((each) => equal(each, id)));
       const ids = new Map([...taken.map(({ conversation }) => conversation), ...wanted].map((id) => [hex(id), id]));
@@ -251,7 +259,7 @@ export class Composer {
       this.#wanted.delete(hex(id)); // others have to do something first, and that will be heard
       this.#events.idle(id);
     }
-    if (room !== undefined && !this.#vault.isWaiting(id)) return 'later';
+    if (room !== undefined && why !== 'no_group_info' && !this.#vault.isWaiting(id)) return 'later';
     this.pause(id);
     // Whoever has an account has had a device: one that is not listed any more is revoked, or has expired.
     const isOver =
@@ -266,20 +274,39 @@ export class Composer {
     return 'later';
   }
 
-  #commit(session: Session, id: ConversationId, plan: Exclude<Plan, { kind: 'ready' | 'wait' }>): Promise<StagedBatch> {
-    return this.#groups.exclusively(session, async (engine) => {
-      const roster = this.#vault.conversation(id)!;
-      const device = await this.#devices.ready(session, engine);
-      const batch = await composeCommit(
-        this.#signer,
-        this.#vault.session(this.#signer.fingerprint),
-        roster,
-        session.log.origin,
-        this.#now(),
-        (aad) => makeCommit(this.#groups, session, engine, roster, plan, device, aad),
-      );
-      return this.#stage(batch);
-    });
+  /** @throws DECRYPT_FAIL/group_info for a state of the group that lets nobody in, whatever is wrong with it */
+  async #commit(
+    session: Session,
+    id: ConversationId,
+    plan: Exclude<Plan, { kind: 'ready' | 'wait' }>,
+  ): Promise<StagedBatch> {
+    try {
+      return await this.#groups.exclusively(session, (engine) => this.#committed(session, engine, id, plan));
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      if (plan.kind !== 'enter' || !VERDICTS.has(error.code)) throw error;
+      this.#planner.shut(id, plan.door);
+      throw FINAL.has(error.code) ? new ChatError('DECRYPT_FAIL', error.message, { sub: 'group_info', cause }) : error;
+    }
+  }
+
+  async #committed(
+    session: Session,
+    engine: Engine,
+    id: ConversationId,
+    plan: Exclude<Plan, { kind: 'ready' | 'wait' }>,
+  ): Promise<StagedBatch> {
+    const roster = this.#vault.conversation(id)!;
+    const device = await this.#devices.ready(session, engine);
+    const batch = await composeCommit(
+      this.#signer,
+      this.#vault.session(this.#signer.fingerprint),
+      roster,
+      session.log.origin,
+      this.#now(),
+      (aad) => makeCommit(this.#groups, session, engine, roster, plan, device, aad),
+    );
+    return this.#stage(batch);
   }
 
   /** Those that go with these messages, or by themselves, once they have waited. */

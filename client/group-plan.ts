@@ -4,7 +4,8 @@
  */
 import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
-import { ChatError } from '../base/errors.ts';
+import { ChatError, type Code } from '../base/errors.ts';
+import { sha256 } from '../base/hash.ts';
 import { fetchBlob } from './blobs.ts';
 import { isSelf } from './group-rules.ts';
 import { epochOf, isOf, type Groups } from './groups.ts';
@@ -39,8 +40,19 @@ export type Plan =
 
 /** A device without key packages is asked for again after this time. */
 const ASK_AGAIN_MS = 60_000;
-/** How long the sender of the newest commit may take to repeat it before the group counts as lost. */
+/** How long the sender of the newest commit may take to repeat it, and the server to show a state that can be entered, before the group counts as lost. */
 const LOST_MS = 30_000;
+
+/** What says of a state of a group that nobody can use it. */
+const UNFIT: ReadonlySet<Code> = new Set<Code>(['DECRYPT_FAIL', 'SIG_FAIL', 'BAD_CERT', 'BAD_FRAME', 'TOO_LARGE']);
+
+/** A group that cannot be entered. */
+interface Closed {
+  /** Unix ms */
+  readonly since: number;
+  /** SHA-256 of the state that was tried in vain, in hexadecimal; null: there was none, or nothing that could be tried */
+  readonly tried: string | null;
+}
 
 export class GroupPlanner {
   readonly #groups: Groups;
@@ -50,8 +62,7 @@ export class GroupPlanner {
   readonly #isDue: (id: ConversationId) => boolean;
   /** device → when it had no key package */
   readonly #asked = new Map<string, number>();
-  /** conversation → since when its group cannot be entered */
-  readonly #closed = new Map<string, number>();
+  readonly #closed = new Map<string, Closed>();
   /** conversation → tree and roster for which nothing was to be done */
   readonly #ready = new Map<
     string,
@@ -86,6 +97,7 @@ export class GroupPlanner {
     if (isSelf(roster)) return this.#ofOwnDevices(session, engine, roster);
     const { conversation } = this.#groups.stored(id);
     if (conversation === null || this.#groups.isBroken(id)) return this.#fromOutside(session, engine, roster, device);
+    this.#closed.delete(hex(id));
     const known = this.#ready.get(hex(id));
     const tree = conversation.state.ratchetTree;
     if (
@@ -205,20 +217,30 @@ export class GroupPlanner {
     if (isBefore(this.#groups.furthest(id)))
       throw new ChatError('STALE', 'the group has changed meanwhile', { sub: 'epoch' });
     if (generation === 0) return this.#creation(session, engine, roster, 1, device);
-    const door = info === undefined ? null : await doorOf(session, readDoor(info));
-    if (door === null) {
-      const since = this.#closed.get(hex(id)) ?? this.#now();
-      this.#closed.set(hex(id), since);
-      if (this.#now() - since < LOST_MS) return { kind: 'wait', why: 'no_group_info' };
-      return this.#creation(session, engine, roster, generation + 1, device);
+    const renewed = (): Promise<Plan> => this.#creation(session, engine, roster, generation + 1, device);
+    let door: GroupDoor | null;
+    try {
+      door = info === undefined ? null : await doorInto(session, id, { generation, epoch }, info);
+      if (door !== null && roster.room?.public === false && !usersBehind(door).includes(device.user))
+        return now !== null && this.#isLost(id) ? renewed() : { kind: 'wait', why: 'not_let_in' };
+    } catch (error) {
+      if (UNFIT.has(ChatError.from(error).code) && this.#isLost(id)) return renewed();
+      throw error;
     }
-    this.#closed.delete(hex(id));
-    const header = headerOf(door.groupInfo);
-    if (!isOf(header, id, generation) || header.epoch !== epoch)
-      refuse('group_info', 'the server shows another state of the group than it says');
-    if (roster.room?.public === false && !usersBehind(door).includes(device.user))
-      return { kind: 'wait', why: 'not_let_in' };
+    if (door === null) return this.#isLost(id) ? renewed() : { kind: 'wait', why: 'no_group_info' };
+    if (this.#closed.get(hex(id))?.tried === doorName(door) && this.#isLost(id)) return renewed();
     return { kind: 'enter', generation, epoch, door };
+  }
+
+  /** What the server shows of the group was tried, and lets nobody in: a member has put it there, or the server has. */
+  shut(id: ConversationId, door: GroupDoor): void {
+    this.#closed.set(hex(id), { since: this.#closed.get(hex(id))?.since ?? this.#now(), tried: doorName(door) });
+  }
+  /** Whether it is long enough ago that the group could not be entered; from now on it is counted. */
+  #isLost(id: ConversationId): boolean {
+    const { since, tried } = this.#closed.get(hex(id)) ?? { since: this.#now(), tried: null };
+    this.#closed.set(hex(id), { since, tried });
+    return this.#now() - since >= LOST_MS;
   }
 
   async #creation(
@@ -338,6 +360,22 @@ async function doorOf(session: Session, { groupInfo, tree }: ReturnType<typeof r
     throw error;
   }
 }
+
+/** @throws DECRYPT_FAIL/group_info, BAD_FRAME for what is not this state of the group */
+async function doorInto(
+  session: Session,
+  id: ConversationId,
+  { generation, epoch }: { readonly generation: number; readonly epoch: number },
+  info: Uint8Array,
+): Promise<GroupDoor | null> {
+  const door = readDoor(info);
+  const header = headerOf(door.groupInfo);
+  if (!isOf(header, id, generation) || header.epoch !== epoch)
+    refuse('group_info', 'the server shows another state of the group than it says');
+  return doorOf(session, door);
+}
+
+const doorName = ({ groupInfo, tree }: GroupDoor): string => hex(sha256(groupInfo, tree ?? new Uint8Array()));
 
 const devicesOf = ({ members }: Pick<Roster, 'members'>): Fingerprint[] =>
   members.flatMap(({ devices }) => devices as Fingerprint[]);

@@ -41,6 +41,8 @@ export type Opened =
       /** a key package that was used up, and must go with the same transaction */
       readonly usedPackage: Uint8Array | null;
       readonly isOut: boolean;
+      /** others have made another group in its place, without this device */
+      readonly isReplaced: boolean;
     };
 
 const NOTHING: Extract<Opened, { kind: 'commit' }> = {
@@ -50,6 +52,7 @@ const NOTHING: Extract<Opened, { kind: 'commit' }> = {
   leavers: [],
   usedPackage: null,
   isOut: false,
+  isReplaced: false,
 };
 
 export interface Item {
@@ -133,9 +136,9 @@ export class GroupReader {
         this.#refused.set(hex(id), { generation, epoch: header.epoch });
         throw error;
       }
-    // A new generation without this device: what it had is over, and it has to come in by itself when there is something to read or write.
-    if (isNews && before.conversation !== null) this.#groups.set(id, { ...NO_GROUP, entry: before.entry });
-    return NOTHING;
+    if (!isNews || before.conversation === null) return NOTHING;
+    this.#groups.set(id, { ...NO_GROUP, entry: before.entry }); // what it had is over
+    return { ...NOTHING, isReplaced: true };
   }
 
   async #follow(
@@ -164,7 +167,7 @@ export class GroupReader {
     const [were, are] = [usersIn(before.conversation!), usersIn(result.conversation)];
     const newcomers = are.filter((user) => !were.includes(user));
     const leavers = were.filter((user) => !are.includes(user));
-    return { kind: 'commit', came: added, newcomers, leavers, usedPackage: null, isOut: false };
+    return { ...NOTHING, came: added, newcomers, leavers };
   }
 
   async #join(

@@ -153,7 +153,11 @@ export class Inbox {
     for (const { delivered, error } of bad) this.#alarm(hex(leafHash(delivered.statement)), error, frame);
     tell(session, 'msg_skipped', bad); // only now: their evidence is on disk
     if (good.some(({ opened }) => opened?.kind === 'commit' && opened.usedPackage !== null)) this.#events.joined();
-    for (const { ms, opened } of good) if (opened?.kind === 'commit') this.#events.grouped(ms.conversation);
+    for (const { ms, opened } of good) {
+      if (opened?.kind !== 'commit') continue;
+      if (opened.isReplaced && !session.rosters.isSelf(ms.conversation)) session.wantGroup(ms.conversation, true);
+      this.#events.grouped(ms.conversation);
+    }
     for (const { message, isContinued } of fresh) {
       if (message?.content == null) continue;
       const { conversation, hash, content } = message;
@@ -182,7 +186,7 @@ export class Inbox {
       } catch (cause) {
         const error = ChatError.from(cause);
         if (!isVerdict(error)) throw error;
-        bad.push({ delivered, error });
+        bad.push({ delivered, error: naming(batch.username, error) });
       }
     }
     return { good, bad };
@@ -324,6 +328,17 @@ export class Inbox {
     );
     if (isNew) this.#events.alarm(error);
   }
+}
+
+/** The same, and whose signature it stands under. */
+function naming(username: string, error: ChatError): ChatError {
+  if (error.message.includes(username)) return error;
+  const { code, sub, field } = error;
+  return new ChatError(code, `${error.message} (sent by ${username})`, {
+    ...(sub === undefined ? {} : { sub }),
+    ...(field === undefined ? {} : { field }),
+    cause: error,
+  });
 }
 
 const usersOf = (devices: readonly Device[]): string[] => [...new Set(devices.map(({ user }) => user))];

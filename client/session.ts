@@ -13,8 +13,11 @@ export interface Session {
   serverNow(): number;
   /** Resolves when all that waited at the server for this device has come in and was dealt with. */
   caughtUp(): Promise<void>;
-  /** A conversation's group has to be made, entered or changed, though nothing waits to be sent. */
-  wantGroup(conversation: ConversationId): void;
+  /**
+   * A conversation's group has to be made, entered or changed, though nothing waits to be sent.
+   * @param isNewReason else once on each connection
+   */
+  wantGroup(conversation: ConversationId, isNewReason?: boolean): void;
   /** Proves, in the background, that new checkpoints continue the old ones. */
   prove(): void;
   /** Something false that is not to be used, and not a reason to go; shown once for each subject. */

@@ -29,6 +29,8 @@ export class DeviceApp {
   readonly delivered: Delivered[] = [];
   /** what the server sends, as this device gets it: as it is, or as a lying server would have it */
   hear: (frame: Reply) => readonly Reply[] = (frame) => [frame];
+  /** added to the device's clock, ms */
+  aheadMs = 0;
   readonly #world: World;
   readonly #test: Test;
   #app: App | null = null;
@@ -68,7 +70,9 @@ export class DeviceApp {
     if (this.person.token !== null)
       vault.setResumeToken({ token: this.person.token, expires: Date.now() + 60_000, fingerprint: leaf.fingerprint });
     const { port } = this.#world;
-    const app = new App({ vault, identity, server: 'world', dial: async () => this.#recorded(await dial(port, own)) });
+    const now = (): number => Date.now() + this.aheadMs;
+    const connect = async (): Promise<ClientLink> => this.#recorded(await dial(port, own));
+    const app = new App({ vault, identity, server: 'world', dial: connect, now });
     this.#app = app;
     this.#test.teardown(() => app.close());
     app.on((event) => this.events.push(event));
@@ -87,6 +91,17 @@ export class DeviceApp {
         for (const each of this.hear(frame)) handler(each);
       });
     return link;
+  }
+  /** The next frame of this type has come, and was dealt with as far as that goes at once. */
+  async heard(type: Reply['type']): Promise<void> {
+    const { hear } = this;
+    await new Promise<void>((resolve) => {
+      this.hear = (frame) => {
+        if (frame.type === type) setTimeout(resolve, 500);
+        return hear(frame);
+      };
+    });
+    this.hear = hear;
   }
   async leave(): Promise<void> {
     const app = this.#app;
