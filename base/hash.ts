@@ -13,6 +13,9 @@ export function sha256(...parts: readonly Uint8Array[]): Buffer {
   return Buffer.from(nodeHash('sha256', parts.length === 1 && first ? first : concat(...parts), 'binary'), 'binary');
 }
 
+/** The same, in hexadecimal. */
+export const sha256Hex = (bytes: Uint8Array): string => nodeHash('sha256', bytes, 'hex');
+
 const BLOCK_BYTES = 64;
 const INNER_PAD = 0x36;
 const OUTER_PAD = 0x5c;

@@ -30,6 +30,16 @@ export const tbs = (context: Context, body: Uint8Array): Buffer => concat(SPACES
 
 /** The algorithm of this key. @throws BAD_CERT/weak_key for a type or size that is not accepted */
 export function algorithmOf(key: KeyObject): Algorithm {
+  const known = algorithms.get(key);
+  if (known !== undefined) return known;
+  const found = algorithmIn(key);
+  algorithms.set(key, found);
+  return found;
+}
+/** A key's own details are read anew each time that they are asked for. */
+const algorithms = new WeakMap<KeyObject, Algorithm>();
+
+function algorithmIn(key: KeyObject): Algorithm {
   const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;
   if (type === 'ed25519') return ALGORITHM.ed25519;
   if (type === 'ec' && details?.namedCurve === 'prime256v1') return ALGORITHM.ecdsaP256;

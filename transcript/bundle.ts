@@ -4,7 +4,6 @@
  */
 import {
   base64,
-  fromBase64,
   fromHex,
   fromUtf8,
   hex,
@@ -16,7 +15,7 @@ import {
 import { bad } from '../base/decode.ts';
 import { CONTEXT, tbs } from '../base/signature.ts';
 import { decimal } from './checkpoint.ts';
-import { HASH_BYTES } from './merkle.ts';
+import { HASH_BYTES, hashFrom } from './merkle.ts';
 import { BS_BYTES, MAX_BATCH } from './statement.ts';
 
 /** Messages in one bundle: 6 digits would allow more, and nobody reads more. */
@@ -106,7 +105,8 @@ export function parsePath(bytes: Uint8Array): BatchPath {
   if (lines.length < 3 || lines.length > 13 || lines.at(-1) !== '')
     bad('path.lines', 'two lines and at most ten hashes');
   const number = (line: number, name: string): number =>
-    decimal(new RegExp(`^${name} (.+)$`).exec(lines[line]!)?.[1] ?? '') ?? bad(`path.${name}`, 'a decimal number');
+    (lines[line]!.startsWith(`${name} `) ? decimal(lines[line]!.slice(name.length + 1)) : null) ??
+    bad(`path.${name}`, 'a decimal number');
   const [index, size] = [number(0, 'index'), number(1, 'size')];
   if (size > MAX_BATCH || index >= size) bad('path.size', `a batch of at most ${MAX_BATCH} that has the index`);
   return { index, size, path: hashes(lines.slice(2, -1), 'path.path') };
@@ -143,10 +143,7 @@ export function parseConsistency(bytes: Uint8Array): { from: number; proof: Hash
 }
 
 const hashes = (lines: readonly string[], field: string): Hash[] =>
-  lines.map((line) => {
-    const hash = fromBase64(line);
-    return hash?.length === HASH_BYTES ? (hash as Uint8Array as Hash) : bad(field, 'a hash in base64 on each line');
-  });
+  lines.map((line) => hashFrom(line) ?? bad(field, 'a hash in base64 on each line'));
 
 export const MESSAGE_FILES = [
   'batch.path',
@@ -158,6 +155,7 @@ export const MESSAGE_FILES = [
   'opening',
 ] as const;
 export type MessageFile = (typeof MESSAGE_FILES)[number];
+const MESSAGE_NAMES: ReadonlyMap<string, MessageFile> = new Map(MESSAGE_FILES.map((name) => [name, name]));
 
 /** What a file of a bundle is. `number` counts from 1. */
 export type BundleName =
@@ -238,9 +236,10 @@ export function parseName(name: string): BundleName | null {
 
 /** Most files of a bundle are of messages. */
 function messageName(name: string): BundleName | null {
-  const [, digits, rest] = /^msg\/(\d{6})\/(.+)$/.exec(name) ?? [];
-  const file = MESSAGE_FILES.find((f) => f === rest);
-  return file === undefined || Number(digits) === 0 ? null : { is: 'message', number: Number(digits), file };
+  const file = MESSAGE_NAMES.get(name.slice('msg/000000/'.length));
+  const digits = name.slice('msg/'.length, 'msg/000000'.length);
+  if (file === undefined || name['msg/000000'.length] !== '/' || !/^\d{6}$/.test(digits)) return null;
+  return Number(digits) === 0 ? null : { is: 'message', number: Number(digits), file };
 }
 
 const digits = (number: number, count: number): string => String(number).padStart(count, '0');

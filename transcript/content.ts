@@ -153,6 +153,9 @@ function partOf(part: Part): Buffer {
   }
 }
 
+/** Whether bytes can be a content at all: a list of seven. Who only wants to know need not have an error made for it. */
+export const beginsAsContent = (bytes: Uint8Array): boolean => bytes[0] === 0x87;
+
 /** @throws BAD_FRAME naming the field, for anything but the one encoding of a content within the limits */
 export function decodeContent(bytes: Uint8Array): Content {
   if (bytes.length > MAX_CONTENT_BYTES) bad('content', `at most ${MAX_CONTENT_BYTES} bytes`);

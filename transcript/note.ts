@@ -128,9 +128,15 @@ const keyIdOf = (name: string, raw: Uint8Array, type: number): number =>
   sha256(utf8(name), Buffer.of(0x0a, type), raw).readUInt32BE(0);
 
 function rawPublicKey(key: KeyObject): Buffer {
+  const known = rawKeys.get(key);
+  if (known !== undefined) return known;
   if (key.asymmetricKeyType !== 'ed25519') bad('note.key', 'an Ed25519 key');
-  return view(key.export({ type: 'spki', format: 'der' })).subarray(-KEY_BYTES); // RFC 8410 §4: the key ends the structure
+  const raw = view(key.export({ type: 'spki', format: 'der' })).subarray(-KEY_BYTES); // RFC 8410 §4: the key ends the structure
+  rawKeys.set(key, raw);
+  return raw;
 }
+/** One key is behind thousands of notes. */
+const rawKeys = new WeakMap<KeyObject, Buffer>();
 
 const publicKeyOf = (raw: Uint8Array): KeyObject =>
   createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: base64url(raw) }, format: 'jwk' });

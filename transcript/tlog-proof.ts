@@ -3,7 +3,7 @@ import { base64, equal, fromBase64, fromUtf8, utf8, type Hash } from '../base/by
 import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import { decimal, openCheckpoint, peekCheckpoint, type Checkpoint } from './checkpoint.ts';
-import { HASH_BYTES, rootFromInclusion } from './merkle.ts';
+import { hashFrom, rootFromInclusion } from './merkle.ts';
 import { MAX_NOTE_BYTES, type VerifierKey } from './note.ts';
 
 export interface TlogProof {
@@ -39,12 +39,7 @@ export function decodeTlogProof(bytes: Uint8Array): TlogProof {
   const number = /^index (.+)$/.exec(lines.shift() ?? '')?.[1] ?? '';
   const index = decimal(number) ?? bad('proof.index', 'a decimal number without leading zeros');
   if (lines.length > MAX_PATH) bad('proof.path', `at most ${MAX_PATH} hashes`);
-  const path = lines.map((line) => {
-    const hash = fromBase64(line);
-    return hash?.length === HASH_BYTES
-      ? (hash as Uint8Array as Hash)
-      : bad('proof.path', 'a hash in base64 on each line');
-  });
+  const path = lines.map((line) => hashFrom(line) ?? bad('proof.path', 'a hash in base64 on each line'));
   const checkpoint = utf8(text.slice(end + 2));
   peekCheckpoint(checkpoint);
   return { index, path, checkpoint, ...(extra && { extra }) };

@@ -87,10 +87,11 @@ export class UstarReader {
       return;
     }
     const size = Number.parseInt(digits, 8);
-    const [name] = block.toString('latin1', 0, MAX_NAME_CHARS).split('\0') as [string];
+    const end = block.indexOf(0);
+    const name = block.toString('latin1', 0, end < 0 ? MAX_NAME_CHARS : Math.min(end, MAX_NAME_CHARS));
     const faults: string[] = [];
     if (!isName(name)) faults.push('is no name for a file');
-    else if (!block.equals(header(name, size))) faults.push('has another header than name and size make');
+    else if (!isHeader(block, name)) faults.push('has another header than name and size make');
     if (name <= this.#last) faults.push('stands behind a name that comes later, or is there twice');
     this.#last = name;
     if (size > this.#limitOf(name)) this.#fault = `has a file of ${size} bytes: ${name}`;
@@ -121,9 +122,24 @@ function header(name: string, size: number): Buffer {
   let sum = TEMPLATE_SUM;
   for (let at = 0; at < name.length; at++) sum += block[at]!;
   for (let at = SIZE.at; at < SIZE.end; at++) sum += block[at]! - TEMPLATE[at]!;
-  block.write(`${sum.toString(8).padStart(6, '0')}\0 `, CHECKSUM, 'latin1');
+  block.write(checksumOf(sum), CHECKSUM, 'latin1');
   return block;
 }
+
+/** Whether header() makes this block of the name and the size that are in it. Nothing is made, for each message of a bundle has seven. */
+function isHeader(block: Buffer, name: string): boolean {
+  const isSame = (from: number, end: number): boolean => TEMPLATE.compare(block, from, end, from, end) === 0;
+  let sum = TEMPLATE_SUM;
+  for (let at = 0; at < name.length; at++) sum += block[at]!;
+  for (let at = SIZE.at; at < SIZE.end; at++) sum += block[at]! - TEMPLATE[at]!;
+  return (
+    isSame(name.length, SIZE.at) &&
+    isSame(SIZE.end, CHECKSUM) &&
+    block.toString('latin1', CHECKSUM, CHECKSUM + 8) === checksumOf(sum) &&
+    isSame(CHECKSUM + 8, BLOCK_BYTES)
+  );
+}
+const checksumOf = (sum: number): string => `${sum.toString(8).padStart(6, '0')}\0 `;
 
 /** All that is the same in every header; the checksum counts itself as spaces. */
 const TEMPLATE = Buffer.alloc(BLOCK_BYTES);

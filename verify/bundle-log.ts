@@ -1,12 +1,12 @@
 /** One log of a bundle: who vouches for its key, and whether all its checkpoints that the bundle holds are of one history. */
 import { equal, hex, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { sha256 } from '../base/hash.ts';
+import { sha256Hex } from '../base/hash.ts';
 import { parseConsistency } from '../transcript/bundle.ts';
 import { openCheckpoint, type Checkpoint, type LogKeys } from '../transcript/checkpoint.ts';
 import { openKeyStatement, parseKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
 import { isConsistent } from '../transcript/merkle.ts';
-import { formatVkey, parseNote } from '../transcript/note.ts';
+import { formatVkey, parseNote, type VerifierKey } from '../transcript/note.ts';
 import { tiedTo, type Takeover } from '../transcript/takeovers.ts';
 import { audienceOf } from '../transcript/statement.ts';
 import { matchesServerName } from '../x509/server-name.ts';
@@ -183,8 +183,7 @@ export class BundleLog {
     let found: Checkpoint | null = null;
     const digest = digestOf(note);
     try {
-      const signers = new Set(parseNote(note).signatures.map(({ keyId }) => keyId));
-      const key = this.#keys.find(({ keyId }) => signers.has(keyId)) ?? this.#keys[0];
+      const key = this.#signerOf(note);
       found = openCheckpoint(note, key, this.#confirmed.note(digest, formatVkey(key)));
     } catch (error) {
       const { code, message } = ChatError.from(error);
@@ -193,6 +192,13 @@ export class BundleLog {
     }
     this.#opened.set(digest, found);
     return found;
+  }
+
+  /** Of the keys that the log has had, one that the note names; the newest if it names none. @throws BAD_FRAME */
+  #signerOf(note: Uint8Array): VerifierKey {
+    if (this.#keys.length === 1) return this.#keys[0];
+    const signers = new Set(parseNote(note).signatures.map(({ keyId }) => keyId));
+    return this.#keys.find(({ keyId }) => signers.has(keyId)) ?? this.#keys[0];
   }
 
   /** To the largest checkpoint, by a proof that the server made. */
@@ -279,4 +285,4 @@ const boundOf = ({ serverCertificate, notBefore, notAfter }: KeyStatement): Boun
   notAfter,
 });
 
-const digestOf = (note: Uint8Array): string => hex(sha256(note));
+const digestOf = sha256Hex;

@@ -4,7 +4,7 @@
  */
 import { equal, hex } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { sha256 } from '../base/hash.ts';
+import { sha256Hex } from '../base/hash.ts';
 import { algorithmOf, CONTEXT, MAX_SIGNATURE_BYTES, verify } from '../base/signature.ts';
 import {
   MAX_BUNDLE_MESSAGES,
@@ -200,7 +200,7 @@ class BundleAudit {
     const before = this.#findings.errors;
     for (const fault of faults) this.#find('E_FORMAT', name, fault);
     const file = parseName(name);
-    if (file?.is !== 'sums' && file?.is !== 'seal') this.#checkSum(name, hex(sha256(bytes)));
+    if (file?.is !== 'sums' && file?.is !== 'seal') this.#checkSum(name, sha256Hex(bytes));
     if (file === null) return this.#find('E_FORMAT', name, 'is no file of a bundle');
     const isSound = this.#findings.errors === before;
     try {

@@ -4,7 +4,7 @@
  */
 import { fromUtf8, hex } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { decodeContent, type Content } from '../transcript/content.ts';
+import { beginsAsContent, decodeContent, type Content } from '../transcript/content.ts';
 import { meaningOf, type Meaning } from '../transcript/content-meaning.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import type { JudgedMessage } from './bundle.ts';
@@ -59,6 +59,7 @@ export class Sayings {
 }
 
 function contentOf(plaintext: Uint8Array): Content | null {
+  if (!beginsAsContent(plaintext)) return null;
   try {
     return decodeContent(plaintext);
   } catch (error) {

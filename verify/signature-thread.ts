@@ -4,28 +4,28 @@ import { hex } from '../base/bytes.ts';
 import { algorithmOf, CONTEXT, verify } from '../base/signature.ts';
 import { openCheckpoint } from '../transcript/checkpoint.ts';
 import { parseVkey, type VerifierKey } from '../transcript/note.ts';
+import { decodeBs } from '../transcript/statement.ts';
 import { parsePem, type Certificate } from '../x509/certificate.ts';
-import { STATE, type Job, type Work } from './signatures-ahead.ts';
+import { STATE, type Work } from './signatures-ahead.ts';
 
 const certificates = new Map<string, Certificate>();
-const logs = new Map<string, VerifierKey>();
+const logs: VerifierKey[] = [];
 
-function isGood({ kind, by, body, signature }: Job): boolean {
+/** @param log its number; -1: the body is a batch statement */
+function isGood(log: number, body: Uint8Array, signature: Uint8Array): boolean {
   try {
-    if (kind === 'note') {
-      const log = logs.get(by) ?? parseVkey(by);
-      logs.set(by, log);
-      openCheckpoint(body, log);
+    if (log >= 0) {
+      openCheckpoint(body, logs[log]!);
       return true;
     }
-    const own = certificates.get(by);
+    const own = certificates.get(hex(decodeBs(body).sender));
     return own !== undefined && verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.senderBatch, body, signature);
   } catch {
     return false;
   }
 }
 
-parentPort!.on('message', ({ states, certificates: more, jobs }: Work) => {
+parentPort!.on('message', ({ states, certificates: more, vkeys, jobs, bytes }: Work) => {
   for (const [fingerprint, pem] of more) {
     try {
       const [own] = parsePem(pem);
@@ -34,9 +34,19 @@ parentPort!.on('message', ({ states, certificates: more, jobs }: Work) => {
       // The first thread says what is wrong with it.
     }
   }
-  for (const job of jobs) {
-    if (Atomics.compareExchange(states, job.slot, STATE.waiting, STATE.taken) !== STATE.waiting) continue;
-    Atomics.store(states, job.slot, isGood(job) ? STATE.good : STATE.open);
-    Atomics.notify(states, job.slot);
+  logs.push(...vkeys.map((vkey) => parseVkey(vkey)));
+  let at = 0;
+  for (let i = 0; i < jobs.length; i += 4) {
+    const [slot, log, bodyBytes, signatureBytes] = jobs.subarray(i, i + 4) as unknown as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    const body = bytes.subarray(at, (at += bodyBytes));
+    const signature = bytes.subarray(at, (at += signatureBytes));
+    if (Atomics.compareExchange(states, slot, STATE.waiting, STATE.taken) !== STATE.waiting) continue;
+    Atomics.store(states, slot, isGood(log, body, signature) ? STATE.good : STATE.open);
+    Atomics.notify(states, slot);
   }
 });

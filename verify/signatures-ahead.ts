@@ -4,8 +4,8 @@
  * and their order are those of one thread. Memory is bounded by the files that are held back.
  */
 import { Worker } from 'node:worker_threads';
-import { fromUtf8, hex } from '../base/bytes.ts';
-import { sha256 } from '../base/hash.ts';
+import { concat, fromUtf8 } from '../base/bytes.ts';
+import { sha256, sha256Hex } from '../base/hash.ts';
 import { openBatchTbs, parseName } from '../transcript/bundle.ts';
 import { parseKeyStatement } from '../transcript/key-statement.ts';
 import { formatVkey } from '../transcript/note.ts';
@@ -14,19 +14,24 @@ import type { ArchivedFile } from '../transcript/ustar.ts';
 /** Of a job: the judge may take one that waits; `open` is not confirmed. */
 export const STATE = { waiting: 0, taken: 1, good: 2, open: 3 } as const;
 
-export interface Job {
+/** What is signed and what was signed; who signs is a batch statement's own sender, or a log by its vkey. */
+interface Job {
   readonly slot: number;
-  readonly kind: 'batch' | 'note';
-  /** Fingerprint of the signer's certificate in hexadecimal, or vkey of the log. */
-  readonly by: string;
+  /** Null: a batch statement. */
+  readonly vkey: string | null;
   readonly body: Uint8Array;
   readonly signature: Uint8Array;
 }
-/** What the thread is sent. */
+/** What the thread is sent: few objects, for each costs more to send than a thousand bytes. */
 export interface Work {
   readonly states: Int32Array;
   readonly certificates: readonly (readonly [fingerprint: string, pem: string])[];
-  readonly jobs: readonly Job[];
+  /** Of logs that are new to the thread; counted through from the first letter on. */
+  readonly vkeys: readonly string[];
+  /** Four numbers for each job: slot, log (-1: a batch), bytes of the body, bytes of the signature. */
+  readonly jobs: Int32Array;
+  /** Bodies and signatures, one behind the other. */
+  readonly bytes: Uint8Array;
 }
 
 /** Who is asked whether a signature has been found good already. `false` says nothing. */
@@ -38,7 +43,7 @@ export interface Confirmed {
 }
 /** The statement names the signer. */
 export const batchKey = (statement: Uint8Array, signature: Uint8Array): string =>
-  hex(sha256(statement, sha256(signature)));
+  sha256Hex(concat(statement, sha256(signature)));
 
 /** Files that are held back, at most. */
 const MAX_FILES = 2048;
@@ -66,6 +71,7 @@ export class SignaturesAhead implements Confirmed {
   readonly #keys = Array.from<string | undefined>({ length: SLOTS });
   #next = 0;
   #jobs: Job[] = [];
+  readonly #logs: string[] = [];
   #certificates: (readonly [string, string])[] = [];
   /** By origin. */
   readonly #vkeys = new Map<string, string>();
@@ -150,8 +156,7 @@ export class SignaturesAhead implements Confirmed {
   #batch(tbs: Uint8Array, signature: Uint8Array): void {
     try {
       const statement = openBatchTbs(tbs);
-      const by = hex(statement.subarray(8, 40));
-      this.#add(`batch ${batchKey(statement, signature)}`, { kind: 'batch', by, body: statement, signature });
+      this.#add(`batch ${batchKey(statement, signature)}`, { vkey: null, body: statement, signature });
     } catch {
       // As above.
     }
@@ -162,7 +167,7 @@ export class SignaturesAhead implements Confirmed {
     const note = proof.subarray(end + 2);
     const vkey = this.#vkeys.get(fromUtf8(note.subarray(0, Math.max(0, note.indexOf(0x0a)))) ?? '');
     if (end < 0 || vkey === undefined) return;
-    this.#add(`note ${hex(sha256(note))} ${vkey}`, { kind: 'note', by: vkey, body: note, signature: NOTHING });
+    this.#add(`note ${sha256Hex(note)} ${vkey}`, { vkey, body: note, signature: NOTHING });
   }
 
   #add(key: string, job: Omit<Job, 'slot'>): void {
@@ -175,18 +180,31 @@ export class SignaturesAhead implements Confirmed {
     this.#keys[slot] = key;
     this.#slots.set(key, slot);
     Atomics.store(this.#states, slot, STATE.waiting);
-    // Copies: a view would take the whole piece of the archive with it to the other thread.
-    this.#jobs.push({ ...job, slot, body: Uint8Array.from(job.body), signature: Uint8Array.from(job.signature) });
+    this.#jobs.push({ ...job, slot });
     if (this.#jobs.length >= LETTER) this.#send();
   }
 
   #send(): void {
     if (this.#jobs.length === 0) return;
     this.#worker ??= this.#start();
-    const work: Work = { states: this.#states, certificates: this.#certificates, jobs: this.#jobs };
-    this.#worker.postMessage(work);
+    const known = this.#logs.length;
+    const numbers = new Int32Array(4 * this.#jobs.length);
+    const parts: Uint8Array[] = [];
+    for (const [i, { slot, vkey, body, signature }] of this.#jobs.entries()) {
+      numbers.set([slot, vkey === null ? -1 : this.#logOf(vkey), body.length, signature.length], 4 * i);
+      parts.push(body, signature);
+    }
+    const bytes = joined(parts);
+    const vkeys = this.#logs.slice(known);
+    const work: Work = { states: this.#states, certificates: this.#certificates, vkeys, jobs: numbers, bytes };
+    this.#worker.postMessage(work, [numbers.buffer, bytes.buffer]);
     this.#jobs = [];
     this.#certificates = [];
+  }
+
+  #logOf(vkey: string): number {
+    const known = this.#logs.indexOf(vkey);
+    return known < 0 ? this.#logs.push(vkey) - 1 : known;
   }
 
   #start(): Worker {
@@ -198,3 +216,14 @@ export class SignaturesAhead implements Confirmed {
   }
 }
 const NOTHING = new Uint8Array(0);
+
+/** In memory of its own, which can be handed over. */
+function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
