@@ -1,0 +1,54 @@
+/** A group that nobody can enter any more: the server has lost what lets others in, and a device has lost its state. */
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import t from 'tap';
+import { deviceOf } from '../support/apps.ts';
+import { world } from '../support/world.ts';
+
+t.setTimeout(240_000); // a busy machine is no failure
+
+t.test('after half a minute there is another one, with everybody in it', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, carol] = [
+    await deviceOf(t, w, 'alice'),
+    await deviceOf(t, w, 'bob'),
+    await deviceOf(t, w, 'carol'),
+  ];
+  for (const each of [alice, bob, carol]) await each.enter();
+  await alice.app.rooms.create('#ops', true);
+  for (const { app } of [bob, carol]) await app.rooms.join('#ops');
+  for (const each of [alice, bob, carol]) await each.until('all three', () => each.usersIn('#ops').length === 3);
+  await alice.say('bob', 'before');
+  await bob.hears('before');
+  await alice.say('#ops', 'to all, before');
+  for (const each of [bob, carol]) await each.hears('to all, before');
+  await bob.leave();
+  bob.loseVault();
+  // As when a commit was logged, and its contents were lost in a crash, together with whoever could repeat it.
+  const db = new DatabaseSync(join(w.dir, 'state', 'chat.db'), { timeout: 10_000 });
+  t.equal(db.prepare('UPDATE conversation_groups SET group_info = NULL').run().changes, 2, 'of both');
+  db.close();
+
+  await bob.enter();
+  const looked = bob.heard('group');
+  const direct = await bob.write('alice', 'here again');
+  await looked;
+  t.equal(bob.vault.message(direct)?.state, 'waiting', 'whoever made that state may still repeat it');
+  bob.aheadMs = 31_000;
+  await bob.until('the group with alice', () => bob.vault.message(direct)?.state === 'delivered');
+  await alice.hears('here again');
+  for (const each of [alice, bob, carol])
+    await each.until('all three again', () =>
+      ['alice', 'bob', 'carol'].every((user) => each.usersIn('#ops').includes(user)),
+    );
+  const generation = (name: string) => alice.vault.groups.current(alice.vault.conversationWith(name)!.id)!.generation;
+  t.strictSame([generation('bob'), generation('#ops')], [2, 2]);
+  for (const each of [alice, bob, carol]) await each.say('#ops', `${each.person.name} is here`);
+  for (const each of [alice, bob, carol]) await each.hears('alice is here', 'bob is here', 'carol is here');
+  await alice.say('bob', 'welcome back');
+  await bob.hears('welcome back');
+  for (const each of [alice, bob, carol]) t.strictSame(each.told('alarm'), [], each.person.name);
+  const after = (texts: readonly string[]) => texts.slice(texts.indexOf('to all, before') + 1);
+  t.strictSame(after(alice.texts('#ops')), after(carol.texts('#ops')), 'in one order');
+});
