@@ -197,7 +197,7 @@ const folder = mkdtempSync(join(process.env['CHAT_BENCH_DIR'] ?? tmpdir(), 'chat
 const vault = Vault.open(join(folder, 'vault'));
 for (const [name, start] of Object.entries({ direct: a, room })) {
   const id = randomBytes(32) as Uint8Array as ConversationId;
-  vault.groups.setCurrent(id, { generation: 1, since: 1, snapshot: snapshot(start) });
+  vault.groups.setCurrent(id, { generation: 1, since: 1, snapshot: snapshot(start), sketch: null });
   let state = start;
   const times: number[] = [];
   for (let n = 0; n < 200; n++) {

@@ -551,6 +551,7 @@ export class App {
     await this.#inbox.settled;
     await this.#handover.closed();
     await this.#proving;
+    await this.#groups.close();
     this.vault.close();
   }
 

@@ -10,9 +10,9 @@ import { ChatError, type Code } from '../base/errors.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
 import { COMMITMENT_KEY_BYTES } from '../transcript/statement.ts';
 import type { DeviceKeys } from './device.ts';
-import type { Engine } from './e2ee/conversation.ts';
 import { GroupPlanner, type Plan } from './group-plan.ts';
 import { isSelf } from './group-rules.ts';
+import type { GroupEngine } from './group-engine.ts';
 import { makeCommit, sealMessage } from './group-writer.ts';
 import type { Groups } from './groups.ts';
 import type { Session } from './session.ts';
@@ -292,7 +292,7 @@ export class Composer {
 
   async #committed(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     id: ConversationId,
     plan: Exclude<Plan, { kind: 'ready' | 'wait' }>,
   ): Promise<StagedBatch> {
@@ -341,7 +341,7 @@ export class Composer {
   }
 
   /** The group may have become another since it was planned: what is for the own devices is sealed for those it is meant for alone. */
-  async #assertApproved(session: Session, engine: Engine, id: ConversationId): Promise<void> {
+  async #assertApproved(session: Session, engine: GroupEngine, id: ConversationId): Promise<void> {
     const { conversation } = this.#groups.of(id);
     const members =
       conversation === null ? [] : await this.#groups.resolving(session, () => engine.members(conversation));

@@ -5,12 +5,12 @@
 import { randomBytes } from 'node:crypto';
 import { equal } from '../base/bytes.ts';
 import { sha256 } from '../base/hash.ts';
+import type { GroupEngine } from './group-engine.ts';
 import { Groups } from './groups.ts';
 import type { ClientIdentity } from './identity.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 import { createBinding, DEVICE_ID_BYTES } from './e2ee/binding.ts';
-import type { Engine } from './e2ee/conversation.ts';
 import type { OwnDevice, OwnKeyPackage, Validity } from './e2ee/key-package.ts';
 
 const DAY_MS = 86_400_000;
@@ -40,7 +40,7 @@ export class DeviceKeys {
    * The device with a binding by the certificate of this session; made, or bound anew, where there is none like that. Its id and key stay
    * for as long as the profile. Inside Groups.exclusively(), so that it is made once.
    */
-  async ready(session: Session, engine: Engine): Promise<OwnDevice> {
+  async ready(session: Session, engine: GroupEngine): Promise<OwnDevice> {
     const organisation = Groups.organisationOf(session);
     const known = this.#vault.keys.device();
     if (known !== null && equal(known.certificate, this.#own.fingerprint) && known.organisation === organisation)

@@ -11,8 +11,8 @@ import { isSelf } from './group-rules.ts';
 import { epochOf, isOf, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { Conversation as Roster } from './vault.ts';
-import type { Device } from './e2ee/binding.ts';
-import type { Engine } from './e2ee/conversation.ts';
+import type { GroupEngine } from './group-engine.ts';
+import type { Member } from './e2ee/sketch.ts';
 import { MAX_ADDS } from './e2ee/conversation.ts';
 import type { DeviceName } from './e2ee/group.ts';
 import { refuse } from './e2ee/guard.ts';
@@ -20,7 +20,7 @@ import { headerOf } from './e2ee/header.ts';
 import type { GroupDoor } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import { readDoor } from './e2ee/layout.ts';
-import { usersBehind, usersIn } from './e2ee/presence.ts';
+import { rosterToken, usersIn } from './e2ee/held.ts';
 import { nameOf } from './e2ee/judge.ts';
 
 export type Plan =
@@ -92,14 +92,14 @@ export class GroupPlanner {
    * @param roster trusted
    * @throws DECRYPT_FAIL/group_info for a state of the group that cannot be the newest; what the requests throw
    */
-  async plan(session: Session, engine: Engine, roster: Roster, device: OwnDevice): Promise<Plan> {
+  async plan(session: Session, engine: GroupEngine, roster: Roster, device: OwnDevice): Promise<Plan> {
     const { id } = roster;
     if (isSelf(roster)) return this.#ofOwnDevices(session, engine, roster);
     const { conversation } = this.#groups.stored(id);
     if (conversation === null || this.#groups.isBroken(id)) return this.#fromOutside(session, engine, roster, device);
     this.#closed.delete(hex(id));
     const known = this.#ready.get(hex(id));
-    const tree = conversation.state.ratchetTree;
+    const tree = rosterToken(conversation);
     if (
       known?.tree === tree &&
       known.epoch === roster.epoch &&
@@ -119,7 +119,7 @@ export class GroupPlanner {
    * Exactly this device and those that it hands something to, or a new group of them: so whoever else made a group of this user's devices,
    * or came into it, reads nothing that this device writes.
    */
-  async #ofOwnDevices(session: Session, engine: Engine, roster: Roster): Promise<Plan> {
+  async #ofOwnDevices(session: Session, engine: GroupEngine, roster: Roster): Promise<Plan> {
     const { id } = roster;
     const approved = devicesOf(roster).filter(
       (each) => !equal(each, this.#own) && this.#invited(id, true).includes(hex(each)),
@@ -129,7 +129,7 @@ export class GroupPlanner {
       const members = await this.#groups.resolving(session, () => engine.members(conversation));
       const wanted = [this.#own, ...approved];
       const isIn = (device: Fingerprint) => members.some(({ certificate }) => equal(certificate, device));
-      const isWanted = ({ certificate }: Device) => wanted.some((each) => equal(each, certificate));
+      const isWanted = ({ certificate }: Member) => wanted.some((each) => equal(each, certificate));
       if (members.every(isWanted) && wanted.every(isIn) && approved.length > 0) return { kind: 'ready' };
     }
     const { generation } = await session.requester.request({ type: 'group_get', conversation: id }, 'group');
@@ -141,9 +141,9 @@ export class GroupPlanner {
 
   async #fromInside(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     roster: Roster,
-    members: readonly Device[],
+    members: readonly Member[],
     device: OwnDevice,
   ): Promise<Plan> {
     const { id } = roster;
@@ -167,7 +167,7 @@ export class GroupPlanner {
     if (this.#isDue(id)) return { kind: 'change', epoch: epochOf(conversation), add: [], remove: [] };
     const until = wantedIn.length === 0 ? Infinity : this.#now() + ASK_AGAIN_MS;
     this.#ready.set(hex(id), {
-      tree: conversation.state.ratchetTree,
+      tree: rosterToken(conversation),
       epoch: roster.epoch,
       invited: this.#invited(id).join(),
       until,
@@ -182,7 +182,7 @@ export class GroupPlanner {
   #welcome(
     roster: Roster,
     devices: readonly Fingerprint[],
-    inside: readonly Pick<Device, 'user'>[],
+    inside: readonly Pick<Member, 'user'>[],
   ): readonly Fingerprint[] {
     const users = new Set([...inside.map(({ user }) => user), ...this.#invited(roster.id)]);
     const theirs = devicesOf({ members: roster.members.filter(({ username }) => users.has(username)) });
@@ -190,7 +190,7 @@ export class GroupPlanner {
   }
 
   /** No longer counted by the server, or this device as it was before it lost its state. */
-  #isGone(member: Device, wanted: readonly Fingerprint[], device: OwnDevice): boolean {
+  #isGone(member: Member, wanted: readonly Fingerprint[], device: OwnDevice): boolean {
     if (equal(member.certificate, this.#own)) return nameOf(member) !== nameOf(device);
     return !wanted.some((each) => equal(each, member.certificate));
   }
@@ -200,7 +200,7 @@ export class GroupPlanner {
    * and one that is sent later makes the state outdated, so that a commit from it is refused. Coming in while an invitation waits would lose
    * what was written after it.
    */
-  async #fromOutside(session: Session, engine: Engine, roster: Roster, device: OwnDevice): Promise<Plan> {
+  async #fromOutside(session: Session, engine: GroupEngine, roster: Roster, device: OwnDevice): Promise<Plan> {
     const { id } = roster;
     const before = this.#groups.stored(id).conversation;
     const asked = this.#groups.furthest(id);
@@ -221,7 +221,7 @@ export class GroupPlanner {
     let door: GroupDoor | null;
     try {
       door = info === undefined ? null : await doorInto(session, id, { generation, epoch }, info);
-      if (door !== null && roster.room?.public === false && !usersBehind(door).includes(device.user))
+      if (door !== null && roster.room?.public === false && !(await engine.usersBehind(door)).includes(device.user))
         return now !== null && this.#isLost(id) ? renewed() : { kind: 'wait', why: 'not_let_in' };
     } catch (error) {
       if (UNFIT.has(ChatError.from(error).code) && this.#isLost(id)) return renewed();
@@ -245,7 +245,7 @@ export class GroupPlanner {
 
   async #creation(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     roster: Roster,
     generation: number,
     device: OwnDevice,
@@ -265,7 +265,7 @@ export class GroupPlanner {
   /** With those who were in the group before, if this device knows them; a private room is never made by who does not. */
   async #roomCreation(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     roster: Roster,
     generation: number,
     device: OwnDevice,
@@ -282,10 +282,10 @@ export class GroupPlanner {
   /** One good key package of each device that has any. @param members who must not come twice */
   async #packagesOf(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     roster: Roster,
     devices: readonly Fingerprint[],
-    members: readonly Device[],
+    members: readonly Member[],
   ): Promise<Uint8Array[]> {
     const asked = devices
       .filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now())
@@ -317,11 +317,11 @@ export class GroupPlanner {
   /** Null for one that cannot be used; where that is a lie, it is told and kept. */
   async #holder(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     roster: Roster,
     device: Fingerprint,
     published: Uint8Array,
-  ): Promise<Device | null> {
+  ): Promise<Member | null> {
     try {
       const holder = await this.#groups.resolving(session, () => engine.holder(published, session.serverNow()));
       const isMembers = roster.members.some(

@@ -12,19 +12,18 @@ import type { Delivered } from '../protocol/messages.ts';
 import { messageAad, type MessageStatement } from '../transcript/statement.ts';
 import type { Conversation as Roster } from './vault.ts';
 import { fetchBlob } from './blobs.ts';
-import { checkEntry, policy } from './group-rules.ts';
+import { checkEntry } from './group-rules.ts';
+import type { GroupEngine, Heard } from './group-engine.ts';
 import { entered, epochOf, isOf, NO_GROUP, type Group, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
-import type { Device } from './e2ee/binding.ts';
-import type { Engine } from './e2ee/conversation.ts';
-import { settings, type Received } from './e2ee/group.ts';
 import { refuse } from './e2ee/guard.ts';
 import { headerOf, type Header } from './e2ee/header.ts';
+import { groupIdIn, pendingEpoch, settingsIn, usersIn } from './e2ee/held.ts';
 import type { WelcomeParts } from './e2ee/invitation.ts';
 import { readCommitParts, readDoor, TREE_AT_SERVER } from './e2ee/layout.ts';
-import { usersIn } from './e2ee/presence.ts';
+import type { Member } from './e2ee/sketch.ts';
 
 /** What comes of one statement. */
 export type Opened =
@@ -34,7 +33,7 @@ export type Opened =
   | {
       readonly kind: 'commit';
       /** who is in the group now that was not before */
-      readonly came: readonly Device[];
+      readonly came: readonly Member[];
       /** users of whom no device was in the group before, or is in it any more; what was when this device came in is no news */
       readonly newcomers: readonly string[];
       readonly leavers: readonly string[];
@@ -80,14 +79,19 @@ export class GroupReader {
    * @param check throws for an opening that is not the one that was signed: then nothing has happened to the group
    * @throws DECRYPT_FAIL with a sub, REPLAY, BAD_FRAME; SIG_FAIL and BAD_CERT for what is wrong with a binding
    */
-  async message(session: Session, engine: Engine, item: Item, check: (opening: Uint8Array) => void): Promise<Opened> {
+  async message(
+    session: Session,
+    engine: GroupEngine,
+    item: Item,
+    check: (opening: Uint8Array) => void,
+  ): Promise<Opened> {
     const { ms, delivered } = item;
     const [sealed] = delivered.parts;
     if (sealed === undefined || delivered.parts.length !== 1)
       throw new ChatError('BAD_FRAME', 'a message of several parts', { field: 'parts' });
     const { header, generation } = this.#place(item, sealed);
     const group = this.#groups.of(ms.conversation);
-    const ahead = withEvidence(engine, group, header, ms.conversation);
+    const ahead = await withEvidence(engine, group, header, ms.conversation);
     if (isBefore(ahead, generation, header)) {
       if (ahead.conversation === null || generation > ahead.generation)
         this.#lost(session, ms.conversation, generation);
@@ -106,7 +110,7 @@ export class GroupReader {
   }
 
   /** @param device this one. @throws as message() */
-  async commit(session: Session, engine: Engine, item: Item, device: OwnDevice): Promise<Opened> {
+  async commit(session: Session, engine: GroupEngine, item: Item, device: OwnDevice): Promise<Opened> {
     const { ms, delivered } = item;
     const { commit: given, welcome } = readCommitParts(delivered.parts);
     const commit = 'hash' in given ? await fetchBlob(session.requester, given).catch(withheld) : given;
@@ -114,7 +118,7 @@ export class GroupReader {
     const id = ms.conversation;
     const alone = withoutRival(this.#groups.of(id), header, generation, commit);
     if (alone !== this.#groups.of(id)) this.#groups.set(id, alone);
-    const before = withEvidence(engine, alone, header, id);
+    const before = await withEvidence(engine, alone, header, id);
     // Who was taken out and is let in again has not heard of what was between.
     const isAhead = before.conversation !== null && header.epoch > epochOf(before.conversation);
     const again = generation === before.generation && isAhead && welcome !== null ? this.#invitation(welcome) : null;
@@ -143,7 +147,7 @@ export class GroupReader {
 
   async #follow(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     before: Group,
     commit: Uint8Array,
     header: Header,
@@ -172,7 +176,7 @@ export class GroupReader {
 
   async #join(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     { ms, roster }: Item,
     device: OwnDevice,
     header: Header,
@@ -189,11 +193,11 @@ export class GroupReader {
       engine.join({ shared, tree: found, secrets }, device, own.secret),
     );
     const members = await engine.members(conversation);
-    if (!equal(conversation.state.groupContext.groupId, header.groupId) || epochOf(conversation) !== header.epoch + 1)
+    if (!equal(groupIdIn(conversation), header.groupId) || epochOf(conversation) !== header.epoch + 1)
       refuse('welcome', 'an invitation into another group than the commit is of');
     if (!equal(by.certificate, ms.sender))
       refuse('sender', `the invitation was made by a device of ${by.user} that did not sign for it`);
-    checkEntry(roster, settings(conversation), members);
+    checkEntry(roster, settingsIn(conversation), members);
     const joined = entered({ generation, conversation, commit: new Uint8Array() });
     const { entry } = this.#groups.of(ms.conversation);
     // Our own commit may be on its way from a later state, and then it still counts when it is accepted.
@@ -205,19 +209,19 @@ export class GroupReader {
 
   async #receive(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     group: Group,
     bytes: Uint8Array,
     header: Header,
     { ms, delivered, at }: Item,
-  ): Promise<Received> {
+  ): Promise<Heard> {
     const { conversation } = group;
     if (conversation === null) return refuse('group', 'this device is not in the group');
     if (header.epoch > epochOf(conversation)) {
       this.#lost(session, ms.conversation, group.generation);
       refuse('gap', 'a change of the group before it did not arrive');
     }
-    const result = await this.#groups.resolving(session, () => engine.receive(conversation, bytes, at, policy));
+    const result = await this.#groups.resolving(session, () => engine.receive(conversation, bytes, at));
     if (result.kind !== 'adopted' && !equal(result.authenticatedData, messageAad(delivered.statement)))
       refuse('statement', 'it was sealed for another statement');
     return result;
@@ -292,18 +296,12 @@ interface Invitation extends Pick<WelcomeParts, 'shared' | 'tree'> {
  * The group as it must be if somebody wrote in the state that our own commit, on its way, makes: nobody can have that but from the log. The
  * acknowledgement is still to come; after a kill the others' messages are here before it.
  */
-function withEvidence(engine: Engine, group: Group, header: Header, id: ConversationId): Group {
+async function withEvidence(engine: GroupEngine, group: Group, header: Header, id: ConversationId): Promise<Group> {
   const { entry, conversation } = group;
   if (entry !== null && isOf(header, id, entry.generation) && header.epoch === epochOf(entry.conversation))
     return entered(entry);
-  const pending = conversation?.pending;
-  if (
-    conversation &&
-    pending &&
-    isOf(header, id, group.generation) &&
-    header.epoch === Number(pending.state.groupContext.epoch)
-  )
-    return { ...group, conversation: engine.adopt(conversation) };
+  if (conversation !== null && isOf(header, id, group.generation) && header.epoch === pendingEpoch(conversation))
+    return { ...group, conversation: await engine.adopt(conversation) };
   return group;
 }
 

@@ -1,5 +1,5 @@
 /** Which rules a group has: those of two people, of a room, or of one user's own devices. Judged by the group's own settings, chosen by what the conversation is. */
-import type { Device } from './e2ee/binding.ts';
+import type { Member } from './e2ee/sketch.ts';
 import { checkDirect, directPolicy, directSettings } from './e2ee/direct.ts';
 import type { Policy } from './e2ee/group.ts';
 import { checkSelf, ownerOf, selfPolicy, selfSettings } from './e2ee/self.ts';
@@ -22,7 +22,7 @@ export function settingsOf({ peer, members, room }: Roster, own: string): Buffer
 }
 
 /** What somebody finds who comes in. @throws DECRYPT_FAIL/policy for a group that is not the one of this conversation */
-export function checkEntry({ peer, members, room }: Roster, settings: Uint8Array, inside: readonly Device[]): void {
+export function checkEntry({ peer, members, room }: Roster, settings: Uint8Array, inside: readonly Member[]): void {
   if (room !== undefined) checkRoom(settings, { room: peer, isPublic: room.public });
   else if (isSelf({ members, room })) checkSelf(settings, inside, peer);
   else checkDirect(settings, inside, usersOf({ members }));

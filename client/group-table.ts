@@ -4,19 +4,22 @@
  */
 import { hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { decode, encode } from '../base/cbor.ts';
-import { bytes, record, uint } from '../base/decode.ts';
+import { bytes, optional, record, uint } from '../base/decode.ts';
 import type { Database } from './database.ts';
 import type { Seal } from './seal.ts';
 
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
-const current = record({ since: uint(), state: bytes(1, MAX_STATE_BYTES) });
-const entry = record({ commit: bytes(1, MAX_STATE_BYTES), state: bytes(1, MAX_STATE_BYTES) });
+const sketch = optional(bytes(1, MAX_STATE_BYTES));
+const current = record({ since: uint(), state: bytes(1, MAX_STATE_BYTES), sketch });
+const entry = record({ commit: bytes(1, MAX_STATE_BYTES), state: bytes(1, MAX_STATE_BYTES), sketch });
 
 export interface StoredGroup {
   readonly generation: number;
   /** first epoch that this device can read */
   readonly since: number;
   readonly snapshot: Uint8Array;
+  /** of a large group: what of it can be known without reading the snapshot; null: a small one */
+  readonly sketch: Uint8Array | null;
   /** in their order */
   readonly deltas: readonly Uint8Array[];
 }
@@ -25,6 +28,8 @@ export interface StoredEntry {
   readonly generation: number;
   readonly commit: Uint8Array;
   readonly snapshot: Uint8Array;
+  /** as in StoredGroup */
+  readonly sketch: Uint8Array | null;
 }
 
 export class GroupTable {
@@ -39,16 +44,16 @@ export class GroupTable {
   current(id: ConversationId): StoredGroup | null {
     const row = this.#state(id, 'current');
     if (row === null) return null;
-    const { since, state: snapshot } = current(decode(row.opened), 'group');
+    const { since, state: snapshot, sketch = null } = current(decode(row.opened), 'group');
     const deltas = this.#db
       .all('SELECT n, sealed FROM group_delta WHERE conversation = ? ORDER BY n', id)
       .map((each) => this.#seal.open(deltaPlace(id, each['n'] as number), each['sealed'] as Uint8Array));
-    return { generation: row.generation, since, snapshot, deltas };
+    return { generation: row.generation, since, snapshot, sketch, deltas };
   }
-  setCurrent(id: ConversationId, { generation, since, snapshot }: Omit<StoredGroup, 'deltas'>): void {
+  setCurrent(id: ConversationId, { generation, since, snapshot, sketch }: Omit<StoredGroup, 'deltas'>): void {
     this.#db.transaction(() => {
       this.#db.run('DELETE FROM group_delta WHERE conversation = ?', id);
-      this.#setState(id, 'current', generation, encode({ since, state: snapshot }));
+      this.#setState(id, 'current', generation, encode({ since, state: snapshot, ...(sketch && { sketch }) }));
     });
   }
   /** Answers how many there are since the snapshot. */
@@ -71,11 +76,11 @@ export class GroupTable {
   entry(id: ConversationId): StoredEntry | null {
     const row = this.#state(id, 'entry');
     if (row === null) return null;
-    const { commit, state: snapshot } = entry(decode(row.opened), 'group');
-    return { generation: row.generation, commit, snapshot };
+    const { commit, state: snapshot, sketch = null } = entry(decode(row.opened), 'group');
+    return { generation: row.generation, commit, snapshot, sketch };
   }
-  setEntry(id: ConversationId, { generation, commit, snapshot }: StoredEntry): void {
-    this.#setState(id, 'entry', generation, encode({ commit, state: snapshot }));
+  setEntry(id: ConversationId, { generation, commit, snapshot, sketch }: StoredEntry): void {
+    this.#setState(id, 'entry', generation, encode({ commit, state: snapshot, ...(sketch && { sketch }) }));
   }
   dropEntry(id: ConversationId): void {
     this.#db.run("DELETE FROM group_state WHERE conversation = ? AND kind = 'entry'", id);

@@ -6,18 +6,18 @@ import type { ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
 import { epochOf, type Groups } from './groups.ts';
-import { checkEntry, policy, settingsOf } from './group-rules.ts';
+import { checkEntry, settingsOf } from './group-rules.ts';
+import type { Wanted } from './group-task.ts';
 import type { Plan } from './group-plan.ts';
 import type { Session } from './session.ts';
 import type { Conversation as Roster } from './vault.ts';
-import type { Engine } from './e2ee/conversation.ts';
+import type { GroupEngine } from './group-engine.ts';
 import { groupIdOf } from './e2ee/direct.ts';
-import { settings } from './e2ee/group.ts';
 import { refuse } from './e2ee/guard.ts';
+import { pendingEpoch, settingsIn, usersIn, type Held } from './e2ee/held.ts';
 import type { GroupDoor, WelcomeParts } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import { commitParts, doorBytes } from './e2ee/layout.ts';
-import { usersIn } from './e2ee/presence.ts';
 
 /** What travels of one message, and the state of the group that it was made in. */
 export interface Sealed {
@@ -33,7 +33,7 @@ export interface Sealed {
 /** @throws STALE/epoch when there is no group to write in any more */
 export async function sealMessage(
   groups: Groups,
-  engine: Engine,
+  engine: GroupEngine,
   id: ConversationId,
   opening: Uint8Array,
   aad: Uint8Array,
@@ -54,7 +54,7 @@ export async function sealMessage(
 export async function makeCommit(
   groups: Groups,
   session: Session,
-  engine: Engine,
+  engine: GroupEngine,
   roster: Roster,
   plan: Extract<Plan, { readonly kind: 'create' | 'enter' | 'change' }>,
   device: OwnDevice,
@@ -63,8 +63,8 @@ export async function makeCommit(
   const { id } = roster;
   const group = groups.of(id);
   const at = session.serverNow();
-  const commitOf = (conversation: Parameters<Engine['commit']>[0], wanted: Parameters<Engine['commit']>[1]) =>
-    groups.resolving(session, () => engine.commit(conversation, { ...wanted, authenticatedData: aad }, at, policy));
+  const commitOf = (conversation: Held, wanted: Wanted) =>
+    groups.resolving(session, () => engine.commit(conversation, { ...wanted, authenticatedData: aad }, at));
   switch (plan.kind) {
     case 'create': {
       const { generation, add } = plan;
@@ -72,7 +72,7 @@ export async function makeCommit(
       const alone = await engine.create(device, groupIdOf(id, generation), settingsOf(roster, device.user), at);
       const { conversation: made, commit, welcome } = await commitOf(alone, { add });
       const door = await engine.door(made);
-      groups.set(id, { ...group, entry: { generation, commit, conversation: engine.adopt(made) } });
+      groups.set(id, { ...group, entry: { generation, commit, conversation: await engine.adopt(made) } });
       return sealedCommit(commit, welcome, { generation, epoch: 0 }, door);
     }
     case 'enter': {
@@ -80,7 +80,7 @@ export async function makeCommit(
       const { conversation, commit } = await groups.resolving(session, () =>
         engine.joinExternal(plan.door, device, at, aad),
       );
-      checkEntry(roster, settings(conversation), await engine.members(conversation));
+      checkEntry(roster, settingsIn(conversation), await engine.members(conversation));
       if (roster.room?.public === false && group.conversation !== null && generation !== group.generation)
         checkSame(usersIn(group.conversation), usersIn(conversation), roster.peer);
       const door = await engine.door(conversation);
@@ -89,7 +89,11 @@ export async function makeCommit(
     }
     case 'change': {
       const { add, remove, epoch } = plan;
-      if (group.conversation === null || epochOf(group.conversation) !== epoch || group.conversation.pending)
+      if (
+        group.conversation === null ||
+        epochOf(group.conversation) !== epoch ||
+        pendingEpoch(group.conversation) !== null
+      )
         return outdated();
       const { conversation, commit, welcome } = await commitOf(group.conversation, { add, remove });
       const door = await engine.door(conversation);

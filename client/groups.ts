@@ -11,25 +11,28 @@ import { parseOrigin } from '../transcript/key-statement.ts';
 import type { ClientIdentity } from './identity.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
-import { Authority, bindingName, type Device } from './e2ee/binding.ts';
-import { Engine } from './e2ee/conversation.ts';
-import { delta, restore, snapshot } from './e2ee/delta.ts';
-import { epoch, erase, ownKey, type Conversation } from './e2ee/group.ts';
+import { changeOf, GroupEngine, type Change } from './group-engine.ts';
+import type { StoredGroup } from './group-table.ts';
+import { bindingName } from './e2ee/binding.ts';
+import { restore } from './e2ee/delta.ts';
+import { erase } from './e2ee/group.ts';
 import { groupIdOf } from './e2ee/direct.ts';
+import { Distant, epochOf, isDistant, nextHandle, ownKeyIn, pendingEpoch, type Held } from './e2ee/held.ts';
 import type { Header } from './e2ee/header.ts';
 import { MissingBindings } from './e2ee/judge.ts';
 import { ConversationQueue } from './e2ee/queue.ts';
+import { decodeSketch, encodeSketch, type Member } from './e2ee/sketch.ts';
 
 /** What a commit of ours makes, by which this device creates a group or comes in from outside. It counts once the commit is accepted. */
 export interface Entry {
   readonly generation: number;
   readonly commit: Uint8Array;
-  readonly conversation: Conversation;
+  readonly conversation: Held;
 }
 export interface Group {
   /** 0: none */
   readonly generation: number;
-  readonly conversation: Conversation | null;
+  readonly conversation: Held | null;
   /** First epoch that this device can read. */
   readonly since: number;
   readonly entry: Entry | null;
@@ -55,7 +58,7 @@ export class Groups {
   #spent: Uint8Array[] = [];
   /** what is stored of the age of keys, beside the groups */
   #counts: (() => void)[] = [];
-  #engine: { readonly organisation: string; readonly opening: Promise<Engine> } | null = null;
+  #engine: { readonly organisation: string; readonly opening: Promise<GroupEngine> } | null = null;
 
   constructor(vault: Vault, own: ClientIdentity, now: () => number) {
     this.#vault = vault;
@@ -68,7 +71,7 @@ export class Groups {
   static organisationOf = (session: Session): string => parseOrigin(session.log.origin).host;
 
   /** Runs `work` when nothing else of this kind is under way. What it changes and does not save() is forgotten. */
-  exclusively<T>(session: Session, work: (engine: Engine) => Promise<T>): Promise<T> {
+  exclusively<T>(session: Session, work: (engine: GroupEngine) => Promise<T>): Promise<T> {
     return this.#queue.run('all', async () => {
       const engine = await this.#open(Groups.organisationOf(session));
       try {
@@ -80,8 +83,21 @@ export class Groups {
         this.#changed.clear();
         this.#spent = [];
         this.#counts = [];
+        const groups = [...this.#stored.values()];
+        engine.keep(
+          groups.map(({ conversation }) => conversation),
+          groups.map(({ entry }) => entry?.conversation ?? null),
+        );
       }
     });
+  }
+
+  /** Nothing is worked on any more. */
+  async close(): Promise<void> {
+    const engine = this.#engine;
+    this.#engine = null;
+    this.#stored.clear(); // what is not on disk was in the other thread
+    await (await engine?.opening)?.close();
   }
 
   /** As it is now, unsaved changes included. */
@@ -93,7 +109,7 @@ export class Groups {
     return this.#load(id);
   }
   /** For what changes nothing. */
-  engine(session: Session): Promise<Engine> {
+  engine(session: Session): Promise<GroupEngine> {
     return this.#open(Groups.organisationOf(session));
   }
   /** Inside exclusively(). @param spent secrets that the group needs no more, once it is stored */
@@ -140,7 +156,7 @@ export class Groups {
   }
 
   /** Remembers devices, inside a transaction, and says in words which of them are new. Whoever is met for the first time has no new ones. */
-  meet(devices: readonly Device[]): string[] {
+  meet(devices: readonly Member[]): string[] {
     const strangers = new Set<string>();
     return devices.flatMap(({ user, deviceId, certificate }) => {
       const meeting = this.#vault.keys.meet(user, deviceId, certificate);
@@ -177,16 +193,19 @@ export class Groups {
   }
 
   /** The group after our commit of it was accepted. */
-  adopted(id: ConversationId, engine: Engine): Group {
+  async adopted(id: ConversationId, engine: GroupEngine): Promise<Group> {
     const group = this.of(id);
     if (group.entry !== null) return entered(group.entry);
     // Evidence may have come before the acknowledgement: then there is nothing left to do.
-    return group.conversation?.pending ? { ...group, conversation: engine.adopt(group.conversation) } : group;
+    const { conversation } = group;
+    if (conversation === null || pendingEpoch(conversation) === null) return group;
+    return { ...group, conversation: await engine.adopt(conversation) };
   }
   /** The group after our commit of it was refused. */
-  dropped(id: ConversationId, engine: Engine): Group {
+  async dropped(id: ConversationId, engine: GroupEngine): Promise<Group> {
     const { conversation, ...rest } = this.of(id);
-    return { ...rest, conversation: conversation?.pending ? engine.drop(conversation) : conversation, entry: null };
+    const isPending = conversation !== null && pendingEpoch(conversation) !== null;
+    return { ...rest, conversation: isPending ? await engine.drop(conversation) : conversation, entry: null };
   }
 
   #load(id: ConversationId): Group {
@@ -196,12 +215,12 @@ export class Groups {
     const entry = this.#vault.groups.entry(id);
     const group: Group = {
       generation: current?.generation ?? 0,
-      conversation: current === null ? null : restore(current.snapshot, current.deltas),
+      conversation: current && heldOf(current),
       since: current?.since ?? 0,
       entry:
         entry === null
           ? null
-          : { generation: entry.generation, commit: entry.commit, conversation: restore(entry.snapshot, []) },
+          : { generation: entry.generation, commit: entry.commit, conversation: heldOf({ ...entry, deltas: [] }) },
     };
     this.#stored.set(hex(id), group);
     return group;
@@ -212,39 +231,38 @@ export class Groups {
     if (after.conversation === null) {
       if (before.conversation !== null) groups.dropCurrent(id);
     } else if (after.conversation !== before.conversation) {
-      const isSame =
-        before.conversation !== null && before.generation === after.generation && before.since === after.since;
-      const change = isSame ? delta(before.conversation, after.conversation) : null;
-      if (change === null || groups.addDelta(id, change) >= MAX_DELTAS)
-        groups.setCurrent(id, {
-          generation: after.generation,
-          since: after.since,
-          snapshot: snapshot(after.conversation),
-        });
+      const isSame = before.generation === after.generation && before.since === after.since;
+      const { generation, since } = after;
+      const change = changeOf(isSame ? before.conversation : null, after.conversation);
+      if (change.snapshot !== null) groups.setCurrent(id, { generation, since, ...stored(change.snapshot) });
+      for (const delta of change.deltas)
+        if (groups.addDelta(id, delta) >= MAX_DELTAS && !isDistant(after.conversation))
+          groups.setCurrent(id, { generation, since, ...stored(changeOf(null, after.conversation).snapshot!) });
     }
     if (after.entry === before.entry) return;
     if (after.entry === null) return groups.dropEntry(id);
     const { generation, commit, conversation } = after.entry;
-    groups.setEntry(id, { generation, commit, snapshot: snapshot(conversation) });
+    groups.setEntry(id, { generation, commit, ...stored(changeOf(null, conversation).snapshot!) });
   }
 
   /** Who has come in from outside has shown its new key before it was in the group: it is replaced from the inside. */
   #keepFresh(id: ConversationId, before: Group, after: Group): void {
     const { freshness } = this.#vault;
     if (after.conversation === null) return freshness.drop(id);
-    const { key, isCommitted } = ownKey(after.conversation);
+    const { key, isCommitted } = ownKeyIn(after.conversation);
     const isSame = before.generation === after.generation && before.since === after.since;
-    if (isSame && before.conversation !== null && equal(ownKey(before.conversation).key, key)) return;
+    if (isSame && before.conversation !== null && equal(ownKeyIn(before.conversation).key, key)) return;
     freshness.renewed(id, this.#now());
     const isFounded = after.since === 1;
     if (!isSame && isCommitted && !isFounded) freshness.hurry(id);
   }
 
-  async #open(organisation: string): Promise<Engine> {
+  async #open(organisation: string): Promise<GroupEngine> {
     if (this.#engine?.organisation !== organisation) {
       const { roots, intermediates } = this.#own;
-      const authority = new Authority({ organisation, roots, intermediates, bindings: this.#bindings });
-      this.#engine = { organisation, opening: Engine.open(authority) };
+      await this.close();
+      const opening = GroupEngine.open({ organisation, roots, intermediates, bindings: this.#bindings });
+      this.#engine = { organisation, opening };
     }
     return this.#engine.opening;
   }
@@ -260,12 +278,20 @@ export class Groups {
   }
 }
 
-export const epochOf = (conversation: Conversation): number => Number(epoch(conversation));
+export { epochOf };
 export const entered = ({ generation, conversation }: Entry): Group => ({
   generation,
   conversation,
   since: epochOf(conversation),
   entry: null,
+});
+/** A large one is not read before something is done with it. */
+const heldOf = ({ snapshot, sketch, deltas }: Omit<StoredGroup, 'generation' | 'since'>): Held =>
+  sketch === null ? restore(snapshot, deltas) : new Distant(nextHandle(), decodeSketch(sketch), { snapshot, deltas });
+/** As the vault keeps it. */
+const stored = ({ bytes, sketch }: NonNullable<Change['snapshot']>): Pick<StoredGroup, 'snapshot' | 'sketch'> => ({
+  snapshot: bytes,
+  sketch: sketch && encodeSketch(sketch),
 });
 /** Whether the header is that of a group of this conversation and generation. */
 export const isOf = (header: Header, id: ConversationId, generation: number): boolean =>

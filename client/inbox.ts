@@ -28,9 +28,9 @@ import {
 import { readOpening } from './body.ts';
 import { checkBatch, isVerdict, type CheckedBatch } from './delivery-check.ts';
 import type { DeviceKeys } from './device.ts';
-import type { Device } from './e2ee/binding.ts';
-import type { Engine } from './e2ee/conversation.ts';
+import type { Member } from './e2ee/sketch.ts';
 import type { Gossip } from './gossip.ts';
+import type { GroupEngine } from './group-engine.ts';
 import { GroupReader, type Opened } from './group-reader.ts';
 import type { Groups } from './groups.ts';
 import { readHandover } from './handover-content.ts';
@@ -166,7 +166,7 @@ export class Inbox {
     }
   }
 
-  async #checkItems(session: Session, engine: Engine, batch: CheckedBatch, frame: Reply<'msg_deliver'>) {
+  async #checkItems(session: Session, engine: GroupEngine, batch: CheckedBatch, frame: Reply<'msg_deliver'>) {
     const good: Good[] = [];
     const bad: { readonly delivered: Delivered; readonly error: ChatError }[] = [];
     const lineages = new Map<string, SenderLineage>();
@@ -195,7 +195,7 @@ export class Inbox {
   /** Null for what is here already: the server repeats what it does not know to be received. */
   async #checkItem(
     session: Session,
-    engine: Engine,
+    engine: GroupEngine,
     { bs, leaf, username, serverTime: at }: CheckedBatch,
     delivered: Delivered,
     ms: MessageStatement,
@@ -242,7 +242,7 @@ export class Inbox {
       [];
     const warnings: string[] = [];
     const changed: number[] = [];
-    const came: Device[] = [];
+    const came: Member[] = [];
     let hasHistory = false;
     this.#vault.transaction(() => {
       if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
@@ -341,7 +341,7 @@ function naming(username: string, error: ChatError): ChatError {
   });
 }
 
-const usersOf = (devices: readonly Device[]): string[] => [...new Set(devices.map(({ user }) => user))];
+const usersOf = (devices: readonly Member[]): string[] => [...new Set(devices.map(({ user }) => user))];
 
 /** Who can read in a room from now on, and who cannot any more, in words. */
 function movements(room: string, { newcomers, leavers }: Extract<Opened, { kind: 'commit' }>, own: string): string[] {

@@ -17,9 +17,8 @@ import { leafHash } from '../transcript/merkle.ts';
 import { putBlob } from './blobs.ts';
 import { Composer } from './composer.ts';
 import type { DeviceKeys } from './device.ts';
-import type { Device } from './e2ee/binding.ts';
-import type { Conversation as GroupConversation } from './e2ee/group.ts';
-import { usersIn } from './e2ee/presence.ts';
+import { usersIn, type Held } from './e2ee/held.ts';
+import type { Member } from './e2ee/sketch.ts';
 import { epochOf, NO_GROUP, type Group, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { Signer } from './statements.ts';
@@ -275,9 +274,9 @@ export class Outbox {
     }
     return this.#groups.exclusively(session, async (engine) => {
       const before = this.#groups.of(id).conversation;
-      const group = this.#groups.adopted(id, engine);
+      const group = await this.#groups.adopted(id, engine);
       const { conversation } = group;
-      const members: Device[] =
+      const members: readonly Member[] =
         conversation === null ? [] : await this.#groups.resolving(session, () => engine.members(conversation));
       return this.#vault.transaction(() => {
         keep();
@@ -301,9 +300,10 @@ export class Outbox {
   ): Promise<void> {
     const id = commitOf(batch);
     return this.#groups.exclusively(session, async (engine) => {
+      const dropped = id && (await this.#groups.dropped(id, engine));
       this.#vault.transaction(() => {
         this.#vault.unstage(isSolo);
-        if (id !== null) this.#groups.set(id, this.#groups.dropped(id, engine));
+        if (id !== null) this.#groups.set(id, dropped!);
         for (const [each, group] of more()) this.#groups.set(each, group);
         this.#groups.save();
       });
@@ -425,11 +425,7 @@ export class Outbox {
 }
 
 /** Who reads in a room that this device was in before: also if it had to come in anew, and others let them in meanwhile. */
-function newReaders(
-  roster: Conversation | null,
-  before: GroupConversation | null,
-  after: GroupConversation | null,
-): string[] {
+function newReaders(roster: Conversation | null, before: Held | null, after: Held | null): string[] {
   if (roster?.room === undefined || before === null || after === null) return [];
   const were = usersIn(before);
   return usersIn(after)

@@ -5,7 +5,7 @@
 import type { ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
-import { usersIn } from './e2ee/presence.ts';
+import { usersIn } from './e2ee/held.ts';
 import type { Groups } from './groups.ts';
 import { listRooms, type RoomReply, type RoomSummary } from './room-list.ts';
 import type { Session } from './session.ts';

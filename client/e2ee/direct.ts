@@ -6,7 +6,7 @@ import { equal, u32, utf8 } from '../../base/bytes.ts';
 import { decode, encode } from '../../base/cbor.ts';
 import { list, literal, record, text, uint } from '../../base/decode.ts';
 import { sha256 } from '../../base/hash.ts';
-import type { Device } from './binding.ts';
+import type { Member } from './sketch.ts';
 import type { Policy } from './group.ts';
 import { refuse } from './guard.ts';
 
@@ -30,7 +30,7 @@ export const directPolicy: Policy = ({ settings, added }) => {
 };
 
 /** What somebody finds who comes in. @throws DECRYPT_FAIL/policy for a group that is not the one of these two people, or has others in it */
-export function checkDirect(settings: Uint8Array, members: readonly Device[], users: readonly string[]): void {
+export function checkDirect(settings: Uint8Array, members: readonly Member[], users: readonly string[]): void {
   if (!equal(settings, directSettings(users))) refuse('policy', 'the group was made for others, or under other rules');
   const stranger = members.find(({ user }) => !users.includes(user));
   if (stranger !== undefined) refuse('policy', `a device of ${stranger.user} is in a conversation of two others`);

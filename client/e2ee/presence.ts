@@ -8,6 +8,9 @@ import type { RatchetTree } from './mls.ts';
 /** Of a group that this device is in: the bindings were checked when it came in, and when they did. Each once, in order. */
 export const usersIn = ({ state }: Conversation): string[] => usersOf(state.ratchetTree);
 
+/** Devices in a group. */
+export const countIn = ({ state }: Conversation): number => [...occupants(state.ratchetTree)].length;
+
 /** Before coming in, when nothing of it is proven. @throws BAD_FRAME; DECRYPT_FAIL/welcome */
 export function usersBehind({ groupInfo, tree }: GroupDoor): string[] {
   const message = parseMessage(groupInfo);

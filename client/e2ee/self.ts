@@ -5,7 +5,7 @@
 import { equal } from '../../base/bytes.ts';
 import { decode, encode } from '../../base/cbor.ts';
 import { literal, record, text, uint } from '../../base/decode.ts';
-import type { Device } from './binding.ts';
+import type { Member } from './sketch.ts';
 import type { Policy } from './group.ts';
 import { refuse } from './guard.ts';
 
@@ -33,7 +33,7 @@ export const selfPolicy: Policy = ({ settings, isExternal, added }) => {
 };
 
 /** What a device finds that was let in. @throws DECRYPT_FAIL/policy for a group that is not one of this user's devices alone */
-export function checkSelf(settings: Uint8Array, members: readonly Device[], user: string): void {
+export function checkSelf(settings: Uint8Array, members: readonly Member[], user: string): void {
   if (!equal(settings, selfSettings(user))) refuse('policy', 'the group was made for others, or under other rules');
   const stranger = members.find((member) => member.user !== user);
   if (stranger !== undefined) refuse('policy', `a device of ${stranger.user} is among those of ${user}`);

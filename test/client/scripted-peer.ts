@@ -85,7 +85,7 @@ export class ScriptedPeer {
     vault.keys.setDevice(this.alice.stored);
     for (const binding of [this.alice.binding, this.bob.binding]) vault.keys.addBinding(binding);
     if (!hasGroup) return;
-    vault.groups.setCurrent(this.#id, { generation: 1, since: 1, snapshot: snapshot(this.#alices) });
+    vault.groups.setCurrent(this.#id, { generation: 1, since: 1, snapshot: snapshot(this.#alices), sketch: null });
     for (const { own, stored } of [this.alice, this.bob]) vault.keys.meet(own.user, own.deviceId, stored.certificate);
   }
 

@@ -329,16 +329,27 @@ t.test('groups: a snapshot, deltas after it, and what a commit would make', (t) 
   const vault = Vault.open(folder);
   const { groups } = vault;
   t.strictSame([groups.current(id), groups.entry(id)], [null, null]);
-  groups.setCurrent(id, { generation: 1, since: 4, snapshot: body('canary snapshot') });
+  groups.setCurrent(id, { generation: 1, since: 4, snapshot: body('canary snapshot'), sketch: body('canary sketch') });
   t.strictSame([groups.addDelta(id, body('canary one')), groups.addDelta(id, body('two'))], [1, 2]);
-  groups.setEntry(id, { generation: 2, commit: body('canary commit'), snapshot: body('canary entry') });
-  t.match(groups.current(id), { generation: 1, since: 4, snapshot: body('canary snapshot') });
+  groups.setEntry(id, { generation: 2, commit: body('canary commit'), snapshot: body('canary entry'), sketch: null });
+  t.match(groups.current(id), {
+    generation: 1,
+    since: 4,
+    snapshot: body('canary snapshot'),
+    sketch: body('canary sketch'),
+  });
   t.same(groups.current(id)?.deltas, [body('canary one'), body('two')]);
-  t.match(groups.entry(id), { generation: 2, commit: body('canary commit'), snapshot: body('canary entry') });
+  t.match(groups.entry(id), {
+    generation: 2,
+    commit: body('canary commit'),
+    snapshot: body('canary entry'),
+    sketch: null,
+  });
   const sealed = () =>
     Buffer.concat(readdirSync(folder).map((file) => readFileSync(join(folder, file)))).toString('latin1');
   t.notMatch(sealed(), /canary/);
-  groups.setCurrent(id, { generation: 1, since: 4, snapshot: body('newer') });
+  groups.setCurrent(id, { generation: 1, since: 4, snapshot: body('newer'), sketch: null });
+  t.equal(groups.current(id)?.sketch, null);
   t.same(groups.current(id)?.deltas, [], 'a snapshot takes the place of the deltas');
   groups.dropEntry(id);
   groups.dropCurrent(id);

@@ -1,0 +1,166 @@
+/**
+ * The MLS engine as the rest of the client uses it: groups small and large alike. What concerns a group whose tree travels beside it (above
+ * 50 devices) is done in a thread of its own; the rest here, for it takes milliseconds. Nothing that is done counts before it is stored.
+ */
+import { GroupThread } from './group-thread.ts';
+import { policy } from './group-rules.ts';
+import type { Shift, Wanted, WelcomeTo } from './group-task.ts';
+import { Authority, type AuthorityOptions } from './e2ee/binding.ts';
+import { Engine } from './e2ee/conversation.ts';
+import { delta, snapshot } from './e2ee/delta.ts';
+import type { Commit, Conversation } from './e2ee/group.ts';
+import { Distant, isDistant, nextHandle, type Held } from './e2ee/held.ts';
+import { MAX_INLINE_MEMBERS, type GroupDoor } from './e2ee/invitation.ts';
+import type { OwnDevice, OwnKeyPackage, Validity } from './e2ee/key-package.ts';
+import { countIn, usersBehind } from './e2ee/presence.ts';
+import { sketchOf, type Member, type Sketch } from './e2ee/sketch.ts';
+
+interface With {
+  readonly conversation: Held;
+  /** secrets that are overwritten once it is stored; those of the other thread it overwrites itself */
+  readonly spent: readonly Uint8Array[];
+}
+/** As Received, of groups small and large. */
+export type Heard =
+  | (With & {
+      readonly kind: 'message';
+      readonly sender: Member;
+      readonly authenticatedData: Uint8Array;
+      readonly plaintext: Uint8Array;
+    })
+  | (With & { readonly kind: 'commit'; readonly change: Shift; readonly authenticatedData: Uint8Array })
+  | { readonly kind: 'adopted'; readonly conversation: Held }
+  | { readonly kind: 'removed'; readonly change: Shift; readonly authenticatedData: Uint8Array };
+
+/** What is to be stored where one state takes the place of another; null: nothing. */
+export interface Change {
+  /** with what of it can be known without it, if it is a large one; null: the deltas come behind what is stored */
+  readonly snapshot: { readonly bytes: Uint8Array; readonly sketch: Sketch | null } | null;
+  readonly deltas: readonly Uint8Array[];
+}
+
+export class GroupEngine {
+  readonly #near: Engine;
+  readonly #far: GroupThread;
+
+  constructor(near: Engine, far: GroupThread) {
+    this.#near = near;
+    this.#far = far;
+  }
+  static async open(options: AuthorityOptions): Promise<GroupEngine> {
+    return new GroupEngine(await Engine.open(new Authority(options)), new GroupThread(options));
+  }
+
+  /** These are needed from now on, and no other states. @param current are on disk as the states of their groups; `besides` are not */
+  keep(current: readonly (Held | null)[], besides: readonly (Held | null)[]): void {
+    const distant = (all: readonly (Held | null)[]) =>
+      all.filter((held) => held !== null && isDistant(held)) as Distant[];
+    this.#far.keep(distant(current), distant(besides));
+  }
+  close(): Promise<void> {
+    return this.#far.close();
+  }
+  /** Of the thread that worked on a large group last; 0: none has yet. */
+  get farThreadId(): number {
+    return this.#far.threadId;
+  }
+
+  newDeviceKey(): ReturnType<Engine['newDeviceKey']> {
+    return this.#near.newDeviceKey();
+  }
+  keyPackage(device: OwnDevice, validity: Validity): Promise<OwnKeyPackage> {
+    return this.#near.keyPackage(device, validity);
+  }
+  holder(published: Uint8Array, at: number): ReturnType<Engine['holder']> {
+    return this.#near.holder(published, at);
+  }
+  create(device: OwnDevice, groupId: Uint8Array, settings: Uint8Array, at: number): Promise<Conversation> {
+    return this.#near.create(device, groupId, settings, at);
+  }
+
+  /** @throws as Engine.commit() */
+  async commit(
+    held: Held,
+    wanted: Wanted,
+    at: number,
+  ): Promise<Pick<Commit, 'commit' | 'welcome'> & { conversation: Held }> {
+    const count = isDistant(held) ? 0 : countIn(held) + (wanted.add?.length ?? 0);
+    if (!isDistant(held) && count <= MAX_INLINE_MEMBERS) return this.#near.commit(held, wanted, at, policy);
+    const { value, made } = await this.#far.make({ do: 'commit', wanted, at }, await this.#distant(held));
+    return { ...value, conversation: made! };
+  }
+  async adopt(held: Held): Promise<Held> {
+    return isDistant(held) ? (await this.#far.make({ do: 'adopt' }, held)).made! : this.#near.adopt(held);
+  }
+  async drop(held: Held): Promise<Held> {
+    return isDistant(held) ? (await this.#far.make({ do: 'drop' }, held)).made! : this.#near.drop(held);
+  }
+  /** @throws as Engine.encrypt() */
+  async encrypt(
+    held: Held,
+    plaintext: Uint8Array,
+    authenticatedData: Uint8Array,
+  ): Promise<With & { message: Uint8Array }> {
+    if (!isDistant(held)) return this.#near.encrypt(held, plaintext, authenticatedData);
+    const { value, made } = await this.#far.make({ do: 'encrypt', plaintext, authenticatedData }, held);
+    return { message: value.message, conversation: made!, spent: [] };
+  }
+  /** @throws as Engine.receive() */
+  async receive(held: Held, bytes: Uint8Array, at: number): Promise<Heard> {
+    if (isDistant(held)) {
+      const { value, made } = await this.#far.make({ do: 'receive', bytes, at }, held);
+      return value.kind === 'removed' ? (value as Heard) : ({ ...value, conversation: made!, spent: [] } as Heard);
+    }
+    const heard = await this.#near.receive(held, bytes, at, policy);
+    if (heard.kind === 'removed') return heard;
+    const { conversation } = heard;
+    if (countIn(conversation) <= MAX_INLINE_MEMBERS) return heard;
+    return { ...heard, conversation: await this.#distant(conversation) } as Heard;
+  }
+  /** @throws as Engine.join() */
+  async join(welcome: WelcomeTo, device: OwnDevice, secret: Uint8Array): Promise<{ conversation: Held; by: Member }> {
+    if (!welcome.tree) return this.#near.join(welcome, device, secret);
+    const { value, made } = await this.#far.make({ do: 'join', welcome, device, secret }, null);
+    return { by: value.by, conversation: made! };
+  }
+  /** @throws as Engine.joinExternal() */
+  async joinExternal(
+    door: GroupDoor,
+    device: OwnDevice,
+    at: number,
+    authenticatedData: Uint8Array,
+  ): Promise<{ conversation: Held; commit: Uint8Array }> {
+    if (door.tree === null) return this.#near.joinExternal(door, device, at, authenticatedData);
+    const { value, made } = await this.#far.make({ do: 'joinExternal', door, device, at, authenticatedData }, null);
+    return { commit: value.commit, conversation: made! };
+  }
+  door(held: Held): Promise<GroupDoor> {
+    return isDistant(held) ? this.#far.ask({ do: 'door' }, held) : this.#near.door(held);
+  }
+  /** Every device in the group, this one included. @throws as Engine.members() */
+  async members(held: Held): Promise<readonly Member[]> {
+    return isDistant(held) ? held.sketch.members : this.#near.members(held);
+  }
+  /** Before coming in, when nothing of it is proven. @throws BAD_FRAME; DECRYPT_FAIL/welcome */
+  async usersBehind(door: GroupDoor): Promise<readonly string[]> {
+    return door.tree === null ? usersBehind(door) : this.#far.ask({ do: 'usersBehind', door }, null);
+  }
+
+  /** A small one that becomes large, as the other thread will know it. @throws MissingBindings */
+  async #distant(held: Held): Promise<Distant> {
+    if (isDistant(held)) return held;
+    const sketch = sketchOf(held, await this.#near.members(held));
+    return new Distant(nextHandle(), sketch, { snapshot: snapshot(held), deltas: [] });
+  }
+}
+
+/** What is to be stored where `before` is stored (null: none of this group is) and `after` takes its place. */
+export function changeOf(before: Held | null, after: Held): Change {
+  if (isDistant(after)) {
+    const { snapshot: bytes, deltas } = after.changesSince(before);
+    return { snapshot: bytes && { bytes, sketch: after.sketch }, deltas };
+  }
+  const change = before === null || isDistant(before) ? null : delta(before, after);
+  if (change !== null) return { snapshot: null, deltas: [change] };
+  return { snapshot: { bytes: snapshot(after), sketch: null }, deltas: [] };
+}
