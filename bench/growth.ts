@@ -5,7 +5,8 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { TranscriptLog, type LogOptions } from '../server/log/log.ts';
+import { TranscriptLog } from '../server/log/log.ts';
+import type { LogOptions } from '../server/log/options.ts';
 import { encodeLeaf } from '../transcript/leaf.ts';
 import { authority } from '../test/support/pki.ts';
 import type { Sample } from './report.ts';

@@ -27,6 +27,8 @@ export const EVENTS = [
   // disk and database
   'store.opened', 'store.migrated', 'store.recovered', 'store.failed',
   'transcript.opened', 'transcript.held', 'transcript.rekeyed', 'transcript.recovered', 'transcript.published', 'transcript.failed', 'transcript.corrupt',
+  // parties outside
+  'witness.cosigned', 'witness.refused', 'witness.failed', 'timestamp.logged', 'timestamp.failed',
 ] as const;
 export type LogEvent = (typeof EVENTS)[number];
 
@@ -65,6 +67,7 @@ export const FIELDS = {
   protocol: 'string', // of TLS
   cipher: 'string',
   group: 'string', // of the key agreement
+  witness: 'string', // its key name
   file: 'string',
   backend: 'string',
   // how much
@@ -74,6 +77,7 @@ export const FIELDS = {
   count: 'number',
   bytes: 'number',
   depth: 'number', // of a queue
+  status: 'number', // of an HTTP answer
   days: 'number', // until something ends
   ms: 'number',
 } as const;

@@ -16,7 +16,7 @@ import { formatVkey, parseNote, verifierKey, type VerifierKey } from '../../tran
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
 import type { Certificate } from '../../x509/certificate.ts';
 import { holdMs, readAnchor, writeAnchor, type Anchor } from './anchor.ts';
-import { disk, diskError, type Files } from './files.ts';
+import { disk, diskError } from './files.ts';
 import {
   identityEntries,
   identityIn,
@@ -27,44 +27,19 @@ import {
   type LogIdentity,
 } from './identity.ts';
 import { Entries } from './entries.ts';
-import type { Succession } from './epochs.ts';
 import { loadLogKey } from './key-file.ts';
 import { formerKeys, install, preparedKey, readTakeovers, takeoverIn, type Takeover } from './key-succession.ts';
 import { acquireLock, type Lock } from './lock.ts';
 import type { Nodes } from './nodes.ts';
 import type { Publication } from './publication.ts';
 import { isEmptyLog, recover, rootAt, type Recovered } from './recovery.ts';
+import type { LogOptions } from './options.ts';
 import { SEGMENT_BYTES, type Segments } from './segments.ts';
 
 /** A publication that is late stops the next window here, before the entries that wait for it fill the memory. */
 const MAX_UNPUBLISHED_BYTES = 64 * 1024 * 1024;
 /** More than header, checkpoint, root and CRC of a record take. */
 const RECORD_OVERHEAD_BYTES = 1024;
-
-export interface LogOptions {
-  /** The log's directory, which holds nothing else. */
-  readonly dir: string;
-  /** PEM file of the log's Ed25519 key, made at the first start. Outside `dir`, which is meant to be read by others. */
-  readonly keyFile: string;
-  /** `<dns-name>/log/<node>[/e<epoch>]` */
-  readonly origin: string;
-  /** Of the TLS certificate, which signs the log key. */
-  readonly serverPrivateKey: KeyObject;
-  /** DER, the server's own certificate first. */
-  readonly serverChain: readonly Uint8Array[];
-  /** Unix ms */
-  readonly now: () => number;
-  /** The log has stopped for good: LOG_FAILED, ROLLBACK or FORK. Called once. */
-  readonly onFatal: (error: ChatError) => void;
-  /** File outside `dir` that remembers the newest checkpoint. */
-  readonly anchorFile?: string;
-  /** Of a later epoch: what it begins with, and the key of the log before, if there still is one. */
-  readonly succession?: { readonly recovery: Succession; readonly previousKey: KeyObject | null } | null;
-  /** After an absence nothing is signed for at most so many ms; by default nothing is waited for. */
-  readonly settleMs?: number;
-  readonly segmentBytes?: number;
-  readonly files?: Files;
-}
 
 /** A signed tree head. */
 export interface Head {
@@ -497,6 +472,29 @@ export class TranscriptLog {
     const stopped = this.#stop(error);
     void this.#remember(note).catch(() => undefined); // it stops all the same
     return stopped;
+  }
+
+  /** The published checkpoint, a signed note with the cosignatures that it has; null: there is none. @throws the disk's error */
+  published(): Promise<Buffer | null> {
+    return this.#publication.checkpoint();
+  }
+
+  /** The newest of those with the most cosignatures; null: there is none. @throws the disk's error */
+  cosigned(): Promise<Buffer | null> {
+    return this.#publication.cosigned();
+  }
+
+  /** @throws DISK_FULL, LOG_FAILED: the log goes on, as it needs no cosignature; as Publication.cosign() */
+  async cosign(note: Uint8Array, isBest: boolean): Promise<void> {
+    this.#check();
+    await this.#publication.cosign(note, isBest).catch((error: unknown) => {
+      throw diskError(error, 'keeping cosignatures');
+    });
+  }
+
+  /** Somebody outside knows that it was set back: no more is signed. */
+  halt(error: ChatError): void {
+    this.#stop(error);
   }
 
   /** Publishes, and lets another process have the log. A log that has stopped is only unlocked. */

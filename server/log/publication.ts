@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { base64, equal, fromBase64, utf8, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { decimal } from '../../transcript/checkpoint.ts';
+import { parseNote } from '../../transcript/note.ts';
 import { EMPTY_ROOT, HASH_BYTES } from '../../transcript/merkle.ts';
 import {
   decodeBundle,
@@ -41,6 +42,9 @@ export class Publication {
   readonly #files: Files;
   readonly #directory: string;
   readonly #known = new Set<string>();
+  /** The checkpoint that was handed in last; it need not be on the disk yet. Null: none since the start. */
+  #announced: Uint8Array | null = null;
+  #writing: Promise<void> = Promise.resolve();
   #state: State;
   /** What the file `state` says: newer than `#state` when the checkpoint could not follow. */
   #written: State;
@@ -117,9 +121,38 @@ export class Publication {
   }
 
   /** Durable when it resolves. Also for a state whose checkpoint did not follow, because the process ended in between. */
-  async replaceCheckpoint(note: Uint8Array): Promise<void> {
-    await replaceFile(this.#files, join(this.#directory, 'checkpoint'), note);
+  replaceCheckpoint(note: Uint8Array): Promise<void> {
+    this.#announced = note;
+    return this.#alone(() => this.#write('checkpoint', note));
+  }
+
+  /**
+   * A published checkpoint has got cosignatures: it takes the place of the same one without, unless another was published meanwhile.
+   * @param isBest it also becomes the one that is kept beside it, in `cosigned`
+   */
+  cosign(note: Uint8Array, isBest: boolean): Promise<void> {
+    return this.#alone(async () => {
+      if (isBest) await this.#write('cosigned', note);
+      const newest = this.#announced ?? (await this.checkpoint());
+      if (newest !== null && parseNote(newest).text === parseNote(note).text) await this.#write('checkpoint', note);
+    });
+  }
+
+  /** The newest checkpoint with the most cosignatures; null: there is none. */
+  cosigned(): Promise<Buffer | null> {
+    return this.#files.readFile(join(this.#directory, 'cosigned'));
+  }
+
+  async #write(name: string, note: Uint8Array): Promise<void> {
+    await replaceFile(this.#files, join(this.#directory, name), note);
     await this.#files.syncDirectory(this.#directory);
+  }
+
+  /** After whatever is being written already: an older checkpoint must never come after a newer one. */
+  #alone(work: () => Promise<void>): Promise<void> {
+    const done = this.#writing.then(work);
+    this.#writing = done.catch(() => undefined);
+    return done;
   }
 
   async #writeTiles(size: number, source: PublicationSource): Promise<void> {

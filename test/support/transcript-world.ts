@@ -4,7 +4,8 @@ import type { ConversationId, Fingerprint, Hash, SessionId } from '../../base/by
 import { sha256 } from '../../base/hash.ts';
 import { CONTEXT, sign } from '../../base/signature.ts';
 import type { Log } from '../../runtime/log.ts';
-import { TranscriptLog, type LogOptions } from '../../server/log/log.ts';
+import { TranscriptLog } from '../../server/log/log.ts';
+import type { LogOptions } from '../../server/log/options.ts';
 import { Sequencer, type SequencerOptions, type Submission } from '../../server/sequencer.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
 import type { Device, GroupState, Store } from '../../store/store.ts';

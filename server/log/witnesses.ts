@@ -1,0 +1,169 @@
+/**
+ * Asks witnesses to cosign published checkpoints (C2SP tlog-witness, add-checkpoint). A witness keeps the newest checkpoint that it has
+ * cosigned and wants to be shown that the next one continues it; so it also knows when this log was set back. Nothing waits for it.
+ */
+import { concat } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { errorFields, type Log } from '../../runtime/log.ts';
+import { formatConsistency } from '../../transcript/bundle.ts';
+import { decimal, peekCheckpoint } from '../../transcript/checkpoint.ts';
+import { openCosignatures, withCosignatures, type Cosignature, type WitnessKey } from '../../transcript/cosignature.ts';
+import type { TranscriptLog } from './log.ts';
+import { post, type Answer } from './outbound.ts';
+
+export interface WitnessAddress {
+  readonly key: WitnessKey;
+  /** Submission prefix: `/add-checkpoint` comes behind it. */
+  readonly url: string;
+}
+
+export interface WitnessOptions {
+  readonly transcript: TranscriptLog;
+  readonly witnesses: readonly WitnessAddress[];
+  readonly log: Log;
+  /** Unix ms */
+  readonly now: () => number;
+  /** Of one request; 5 s by default. */
+  readonly timeoutMs?: number;
+}
+
+/** A few signature lines; one of ML-DSA, which is ignored, has 3,300 bytes. */
+const MAX_ANSWER_BYTES = 16 * 1024;
+/** A witness whose clock is further off would later make this log contradict it. */
+const MAX_SKEW_MS = 5 * 60_000;
+const TIMEOUT_MS = 5000;
+
+export class Witnesses {
+  readonly #o: WitnessOptions;
+  readonly #asked: readonly { readonly address: WitnessAddress; size: number }[];
+  readonly #end = new AbortController();
+  /** What the last round made of the checkpoint that was published then. */
+  #newest: Buffer | null = null;
+  #running: Promise<Buffer | null> | null = null;
+
+  constructor(options: WitnessOptions) {
+    this.#o = options;
+    this.#asked = options.witnesses.map((address) => ({ address, size: 0 }));
+  }
+
+  /** Shows every witness what is published, if it has not cosigned that yet. @returns the published note, with what came of it; null: there is none
+   *  @throws ROLLBACK if a witness has cosigned more than the log has; DISK_FULL, LOG_FAILED */
+  round(): Promise<Buffer | null> {
+    this.#running ??= this.#round().finally(() => (this.#running = null));
+    return this.#running;
+  }
+
+  /** What is under way ends at once. */
+  async close(): Promise<void> {
+    this.#end.abort();
+    await this.#running?.catch(() => undefined);
+  }
+
+  async #round(): Promise<Buffer | null> {
+    const { transcript } = this.#o;
+    const note = await transcript.published();
+    if (note === null) return null;
+    const { size } = peekCheckpoint(note);
+    if (size === 0) return note;
+    const isFirst = this.#newest === null;
+    if (isFirst) await this.#remember();
+    // The first time all: whoever has cosigned more than there is now says so.
+    const asked = this.#asked.filter((each) => isFirst || each.size !== size);
+    const found = await Promise.all(asked.map((each) => this.#ask(each, note, size)));
+    const cosignatures = found.flatMap((one) => one ?? []);
+    const whole = cosignatures.length > 0 ? withCosignatures(note, cosignatures) : note;
+    if (cosignatures.length > 0) await transcript.cosign(whole, await this.#isBest(whole));
+    return (this.#newest = whole);
+  }
+
+  /** At the start, who had cosigned what: a witness that had not is asked anew, and says itself what it has. */
+  async #remember(): Promise<void> {
+    const kept = await this.#o.transcript.cosigned();
+    if (kept === null) return;
+    const { size } = peekCheckpoint(kept);
+    for (const each of this.#asked)
+      if (size <= this.#o.transcript.size && this.#has(kept, each.address)) each.size = size;
+  }
+
+  #has(note: Uint8Array, { key }: WitnessAddress): boolean {
+    try {
+      return openCosignatures(note, [key]).length > 0;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Not fewer witnesses than on the one that is kept. */
+  async #isBest(note: Buffer): Promise<boolean> {
+    const kept = await this.#o.transcript.cosigned();
+    const count = (bytes: Buffer): number => this.#asked.filter(({ address }) => this.#has(bytes, address)).length;
+    return kept === null || count(note) >= count(kept);
+  }
+
+  /** Null, and a line of the log: it did not cosign. @throws ROLLBACK */
+  async #ask(
+    witness: { readonly address: WitnessAddress; size: number },
+    note: Buffer,
+    size: number,
+  ): Promise<Cosignature | null> {
+    const { log } = this.#o;
+    const { name } = witness.address.key.witness;
+    try {
+      let answer = await this.#show(witness, note, size);
+      if (answer.status === 409) {
+        witness.size = this.#sizeIn(answer, witness.size, size);
+        answer = await this.#show(witness, note, size);
+      }
+      if (answer.status !== 200) {
+        log.warn('witness.refused', { witness: name, status: answer.status, size });
+        return null;
+      }
+      const cosignature = this.#cosignatureIn(answer, witness.address, note);
+      witness.size = size;
+      log.debug('witness.cosigned', { witness: name, size });
+      return cosignature;
+    } catch (error) {
+      const failure = ChatError.from(error);
+      if (failure.code === 'ROLLBACK') throw failure;
+      if (!this.#end.signal.aborted) log.warn('witness.failed', { witness: name, size, ...errorFields(failure) });
+      return null;
+    }
+  }
+
+  async #show(
+    { address, size: old }: { address: WitnessAddress; size: number },
+    note: Buffer,
+    size: number,
+  ): Promise<Answer> {
+    const proof = await this.#o.transcript.consistency(old, size);
+    const url = `${address.url.replace(/\/+$/, '')}/add-checkpoint`;
+    const { timeoutMs = TIMEOUT_MS } = this.#o;
+    const limits = { maxBytes: MAX_ANSWER_BYTES, timeoutMs, signal: this.#end.signal };
+    return post(url, 'text/plain; charset=utf-8', formatConsistency(old, proof, note), limits);
+  }
+
+  /** What a 409 says that the witness has cosigned. @throws ROLLBACK; BAD_FRAME for what is no such size */
+  #sizeIn({ type, body }: Answer, told: number, size: number): number {
+    const known = decimal(/^(\d+)\n$/.exec(body.toString('latin1'))?.[1] ?? '');
+    if (type !== 'text/x.tlog.size' || known === null || known === told)
+      throw new ChatError('BAD_FRAME', 'a conflict without another size', { field: 'answer' });
+    if (known > this.#o.transcript.size)
+      throw new ChatError(
+        'ROLLBACK',
+        `a witness has cosigned ${known} entries and the log has ${this.#o.transcript.size}: it was set back`,
+      );
+    if (known > size) throw new ChatError('BAD_FRAME', 'a size that was not published', { field: 'answer' });
+    return known;
+  }
+
+  /** @throws SIG_FAIL/cosignature, SIG_FAIL/clock, BAD_FRAME */
+  #cosignatureIn({ body }: Answer, { key }: WitnessAddress, note: Buffer): Cosignature {
+    const bare = withCosignatures(note, []);
+    const [found] = openCosignatures(concat(bare, body), [key]);
+    if (found === undefined)
+      throw new ChatError('SIG_FAIL', 'an answer without the cosignature of the witness', { sub: 'cosignature' });
+    if (Math.abs(found.time - this.#o.now()) > MAX_SKEW_MS)
+      throw new ChatError('SIG_FAIL', 'a cosignature of another time than ours', { sub: 'clock' });
+    return found;
+  }
+}
