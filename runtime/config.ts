@@ -74,7 +74,7 @@ function file(path: string, required: boolean, machine: Machine): Layer {
 }
 
 /** What no setting can see alone. */
-function crossFaults({ db, admin, limits }: ServerConfig, sources: ReadonlyMap<string, string>): string[] {
+function crossFaults({ db, admin, limits, transcript }: ServerConfig, sources: ReadonlyMap<string, string>): string[] {
   const faults: string[] = [];
   const parts = ['db.host', 'db.port', 'db.user', 'db.name'].filter((key) => sources.has(key));
   if (sources.get('db.url') !== 'default' && parts[0] !== undefined)
@@ -87,6 +87,8 @@ function crossFaults({ db, admin, limits }: ServerConfig, sources: ReadonlyMap<s
   if (Buffer.byteLength(admin.socket) > 103) faults.push('admin.socket: want a path of at most 103 bytes');
   if (limits.connectionsPerAddress > limits.connections && sources.get('limits.connections_per_address') !== 'default')
     faults.push('limits.connections_per_address: want no more than limits.connections');
+  if ((transcript.tsaUrl === undefined) !== (transcript.tsaCa === undefined))
+    faults.push('transcript.tsa_ca: want it together with transcript.tsa_url, or neither');
   return faults;
 }
 

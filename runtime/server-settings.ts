@@ -1,6 +1,7 @@
 /** The settings of chat-server, in the order in which they are described. A computed default may look at the settings above it. */
 import { join } from 'node:path';
 import { Secret } from '../base/secret.ts';
+import { OUTSIDE_SETTINGS } from './outside-settings.ts';
 import { optionalSetting, setting, type ComputedDefault, type ValuesOf } from './settings.ts';
 import {
   duration,
@@ -311,6 +312,7 @@ export const SERVER_SETTINGS = {
       'After an absence, how long at most nothing is signed, so that clients can show a newer checkpoint; 0s waits for nobody.',
       { default: '30s' },
     ),
+    ...OUTSIDE_SETTINGS,
   },
   admin: {
     socket: setting('admin.socket', path, 'Unix socket for chat-server status, reload, stop and the like.', {

@@ -6,7 +6,7 @@ LC_ALL=C
 export LC_ALL
 
 usage() {
-  echo 'usage: verify-with-openssl.sh BUNDLE.tar MESSAGE-NUMBER --ca CA.crt' >&2
+  echo 'usage: verify-with-openssl.sh BUNDLE.tar MESSAGE-NUMBER --ca CA.crt [--tsa TSA-CA.crt]' >&2
   exit 2
 }
 fail() {
@@ -15,12 +15,17 @@ fail() {
 }
 ok() { echo "ok     $1"; }
 
-bundle='' number='' ca=''
+bundle='' number='' ca='' tsa=''
 while [ $# -gt 0 ]; do
   case $1 in
   --ca)
     [ $# -ge 2 ] || usage
     ca=$2
+    shift
+    ;;
+  --tsa)
+    [ $# -ge 2 ] || usage
+    tsa=$2
     shift
     ;;
   -*) usage ;;
@@ -33,6 +38,10 @@ if [ -z "$bundle" ] || [ -z "$ca" ]; then usage; fi
 [ -r "$bundle" ] || fail "cannot read $bundle"
 [ -r "$ca" ] || fail "cannot read $ca"
 ca=$(cd "$(dirname "$ca")" && pwd)/$(basename "$ca")
+if [ -n "$tsa" ]; then
+  [ -r "$tsa" ] || fail "cannot read $tsa"
+  tsa=$(cd "$(dirname "$tsa")" && pwd)/$(basename "$tsa")
+fi
 
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -184,6 +193,15 @@ sed -n '3,/^$/p' "$msg/log.tlog-proof" | sed '$d' >"$work/path"
 root=$(climb "$(leaf <"$msg/entry")" "$index" "$entries" <"$work/path") && [ "$root" = "$(sed -n 3p "$work/text")" ] ||
   fail "$msg/log.tlog-proof: the entry is not in the log at this index"
 ok "entry $index of $entries, under a checkpoint that the log signed"
+
+# --- its time-stamp, if the authority is named ------------------------------------------------------------------------------------------
+if [ -n "$tsa" ]; then
+  stamped=${statement%/*}/checkpoint
+  cmp -s "$work/note" "$stamped" || fail "$msg/log.tlog-proof: under another checkpoint than the one that may be stamped"
+  openssl ts -verify -data "$stamped" -in "$stamped.tsr" -CAfile "$tsa" >/dev/null 2>&1 ||
+    fail "$stamped.tsr: no time-stamp of this authority over the checkpoint"
+  ok "stamped at $(openssl ts -reply -in "$stamped.tsr" -text 2>/dev/null | sed -n 's/^Time stamp: //p')"
+fi
 
 # --- the sender's signature, and the message under it ------------------------------------------------------------------------------
 key "$sender"

@@ -7,6 +7,7 @@ import { loadAuthorities, loadCredentials, type Authorities, type Credentials } 
 import type { Secret } from '../base/secret.ts';
 import { MAX_CRL_BYTES, parseCrls } from '../x509/crl.ts';
 import { validatePath } from '../x509/path.ts';
+import { readOutside } from './outside.ts';
 
 export interface GlobalFlags {
   readonly config?: string | undefined;
@@ -69,6 +70,7 @@ export function checkConfig(flags: GlobalFlags, out: (line: string) => void, now
   };
   attempt(() => readTls(config, now));
   for (const path of config.values.tls.crl) attempt(() => parseCrls(readTrustFile(path, 'tls.crl', MAX_CRL_BYTES)));
+  attempt(() => readOutside(config));
   attempt(() => storeOf(config));
   attempt(() => checkStateDirectory(config.values.stateDir, 'state_dir'));
   if (faults.length > 0) throw new ChatError('CONFIG_INVALID', faults.join('\n  '));

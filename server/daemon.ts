@@ -32,6 +32,7 @@ import { CrlArchive } from './log/crl-archive.ts';
 import { disk } from './log/files.ts';
 import { inherit, newestEpoch, originOf } from './log/epochs.ts';
 import { TranscriptLog, type ServerIdentity } from './log/log.ts';
+import { OutsideJobs } from './outside.ts';
 import { RateLimit } from './rate-limit.ts';
 import { Rooms } from './rooms.ts';
 import { Revocation } from './revocation.ts';
@@ -128,6 +129,8 @@ export async function startServer(
     await transcript.close();
     if (fatal) throw fatal;
   });
+  const outside = new OutsideJobs({ config, transcript, log, now });
+  await outside.gate();
   const sequencer = new Sequencer({ transcript, store, log, now });
   await sequencer.recover();
   // Before anybody is connected: clients learn of a new key at their login.
@@ -143,6 +146,8 @@ export async function startServer(
     'anchor',
     every(ANCHOR_EVERY_MS, () => transcript.anchor(), log, 'transcript.failed'),
   );
+
+  lifecycle.onStop('outside', outside.begin(sequencer));
 
   const hub = new Hub({
     store,

@@ -14,11 +14,13 @@ import { MAX_BUNDLE_CRLS, MAX_BUNDLE_LOGS, MAX_BUNDLE_MESSAGES, type BundleHead 
 import { writeBundle, type BundleCrl, type BundleMessage } from '../transcript/bundle-writer.ts';
 import type { CrlLeaf, KeyLeaf, MsgLeaf, SigbLeaf } from '../transcript/leaf.ts';
 import { leafHash, nodesOver, Tree } from '../transcript/merkle.ts';
+import { decodeStamp, type Stamp } from '../transcript/stamp.ts';
 import { decodeBs, decodeMs, isThreaded, type MessageStatement } from '../transcript/statement.ts';
 import { BundleLineage } from '../verify/bundle-lineage.ts';
 import { Findings } from '../verify/finding.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import { parseCrl } from '../x509/crl.ts';
+import { shownCheckpoint } from './shown-checkpoint.ts';
 import { entriesOf, nodesIn, publishedLog } from './transcript-files.ts';
 
 export interface ExportRequest {
@@ -52,22 +54,23 @@ interface Found {
 /** @throws NOT_FOUND if there is nothing to prove; TOO_LARGE; LOG_CORRUPT */
 export async function exportConversation(request: ExportRequest): Promise<Exported> {
   const { dir, conversation, from, until, own, now } = request;
-  const { checkpoint, note } = publishedLog(dir);
-  const { size } = checkpoint;
+  const published = publishedLog(dir);
   const chains = new Map<string, readonly Uint8Array[]>();
   const keys: KeyLeaf[] = [];
   const lists = new Map<string, { readonly index: number; readonly bytes: Buffer; readonly leaf: CrlLeaf }>();
   const found: Found[] = [];
   let count = 0; // of the whole conversation
   let open: OpenBatch | null = null;
-  for (const { index, bytes, leaf } of entriesOf(dir, size)) {
+  let stamp: Stamp | null = null;
+  for (const { index, bytes, leaf } of entriesOf(dir, published.checkpoint.size)) {
     if (leaf.type === 'cert')
       chains.set(
         hex(sha256(leaf.chain[0]!)),
         leaf.chain.map((der) => Buffer.from(der)),
       );
     else if (leaf.type === 'key') keys.push(leaf);
-    else if (leaf.type === 'crl') lists.set(hex(leaf.digest), { index, bytes, leaf });
+    else if (leaf.type === 'crl' && !lists.has(hex(leaf.digest))) lists.set(hex(leaf.digest), { index, bytes, leaf });
+    else if (leaf.type === 'time' && leaf.stamp.length > 0) stamp = decodeStamp(leaf.stamp);
     else if (leaf.type === 'sigb') open = { index, leaf, messages: [] };
     else if (leaf.type === 'msg' && open !== null) {
       open.messages.push({ index, bytes, leaf });
@@ -83,7 +86,8 @@ export async function exportConversation(request: ExportRequest): Promise<Export
   if (found.length === 0)
     throw new ChatError('NOT_FOUND', 'no message to prove: not in this conversation at this time');
 
-  const nodes = await nodesIn(dir, size);
+  const { note, size, token } = shownCheckpoint(dir, published, stamp, lastOf(found));
+  const nodes = await nodesIn(dir, published.checkpoint.size);
   const tree = nodes.tree(size);
   const inclusion = (index: number): Promise<Hash[]> => nodes.prove(tree, () => tree.inclusion(index));
   const messages: BundleMessage[] = [];
@@ -112,8 +116,12 @@ export async function exportConversation(request: ExportRequest): Promise<Export
   const span = { first: found[0]!.batch.leaf.serverTime, last: found.at(-1)!.batch.leaf.serverTime };
   const crls: BundleCrl[] = [];
   for (const { der, list } of listsFor(dir, [...certificates, ...intermediates], span, lists)) {
-    const proof = { index: list.index, path: await inclusion(list.index), checkpoint: note };
-    crls.push({ der, logged: { entry: list.bytes, proof } });
+    if (list.index >= size)
+      crls.push({ der, logged: null }); // logged after what is shown
+    else {
+      const proof = { index: list.index, path: await inclusion(list.index), checkpoint: note };
+      crls.push({ der, logged: { entry: list.bytes, proof } });
+    }
   }
   const head: BundleHead = {
     profile: found.length === count && isWhole(found) ? 'complete' : 'selective',
@@ -130,10 +138,17 @@ export async function exportConversation(request: ExportRequest): Promise<Export
     })),
     takeovers: keys.flatMap(takeoverOf).slice(-MAX_TAKEOVERS),
     checkpoint: note,
+    token,
     consistency: new Map<number, Hash[]>(),
   };
   const content = { head, certificates, intermediates, crls, logs: [log], messages: () => messages };
   return { head, pieces: writeBundle(content, own.privateKey) };
+}
+
+/** Index of the last message. */
+function lastOf(found: readonly Found[]): number {
+  const { batch, position } = found.at(-1)!;
+  return batch.index + position;
 }
 
 /** None for a statement of the key that the log has already. */
