@@ -63,9 +63,7 @@ export const OUTSIDE_SETTINGS = {
     'Witnesses (C2SP tlog-witness) that cosign the published checkpoint: the key of each, and where it takes checkpoints. Whoever answers there can stop the server by saying that it was set back, so use https, or this machine.',
     {
       default: [],
-      example: [
-        'witness.example.org/w1+19d88a53+BEvkUUfDOZyY0fG2tZ65GG2vpnsMJ4rcCpKI8HvKbgrS https://witness.example.org/w1',
-      ],
+      example: ['w.example+3e6d1c1c+BOpKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs https://w.example'],
     },
   ),
   witnessEveryMs: setting(
