@@ -46,6 +46,7 @@ t.test('BUNDLE', async (t) => {
     ['messages 3', 'messages +3', 'bundle.messages'],
     ['messages 3', 'messages 100001', 'bundle.messages'],
     ['c0c0', 'C0c0', 'bundle.conversation'],
+    ['conversation', 'Conversation', 'bundle.conversation'],
     ['e0e0', 'e0', 'bundle.exporter'],
     ['\nexporter', '\nnote\nexporter', 'bundle.lines'],
     ['\nmessages', '\r\nmessages', 'bundle.conversation'],
@@ -73,6 +74,7 @@ t.test('batch.path', async (t) => {
     [`${text}\n`, 'path.path'],
   ] as const)
     refuses(t, () => parsePath(Buffer.from(bad)), field, JSON.stringify(bad.slice(0, 30)));
+  refuses(t, () => parsePath(Buffer.of(0xff)), 'path', 'not UTF-8');
 });
 
 t.test('batch.tbs', async (t) => {
@@ -103,6 +105,7 @@ t.test('consistency', async (t) => {
     [`old 7\n${`${line}\n`.repeat(64)}\n`, 'consistency.proof'],
   ] as const)
     refuses(t, () => parseConsistency(Buffer.from(bad)), field, JSON.stringify(bad.slice(0, 20)));
+  refuses(t, () => parseConsistency(Buffer.of(0xff)), 'consistency', 'not UTF-8');
 });
 
 t.test('names', async (t) => {

@@ -71,6 +71,7 @@ t.test('a known name over something else refuses the note', async (t) => {
   const [, head, base] = /^(— \S+ )(\S+)\n$/.exec(line)!;
   const bytes = Buffer.from(base!, 'base64');
   refused(`${head}${bytes.subarray(0, -1).toString('base64')}\n`, 'too short');
+  refused(`${head}${bytes.subarray(0, 9).toString('base64')}\n`, 'shorter than a time');
   refused(`${head}${Buffer.concat([bytes, Buffer.of(0)]).toString('base64')}\n`, 'too long');
   t.same(times(withLines(note, cosignatureLine(note, one, AT, AT + 1)), w2), [], 'of a stranger it is nothing');
 });

@@ -95,6 +95,8 @@ t.test('limits of an entry', async (t) => {
     'leaf.chain',
     'empty',
   );
+  const sigb: Leaf = { type: 'sigb', serverTime: 0, algorithm: 1, signature: filled(1, 64), bs: filled(1, 20) };
+  refuses(t, () => encodeLeaf(sigb), 'BAD_FRAME', 'leaf.bs', 'a batch statement of 20 bytes');
   const statement = filled(1, 70000);
   const key: Leaf = {
     type: 'key',

@@ -115,6 +115,13 @@ t.test('spellings that are refused', async (t) => {
   refuses(t, () => formatNote('no newline', []), 'BAD_FRAME', 'note', 'text without its newline');
 });
 
+t.test('what is not signed, and not written', async (t) => {
+  refuses(t, () => signNote('text\n', 'a name', logKey), 'BAD_FRAME', 'note.name', 'a name with a space');
+  const signature = signNote('text\n', origin, logKey);
+  const asSignature = `text\n\n— ${origin} ${filled(1, 8).toString('base64')}`;
+  refuses(t, () => formatNote(asSignature, [signature]), 'BAD_FRAME', 'note.text', 'text that would be a signature');
+});
+
 t.test('vkeys that are refused', async (t) => {
   const rows: [name: string, vkey: string, field: string][] = [
     ['empty', '', 'vkey'],

@@ -124,6 +124,14 @@ export const BUNDLE_SERVER: readonly BundleRow[] = [
     ...found('E_CTR_REGRESS', msg(4, 'batch.tbs'), false),
   },
   {
+    name: 'two messages with one counter',
+    archive: made({
+      ...batchOf(2, (bs) => ({ ...bs, firstCtr: 1 })),
+      ms: (ms, batch) => (batch === 2 ? { ...ms, sessionCtr: 1 } : ms),
+    }),
+    ...found('E_DOUBLE', msg(4), false, 14),
+  },
+  {
     name: 'clocks that differ',
     archive: () =>
       bundleOf(
