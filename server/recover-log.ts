@@ -19,7 +19,7 @@ import { epochAt, makeEpoch, newestEpoch, originOf, type Epoch } from './log/epo
 import { disk } from './log/files.ts';
 import { loadLogKey } from './log/key-file.ts';
 import { formerKeys, prepareKey, readTakeovers } from './log/key-succession.ts';
-import { acquireLock, type Lock } from './log/lock.ts';
+import { acquireLock, type Lock } from '../store/lock.ts';
 import { Nodes } from './log/nodes.ts';
 import { Publication } from './log/publication.ts';
 import { recover, rootAt } from './log/recovery.ts';

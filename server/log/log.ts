@@ -29,7 +29,7 @@ import {
 import { Entries } from './entries.ts';
 import { loadLogKey } from './key-file.ts';
 import { formerKeys, install, preparedKey, readTakeovers, takeoverIn, type Takeover } from './key-succession.ts';
-import { acquireLock, type Lock } from './lock.ts';
+import { acquireLock, type Lock } from '../../store/lock.ts';
 import type { Nodes } from './nodes.ts';
 import type { Publication } from './publication.ts';
 import { isEmptyLog, recover, rootAt, type Recovered } from './recovery.ts';

@@ -15,7 +15,7 @@ import t from 'tap';
 import { equal } from '../../base/bytes.ts';
 import type { ChatError } from '../../base/errors.ts';
 import { disk, type Files } from '../../server/log/files.ts';
-import { acquireLock } from '../../server/log/lock.ts';
+import { acquireLock } from '../../store/lock.ts';
 import { TranscriptLog } from '../../server/log/log.ts';
 import { decodeAck } from '../../transcript/ack.ts';
 import { openCheckpoint, signCheckpoint } from '../../transcript/checkpoint.ts';
@@ -225,7 +225,7 @@ t.test('one process at a time', async (t) => {
     { code: 'IN_USE' },
     'another directory with the same key',
   );
-  const script = `import('${new URL('../../server/log/lock.ts', import.meta.url).href}').then(({ acquireLock }) => {
+  const script = `import('${new URL('../../store/lock.ts', import.meta.url).href}').then(({ acquireLock }) => {
     try { acquireLock(process.argv[1]); console.log('locked') } catch (e) { console.log(e.code) } })`;
   const other = () =>
     spawnSync(process.execPath, ['-e', script, `${dir}/log/lock`], { encoding: 'utf8' }).stdout.trim();

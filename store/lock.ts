@@ -4,7 +4,7 @@
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { ChatError } from '../../base/errors.ts';
+import { ChatError } from '../base/errors.ts';
 
 export interface Lock {
   release(): void;
@@ -24,7 +24,11 @@ export function acquireLock(path: string): Lock {
     if (!isBusy(cause)) throw cannotLock(path, cause);
     throw new ChatError('IN_USE', `${path} is locked by ${holderOf(holderPath)}; stop that one first`, { cause });
   }
-  writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600 });
+  try {
+    writeFileSync(holderPath, `${process.pid}\n`, { mode: 0o600 });
+  } catch {
+    // no room: then nobody is named
+  }
   return {
     release: () => {
       rmSync(holderPath, { force: true });
