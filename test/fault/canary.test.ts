@@ -7,6 +7,7 @@ import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } fr
 import { connect, createServer } from 'node:net';
 import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { root, System, type Program } from '../support/system.ts';
 
@@ -175,8 +176,13 @@ t.test('a password is nowhere, and a message nowhere but before the eyes of the 
 
   const database = (): Buffer[] => contentsOf(system.state, (path) => /\/chat\.db/.test(path));
   t.strictSame(found(body, database()), [], 'while it waits, the database has nothing of the message that can be read');
-  const waiting = queued(join(system.state, 'chat.db'));
+  let waiting: Buffer[] = [];
+  while (waiting.length < 2) {
+    await sleep(50); // the database is told later
+    waiting = queued(join(system.state, 'chat.db'));
+  }
   t.equal(waiting.length, 2, 'control: a commit that makes the group, and the message');
+  t.strictSame(found(body, database()), [], 'and now neither');
 
   const received = await client('bob', ['recv', '--json', '-v'], '');
   t.match(received.out, body, 'control: it is the message that arrived');

@@ -29,6 +29,9 @@ enum { OPEN = 1, CLOSE, WRITE, ZEROS, TRUNCATE, RENAME, UNLINK, MKDIR, RMDIR, LI
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char watched[DESCRIPTORS];
+/* Opened so that each write is on the disk when it returns. */
+static char isDirect[DESCRIPTORS];
+static uint64_t lastSync;
 static const char *root;
 static size_t rootLength;
 static int trace = -1;
@@ -80,6 +83,13 @@ static void wrote(int fd, const char *bytes, size_t length, uint64_t position) {
   if (isZero) record(ZEROS, 0, fd, position, NULL, (uint32_t)length, NULL, 0);
   else record(WRITE, 0, fd, position, bytes, (uint32_t)length, NULL, 0);
 }
+/* Synced by its write; the lock is held. */
+static void settled(int fd) {
+  if (!isDirect[fd]) return;
+  uint64_t number = ++lastSync;
+  record(SYNC_BEGIN, 0, fd, number, NULL, 0, NULL, 0);
+  record(SYNC_END, 0, fd, number, NULL, 0, NULL, 0);
+}
 static void wroteAll(int fd, const struct iovec *parts, int count, size_t left, uint64_t position) {
   for (int i = 0; i < count && left > 0; i++) {
     size_t length = parts[i].iov_len < left ? parts[i].iov_len : left;
@@ -93,6 +103,7 @@ static uint64_t endOf(int fd, ssize_t done) { return (uint64_t)(kernel(SYS_lseek
 static int opened(const char *path, int flags, int fd) {
   if (fd >= 0 && fd < DESCRIPTORS) {
     watched[fd] = (char)below(path);
+    isDirect[fd] = (flags & O_DSYNC) != 0;
     if (watched[fd]) record(OPEN, (flags & O_CREAT ? 1 : 0) | (flags & O_TRUNC ? 2 : 0), fd, 0, path, (uint32_t)strlen(path), NULL, 0);
   }
   return fd;
@@ -144,21 +155,21 @@ long syscall(long number, ...) {
 }
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at) {
   REAL(pwrite64);
-  ORDERED(ssize_t, real(fd, bytes, length, at), isWatched(fd), wrote(fd, bytes, (size_t)result, (uint64_t)at));
+  ORDERED(ssize_t, real(fd, bytes, length, at), isWatched(fd), wrote(fd, bytes, (size_t)result, (uint64_t)at); settled(fd));
 }
 ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) { return pwrite64(fd, bytes, length, at); }
 ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t at) {
   REAL(pwritev64);
-  ORDERED(ssize_t, real(fd, parts, count, at), isWatched(fd), wroteAll(fd, parts, count, (size_t)result, (uint64_t)at));
+  ORDERED(ssize_t, real(fd, parts, count, at), isWatched(fd), wroteAll(fd, parts, count, (size_t)result, (uint64_t)at); settled(fd));
 }
 ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at) { return pwritev64(fd, parts, count, at); }
 ssize_t write(int fd, const void *bytes, size_t length) {
   REAL(write);
-  ORDERED(ssize_t, real(fd, bytes, length), isWatched(fd), wrote(fd, bytes, (size_t)result, endOf(fd, result)));
+  ORDERED(ssize_t, real(fd, bytes, length), isWatched(fd), wrote(fd, bytes, (size_t)result, endOf(fd, result)); settled(fd));
 }
 ssize_t writev(int fd, const struct iovec *parts, int count) {
   REAL(writev);
-  ORDERED(ssize_t, real(fd, parts, count), isWatched(fd), wroteAll(fd, parts, count, (size_t)result, endOf(fd, result)));
+  ORDERED(ssize_t, real(fd, parts, count), isWatched(fd), wroteAll(fd, parts, count, (size_t)result, endOf(fd, result)); settled(fd));
 }
 int ftruncate64(int fd, off64_t length) {
   REAL(ftruncate64);
@@ -199,9 +210,8 @@ int rmdir(const char *path) {
 /* What was written before the begin is durable after the end; nothing is promised of what was written between. */
 static int synced(int fd, int (*real)(int)) {
   if (!isWatched(fd)) return real(fd);
-  static uint64_t last;
   pthread_mutex_lock(&lock);
-  uint64_t number = ++last;
+  uint64_t number = ++lastSync;
   record(SYNC_BEGIN, 0, fd, number, NULL, 0, NULL, 0);
   pthread_mutex_unlock(&lock);
   if (syncUs) usleep(syncUs);
