@@ -63,6 +63,12 @@ export class Mailboxes {
     return this.#add(deviceId, [KIND.message, entry, bytes, null, null], bytes);
   }
 
+  /** The next cursor, for what the device keeps already. */
+  skip(deviceId: number): QueueTarget {
+    const box = this.#box(deviceId);
+    return { deviceId, cursor: ++box.lastCursor };
+  }
+
   /** @param byUserId whom the message did not reach */
   addExpiry(deviceId: number, entry: number, byUserId: number, at: number): QueueTarget {
     return this.#add(deviceId, [KIND.expired, entry, 0, byUserId, at], 0);

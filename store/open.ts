@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import type { Secret } from '../base/secret.ts';
 import { ChatError } from '../base/errors.ts';
+import { openAhead } from './ahead.ts';
 import { migrateSchema, schemaStatus, type SchemaStatus, type SchemaTarget } from './migrate.ts';
 import { mysqlSchema, openMysql, type MysqlLocation } from './mysql.ts';
 import { sqliteSchema } from './sqlite-schema.ts';
@@ -9,9 +10,10 @@ import { openSqlite } from './sqlite.ts';
 import type { Store } from './store.ts';
 
 /**
- * @param onLost the store is gone for good, and only another process can open it again: SQLite's thread has died. A MySQL server comes
- *   back, and its pool connects again
- * @throws CONFIG_INVALID for the URL; STORE_SCHEMA, STORE_FAILED
+ * @param onLost given by the process that serves; before an embedded database, which has one such process, it gets a journal (ahead.ts).
+ *   Called when the store is gone for good, and only another process can open it again: SQLite's thread has died, or somebody else
+ *   has written what only this process may. A MySQL server comes back, and its pool connects again
+ * @throws CONFIG_INVALID for the URL; STORE_SCHEMA, STORE_FAILED, DISK_FULL; IN_USE
  */
 export async function openStore(
   url: string,
@@ -19,7 +21,15 @@ export async function openStore(
   onLost?: (error: ChatError) => void,
 ): Promise<Store> {
   const location = parse(url);
-  return location.kind === 'sqlite' ? openSqlite(location.path, onLost) : openMysql(location, password);
+  if (location.kind === 'mysql') return openMysql(location, password);
+  const database = await openSqlite(location.path, onLost);
+  if (onLost === undefined) return database;
+  try {
+    return await openAhead(location.path, database, onLost);
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
 }
 
 /** What `migrateStore` would do; creates nothing. @throws CONFIG_INVALID, STORE_SCHEMA/newer, STORE_FAILED */

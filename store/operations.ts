@@ -7,6 +7,7 @@ import * as groups from './groups.ts';
 import * as keys from './keys.ts';
 import * as log from './log.ts';
 import type { Operation } from './operation.ts';
+import { places } from './places.ts';
 import * as queue from './queue.ts';
 import * as rooms from './rooms.ts';
 import type { Store } from './store.ts';
@@ -58,6 +59,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   commitWindow: window.commitWindow,
   rewind: log.rewind,
   complete: window.complete,
+  places,
   findBatch: log.findBatch,
   batchAt: log.batchAt,
   sessionLineage: log.sessionLineage,
@@ -68,6 +70,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   queueShares: queue.queueShares,
   acknowledge: queue.acknowledge,
   expire: queue.expire,
+  nextExpiry: queue.nextExpiry,
 };
 
 const READS: ReadonlySet<Method> = new Set<Method>([
@@ -90,6 +93,7 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'directory',
   'logSize',
   'timesAfter',
+  'places',
   'findBatch',
   'batchAt',
   'sessionLineage',
@@ -98,6 +102,7 @@ const READS: ReadonlySet<Method> = new Set<Method>([
   'backlog',
   'queueUsages',
   'queueShares',
+  'nextExpiry',
 ]);
 /** An acknowledgement that a power cut takes back is made again, for what it was about is delivered again (docs/decisions/0012). */
 export const mayBeLost = (method: Method): boolean => method === 'acknowledge';

@@ -159,6 +159,11 @@ const HELD_MESSAGES =
   'SELECT entry, conversation_id, sender_user_id, waiting, reached, expires_at, statement_hash, targets FROM messages ' +
   'WHERE entry IN (?...) ORDER BY entry FOR UPDATE';
 
+export function* nextExpiry(): Operation<number | null> {
+  const row = yield* first('SELECT expires_at FROM expiries ORDER BY expires_at LIMIT 1');
+  return row && integer(row, 'expires_at');
+}
+
 export function* expire(now: number, maxMessages: number): Operation<QueuedExpiry[]> {
   const due = yield* select(
     'SELECT e.entry, m.sender_user_id, m.targets FROM expiries e JOIN messages m ON m.entry = e.entry ' +

@@ -230,6 +230,10 @@ export interface MessageRecord {
     readonly groupInfo: Uint8Array | null;
     /** what of a commit's parts and GroupInfo its sender has put as blobs: kept as long as they are; `parts` counts in queues as parts do */
     readonly blobs?: { readonly parts?: BlobName | null; readonly groupInfo?: BlobName | null };
+    /** recipients that have acknowledged it before it came here: as if they had right after; none if left out */
+    readonly keptBy?: readonly number[];
+    /** one of them is not its sender's own */
+    readonly isReached?: boolean;
   } | null;
 }
 
@@ -249,6 +253,11 @@ export interface StoredMessage {
   readonly seq: number;
   /** one queue cursor for each recipient, in the order of `recipients` */
   readonly cursors: readonly number[];
+}
+
+export interface Places {
+  readonly seqs: readonly (number | null)[];
+  readonly cursors: readonly (number | null)[];
 }
 
 export interface StoredBatch extends BatchRecord {
@@ -445,7 +454,8 @@ export interface Store {
    * Applying a window again changes nothing and answers the same, also when its messages have been delivered since.
    * @returns for each batch, for each message
    * @throws LOG_CORRUPT when the database holds another message at an index of a window that it has already
-   * @throws COUNTER_REUSED when another batch has the session and first counter of one of these
+   * @throws COUNTER_REUSED when another batch has the session and first counter of one of these; where the database is told later
+   *   (ahead.ts), that ends the process then
    * @throws NOT_FOUND with field `conversation` or `device`
    */
   commitWindow(window: WindowRecord): Promise<StoredMessage[][]>;
@@ -462,6 +472,8 @@ export interface Store {
    * @throws NOT_FOUND with field `device`
    */
   complete(origin: string, messages: readonly MessageRecord[]): Promise<StoredMessage[]>;
+  /** The newest seq of each conversation and the newest cursor of each device; null for what there is not. */
+  places(conversations: readonly ConversationId[], deviceIds: readonly number[]): Promise<Places>;
   findBatch(fingerprint: Fingerprint, session: SessionId, firstCtr: number): Promise<StoredBatch | null>;
   batchAt(origin: string, firstIndex: number): Promise<StoredBatch | null>;
   sessionLineage(fingerprint: Fingerprint, session: SessionId): Promise<SessionLineage>;
@@ -494,6 +506,8 @@ export interface Store {
    * name, for those that reached nobody.
    */
   expire(now: number, maxMessages: number): Promise<QueuedExpiry[]>;
+  /** Unix ms: when the next message expires; null: there is none that could. */
+  nextExpiry(): Promise<number | null>;
 
   /** Cheap question to the database. @throws STORE_FAILED */
   ping(): Promise<void>;

@@ -121,6 +121,7 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
       const entry = entryOf(log.id, message.index);
       const place = conversations.append(message, fingerprint);
       const { targets, columns } = deliver(entry, message, mailboxes, rows);
+      const asked = columns.isReached ? REACHED.recipient : REACHED.nobody;
       if (message.isCommit) groups.commit(place.id, entry, message.content);
       if (message.isThreaded) counters.set(`${sessionId} ${place.id}`, [sessionId, place.id, message.convCtr]);
       if (message.isClose) closed.push(sessionId);
@@ -134,7 +135,7 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
         message.senderUserId,
         message.senderDeviceId,
         columns.waiting,
-        message.isCommit || !message.isThreaded ? REACHED.nobodyAsks : REACHED.nobody,
+        message.isCommit || !message.isThreaded ? REACHED.nobodyAsks : asked,
         columns.expiresAt,
         message.statementHash,
         place.previous,
@@ -215,18 +216,23 @@ interface Rows {
   readonly expiries: Scalar[][];
 }
 
-/** Queues a message for its recipients; answers what the message's row says of that. */
+/** Queues a message for those who do not keep it yet; answers what the message's row says of that. */
 function deliver(entry: number, message: MessageRecord, mailboxes: Mailboxes, rows: Rows) {
-  const { statement, content, isThreaded } = message;
-  if (!content) return { targets: [], columns: { waiting: 0, expiresAt: null, targets: null } };
-  const { parts, recipients, expiresAt, group } = content;
+  const { statement, content, isThreaded, isCommit } = message;
+  if (!content) return { targets: [], columns: { waiting: 0, expiresAt: null, targets: null, isReached: false } };
+  const { parts, recipients, expiresAt, group, keptBy = [], isReached = false } = content;
   const bytes = partsBytes(parts) + (content.blobs?.parts?.size ?? 0);
-  const targets = recipients.map((deviceId) => mailboxes.addMessage(deviceId, entry, bytes));
-  if (targets.length > 0)
+  const kept = new Set(keptBy);
+  const targets = recipients.map((deviceId) =>
+    kept.has(deviceId) ? mailboxes.skip(deviceId) : mailboxes.addMessage(deviceId, entry, bytes),
+  );
+  const waiting = targets.length - kept.size;
+  if (waiting > 0)
     rows.contents.push([entry, statement, encodeParts(parts), group?.generation ?? 0, group?.epoch ?? 0]);
-  // Of a message also without any recipient: its sender is told when the time is over.
-  if (isThreaded || targets.length > 0) rows.expiries.push([expiresAt, entry]);
-  return { targets, columns: { waiting: targets.length, expiresAt, targets: encodeTargets(targets) } };
+  // Of a message also that has no recipient, or has reached none but its sender's own devices: the sender is told when the time is over.
+  const isAnswered = isCommit || !isThreaded || isReached;
+  if (waiting > 0 || (isThreaded && (targets.length === 0 || !isAnswered))) rows.expiries.push([expiresAt, entry]);
+  return { targets, columns: { waiting, expiresAt, targets: encodeTargets(targets), isReached } };
 }
 
 /** The window is in the database already: the answers that it got. @throws LOG_CORRUPT when the database holds something else there */

@@ -1,0 +1,380 @@
+/**
+ * A database that is told later: commit windows are kept whole in a journal beside it, and acknowledged when they are on the disk
+ * there. Twice a second the database gets all of them in one transaction, without rows for what its recipients have acknowledged
+ * meanwhile, which is nearly everything between people who are connected (docs/decisions/0019).
+ *
+ * It must be the only one that writes windows, acknowledgements and expiries: seq and cursors are given out here. Whoever asks for what the database does not have yet waits until it has.
+ */
+import { hex, type ConversationId } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { Journal } from './journal.ts';
+import type { NumberedWindow } from './journal-record.ts';
+import { pack } from './parcel.ts';
+import { acquireLock, type Lock } from './lock.ts';
+import type { MessageRecord, QueuedExpiry, Store, StoredMessage, WindowRecord } from './store.ts';
+import { Waiting } from './waiting.ts';
+
+/** How long the database may be behind, and with how much. */
+const LATE_MS = 500;
+const LATE_MESSAGES = 4096;
+const LATE_BYTES = 16 * 1024 * 1024;
+/** Conversations and devices whose ends are remembered, about 100 bytes each. */
+const MAX_PLACES = 100_000;
+
+/**
+ * @param path of the database
+ * @param onLost the database holds something else than was told: nothing may go on
+ * @throws IN_USE while another process serves with it; STORE_FAILED, DISK_FULL
+ */
+export async function openAhead(path: string, db: Store, onLost: (error: ChatError) => void): Promise<Store> {
+  const lock = acquireLock(`${path}-ahead.lock`);
+  let journal: Journal | null = null;
+  try {
+    const opened = await Journal.open(path);
+    journal = opened.journal;
+    const ahead = new Ahead(db, journal, lock, onLost);
+    await ahead.recover(opened.windows);
+    return ahead.store();
+  } catch (error) {
+    await journal?.close();
+    lock.release();
+    throw error;
+  }
+}
+
+class Ahead {
+  readonly #db: Store;
+  readonly #journal: Journal;
+  readonly #lock: Lock;
+  readonly #onLost: (error: ChatError) => void;
+  /** by hex of its id */
+  readonly #seqs = new Map<string, number>();
+  readonly #cursors = new Map<number, number>();
+  /** Log → how far it is known here. */
+  readonly #sizes = new Map<string, number>();
+  /** Not in the database; and being written to it. */
+  #waiting = new Waiting();
+  #leaving: Waiting | null = null;
+  #flushing: Promise<void> | null = null;
+  /** Whoever gives out places, or changes them in the database, does it alone. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #timer: NodeJS.Timeout | null = null;
+  /** The journal may hold what an earlier process wrote. */
+  #isJournalOld = true;
+  #failure: ChatError | null = null;
+  #isClosed = false;
+
+  constructor(db: Store, journal: Journal, lock: Lock, onLost: (error: ChatError) => void) {
+    this.#db = db;
+    this.#journal = journal;
+    this.#lock = lock;
+    this.#onLost = onLost;
+  }
+
+  /** What an earlier process has kept and the database lacks, from the first window that follows what it has. */
+  async recover(windows: readonly NumberedWindow[]): Promise<void> {
+    const byPlace = new Map(windows.map((each) => [`${each.window.origin} ${each.from}`, each.window]));
+    for (const origin of new Set(windows.map(({ window }) => window.origin)))
+      for (;;) {
+        const next = byPlace.get(`${origin} ${await this.#size(origin)}`);
+        if (next === undefined) break;
+        this.#keep(next, await this.#answers(next));
+      }
+  }
+
+  store(): Store {
+    const db = this.#db;
+    const after =
+      <A, Rest extends unknown[], T>(ask: (first: A, ...rest: Rest) => Promise<T>, concerns: (first: A) => boolean) =>
+      async (first: A, ...rest: Rest): Promise<T> => {
+        if (concerns(first)) await this.#flush();
+        return ask(first, ...rest);
+      };
+    const always = () => this.#some((waiting) => !waiting.isEmpty);
+    const ofSender = (fingerprint: Uint8Array) => this.#some((waiting) => waiting.hasSender(fingerprint));
+    const ofDevice = (id: number) => this.#some((waiting) => waiting.waitsFor(id));
+    return {
+      ...db,
+      logSize: (origin) => this.#size(origin),
+      commitWindow: (window) => this.#alone(() => this.#commit(window)),
+      acknowledge: (deviceId, cursors, userId) => this.#acknowledge(deviceId, cursors, userId),
+      places: after(db.places, always),
+      timesAfter: after(db.timesAfter, always),
+      batchAt: after(db.batchAt, always),
+      findBatch: after(db.findBatch, ofSender),
+      sessionLineage: after(db.sessionLineage, ofSender),
+      conversationLineage: after(db.conversationLineage, ofSender),
+      isCertificateLogged: async (origin, fingerprint) => {
+        if (this.#some((waiting) => waiting.hasCertificate(fingerprint))) await this.#flush();
+        return db.isCertificateLogged(origin, fingerprint);
+      },
+      backlog: after(db.backlog, ofDevice),
+      queueShares: after(db.queueShares, ofDevice),
+      queueUsages: (deviceIds) => this.#queueUsages(deviceIds),
+      nextExpiry: () => this.#nextExpiry(),
+      expire: (now, maxMessages) => this.#expire(now, maxMessages),
+      complete: (origin, messages) => this.#besides(() => db.complete(origin, messages)),
+      rewind: (origin, size) => this.#besides(() => db.rewind(origin, size)),
+      close: () => this.#close(),
+    };
+  }
+
+  #some(holds: (waiting: Waiting) => boolean): boolean {
+    return holds(this.#waiting) || (this.#leaving !== null && holds(this.#leaving));
+  }
+
+  async #size(origin: string): Promise<number> {
+    const known = this.#sizes.get(origin);
+    if (known !== undefined) return known;
+    const size = await this.#db.logSize(origin);
+    this.#sizes.set(origin, this.#sizes.get(origin) ?? size);
+    return this.#sizes.get(origin)!;
+  }
+
+  /** One after the other, in the order of the calls. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work, work);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  /** A change in the database of what is remembered here. */
+  #besides<T>(work: () => Promise<T>): Promise<T> {
+    return this.#alone(async () => {
+      await this.#flush();
+      try {
+        return await work();
+      } finally {
+        this.#seqs.clear();
+        this.#cursors.clear();
+        this.#sizes.clear();
+      }
+    });
+  }
+
+  async #nextExpiry(): Promise<number | null> {
+    const stored = (await this.#db.nextExpiry()) ?? Infinity;
+    const next = Math.min(stored, this.#waiting.expiresAt, this.#leaving?.expiresAt ?? Infinity);
+    return next === Infinity ? null : next;
+  }
+
+  /** Asked often, and nearly always there is nothing to do. */
+  async #expire(now: number, maxMessages: number): Promise<QueuedExpiry[]> {
+    const next = await this.#nextExpiry();
+    return next === null || next > now ? [] : this.#besides(() => this.#db.expire(now, maxMessages));
+  }
+
+  async #commit(window: WindowRecord): Promise<StoredMessage[][]> {
+    const { origin, logSize, batches } = window;
+    const from = await this.#size(origin);
+    if (logSize <= from) {
+      const known = this.#waiting.answersOf(window) ?? this.#leaving?.answersOf(window);
+      return known ?? (await this.#db.commitWindow(window));
+    }
+    // What changes a group is rare, and others read it in the database at once.
+    if (batches.some(({ messages }) => messages.some(({ isCommit }) => isCommit))) return this.#tell(window);
+    // While the database fails, nothing more is taken; and what was kept for it may fill the disk, but not the memory.
+    if (this.#failure !== null || this.#isJournalOld || this.#waiting.bytes > LATE_BYTES) await this.#flush();
+    const answers = await this.#answers(window);
+    try {
+      await this.#journal.append({ from, window });
+    } catch {
+      // The database has a disk of its own to fill, and a word of its own for what failed.
+      this.#forget(answers, window);
+      return this.#tell(window);
+    }
+    this.#keep(window, answers);
+    return answers;
+  }
+
+  /** The database is told at once, of everything before as well. */
+  async #tell(window: WindowRecord): Promise<StoredMessage[][]> {
+    await this.#flush();
+    const answers = await this.#db.commitWindow(window);
+    this.#sizes.set(window.origin, window.logSize);
+    for (const [i, { messages }] of window.batches.entries())
+      for (const [j, { conversation, content }] of messages.entries()) {
+        const { seq, cursors } = answers[i]![j]!;
+        if (seq > 0) this.#seqs.set(hex(conversation!), seq);
+        for (const [at, cursor] of cursors.entries()) this.#cursors.set(content!.recipients[at]!, cursor);
+      }
+    return answers;
+  }
+
+  /** Gives out places. @throws NOT_FOUND/conversation, NOT_FOUND/device, COUNTER_REUSED: then none are */
+  async #answers({ batches }: WindowRecord): Promise<StoredMessage[][]> {
+    if (batches.some(({ batch }) => this.#some((waiting) => waiting.hasBatch(batch))))
+      throw new ChatError('COUNTER_REUSED', 'a batch with these counters is in the log at another place', {
+        field: 'batch',
+      });
+    const messages = batches.flatMap((batch) => batch.messages);
+    await this.#learn(messages);
+    return batches.map((batch) =>
+      batch.messages.map(({ conversation, isThreaded, content }) => ({
+        seq: conversation !== null && isThreaded ? next(this.#seqs, hex(conversation)) : 0,
+        cursors: (content?.recipients ?? []).map((id) => next(this.#cursors, id)),
+      })),
+    );
+  }
+
+  async #learn(messages: readonly MessageRecord[]): Promise<void> {
+    const conversations = new Map<string, ConversationId>();
+    const devices = new Set<number>();
+    for (const { conversation, content } of messages) {
+      if (conversation !== null) {
+        const key = hex(conversation);
+        if (!this.#seqs.has(key)) conversations.set(key, conversation);
+      }
+      for (const id of content?.recipients ?? []) if (!this.#cursors.has(id)) devices.add(id);
+    }
+    if (conversations.size === 0 && devices.size === 0) return;
+    const [ids, deviceIds] = [[...conversations], [...devices]];
+    const { seqs, cursors } = await this.#db.places([...conversations.values()], deviceIds);
+    if (seqs.includes(null)) throw new ChatError('NOT_FOUND', 'no conversation has this id', { field: 'conversation' });
+    if (cursors.includes(null)) throw new ChatError('NOT_FOUND', 'no device has this id', { field: 'device' });
+    for (const [i, [key]] of ids.entries()) this.#seqs.set(key, seqs[i]!);
+    for (const [i, id] of deviceIds.entries()) this.#cursors.set(id, cursors[i]!);
+  }
+
+  /** Places that nobody was told. */
+  #forget(answers: readonly (readonly StoredMessage[])[], { batches }: WindowRecord): void {
+    for (const [i, { messages }] of batches.entries())
+      for (const [j, { conversation, content }] of messages.entries()) {
+        const { seq, cursors } = answers[i]![j]!;
+        if (seq > 0) previous(this.#seqs, hex(conversation!));
+        for (const at of cursors.keys()) previous(this.#cursors, content!.recipients[at]!);
+      }
+  }
+
+  #keep(window: WindowRecord, answers: StoredMessage[][]): void {
+    this.#sizes.set(window.origin, window.logSize);
+    // Of its own: what it was cut from is larger, and may be written over.
+    this.#waiting.add(pack(window).value as WindowRecord, answers);
+    if (this.#waiting.messages >= LATE_MESSAGES || this.#waiting.bytes >= LATE_BYTES) this.#flushSoon(0);
+    else this.#flushSoon(LATE_MS);
+  }
+
+  #flushSoon(ms: number): void {
+    if (ms > 0 && this.#timer !== null) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    const flush = (): void => {
+      this.#timer = null;
+      this.#flush().catch(() => undefined); // whoever comes next is told
+    };
+    this.#timer = setTimeout(flush, ms).unref();
+  }
+
+  /** Rejects when the database fails; then everything still waits. */
+  async #flush(): Promise<void> {
+    while (this.#flushing !== null) await this.#flushing;
+    if (this.#waiting.isEmpty && !this.#isJournalOld) return void (this.#failure = null);
+    this.#flushing = this.#write();
+    try {
+      await this.#flushing;
+      this.#failure = null;
+    } catch (error) {
+      this.#failure = ChatError.from(error);
+      if (!this.#isClosed) this.#flushSoon(LATE_MS);
+      throw error;
+    } finally {
+      this.#flushing = null;
+    }
+  }
+
+  async #write(): Promise<void> {
+    const leaving = this.#waiting;
+    const isWhole = !this.#isJournalOld && this.#journal.turn();
+    this.#waiting = new Waiting();
+    this.#leaving = leaving;
+    try {
+      // What failed before may have been done all the same.
+      if (this.#failure !== null)
+        for (const origin of this.#sizes.keys()) leaving.forget(origin, await this.#db.logSize(origin));
+      for (let next = leaving.first(); next !== null; next = leaving.first()) {
+        const { origin, logSize } = next.window;
+        if (!sameAnswers(await this.#db.commitWindow(next.window), next.answers)) throw this.#lost();
+        leaving.forget(origin, logSize);
+      }
+      if (this.#isJournalOld) await this.#journal.clear();
+    } catch (error) {
+      leaving.addAll(this.#waiting);
+      this.#waiting = leaving;
+      const failure = ChatError.from(error);
+      if (failure.code !== 'STORE_FAILED' && failure.code !== 'DISK_FULL') this.#onLost(failure); // it will not be better next time
+      throw failure;
+    } finally {
+      this.#leaving = null;
+    }
+    this.#isJournalOld = false;
+    if (isWhole) this.#journal.clearOther();
+    this.#trim();
+  }
+
+  /** What nobody waits for is asked of the database again. Not while places are given out. */
+  #trim(): void {
+    if (this.#seqs.size + this.#cursors.size <= MAX_PLACES) return;
+    void this.#alone(async () => {
+      for (const key of this.#seqs.keys())
+        if (!this.#some((waiting) => waiting.hasConversation(key))) this.#seqs.delete(key);
+      for (const id of this.#cursors.keys())
+        if (!this.#some((waiting) => waiting.hasDevice(id))) this.#cursors.delete(id);
+    });
+  }
+
+  #lost(): ChatError {
+    const error = new ChatError(
+      'STORE_FAILED',
+      'the database gave other places than were told: somebody else writes to it',
+    );
+    this.#onLost(error);
+    return error;
+  }
+
+  async #acknowledge(deviceId: number, cursors: readonly number[], userId: number): Promise<void> {
+    const rest = this.#waiting.acknowledge(deviceId, cursors, userId);
+    if (rest.length === 0) return;
+    if (this.#leaving?.waitsFor(deviceId)) await this.#flushing?.catch(() => undefined);
+    // A flush that failed has put them back among those that wait.
+    const stored = this.#waiting.acknowledge(deviceId, rest, userId);
+    if (stored.length > 0) await this.#db.acknowledge(deviceId, stored, userId);
+  }
+
+  async #queueUsages(deviceIds: readonly number[]): Promise<{ bytes: number; rows: number }[]> {
+    while (this.#flushing !== null) await this.#flushing.catch(() => undefined);
+    const more = deviceIds.map((id) => this.#waiting.usageOf(id));
+    const usages = await this.#db.queueUsages(deviceIds);
+    return usages.map(({ bytes, rows }, i) => ({ bytes: bytes + more[i]!.bytes, rows: rows + more[i]!.rows }));
+  }
+
+  async #close(): Promise<void> {
+    this.#isClosed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#turn;
+    try {
+      // What does not get there now does at the next start.
+      await this.#flush()
+        .then(() => this.#journal.clear())
+        .catch(() => undefined);
+      await this.#db.close();
+    } finally {
+      await this.#journal.close();
+      this.#lock.release();
+    }
+  }
+}
+
+function next<K>(places: Map<K, number>, key: K): number {
+  const place = places.get(key)! + 1;
+  places.set(key, place);
+  return place;
+}
+const previous = <K>(places: Map<K, number>, key: K): unknown => places.set(key, places.get(key)! - 1);
+
+const sameAnswers = (a: readonly (readonly StoredMessage[])[], b: readonly (readonly StoredMessage[])[]): boolean =>
+  a.length === b.length &&
+  a.every((batch, i) =>
+    batch.every(({ seq, cursors }, j) => {
+      const other = b[i]![j]!;
+      return seq === other.seq && cursors.every((cursor, k) => cursor === other.cursors[k]);
+    }),
+  );

@@ -1,0 +1,198 @@
+/**
+ * Windows that the database does not have yet, on the disk: two files beside it, written in turns. One takes what comes while the
+ * database is told what is in the other, which is then filled with zeros, so that no ciphertext outlives its queue here. A record is whole or it is none,
+ * and a file is read up to the first that is none.
+ *
+ * Record: "CSWJ" ‖ u32 length of the body ‖ body ‖ CRC-32 of everything before, padded with zeros to 4096, so that no sector with an older
+ * record is ever written again.
+ */
+import { constants, write } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { ChatError } from '../base/errors.ts';
+import { decodeWindow, encodeWindow, type NumberedWindow } from './journal-record.ts';
+
+const MAGIC = 0x4353574a;
+const HEAD_BYTES = 8;
+const CRC_BYTES = 4;
+const PAGE_BYTES = 4096;
+/** A file grows by so much, filled with zeros: writing into what is there already costs half of what growing costs. */
+const STEP_BYTES = 1024 * 1024;
+/** Far above any window. */
+const MAX_FILE_BYTES = 1024 * 1024 * 1024;
+
+interface Half {
+  readonly handle: FileHandle;
+  /** where the next record begins */
+  end: number;
+  allocated: number;
+  /** up to where something may stand that is no record: its writing failed */
+  spoiled: number;
+  /** its zeros are being written */
+  clearing: Promise<void> | null;
+}
+
+export class Journal {
+  readonly #halves: readonly [Half, Half];
+  #active = 0;
+
+  private constructor(halves: readonly [Half, Half]) {
+    this.#halves = halves;
+  }
+
+  /**
+   * @param path of the database
+   * @returns what was written and not cleared, in no particular order between the two files
+   * @throws STORE_FAILED, DISK_FULL
+   */
+  static async open(path: string): Promise<{ journal: Journal; windows: NumberedWindow[] }> {
+    const halves: Half[] = [];
+    const windows: NumberedWindow[] = [];
+    try {
+      for (const name of [`${path}-ahead-0`, `${path}-ahead-1`]) {
+        // A write is on the disk when it returns.
+        const handle = await open(name, constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC, 0o600);
+        const { size } = await handle.stat();
+        const half: Half = { handle, end: 0, allocated: size, spoiled: 0, clearing: null };
+        halves.push(half);
+        if (size > MAX_FILE_BYTES) throw new ChatError('STORE_FAILED', `${name} is too large to be what it should be`);
+        const bytes = Buffer.alloc(size);
+        for (let at = 0; at < size;) {
+          const { bytesRead } = await handle.read(bytes, at, size - at, at);
+          if (bytesRead === 0) break;
+          at += bytesRead;
+        }
+        if (size === 0) await syncName(name);
+        windows.push(...recordsIn(bytes));
+        half.end = endOf(bytes);
+      }
+    } catch (error) {
+      for (const { handle } of halves) await handle.close();
+      throw failure(error);
+    }
+    return { journal: new Journal(halves as unknown as readonly [Half, Half]), windows };
+  }
+
+  /** Bytes in the file that is being written. */
+  get bytes(): number {
+    return this.#half.end;
+  }
+  get #half(): Half {
+    return this.#halves[this.#active]!;
+  }
+
+  /** Durable when it resolves; when it rejects, the next one takes its place. One at a time. @throws DISK_FULL, STORE_FAILED */
+  async append(window: NumberedWindow): Promise<void> {
+    const body = encodeWindow(window);
+    const length = HEAD_BYTES + body.length + CRC_BYTES;
+    const record = Buffer.alloc(Math.ceil(length / PAGE_BYTES) * PAGE_BYTES);
+    record.writeUInt32BE(MAGIC, 0);
+    record.writeUInt32BE(body.length, 4);
+    body.copy(record, HEAD_BYTES);
+    record.writeUInt32BE(crc32(record.subarray(0, length - CRC_BYTES)), length - CRC_BYTES);
+    const half = this.#half;
+    const end = half.end + record.length;
+    try {
+      for (; end > half.allocated; half.allocated += STEP_BYTES)
+        await writeAll(half.handle, Buffer.alloc(STEP_BYTES), half.allocated);
+      if (half.spoiled > end) await writeAll(half.handle, Buffer.alloc(half.spoiled - end), end);
+      half.spoiled = end;
+      await writeAll(half.handle, record, half.end);
+    } catch (error) {
+      throw failure(error);
+    }
+    half.end = end;
+  }
+
+  /** From now on the other file is written, unless it still holds something. @returns whether the one before is left alone now */
+  turn(): boolean {
+    const other = this.#halves[1 - this.#active]!;
+    if (other.end > 0 || other.clearing !== null) return false;
+    this.#active = 1 - this.#active;
+    return true;
+  }
+
+  /** The database has what is in the file that is not written. Goes on by itself; what fails is tried again with the next. */
+  clearOther(): void {
+    const half = this.#halves[1 - this.#active]!;
+    if (half.clearing !== null || half.end === 0) return;
+    half.clearing = this.#clear(half)
+      .catch(() => undefined)
+      .finally(() => (half.clearing = null));
+  }
+
+  /** The database has everything. @throws STORE_FAILED, DISK_FULL */
+  async clear(): Promise<void> {
+    try {
+      for (const half of this.#halves) {
+        await half.clearing;
+        await this.#clear(half);
+      }
+    } catch (error) {
+      throw failure(error);
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const { handle, clearing } of this.#halves) {
+      await clearing;
+      await handle.close();
+    }
+  }
+
+  /** From its end to its beginning: what is left of it when that is cut short is what is read first. */
+  async #clear(half: Half): Promise<void> {
+    while (half.end > 0) {
+      const from = Math.max(0, half.end - STEP_BYTES);
+      await writeAll(half.handle, Buffer.alloc(half.end - from), from);
+      half.end = from;
+    }
+    half.spoiled = 0;
+  }
+}
+
+async function syncName(path: string): Promise<void> {
+  const directory = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+function* recordsIn(bytes: Buffer): Generator<NumberedWindow> {
+  for (let at = 0; at + PAGE_BYTES <= bytes.length && bytes.readUInt32BE(at) === MAGIC;) {
+    const length = HEAD_BYTES + bytes.readUInt32BE(at + 4) + CRC_BYTES;
+    if (at + length > bytes.length) return;
+    const crcAt = at + length - CRC_BYTES;
+    if (crc32(bytes.subarray(at, crcAt)) !== bytes.readUInt32BE(crcAt)) return;
+    yield decodeWindow(bytes.subarray(at + HEAD_BYTES, crcAt));
+    at += Math.ceil(length / PAGE_BYTES) * PAGE_BYTES;
+  }
+}
+
+/** Behind the last page that is not all zeros: records, and what is left of one that was being written. */
+function endOf(bytes: Buffer): number {
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end--;
+  return Math.ceil(end / PAGE_BYTES) * PAGE_BYTES;
+}
+
+/** Plain descriptors: FileHandle's own methods cost three times as much. */
+async function writeAll({ fd }: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;)
+    done += await new Promise<number>((resolve, reject) =>
+      write(fd, bytes, done, bytes.length - done, position + done, (error, count) =>
+        error ? reject(error) : resolve(count),
+      ),
+    );
+}
+
+function failure(error: unknown): ChatError {
+  if (error instanceof ChatError) return error;
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOSPC' || code === 'EDQUOT'
+    ? new ChatError('DISK_FULL', 'no space left for the database', { cause: error })
+    : new ChatError('STORE_FAILED', 'the files beside the database failed', { cause: error });
+}

@@ -1,0 +1,257 @@
+/** A store ahead of its database: the contract, and what is left by a crash in between. */
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import t, { type Test } from 'tap';
+import { hex, type Hash, type SessionId } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { openAhead } from '../../store/ahead.ts';
+import { select } from '../../store/operation.ts';
+import { migrateStore, openStore } from '../../store/open.ts';
+import { SqliteConnection } from '../../store/sqlite-connection.ts';
+import { openSqlite } from '../../store/sqlite.ts';
+import type { Device, Store, StoredMessage } from '../../store/store.ts';
+import { storeConformance } from '../conformance/store.ts';
+import { LATER, newSession, NOW, random32, World } from '../support/store-world.ts';
+
+t.setTimeout(300_000);
+
+t.test('contract', async (t) => {
+  const path = `${t.testdir()}/chat.db`;
+  const url = `sqlite:${path}`;
+  await migrateStore(url, null, NOW);
+  const probe = SqliteConnection.open(path);
+  const lost = (): void => void t.fail('the database gave other places than were told');
+  // One process serves: all that the suite opens is one store, which is closed and opened anew each time.
+  let store: Store | null = null;
+  let users = 0;
+  const open = async (): Promise<Store> => {
+    await store?.close();
+    store = await openStore(url, null, lost);
+    users++;
+    let own: Store | null = null;
+    return new Proxy(store, {
+      get: (_, name: keyof Store) => {
+        const of = own ?? store!;
+        if (name !== 'close') return of[name];
+        return async () => {
+          own ??= store!;
+          if (--users === 0) await store!.close();
+          else own = await closedOne(url);
+        };
+      },
+    });
+  };
+  await storeConformance(t, 'sqlite, told later,', open, async (table) => {
+    await store!.timesAfter('', 0); // asks the database, which is told everything before
+    return Number(probe.run(select(`SELECT COUNT(*) AS n FROM ${table}`))[0]?.['n']);
+  });
+  probe.close();
+});
+
+async function closedOne(url: string): Promise<Store> {
+  const closed = await openStore(url, null);
+  await closed.close();
+  return closed;
+}
+
+/** A database, the store before it as a server has it, and what a crash would leave of both. */
+async function setting(t: Test, tell?: (db: Store) => Partial<Store>) {
+  const dir = t.testdir({ now: {} });
+  const path = join(dir, 'now/chat.db');
+  await migrateStore(`sqlite:${path}`, null, NOW);
+  const db = await openSqlite(path);
+  const losses: string[] = [];
+  const ahead = await openAhead(path, { ...db, ...tell?.(db) }, ({ code }) => void losses.push(code));
+  let copies = 0;
+  return {
+    path,
+    db,
+    ahead,
+    losses,
+    /** The files as they are now, elsewhere. */
+    copy: (): string => {
+      const to = join(dir, `copy-${++copies}`);
+      cpSync(join(dir, 'now'), to, { recursive: true });
+      return join(to, 'chat.db');
+    },
+    /** What an earlier process left, taken over by a later one. */
+    reopen: (copy: string): Promise<Store> => openStore(`sqlite:${copy}`, null, ({ code }) => void losses.push(code)),
+  };
+}
+/** The database is never told anything. */
+const deaf = (): Partial<Store> => ({ commitWindow: () => new Promise(() => undefined) });
+
+const read = async (store: Store, { id }: Device): Promise<unknown[]> =>
+  (await store.backlog(id, 0, 1000, 1e9)).map((item) =>
+    item.kind === 'message' ? [item.cursor, item.seq, ...item.parts.map((part) => Buffer.from(part).toString())] : [],
+  );
+
+t.test('what was answered is there after a crash, with the places that were told', async (t) => {
+  const { ahead, db, copy, reopen, losses } = await setting(t, deaf);
+  const w = await World.open(ahead);
+  const { b1, a2 } = w.devices;
+  const first = await w.send({ parts: [Buffer.from('one'), Buffer.alloc(0)] });
+  const second = await w.send({ conversations: [w.conversation, w.conversation], parts: [Buffer.from('two')] });
+  const receipt = await w.send({ isAside: 'conversation', sender: b1, recipients: [a2.id] });
+  const close = await w.send({ isAside: 'everywhere', recipients: [], isClose: true });
+  t.equal(await ahead.logSize(w.origin), w.size);
+  t.equal(await db.logSize(w.origin), 0, 'and nowhere else');
+  const files = copy();
+  const store = await reopen(files);
+  t.equal(await store.logSize(w.origin), w.size);
+  t.strictSame(await read(store, b1), [
+    [first.stored[0]!.cursors[0], 1, 'one', ''],
+    [second.stored[0]!.cursors[0], 2, 'two'],
+    [second.stored[1]!.cursors[0], 3, 'two'],
+  ]);
+  t.strictSame((await read(store, a2)).length, 1, 'the receipt');
+  for (const { window, stored } of [first, second, receipt, close])
+    t.strictSame(await store.commitWindow(window), [stored], 'the same again');
+  t.match(await store.sessionLineage(w.devices.a1.fingerprint, w.devices.a1.fingerprint.subarray(0, 16) as SessionId), {
+    lastCtr: 4,
+    isClosed: true,
+  });
+  await store.close();
+  const plain = await openSqlite(files);
+  t.equal(await plain.logSize(w.origin), w.size, 'the database was told at the end');
+  await plain.close();
+  t.strictSame(losses, []);
+});
+
+t.test('a record cut short anywhere is none, and those before it are whole', async (t) => {
+  const { ahead, copy, reopen, path } = await setting(t, deaf);
+  const w = await World.open(ahead);
+  await w.send({ parts: [Buffer.alloc(5000, 'a')] });
+  const size = w.size;
+  await w.send({ parts: [Buffer.alloc(9000, 'b')] });
+  const name = ['-ahead-0', '-ahead-1'].find((end) => readFileSync(path + end).includes('bbbb'))!;
+  const bytes = readFileSync(path + name);
+  const end = bytes.lastIndexOf('bbbb') + 4;
+  const from = 8192;
+  t.ok(bytes.subarray(from, from + 4).equals(Buffer.from('CSWJ')), 'the second record');
+  for (const cut of [from, from + 1, from + 6, from + 8, from + 300, from + 4096, end - 1, end]) {
+    const files = copy();
+    const torn = Buffer.from(bytes);
+    torn.fill(0, cut);
+    writeFileSync(files + name, torn);
+    const store = await reopen(files);
+    t.equal(await store.logSize(w.origin), size, `cut at ${cut}`);
+    t.equal((await read(store, w.devices.b1)).length, 1);
+    await store.close();
+  }
+  const files = copy();
+  const flipped = Buffer.from(bytes);
+  flipped[from + 200]! ^= 1;
+  writeFileSync(files + name, flipped);
+  const store = await reopen(files);
+  t.equal(await store.logSize(w.origin), size, 'nor one with another byte');
+  await store.close();
+});
+
+t.test('what the log has lost is taken back, and its places are given out again', async (t) => {
+  const { ahead, copy, reopen } = await setting(t, deaf);
+  const w = await World.open(ahead);
+  await w.send();
+  const size = w.size;
+  const lost = await w.send({ parts: [Buffer.from('lost')] });
+  const store = await reopen(copy());
+  await store.rewind(w.origin, size);
+  t.equal(await store.logSize(w.origin), size);
+  const { batch, messages } = lost;
+  const other = { batch, messages: messages.map((each) => ({ ...each, statementHash: random32<Hash>() })) };
+  const [[again]] = (await store.commitWindow({ ...lost.window, batches: [other] })) as [StoredMessage[]];
+  t.equal(again?.seq, 2);
+  t.equal((await read(store, w.devices.b1)).length, 2);
+  await store.close();
+});
+
+t.test('what everybody keeps before the database is told leaves nothing there, and nothing beside it', async (t) => {
+  const { ahead, db, path, losses } = await setting(t);
+  const w = await World.open(ahead);
+  const { b1, b2 } = w.devices;
+  const probe = SqliteConnection.open(path);
+  const count = (table: string) => Number(probe.run(select(`SELECT COUNT(*) AS n FROM ${table}`))[0]?.['n']);
+  const kept = await w.send({ parts: [Buffer.from('CANARY kept')] });
+  const half = await w.send({ parts: [Buffer.from('CANARY half')] });
+  const own = await w.send({ parts: [Buffer.from('own devices')], recipients: [w.devices.a2.id] });
+  for (const [i, { id }] of [b1, b2].entries()) await ahead.acknowledge(id, [kept.stored[0]!.cursors[i]!], w.bob.id);
+  await ahead.acknowledge(b1.id, [half.stored[0]!.cursors[0]!], w.bob.id);
+  await ahead.acknowledge(w.devices.a2.id, [own.stored[0]!.cursors[0]!], w.alice.id);
+  t.strictSame(await ahead.queueUsages([b1.id, b2.id]), [
+    { bytes: 0, rows: 0 },
+    { bytes: 11, rows: 1 },
+  ]);
+  await ahead.timesAfter('', 0);
+  t.equal(await db.logSize(w.origin), w.size);
+  t.equal(count('contents'), 1, 'of what one device waits for');
+  t.equal(count('queue'), 1);
+  t.equal(count('expiries'), 2, 'and its sender is told of what only his own devices have');
+  t.strictSame(await db.queueUsages([b1.id, b2.id]), await ahead.queueUsages([b1.id, b2.id]));
+  await ahead.acknowledge(b2.id, [half.stored[0]!.cursors[1]!], w.bob.id);
+  t.equal(count('contents'), 0);
+  const { stored } = await w.send();
+  t.equal(stored[0]!.cursors[0], 3, 'cursors go on');
+  const expired = await ahead.expire(LATER, 10);
+  t.equal(new Set(expired.map(({ message }) => hex(message))).size, 2, 'nobody else has got that, nor the last');
+  t.ok(expired.some(({ message }) => hex(message) === hex(own.messages[0]!.statementHash)));
+  t.equal((await w.send()).stored[0]!.cursors[0], 4);
+  await ahead.close();
+  for (const name of [path, `${path}-ahead-0`, `${path}-ahead-1`])
+    t.notOk(readFileSync(name).includes('CANARY'), `${name.slice(-8)} is clean`);
+  probe.close();
+  t.strictSame(losses, []);
+});
+
+t.test('a database that fails keeps nothing from being told later, and takes nothing more', async (t) => {
+  let isDown = false;
+  const { ahead, db, losses } = await setting(t, (real) => ({
+    commitWindow: (window) =>
+      isDown ? Promise.reject(new ChatError('STORE_FAILED', 'down')) : real.commitWindow(window),
+  }));
+  const w = await World.open(ahead);
+  const { b1 } = w.devices;
+  await w.send();
+  isDown = true;
+  const later = await w.send({ parts: [Buffer.from('later')] });
+  await t.rejects(ahead.backlog(b1.id, 0, 10, 1e6), { code: 'STORE_FAILED' });
+  const refused = w.window([w.batch()]);
+  await t.rejects(ahead.commitWindow(refused), { code: 'STORE_FAILED' });
+  t.strictSame(await ahead.commitWindow(later.window), [later.stored], 'what was answered is answered again');
+  await ahead.acknowledge(b1.id, [later.stored[0]!.cursors[0]!], w.bob.id);
+  isDown = false;
+  const [[answer]] = (await ahead.commitWindow(refused)) as [StoredMessage[]];
+  t.strictSame([answer!.seq, answer!.cursors[0]], [3, 3]);
+  t.equal((await read(ahead, b1)).length, 2, 'all but what the device keeps');
+  t.equal(await db.logSize(w.origin), w.size);
+  await ahead.close();
+  t.strictSame(losses, []);
+});
+
+t.test('somebody else who gives out places ends it', async (t) => {
+  const { ahead, db, losses } = await setting(t);
+  const w = await World.open(ahead);
+  await w.send();
+  await ahead.timesAfter('', 0);
+  const other = w.elsewhere(db);
+  await other.send({ session: newSession() });
+  await w.send();
+  await t.rejects(ahead.timesAfter('', 0), { code: 'STORE_FAILED' });
+  t.strictSame(losses, ['STORE_FAILED']);
+  await ahead.close();
+});
+
+t.test('one process, and files of this version', async (t) => {
+  const { ahead, copy, path, reopen } = await setting(t, deaf);
+  await t.rejects(reopen(path), { code: 'IN_USE' });
+  const w = await World.open(ahead);
+  await w.send();
+  const files = copy();
+  const name = ['-ahead-0', '-ahead-1'].find((end) => readFileSync(files + end)[0] !== 0)!;
+  const bytes = readFileSync(files + name);
+  const length = 8 + bytes.readUInt32BE(4);
+  bytes[9] = 2; // behind the head of the list
+  bytes.writeUInt32BE(crc32(bytes.subarray(0, length)), length);
+  writeFileSync(files + name, bytes);
+  await t.rejects(reopen(files), { code: 'STORE_FAILED', message: /another version/ });
+});
