@@ -38,6 +38,7 @@ const BUNDLE_CRLS = 'verify/bundle-crls.ts';
 const USTAR = 'transcript/ustar.ts';
 const BUNDLE_TEXT = 'transcript/bundle.ts';
 const LINEAGE = 'transcript/lineage.ts';
+const MEMORY = 'transcript/lineage-memory.ts';
 const STATEMENT = 'transcript/key-statement.ts';
 const MESSAGE_STATEMENT = 'transcript/statement.ts';
 const RECEIPT = 'transcript/receipt.ts';
@@ -421,11 +422,28 @@ const MUTANTS: readonly Mutant[] = [
   [LINEAGE, 'if (link !== null) find', 'if (false) find'],
   [LINEAGE, 'if (isContinued) return', 'if (false) return'],
   [LINEAGE, "last === undefined ? null : { code: 'W_CONV_RESTART'", "true ? null : { code: 'W_CONV_RESTART'"],
-  [LINEAGE, "if (last !== undefined) return { code: 'E_CONV_LINK'", "if (false) return { code: 'E_CONV_LINK'"],
+  [LINEAGE, 'if (last !== undefined && isLast) return', 'if (false) return'],
   [LINEAGE, 'thread?.convCtr ?? ', ''],
   [LINEAGE, 'thread?.lastLeaf ?? ', ''],
-  [LINEAGE, 'this.#leaves.set(hex(sender) + hex(conversation), lastLeaf);', ''],
-  [LINEAGE, 'this.#counters.set(', 'void ('],
+  [MEMORY, 'this.#leaves.set(hex(sender) + hex(conversation), lastLeaf);', ''],
+  [MEMORY, 'this.#counters.set(', 'void ('],
+  [MEMORY, 'this.#changed.add(key);', ''],
+  [MEMORY, 'this.#senders.add(hex(sender));', ''],
+  [MEMORY, "this.#ends.delete(this.#endOf.get(key) ?? '');", ''],
+  [LINEAGE, 'if (opening !== null) find', 'if (false) find'],
+  [LINEAGE, 'if (isTrue((log) => log.hasEnd(part))) return null;', 'return null;'],
+  [LINEAGE, 'if (!isTrue((log) => log.hasSession(sender))) return null;', 'return null;'],
+  [LINEAGE, 'if (equal(part, FIRST_OPENING))', 'if (false)'],
+  [LINEAGE, 'if (state.isLater)\n', 'if (true)\n'],
+  [LINEAGE, ' && isLast) return', ') return'],
+  [LINEAGE, 'const isLast = here !== undefined || (', 'const isLast = here !== undefined && ('],
+  [LINEAGE, '!state.isLater || lost <= 0', '!state.isLater || lost < 0'],
+  [LINEAGE, '!state.isLater || lost <= 0', '!state.isLater'],
+  [LINEAGE, ' && equal(last.batchRoot, batchRoot)', ''],
+  [LINEAGE, 'kept && last?.firstCtr === firstCtr && ', 'false && '],
+  [LINEAGE, '    if (isRepeated) return;\n', ''],
+  [LINEAGE, 'earlierCtr ?? 0, isCarried ?', '0, isCarried ?'],
+  [LINEAGE, 'isClosed: kept?.isClosed ?? false, lastCtr', 'isClosed: false, lastCtr'],
   [STATEMENT, '!verify(certificateKey, algorithm, CONTEXT.logKey, text, signature.subarray(1))', 'false'],
   [STATEMENT, 'if (log.name !== name)', 'if (false)'],
   [STATEMENT, 'previous !== null && verify(', 'previous !== null || verify('],

@@ -7,10 +7,12 @@
  * in a conversation has conv_ctr 1 and links to the device's last message there, of whatever session; zeros instead say that the device
  * has lost its state (W_CONV_RESTART, how a client goes on after such a loss). A link to a message of which this log knows nothing (another
  * node's, or made under the certificate before a renewal) is W_CONV_ELSEWHERE; a link to another message than the last is E_CONV_LINK.
- * Receipts and what opens or closes a session are counted in the session alone; nothing comes behind a close (E_CLOSED).
+ * Receipts and what opens or closes a session are counted in the session alone; nothing comes behind a close (E_CLOSED). An opening says how
+ * the device's session before ends: a session of the log must end so (E_SESSION_LINK), or none is named (W_SESSION_RESTART if there was one).
  */
 import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { leafHash, NO_HASH, rootOf } from './merkle.ts';
+import { openingHash } from './opening.ts';
 import { decodeBs, decodeMs, isThreaded, KIND, type BatchStatement, type MessageStatement } from './statement.ts';
 
 /** E_: the batch breaks a rule. W_: to be noticed, and not against a rule. */
@@ -21,11 +23,13 @@ export type LineageCode =
   | 'E_BATCH_CHAIN'
   | 'E_LEAF'
   | 'E_CLOSED'
+  | 'E_SESSION_LINK'
   | 'E_CTR_GAP'
   | 'E_CTR_REGRESS'
   | 'E_CONV_GAP'
   | 'E_CONV_LINK'
   | 'W_SESSION_ELSEWHERE'
+  | 'W_SESSION_RESTART'
   | 'W_CONV_RESTART'
   | 'W_CONV_ELSEWHERE';
 
@@ -50,19 +54,27 @@ export interface SessionLineage {
   readonly lastBatch: Hash;
   /** The device has said that nothing follows. */
   readonly isClosed: boolean;
-  /** It began in the log of an earlier epoch. */
+  /** It began in the log of an earlier epoch, and not all of it is known. */
   readonly isCarried?: boolean;
+  /** The last batch, which may come once more in the log of the next epoch. */
+  readonly last?: Pick<BatchStatement, 'firstCtr' | 'count' | 'batchRoot' | 'prevBatch'>;
 }
 
 /** What is known before a batch; undefined: never seen. */
 export interface LineageState {
   /** The log is of a later epoch: sessions and their counters go on from the one before, which may have lost the last of them. */
   readonly isLater?: boolean;
+  /** What is known of the log before, if that is at hand. */
+  readonly earlier?: LineageState | undefined;
   session(sender: Fingerprint, session: SessionId): SessionLineage | undefined;
   /** The last conv_ctr of this session in this conversation. */
   convCtr(sender: Fingerprint, session: SessionId, conversation: ConversationId): number | undefined;
   /** leaf(MS) of the sender's last message in this conversation, over all sessions. */
   lastLeaf(sender: Fingerprint, conversation: ConversationId): Hash | undefined;
+  /** Whether a session, also of another certificate, ends as the opening says whose part has this hash. */
+  hasEnd(part: Hash): boolean;
+  /** Whether the sender had a session before; false also for who does not look at warnings. */
+  hasSession(sender: Fingerprint): boolean;
 }
 
 /** What is known after a batch; for the owner of the state to take over as a whole. */
@@ -103,11 +115,8 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
   if (messages.length !== bs.count) find('E_BATCH_SHORT', 0, `${messages.length} messages, ${bs.count} signed`);
   else if (!equal(bs.batchRoot, rootOf(messages.map((m) => m.leaf))))
     find('E_BATCH_ROOT', 0, 'other messages than those signed');
-  const known = state.session(sender, session);
-  const isCarried = known ? (known.isCarried ?? false) : (state.isLater ?? false) && bs.firstCtr > 1;
-  const before = known ?? (isCarried ? { ...BEGINNING, lastCtr: bs.firstCtr - 1, lastBatch: bs.prevBatch } : BEGINNING);
-  if (!known && isCarried)
-    find('W_SESSION_ELSEWHERE', 0, `the session began in an earlier log: ${bs.firstCtr - 1} before`);
+  const { before, isCarried, isRepeated, warning } = beginningOf(bs, state);
+  if (warning !== null) find('W_SESSION_ELSEWHERE', 0, warning);
   const fault = sequence(bs.firstCtr, before.lastCtr + 1);
   if (fault !== null) find(fault, 0, `session counter ${bs.firstCtr}, want ${before.lastCtr + 1}`);
   // A batch from the past, a replay: its messages fit nothing that is known now, and nothing is learnt from it.
@@ -126,58 +135,36 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
     if (fault !== null) find(fault, position, `session counter ${ms.sessionCtr}, want ${bs.firstCtr + i}`);
     if (isClosed) find('E_CLOSED', position, 'the sender had closed this session');
     isClosed = ms.kind === KIND.close;
+    if (isRepeated) return;
+    const opening = ms.kind === KIND.open ? openingFault(ms, state) : null;
+    if (opening !== null) find(opening.code, position, opening.message);
     if (!isThreaded(ms.kind)) return;
 
     const { conversation, convCtr, prevConv } = ms;
     const key = hex(conversation);
     const thread = threads.get(key);
-    const lastCtr =
-      thread?.convCtr ?? state.convCtr(sender, session, conversation) ?? (isCarried ? Math.max(0, convCtr - 1) : 0);
-    const lastLeaf = thread?.lastLeaf ?? state.lastLeaf(sender, conversation);
+    const earlierCtr = inEarlier(state, (log) => log.convCtr(sender, session, conversation));
+    const known = thread?.convCtr ?? state.convCtr(sender, session, conversation);
+    const lastCtr = known ?? Math.max(earlierCtr ?? 0, isCarried ? convCtr - 1 : 0);
+    const here = thread?.lastLeaf ?? state.lastLeaf(sender, conversation);
+    const lastLeaf = here ?? inEarlier(state, (log) => log.lastLeaf(sender, conversation));
     if (convCtr !== lastCtr + 1) find('E_CONV_GAP', position, `conversation counter ${convCtr}, want ${lastCtr + 1}`);
-    const link = linkFault(prevConv, lastLeaf, lastCtr > 0);
+    // Between two logs something may be lost: only what the session itself continues is known to be the last.
+    const isLast = here !== undefined || (earlierCtr !== undefined && !isCarried);
+    const link = linkFault(prevConv, lastLeaf, lastCtr > 0, isLast);
     if (link !== null) find(link.code, position, link.message);
     threads.set(key, { conversation, convCtr, lastLeaf: leaf });
   });
 
   const lastCtr = bs.firstCtr + bs.count - 1;
   const conversations = [...threads.values()];
-  return { findings, change: { sender, session, lastCtr, lastBatch: batch.leaf, isClosed, isCarried, conversations } };
+  const end = { lastCtr, lastBatch: batch.leaf, isClosed, isCarried, last: bs };
+  return { findings, change: { sender, session, ...end, conversations } };
 }
 
 /** Whether nothing speaks against logging the batch. */
 export const isAdmissible = (judgement: Judgement): boolean =>
   !judgement.findings.some((finding) => finding.code.startsWith('E_'));
-
-/** State in memory, for as many senders as fit. */
-export class LineageMemory implements LineageState {
-  readonly isLater: boolean;
-  readonly #sessions = new Map<string, SessionLineage>();
-  readonly #counters = new Map<string, number>();
-  readonly #leaves = new Map<string, Hash>();
-
-  constructor(isLater = false) {
-    this.isLater = isLater;
-  }
-
-  session(sender: Fingerprint, session: SessionId): SessionLineage | undefined {
-    return this.#sessions.get(hex(sender) + hex(session));
-  }
-  convCtr(sender: Fingerprint, session: SessionId, conversation: ConversationId): number | undefined {
-    return this.#counters.get(hex(sender) + hex(session) + hex(conversation));
-  }
-  lastLeaf(sender: Fingerprint, conversation: ConversationId): Hash | undefined {
-    return this.#leaves.get(hex(sender) + hex(conversation));
-  }
-
-  apply({ sender, session, lastCtr, lastBatch, isClosed, isCarried = false, conversations }: LineageChange): void {
-    this.#sessions.set(hex(sender) + hex(session), { lastCtr, lastBatch, isClosed, isCarried });
-    for (const { conversation, convCtr, lastLeaf } of conversations) {
-      this.#counters.set(hex(sender) + hex(session) + hex(conversation), convCtr);
-      this.#leaves.set(hex(sender) + hex(conversation), lastLeaf);
-    }
-  }
-}
 
 const BEGINNING: SessionLineage = { lastCtr: 0, lastBatch: NO_HASH, isClosed: false };
 
@@ -186,12 +173,71 @@ function sequence(value: number, want: number): 'E_CTR_GAP' | 'E_CTR_REGRESS' | 
   return value > want ? 'E_CTR_GAP' : 'E_CTR_REGRESS';
 }
 
-function linkFault(prev: Hash, last: Hash | undefined, isContinued: boolean): Omit<LineageFinding, 'position'> | null {
+/** From where a batch goes on. */
+interface Beginning {
+  readonly before: SessionLineage;
+  readonly isCarried: boolean;
+  /** Its statements were judged where they were logged first. */
+  readonly isRepeated: boolean;
+  readonly warning: string | null;
+}
+
+function beginningOf(bs: BatchStatement, state: LineageState): Beginning {
+  const { sender, session, firstCtr, count, prevBatch, batchRoot } = bs;
+  const plain = { isCarried: false, isRepeated: false, warning: null };
+  const known = state.session(sender, session);
+  if (known) return { ...plain, before: known, isCarried: known.isCarried ?? false };
+  const kept = inEarlier(state, (log) => log.session(sender, session));
+  const last = kept?.last;
+  // Its acknowledgement never came, so the device has signed it again for this log, around the same statements.
+  if (kept && last?.firstCtr === firstCtr && last.count === count && equal(last.batchRoot, batchRoot))
+    return {
+      ...plain,
+      before: { isClosed: false, lastCtr: firstCtr - 1, lastBatch: last.prevBatch },
+      isRepeated: true,
+    };
+  const lost = firstCtr - 1 - (kept?.lastCtr ?? 0);
+  if (!state.isLater || lost <= 0) return { ...plain, before: kept ?? BEGINNING };
+  const before = { isClosed: kept?.isClosed ?? false, lastCtr: firstCtr - 1, lastBatch: prevBatch };
+  const warning = kept
+    ? `${lost} statements of the session before this batch are in none of the logs that are here`
+    : `the session began in an earlier log: ${lost} before`;
+  return { before, isCarried: true, isRepeated: false, warning };
+}
+
+/** What the logs of earlier epochs say, the newest first. */
+function inEarlier<T>({ earlier }: LineageState, look: (log: LineageState) => T | undefined): T | undefined {
+  return earlier && (look(earlier) ?? inEarlier(earlier, look));
+}
+
+/** Of a session's first statement. */
+function openingFault({ sender, ciphertextHash: part }: MessageStatement, state: LineageState) {
+  const isTrue = (look: (log: LineageState) => boolean): boolean =>
+    look(state) || inEarlier(state, (log) => look(log) || undefined) === true;
+  if (equal(part, FIRST_OPENING)) {
+    if (!isTrue((log) => log.hasSession(sender))) return null;
+    return { code: 'W_SESSION_RESTART', message: 'the device knows nothing of its earlier session' } as const;
+  }
+  if (isTrue((log) => log.hasEnd(part))) return null;
+  if (state.isLater)
+    return { code: 'W_SESSION_ELSEWHERE', message: 'the session before it ended in an earlier log' } as const;
+  const message = 'no session ends as the one before it did: the end of that, or all of it, is missing';
+  return { code: 'E_SESSION_LINK', message } as const;
+}
+const FIRST_OPENING = openingHash(null);
+
+/** @param isLast nothing can have come between `last` and the message */
+function linkFault(
+  prev: Hash,
+  last: Hash | undefined,
+  isContinued: boolean,
+  isLast: boolean,
+): Omit<LineageFinding, 'position'> | null {
   if (last !== undefined && equal(prev, last)) return null;
   if (equal(prev, NO_HASH)) {
     if (isContinued) return { code: 'E_CONV_LINK', message: 'no link within a session' };
     return last === undefined ? null : { code: 'W_CONV_RESTART', message: 'the device began this conversation anew' };
   }
-  if (last !== undefined) return { code: 'E_CONV_LINK', message: 'does not link to the last message' };
+  if (last !== undefined && isLast) return { code: 'E_CONV_LINK', message: 'does not link to the last message' };
   return { code: 'W_CONV_ELSEWHERE', message: 'links to a message that is not in this log' };
 }

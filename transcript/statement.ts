@@ -43,6 +43,8 @@ export const OPEN_BYTES = SESSION_BYTES + 8 + HASH_BYTES;
 /** Whether statements of this kind are counted and linked in their conversation. The others stand in the session's chain alone. */
 export const isThreaded = (kind: Kind): boolean => kind < KIND.delivered || kind === KIND.membership;
 export const isReceipt = (kind: Kind): boolean => kind === KIND.delivered || kind === KIND.read;
+/** Of no conversation: where a session begins or ends. */
+export const isOfSession = (kind: Kind): boolean => kind === KIND.open || kind === KIND.close;
 
 export interface MessageStatement {
   readonly kind: Kind;

@@ -47,9 +47,10 @@ export function auditEpochs(
     if (!isLost(owner, epochs[at + 1], note)) owner.known.push(note);
   }
   for (const [i, epoch] of epochs.entries()) {
-    epoch.audited = auditDirectory(epoch.dir, trust, epoch.known, epoch.findings, onProgress);
-    findings.include(epoch.findings, epoch.prefix);
     const before = epochs[i - 1];
+    const earlier = before?.audited?.lineage;
+    epoch.audited = auditDirectory(epoch.dir, trust, epoch.known, epoch.findings, onProgress, earlier);
+    findings.include(epoch.findings, epoch.prefix);
     if (before) compare(before, epoch, findings);
   }
   return epochs.flatMap(({ audited }) => audited ?? []);

@@ -31,6 +31,7 @@ export const FINDINGS = {
   E_CTR_GAP: 'TAMPERED',
   E_BATCH_CHAIN: 'TAMPERED',
   E_CLOSED: 'TAMPERED',
+  E_SESSION_LINK: 'TAMPERED',
   E_CONV_GAP: 'TAMPERED',
   E_CONV_LINK: 'TAMPERED',
   E_TIME_ORDER: 'TAMPERED',
@@ -70,6 +71,7 @@ export const FINDINGS = {
   W_MISSING: 'VALID',
   W_SKEW: 'VALID',
   W_SESSION_ELSEWHERE: 'VALID',
+  W_SESSION_RESTART: 'VALID',
   W_CONV_RESTART: 'VALID',
   W_CONV_ELSEWHERE: 'VALID',
 } as const satisfies Record<LineageCode, Verdict> & Record<string, Verdict>;

@@ -16,7 +16,8 @@ import {
   type Recovery,
 } from '../transcript/key-statement.ts';
 import { decodeLeaf, type KeyLeaf, type Leaf, type MsgLeaf, type SigbLeaf, type TimeLeaf } from '../transcript/leaf.ts';
-import { judge, LineageMemory } from '../transcript/lineage.ts';
+import { judge, type LineageState } from '../transcript/lineage.ts';
+import { LineageMemory } from '../transcript/lineage-memory.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { formatVkey, type VerifierKey } from '../transcript/note.ts';
 import { audienceOf, decodeBs, decodeMs, type BatchStatement } from '../transcript/statement.ts';
@@ -81,20 +82,25 @@ export class LogAudit {
   /** What the first statement says of the log before, in words for comparison. */
   #recovery: string | null = null;
 
-  /** @param lists that the server has kept @param onStamp gets each TIME entry that is not empty */
+  /**
+   * @param lists that the server has kept
+   * @param onStamp gets each TIME entry that is not empty
+   * @param earlier what the log of the epoch before says of sessions, if that is at hand
+   */
   constructor(
     log: VerifierKey,
     trust: Trust,
     findings: Findings,
     lists: Lists,
     onStamp: (index: number, leaf: TimeLeaf) => void = () => {},
+    earlier?: LineageState,
   ) {
     this.#onStamp = onStamp;
     this.#log = log;
     this.#lists = lists;
     this.#findings = findings;
     this.#audience = audienceOf(log.name);
-    this.#lineage = new LineageMemory(parseOrigin(log.name).epoch > 1);
+    this.#lineage = new LineageMemory(parseOrigin(log.name).epoch > 1, earlier);
     const names = new Map([...lists].map(([digest, crl]) => [crl, `crl/${digest}.crl`]));
     this.#certificates = new CertificateAudit({ ...trust, crls: [...trust.crls, ...names.keys()], names }, findings);
   }
@@ -135,6 +141,11 @@ export class LogAudit {
       this.#find('E_KEYBIND', `entry ${first.from}`, 'the statement is for another log key than that of key.stmt');
     this.#certificates.end();
     if (this.tally.messages === 0) this.#find('W_EMPTY', 'log', 'no message in it: nothing was proven');
+  }
+
+  /** What it says of the sessions of its senders. After end(). */
+  get lineage(): LineageState {
+    return this.#lineage;
   }
 
   /** The key that signs a checkpoint of this size: that of the newest statement in it. After end(). */

@@ -9,6 +9,7 @@ import { ChatError } from '../base/errors.ts';
 import { openCheckpoint, peekCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
 import { parseKeyStatement } from '../transcript/key-statement.ts';
 import { MAX_ENTRY_BYTES } from '../transcript/leaf.ts';
+import type { LineageState } from '../transcript/lineage.ts';
 import { EMPTY_ROOT, Frontier, leafHash } from '../transcript/merkle.ts';
 import { MAX_NOTE_BYTES, type VerifierKey } from '../transcript/note.ts';
 import { decodeBundle, tileIn, tilePath, TILE_WIDTH } from '../transcript/tile.ts';
@@ -30,6 +31,8 @@ export interface AuditedLog {
   /** Null: the log did not sign what is there. */
   readonly checkpoint: Checkpoint | null;
   readonly tally: Tally;
+  /** What it says of sessions, for the log of the next epoch. */
+  readonly lineage: LineageState;
 }
 
 /** A signed note of this log that the caller holds from elsewhere: it makes truncation and forks visible. */
@@ -38,13 +41,17 @@ export interface KnownCheckpoint {
   readonly note: Uint8Array;
 }
 
-/** Checks everything that the files of one log can show. Null if it can't even be said whose log it is. What can't be read is a finding. */
+/**
+ * Checks everything that the files of one log can show. Null if it can't even be said whose log it is. What can't be read is a finding.
+ * @param earlier what the log of the epoch before says of sessions
+ */
 export function auditDirectory(
   dir: string,
   trust: Trust,
   known: readonly KnownCheckpoint[],
   findings: Findings,
   onProgress: (done: number, total: number) => void = () => {},
+  earlier?: LineageState,
 ): AuditedLog | null {
   // Before the checkpoint: a statement that is older than it stands in the log, a younger one might not yet.
   const text = read(dir, 'key.stmt', MAX_STATEMENT_BYTES, findings);
@@ -66,9 +73,9 @@ export function auditDirectory(
   const others = cosigned === null ? known : [...known, { name: 'cosigned', note: cosigned }];
   const sizes = new Set(others.map((each) => peekSize(each.note)));
   const attestations = new Attestations(dir, size, outside, findings);
-  const audit: LogAudit = new LogAudit(log, trust, findings, readLists(dir, findings), (index, leaf) =>
-    attestations.entry(index, leaf, (at) => audit.keyAt(at)),
-  );
+  const onStamp: ConstructorParameters<typeof LogAudit>[4] = (index, leaf) =>
+    attestations.entry(index, leaf, (at) => audit.keyAt(at));
+  const audit: LogAudit = new LogAudit(log, trust, findings, readLists(dir, findings), onStamp, earlier);
   const tiles = new HashTiles(dir, size, findings);
   const roots = replay(dir, size, audit, tiles, sizes, findings, onProgress);
   audit.end();
@@ -89,7 +96,7 @@ export function auditDirectory(
   if (own && cosigned) attestations.checkpoint('cosigned', cosigned, own.size);
   attestations.end(isProven, audit.lastMessage);
   if (checkpoint) for (const w of wanted) compare(w, checkpoint, isProven, roots.get(w.size), findings);
-  return { origin: log.name, checkpoint, tally: audit.tally };
+  return { origin: log.name, checkpoint, tally: audit.tally, lineage: audit.lineage };
 }
 
 /** Feeds every entry to the audit, and every node to the tiles; answers the root at each of `sizes` that was reached, and at `size`. */

@@ -4,7 +4,8 @@ import { type Test } from 'tap';
 import { type ConversationId } from '../../base/bytes.ts';
 import { App, type AppEvent, type AppOptions } from '../../client/app.ts';
 import { Vault, type Message } from '../../client/vault.ts';
-import { judge, decodeBatch, LineageMemory } from '../../transcript/lineage.ts';
+import { judge, decodeBatch } from '../../transcript/lineage.ts';
+import { LineageMemory } from '../../transcript/lineage-memory.ts';
 import { audienceOf } from '../../transcript/statement.ts';
 import { ORIGIN, ScriptedServer } from './scripted-server.ts';
 

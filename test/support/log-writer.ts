@@ -16,6 +16,7 @@ import { formatKeyStatement, signKeyStatement, type KeyStatement } from '../../t
 import { encodeLeaf, type Leaf, type SigbLeaf } from '../../transcript/leaf.ts';
 import { leafHash, NO_HASH, nodesOver, rootOf } from '../../transcript/merkle.ts';
 import { verifierKey, type VerifierKey } from '../../transcript/note.ts';
+import { encodeOpening } from '../../transcript/opening.ts';
 import {
   audienceOf,
   ciphertextHash,
@@ -99,6 +100,10 @@ export type Step =
       readonly session?: number;
       /** The conversation of each message. */
       readonly conversations: readonly string[];
+      /** Before the messages: the session opens, and names this one of the sender's as the one before; null: none. */
+      readonly opens?: number | null;
+      /** Behind the messages the session closes. */
+      readonly closes?: boolean;
       readonly at: number;
     }
   | { readonly leaf: (serverTime: number) => Leaf; readonly at: number };
@@ -189,10 +194,37 @@ export function compose(world: World, story: readonly Step[] = STORY, alter: Alt
     if (!logged.has(step.sender)) leaves.push({ type: 'cert', serverTime, chain: credential.chain });
     logged.add(step.sender);
 
-    const number = step.session ?? 0;
-    const session = sha256(Buffer.from(`${step.sender}/${number}`)).subarray(0, 16) as Uint8Array as SessionId;
+    const session = sessionOf(step.sender, step.session ?? 0);
     const { ctr, lastBatch } = sessions.get(hex(session)) ?? { ctr: 0, lastBatch: NO_HASH };
-    const messages = step.conversations.map((name, i) => {
+    const plainly = (kind: 6 | 7, part: Uint8Array, position: number): Buffer => {
+      const ms: MessageStatement = {
+        kind,
+        parts: 1,
+        ciphertextBytes: part.length,
+        sender,
+        session,
+        sessionCtr: ctr + position,
+        clientTime: serverTime - 20,
+        conversation: NO_HASH as Uint8Array as ConversationId,
+        convCtr: 0,
+        prevConv: NO_HASH,
+        rosterHash: NO_HASH,
+        commitment: NO_HASH,
+        ciphertextHash: ciphertextHash([part]),
+      };
+      return encodeMs(alter.ms?.(ms, batch, position) ?? ms);
+    };
+    const opening: Buffer[] = [];
+    if (step.opens !== undefined) {
+      const before = step.opens === null ? null : sessionOf(step.sender, step.opens);
+      const end = before && sessions.get(hex(before));
+      const part = end
+        ? encodeOpening({ session: before, lastCtr: end.ctr, lastBatch: end.lastBatch })
+        : encodeOpening(null);
+      opening.push(plainly(6, part, 1));
+    }
+    const said = step.conversations.map((name, at) => {
+      const i = at + opening.length;
       const conversation = sha256(Buffer.from(name)) as Uint8Array as ConversationId;
       const inSession = `${hex(session)} ${name}`;
       const convCtr = (counters.get(inSession) ?? 0) + 1;
@@ -222,6 +254,8 @@ export function compose(world: World, story: readonly Step[] = STORY, alter: Alt
       lastLeaves.set(`${step.sender} ${name}`, leafHash(ms));
       return ms;
     });
+    const messages = [...opening, ...said];
+    if (step.closes) messages.push(plainly(7, new Uint8Array(0), messages.length + 1));
     const statement: BatchStatement = {
       sender,
       session,
@@ -242,6 +276,10 @@ export function compose(world: World, story: readonly Step[] = STORY, alter: Alt
   }
   return leaves;
 }
+
+/** The sender's nth session. */
+export const sessionOf = (sender: string, number: number): SessionId =>
+  sha256(Buffer.from(`${sender}/${number}`)).subarray(0, 16) as Uint8Array as SessionId;
 
 export interface SealAlterations {
   readonly entries?: (entries: Buffer[]) => Buffer[];

@@ -1,12 +1,15 @@
 import t from 'tap';
 import type { ConversationId, Fingerprint, Hash, SessionId } from '../../base/bytes.ts';
-import { decodeBatch, isAdmissible, judge, LineageMemory, type Batch } from '../../transcript/lineage.ts';
+import { decodeBatch, isAdmissible, judge, type Batch } from '../../transcript/lineage.ts';
+import { LineageMemory } from '../../transcript/lineage-memory.ts';
 import { leafHash, NO_HASH, rootOf } from '../../transcript/merkle.ts';
+import { openingHash, type SessionEnd } from '../../transcript/opening.ts';
 import {
   audienceOf,
   encodeBs,
   encodeMs,
   KIND,
+  OPEN_BYTES,
   type BatchStatement,
   type MessageStatement,
 } from '../../transcript/statement.ts';
@@ -252,6 +255,114 @@ t.test('nothing follows the close of a session', async (t) => {
   t.strictSame(within.admit(twice), ['E_CLOSED@2'], 'in one batch as well');
   device.restart(true);
   t.strictSame(admit(device.say([conversation])), [], 'another session begins');
+});
+
+t.test('an opening names how the session before ends', async (t) => {
+  const opening = (before: SessionEnd | null) => ({
+    ...PLAIN,
+    kind: KIND.open,
+    ciphertextBytes: OPEN_BYTES,
+    conversation: NO_HASH as never,
+    ciphertextHash: openingHash(before),
+  });
+  const rows: [name: string, change: (end: SessionEnd) => SessionEnd | null, findings: string[]][] = [
+    ['as it is', (end) => end, []],
+    ['none, and there is one: a device that lost its state', () => null, ['W_SESSION_RESTART@1']],
+    ['further than it goes here', (end) => ({ ...end, lastCtr: end.lastCtr + 1 }), ['E_SESSION_LINK@1']],
+    ['another last batch', (end) => ({ ...end, lastBatch: stranger }), ['E_SESSION_LINK@1']],
+    ['one that is not here', (end) => ({ ...end, session: filled(0xb9, 16) as never }), ['E_SESSION_LINK@1']],
+  ];
+  for (const [name, change, findings] of rows) {
+    const { device, state, admit } = begun();
+    t.strictSame(admit(device.say([other])), []);
+    const end = { session: device.session, lastCtr: device.ctr, lastBatch: device.prevBatch };
+    device.restart(true);
+    const batch = device.aside(conversation, opening(change(end)));
+    const isRefused = findings.some((code) => code.startsWith('E_'));
+    t.equal(isAdmissible(judge(batch, AUDIENCE, state)), !isRefused);
+    t.strictSame(admit(batch), findings, name);
+    t.strictSame(admit(device.say([conversation])), [], 'and it goes on');
+  }
+  const first = new Device();
+  const alone = judge(first.aside(conversation, opening(null)), AUDIENCE, new LineageMemory());
+  t.strictSame(alone.findings, [], 'the first session of all');
+  const stale = begun();
+  const early = { session, lastCtr: stale.device.ctr, lastBatch: stale.device.prevBatch };
+  t.ok(stale.state.hasEnd(openingHash(early)));
+  stale.admit(stale.device.say([other]));
+  t.notOk(stale.state.hasEnd(openingHash(early)), 'it has gone on since');
+});
+
+t.test('sessions go on in the log of the next epoch', async (t) => {
+  const next = (earlier: LineageMemory | undefined) => {
+    const state = new LineageMemory(true, earlier);
+    return (batch: Batch) => {
+      const { findings, change } = judge(batch, AUDIENCE, state);
+      state.apply(change);
+      return findings.map(({ code, position }) => `${code}@${position}`);
+    };
+  };
+  const whole = begun();
+  const goesOn = next(whole.state);
+  t.strictSame(goesOn(whole.device.say([conversation, other])), [], 'where it was, with its counters and links');
+  t.strictSame(goesOn(whole.device.say([other])), []);
+
+  const lost = begun();
+  lost.device.say([conversation]); // logged, and lost with the log
+  const after = next(lost.state);
+  t.strictSame(
+    after(lost.device.say([conversation, other])),
+    ['W_SESSION_ELSEWHERE@0', 'W_CONV_ELSEWHERE@1'],
+    'something is missing between the two',
+  );
+  t.strictSame(after(lost.device.say([conversation])), []);
+
+  const replayed = begun();
+  t.strictSame(next(replayed.state)(replayed.first), [], 'signed again around the same statements: once in each log');
+  const repeated = next(replayed.state);
+  repeated(replayed.first);
+  t.strictSame(repeated(replayed.device.say([conversation])), [], 'and it goes on from there');
+  t.strictSame(repeated(replayed.first), ['E_CTR_REGRESS@0'], 'but not twice in one');
+
+  const back = begun();
+  const old = back.device.say([conversation]);
+  back.admit(old);
+  back.admit(back.device.say([other]));
+  t.strictSame(next(back.state)(old), ['E_CTR_REGRESS@0'], 'older than the last batch');
+
+  const broken = begun();
+  const other_ = broken.device.say(
+    [conversation],
+    () => ({ prevConv: stranger }),
+    () => ({ prevBatch: stranger }),
+  );
+  t.strictSame(next(broken.state)(other_), ['E_BATCH_CHAIN@0', 'E_CONV_LINK@1']);
+  const jumped = begun();
+  t.strictSame(next(jumped.state)(jumped.device.say([conversation], () => ({ convCtr: 9 }))), ['E_CONV_GAP@1']);
+
+  const close = { ...PLAIN, kind: KIND.close, ciphertextBytes: 0, conversation: NO_HASH as never };
+  const closed = begun();
+  closed.admit(closed.device.aside(conversation, close));
+  t.strictSame(next(closed.state)(closed.device.say([conversation])), ['E_CLOSED@1']);
+
+  const opened = (before: SessionEnd | null, earlier: LineageMemory | undefined) => {
+    const device = new Device();
+    device.restart(true);
+    const form = {
+      ...PLAIN,
+      kind: KIND.open,
+      ciphertextBytes: OPEN_BYTES,
+      conversation: NO_HASH as never,
+      ciphertextHash: openingHash(before),
+    };
+    return next(earlier)(device.aside(conversation, form));
+  };
+  const kept = begun();
+  const end = { session, lastCtr: kept.device.ctr, lastBatch: kept.device.prevBatch };
+  t.strictSame(opened(end, kept.state), []);
+  t.strictSame(opened({ ...end, lastCtr: 9 }, kept.state), ['W_SESSION_ELSEWHERE@1'], 'its end is in none of them');
+  t.strictSame(opened(end, undefined), ['W_SESSION_ELSEWHERE@1'], 'the log before is not at hand');
+  t.strictSame(opened(null, kept.state), ['W_SESSION_RESTART@1']);
 });
 
 t.test('batches whose statements are malformed are not judged', async (t) => {

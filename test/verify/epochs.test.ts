@@ -33,20 +33,21 @@ const BEFORE: readonly Step[] = [
 const AFTER: readonly Step[] = [
   { sender: 'alice', conversations: ['ab', 'abc'], at: 5000 },
   { sender: 'alice', conversations: ['ab'], at: 6000 },
-  { sender: 'bob', conversations: ['ab'], at: 7000 },
+  { sender: 'bob', session: 1, conversations: ['ab'], at: 7000 },
 ];
 const leaves = compose(first, [...BEFORE, { sender: 'alice', conversations: ['ab'], at: 2000 }]);
 const kept = compose(first, BEFORE).length;
 const whole = headOf(first, leaves.map(encodeLeaf));
 
-/** Alice goes on in her session, of which three messages were logged before. */
-const CARRIED: Alterations = {
+/** Alice goes on in her session, of which so many messages were logged before. */
+const carried = (by: number): Alterations => ({
   ms: (ms) =>
     ms.sender[0] === alice[0]
-      ? { ...ms, sessionCtr: ms.sessionCtr + 3, convCtr: ms.convCtr + 3, prevConv: orElse(ms.prevConv) }
+      ? { ...ms, sessionCtr: ms.sessionCtr + by, convCtr: ms.convCtr + by, prevConv: orElse(ms.prevConv) }
       : ms,
-  bs: (bs) => (bs.sender[0] === alice[0] ? { ...bs, firstCtr: bs.firstCtr + 3, prevBatch: orElse(bs.prevBatch) } : bs),
-};
+  bs: (bs) => (bs.sender[0] === alice[0] ? { ...bs, firstCtr: bs.firstCtr + by, prevBatch: orElse(bs.prevBatch) } : bs),
+});
+const CARRIED = carried(3);
 const alice = decodeSender(leaves);
 const orElse = (hash: Hash): Hash =>
   hash.every((byte) => byte === 0) ? (Buffer.alloc(32, 7) as Uint8Array as Hash) : hash;
@@ -86,6 +87,7 @@ const HONEST = [
   'W_SESSION_ELSEWHERE e2/entry 3',
   'W_CONV_ELSEWHERE e2/entry 4',
   'W_CONV_ELSEWHERE e2/entry 5',
+  'W_CONV_RESTART e2/entry 10',
 ];
 const root = Buffer.alloc(32, 1) as Uint8Array as Hash;
 const fork = { size: whole.size, root };
@@ -149,6 +151,18 @@ const rows: [name: string, row: Row, exit: number, found: readonly string[]][] =
     ['E_KEYBIND e2/entry 12'],
   ],
   ['two statements, one story', { change: (all) => [...all, ...again(recovery)] }, 0, HONEST],
+  [
+    'a session begins anew under the same id: its counters go back behind those of the log before',
+    { alter: carried(0) },
+    10,
+    ['E_CTR_REGRESS e2/entry 3'],
+  ],
+  [
+    'a session goes on with the next counter, and not from its last batch',
+    { alter: carried(2) },
+    10,
+    ['E_BATCH_CHAIN e2/entry 3', 'E_CONV_LINK e2/entry 4'],
+  ],
   [
     'counters jump within the log',
     {

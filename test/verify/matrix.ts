@@ -16,6 +16,7 @@ import { LOG_KEY } from './tamper-log-key.ts';
 import { LOG_OUTSIDE } from './tamper-log-outside.ts';
 import { SENDERS } from './tamper-log-senders.ts';
 import { SERVER } from './tamper-log-server.ts';
+import { SESSION_ROWS } from './tamper-sessions.ts';
 import type { Row } from './tamper.ts';
 
 /** Of log directories. */
@@ -24,6 +25,7 @@ export const LOG_MATRIX: Readonly<Record<string, readonly Row[]>> = {
   'checkpoints kept elsewhere': KNOWN,
   'a server with the log key': SERVER,
   'senders that lie': SENDERS,
+  'sessions that follow each other': SESSION_ROWS,
   'malformed entries, and entries that are no messages': FORM,
   'the key of the log': LOG_KEY,
   certificates: CERTIFICATES,
