@@ -7,7 +7,8 @@ import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Request } from '../protocol/messages.ts';
 import type { GroupState, Store } from '../store/store.ts';
-import { isReceipt, KIND, type MessageStatement } from '../transcript/statement.ts';
+import { decodeOpening } from '../transcript/opening.ts';
+import { isOfSession, isReceipt, KIND, type MessageStatement } from '../transcript/statement.ts';
 import type { Submission } from './submission.ts';
 
 /** Conversations that are remembered, about 200 bytes each. */
@@ -16,7 +17,8 @@ const MAX_GROUPS = 100_000;
 type Message = Request<'msg_send'>['messages'][number];
 
 /**
- * A message, a commit or a receipt, with the fields that belong to it; a commit alone in its batch.
+ * A message, a commit, a receipt, or where a session begins or ends, with the fields that belong to it; a commit alone in its batch.
+ * @param batchSize without the opening of the session, which may stand before a commit
  * @param at the message's field
  * @throws BAD_FRAME naming the field
  */
@@ -32,16 +34,35 @@ export function checkKind(ms: MessageStatement, message: Message, batchSize: num
     return;
   }
   if (message.to !== undefined) bad(`${at}.to`, 'only beside a receipt');
+  if (isOfSession(ms.kind)) {
+    if (message.group !== undefined) bad(`${at}.group`, 'no group beside what opens or closes a session');
+    if (message.group_info !== undefined) bad(`${at}.group_info`, 'no GroupInfo beside what opens or closes a session');
+    if (ms.kind === KIND.open && message.parts.length === 1) checkOpening(message.parts[0]!, `${at}.parts`);
+    return;
+  }
   if (ms.kind === KIND.message) {
     if (message.group === undefined) bad(`${at}.group`, 'the state that the message is encrypted in');
     if (message.group_info !== undefined) bad(`${at}.group_info`, 'no GroupInfo beside a message');
     return;
   }
-  if (ms.kind !== KIND.membership) bad(`${at}.statement`, 'a message, a commit or a receipt');
+  if (ms.kind !== KIND.membership)
+    bad(`${at}.statement`, 'a message, a commit or a receipt, or where a session begins or ends');
   if (batchSize > 1) bad(`${at}.statement`, 'a commit alone in its batch');
   if (ms.commitment.some((byte) => byte !== 0)) bad(`${at}.statement`, 'a commitment of zeros');
   if (message.group === undefined) bad(`${at}.group`, 'the state that the commit ends');
   if (message.group_info === undefined) bad(`${at}.group_info`, 'the GroupInfo of the state that the commit makes');
+}
+
+/** Messages that count when a commit has to be alone. */
+export const companions = (messages: readonly Message[]): number =>
+  messages.length - (messages.length > 1 && messages[0]!.statement[8] === KIND.open ? 1 : 0);
+
+function checkOpening(part: Uint8Array, at: string): void {
+  try {
+    decodeOpening(part);
+  } catch {
+    bad(at, 'how the session before ends, or zeros');
+  }
 }
 
 /** The state of one group. `generation` 0: there is none yet. */

@@ -22,10 +22,10 @@ import type {
 } from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
-import { decodeMs, isReceipt, KIND, rosterHash } from '../transcript/statement.ts';
+import { decodeMs, isOfSession, isReceipt, KIND, rosterHash } from '../transcript/statement.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
-import { checkKind } from './groups.ts';
+import { checkKind, companions } from './groups.ts';
 import { Outlet, type OutgoingItem } from './outlet.ts';
 import { Presence } from './presence.ts';
 import { Quota } from './quota.ts';
@@ -207,11 +207,15 @@ export class Hub {
       const expiresAt = Math.min(wanted, longest);
       const field = `msg_send.messages[${i}].statement`;
       const ms = decodeMs(statement);
-      checkKind(ms, message, frame.messages.length, `msg_send.messages[${i}]`);
+      checkKind(ms, message, companions(frame.messages), `msg_send.messages[${i}]`);
       if (byteCount(parts) > MAX_BODY_BYTES)
         throw new ChatError('TOO_LARGE', `parts of more than ${MAX_BODY_BYTES} bytes`, {
           field: `msg_send.messages[${i}].parts`,
         });
+      if (isOfSession(ms.kind)) {
+        messages.push({ statement, parts, group, groupInfo, recipients: [], peers: [], expiresAt });
+        continue;
+      }
       if (isReceipt(ms.kind)) {
         const witnesses = await this.#witnesses(member, ms.conversation, message.to!);
         refusal ??= witnesses.refusal;
@@ -223,7 +227,7 @@ export class Hub {
       audiences.set(key, audience);
       const { recipients, peers } = audience;
       refusal ??= refusalBy(audience, ms.rosterHash, ms.kind === KIND.membership, field);
-      const { blobs, missing } = await this.#blobsOf(member, message);
+      const { blobs, missing } = await this.#blobsOf(member, message, `msg_send.messages[${i}]`);
       refusal ??= missing ?? null;
       messages.push({ statement, parts, group, groupInfo, recipients, peers, expiresAt, ...(blobs && { blobs }) });
     }
@@ -320,6 +324,7 @@ export class Hub {
   async #blobsOf(
     { device }: Member,
     message: Request<'msg_send'>['messages'][number],
+    at: string,
   ): Promise<{ blobs?: Submission['messages'][number]['blobs']; missing?: ChatError }> {
     const { parts_blob: parts, info_blob: groupInfo } = message;
     const named = Object.entries({ parts, groupInfo }).flatMap(([use, hash]) =>
@@ -334,7 +339,7 @@ export class Hub {
       const field = named[sizes.indexOf(null)]!.use === 'parts' ? 'parts_blob' : 'info_blob';
       return {
         missing: new ChatError('NOT_FOUND', 'this blob was not put, or not all of it', {
-          field: `msg_send.messages[0].${field}`,
+          field: `${at}.${field}`,
         }),
       };
     }

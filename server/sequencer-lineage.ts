@@ -2,10 +2,12 @@
  * What the sequencer knows of each sender's counters and links: a cache in front of the store that is ahead of it by the batches on
  * their way. Senders with such batches are never dropped from it.
  */
-import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import type { Store } from '../store/store.ts';
 import type { Batch, LineageChange, LineageState, SessionLineage } from '../transcript/lineage.ts';
-import { isThreaded } from '../transcript/statement.ts';
+import { decodeOpening, openingHash, type SessionEnd } from '../transcript/opening.ts';
+import { isThreaded, KIND } from '../transcript/statement.ts';
+import type { Submission } from './submission.ts';
 
 /** Sessions and conversations over all senders, about 300 bytes each. */
 const MAX_ITEMS = 100_000;
@@ -21,13 +23,14 @@ export class LineageCache {
   }
 
   /** Everything that judging this batch needs. Batches of one sender must come one after another. */
-  async load({ bs, messages }: Batch): Promise<SenderLineage> {
+  async load({ bs, messages }: Batch, submission: Pick<Submission, 'messages'>): Promise<SenderLineage> {
     const key = hex(bs.sender);
     const sender = this.#senders.get(key) ?? new SenderLineage();
     const before = this.#senders.has(key) ? sender.items : 0;
     this.#senders.delete(key);
     this.#senders.set(key, sender);
     await sender.load(this.#store, bs.sender, bs.session, messages);
+    if (messages[0]?.ms.kind === KIND.open) await sender.loadEnds(this.#store, submission.messages[0]!.parts[0]!);
     if (this.holds(bs.sender, sender)) this.#items += sender.items - before;
     this.#evict(sender);
     return sender;
@@ -61,6 +64,8 @@ export class SenderLineage implements LineageState {
   readonly #sessions = new Map<string, SessionLineage | null>();
   readonly #counters = new Map<string, number>();
   readonly #leaves = new Map<string, Hash | null>();
+  /** Of the session that the batch at hand names as the one before. */
+  #ends: readonly SessionEnd[] = [];
 
   get items(): number {
     return this.#sessions.size + this.#counters.size + this.#leaves.size;
@@ -74,6 +79,13 @@ export class SenderLineage implements LineageState {
   }
   lastLeaf(_sender: Fingerprint, conversation: ConversationId): Hash | undefined {
     return this.#leaves.get(hex(conversation)) ?? undefined;
+  }
+  hasEnd(part: Hash): boolean {
+    return this.#ends.some((end) => equal(openingHash(end), part));
+  }
+  /** Only a warning asks for it. */
+  hasSession(): boolean {
+    return false;
   }
 
   async load(store: Store, sender: Fingerprint, session: SessionId, messages: Batch['messages']): Promise<void> {
@@ -92,6 +104,15 @@ export class SenderLineage implements LineageState {
       if (!this.#leaves.has(key))
         this.#leaves.set(key, lastStatementHash.some((byte) => byte !== 0) ? lastStatementHash : null);
     }
+  }
+
+  /** @param opening part of a statement of kind 6 */
+  async loadEnds(store: Store, opening: Uint8Array): Promise<void> {
+    const named = decodeOpening(opening);
+    const own = named && this.#sessions.get(hex(named.session)); // ahead of the store, if it is here
+    if (named === null) this.#ends = [];
+    else if (own) this.#ends = [{ session: named.session, lastCtr: own.lastCtr, lastBatch: own.lastBatch }];
+    else this.#ends = await store.sessionEnds(named.session);
   }
 
   /** Takes over an admitted batch. */

@@ -229,7 +229,7 @@ export class Sequencer {
     const conversations = batch.messages.map(({ ms }) => ms.conversation);
     for (;;) {
       const groups = await this.#groups.load(submission, conversations);
-      const sender = await this.#lineage.load(batch);
+      const sender = await this.#lineage.load(batch, submission);
       this.#committer.check();
       if (!this.#lineage.holds(bs.sender, sender) || !this.#groups.holds(groups)) continue;
       // From here to the queue nothing waits: what is judged is what is applied.

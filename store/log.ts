@@ -6,7 +6,7 @@ import { rewindGroups } from './groups.ts';
 import { Mailboxes } from './mailbox.ts';
 import { first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, blobOrNull, integer } from './row.ts';
-import type { ConversationLineage, SessionLineage, StoredBatch } from './store.ts';
+import type { ConversationLineage, SessionEnd, SessionLineage, StoredBatch } from './store.ts';
 
 const NO_HASH = new Uint8Array(32) as Hash;
 
@@ -101,6 +101,16 @@ export function* sessionLineage(fingerprint: Fingerprint, session: SessionId): O
     lastBatchHash: blob(row, 'batch_hash'),
     isClosed: row['is_closed'] === 1,
   };
+}
+
+export function* sessionEnds(session: SessionId): Operation<SessionEnd[]> {
+  const rows = yield* select('SELECT fingerprint FROM sessions WHERE session = ? ORDER BY id', session);
+  const ends: SessionEnd[] = [];
+  for (const row of rows) {
+    const { lastCtr, lastBatchHash } = yield* sessionLineage(blob<Fingerprint>(row, 'fingerprint'), session);
+    if (lastCtr > 0) ends.push({ session, lastCtr, lastBatch: lastBatchHash });
+  }
+  return ends;
 }
 
 export function* conversationLineage(

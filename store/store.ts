@@ -308,6 +308,12 @@ export interface SessionLineage {
   /** its last message was its close */
   readonly isClosed: boolean;
 }
+/** How one of the sessions of an id ends; there may be one for each certificate. */
+export interface SessionEnd {
+  readonly session: SessionId;
+  readonly lastCtr: number;
+  readonly lastBatch: Hash;
+}
 export interface ConversationLineage {
   readonly convCtr: number;
   /** leaf(MS) of this device's newest message in the conversation, over all its sessions */
@@ -477,6 +483,8 @@ export interface Store {
   findBatch(fingerprint: Fingerprint, session: SessionId, firstCtr: number): Promise<StoredBatch | null>;
   batchAt(origin: string, firstIndex: number): Promise<StoredBatch | null>;
   sessionLineage(fingerprint: Fingerprint, session: SessionId): Promise<SessionLineage>;
+  /** Of every certificate that has a session of this id. */
+  sessionEnds(session: SessionId): Promise<SessionEnd[]>;
   conversationLineage(
     fingerprint: Fingerprint,
     session: SessionId,

@@ -993,6 +993,12 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const size = w.size;
       await w.send({ ...aside, isClose: true });
       t.match(await store.sessionLineage(a1.fingerprint, session), { lastCtr: 3, isClosed: true });
+      const { lastBatchHash } = await store.sessionLineage(a1.fingerprint, session);
+      const [end, ...more] = await store.sessionEnds(session);
+      t.equal(end?.lastCtr, 3);
+      same(t, end!.lastBatch, lastBatchHash, 'how it ends');
+      same(t, end!.session, session, 'its id');
+      t.strictSame([more, await store.sessionEnds(newSession())], [[], []]);
       await store.rewind(w.origin, size);
       t.match(await store.sessionLineage(a1.fingerprint, session), { lastCtr: 2, isClosed: false });
     },

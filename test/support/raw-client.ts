@@ -22,6 +22,7 @@ import { openKeyStatement } from '../../transcript/key-statement.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
 import { leafHash, NO_HASH, rootFromRange, rootOf } from '../../transcript/merkle.ts';
 import type { VerifierKey } from '../../transcript/note.ts';
+import { encodeOpening, type SessionEnd } from '../../transcript/opening.ts';
 import { decodeReceipt, encodeReceipt } from '../../transcript/receipt.ts';
 import {
   audienceOf,
@@ -258,6 +259,8 @@ export interface Letter {
   readonly groupInfo?: Uint8Array;
   /** makes a receipt of it, for messages of this user */
   readonly receipt?: { readonly kind: MessageStatement['kind']; readonly author: string };
+  /** makes the opening or the close of the session of it */
+  readonly session?: typeof KIND.open | typeof KIND.close;
 }
 
 /** One certificate's lineage: it outlives connections. */
@@ -281,11 +284,11 @@ export class Lineage {
   batch(letters: readonly Letter[], lies: Lies = {}): SendFrame {
     const convCtr = new Map(this.#convCtr);
     const last = new Map(this.#last);
-    const messages = letters.map(({ to, parts, group: named, groupInfo, receipt }, i) => {
+    const messages = letters.map(({ to, parts, group: named, groupInfo, receipt, session }, i) => {
       const name = hex(to.conversation);
       const ctr = (convCtr.get(name) ?? 0) + 1;
       const kind = lies.ms?.kind ?? (groupInfo ? KIND.membership : KIND.message);
-      const group = named ?? (kind === KIND.message ? GROUP : undefined);
+      const group = named ?? (kind === KIND.message && !session ? GROUP : undefined);
       const statement = encodeMs({
         kind,
         parts: parts.length,
@@ -301,8 +304,10 @@ export class Lineage {
         commitment: NO_HASH,
         ciphertextHash: ciphertextHash(parts),
         ...(receipt && { kind: receipt.kind, convCtr: 0, prevConv: NO_HASH, rosterHash: NO_HASH }),
+        ...(session && { kind: session, conversation: NOWHERE, convCtr: 0, prevConv: NO_HASH, rosterHash: NO_HASH }),
         ...lies.ms,
       });
+      if (session) return { statement, parts: [...parts], ...(named && { group: named }) };
       if (receipt) return { statement, parts: [...parts], to: receipt.author };
       convCtr.set(name, ctr);
       last.set(name, leafHash(statement));
@@ -328,12 +333,21 @@ export class Lineage {
     return { type: 'msg_send', ...sign(lies.key ?? this.key, CONTEXT.senderBatch, batch), batch, messages };
   }
 
+  /** The next batch begins another session. Answers how the one before ended. */
+  newSession(): SessionEnd {
+    const end = { session: this.session, lastCtr: this.ctr, lastBatch: this.prevBatch };
+    this.session = randomBytes(16) as Uint8Array as SessionId;
+    Object.assign(this, { ctr: 0, prevBatch: NO_HASH });
+    this.#convCtr = new Map();
+    return end;
+  }
+
   /** What to call when the batches made from here on were refused. */
   mark(): () => void {
-    const { ctr, prevBatch } = this;
+    const { ctr, prevBatch, session } = this;
     const [convCtr, last] = [this.#convCtr, this.#last];
     return () => {
-      Object.assign(this, { ctr, prevBatch });
+      Object.assign(this, { ctr, prevBatch, session });
       [this.#convCtr, this.#last] = [convCtr, last];
     };
   }
@@ -357,6 +371,19 @@ export class Lineage {
     );
   }
 }
+
+const NOWHERE = NO_HASH as Uint8Array as ConversationId;
+/** @param to anything: it is of no conversation */
+export const openingLetter = (to: ConversationFrame, before: SessionEnd | null): Letter => ({
+  to,
+  parts: [encodeOpening(before)],
+  session: KIND.open,
+});
+export const closeLetter = (to: ConversationFrame): Letter => ({
+  to,
+  parts: [new Uint8Array(0)],
+  session: KIND.close,
+});
 
 export const rosterOf = ({ conversation, epoch, members }: ConversationFrame): Hash =>
   rosterHash(
