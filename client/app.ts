@@ -106,6 +106,8 @@ const RECEIPT_MS = 5000;
 const FAREWELL_MS = 1000;
 /** How often it is looked whether a message has to disappear: one step in an index. */
 const EXPIRY_MS = 1000;
+/** How long a session may take to end at a logout. */
+const END_MS = 5000;
 /** What a timer can wait at most: until something else ends it. */
 const MAX_WAIT_MS = 2 ** 31 - 1;
 /** How long a change of a room may take to become one of its group. */
@@ -531,6 +533,16 @@ export class App {
     await this.#proving;
     await this.#refreshing;
     if (this.#down !== null) throw this.#down;
+  }
+
+  /**
+   * Ends the session of this device with a signed statement, behind all that can be sent now; the next login begins another one.
+   * @throws NOT_REACHED if the server has not taken it; what ended the connection for good
+   */
+  async endSession(): Promise<void> {
+    await this.settled();
+    if (await this.#outbox.end(END_MS)) return;
+    throw this.#down ?? new ChatError('NOT_REACHED', 'the server has not taken the end of the session');
   }
 
   /** Says goodbye and gives the profile free. What is not sent stays, and is sent by the next one that logs in. */

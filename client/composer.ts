@@ -17,7 +17,7 @@ import { makeCommit, sealMessage } from './group-writer.ts';
 import type { Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { DueReceipt } from './receipt-table.ts';
-import { composeBatch, composeCommit, fillBatch, withReceipts, type Signer } from './statements.ts';
+import { composeBatch, composeClose, composeCommit, fillBatch, withReceipts, type Signer } from './statements.ts';
 import type { Conversation, Message, StagedBatch, Vault } from './vault.ts';
 
 export interface ComposerEvents {
@@ -76,6 +76,8 @@ export class Composer {
   #isReceiptTime = false;
   /** One was refused, and which is not known: each goes alone. */
   #isReceiptAlone = false;
+  /** The session of this device is to end with what waits now; after that nothing is said on this connection. */
+  #ending: 'no' | 'asked' | 'done' = 'no';
 
   constructor(
     vault: Vault,
@@ -109,6 +111,11 @@ export class Composer {
     this.#hadWanted.clear();
     this.#planner.forget();
     this.#isReceiptAlone = false;
+    this.#ending = 'no';
+  }
+  /** The session ends when nothing else can be sent. */
+  end(): void {
+    if (this.#ending === 'no') this.#ending = 'asked';
   }
   /** What this device has to say about what it has received goes now, also if nothing else does. */
   receipt(): void {
@@ -153,6 +160,7 @@ export class Composer {
   /** The next batch, staged; null when nothing can be sent now. @throws what has nothing to do with one conversation alone */
   async next(session: Session): Promise<StagedBatch | null> {
     for (let outdated = 0; ;) {
+      if (this.#ending === 'done') return null;
       const paused = [...this.#paused.values()].filter(({ until }) => until > this.#now()).map(({ id }) => id);
       this.#passedOver.clear();
       for (const id of paused) this.#passedOver.add(hex(id));
@@ -173,7 +181,7 @@ export class Composer {
         }
         const messages = taken.filter(({ conversation }) => ready.has(hex(conversation)));
         const receipts = this.#receipts(messages);
-        if (messages.length + receipts.length === 0) return null;
+        if (messages.length + receipts.length === 0) return this.#close(session);
         return await this.#sealed(session, messages, receipts);
       } catch (error) {
         if (!isOutdated(error) || ++outdated === MAX_OUTDATED) throw error;
@@ -317,6 +325,15 @@ export class Composer {
     const fitting = withReceipts(messages, due);
     if (this.#vault.receipts.owed() === count(fitting)) this.#isReceiptTime = false;
     return fitting;
+  }
+
+  /** Nothing to close in a session that has said nothing. */
+  #close(session: Session): StagedBatch | null {
+    if (this.#ending !== 'asked') return null;
+    this.#ending = 'done';
+    if (!this.#vault.hasOpenSession(this.#signer.fingerprint)) return null;
+    const own = this.#vault.session(this.#signer.fingerprint);
+    return this.#stage(composeClose(this.#signer, own, session.log.origin, this.#now()));
   }
 
   #sealed(session: Session, messages: readonly Message[], receipts: readonly DueReceipt[]): Promise<StagedBatch> {

@@ -12,7 +12,7 @@ import { sha256 } from '../base/hash.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES, type Reply } from '../protocol/messages.ts';
 import { checkAck, decodeAck } from '../transcript/ack.ts';
-import { audienceOf, decodeBs, decodeMs, encodeBs, KIND } from '../transcript/statement.ts';
+import { audienceOf, decodeBs, decodeMs, encodeBs, isOfSession, KIND } from '../transcript/statement.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { putBlob } from './blobs.ts';
 import { Composer } from './composer.ts';
@@ -23,7 +23,7 @@ import { epochOf, NO_GROUP, type Group, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { Signer } from './statements.ts';
 import { isBetrayal } from './trust.ts';
-import type { Conversation, Message, StagedBatch, Vault } from './vault.ts';
+import { openings, type Conversation, type Message, type StagedBatch, type Vault } from './vault.ts';
 
 export interface OutboxEvents {
   /** @param isQueued no device of the recipient was connected */
@@ -51,6 +51,8 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** How long receipts wait for the next message that needs one, and how long at most: each statement costs the server as much as a message. */
 const QUIET_MS = 200;
 const LONGEST_QUIET_MS = 1000;
+/** How often it is looked whether a session has ended: rarely more than once. */
+const END_STEP_MS = 10;
 const MAX_STALE = 5;
 /** Times that a group may be out of date though nothing new comes in, before this device comes in anew. */
 const MAX_STUCK = 3;
@@ -154,6 +156,22 @@ export class Outbox {
       await Promise.race([this.#sending, isLate.then(() => late.abort())]);
     }
     late.abort();
+  }
+
+  /**
+   * What can be sent is sent, and then the last statement of this device's session; nothing after that on this connection.
+   * @returns whether the server has it, within so many milliseconds
+   */
+  async end(withinMs: number): Promise<boolean> {
+    const until = this.#now() + withinMs;
+    while (this.#session !== null && this.#vault.hasOpenSession(this.#signer.fingerprint) && this.#now() < until) {
+      this.#composer.receipt();
+      this.#composer.end();
+      this.pump();
+      await Promise.race([this.#sending, sleep(until - this.#now(), undefined, { ref: false })]);
+      await sleep(END_STEP_MS);
+    }
+    return !this.#vault.hasOpenSession(this.#signer.fingerprint);
   }
 
   /** Sends what there is to send, unless something is on its way already. */
@@ -261,7 +279,7 @@ export class Outbox {
     if (changed !== null) this.#events.grouped(changed, false);
     batch.rows.forEach((row, i) => {
       const message = this.#vault.message(row);
-      if (message !== null) this.#events.accepted(message, reply.messages[i]!.queued);
+      if (message !== null) this.#events.accepted(message, reply.messages[openings(batch) + i]!.queued);
     });
   }
 
@@ -355,7 +373,7 @@ export class Outbox {
       return true;
     }
     // Which of them was meant is not said: each goes alone, and only the ones that are refused again have failed.
-    if (batch.messages.length > 1) {
+    if (batch.messages.length - openings(batch) > 1) {
       this.#vault.unstage(true);
       this.#composer.receiptAlone();
     } else if (batch.rows.length === 1) this.#fail(batch.rows, code);
@@ -439,7 +457,9 @@ const isLost = (code: Code): boolean =>
 
 const conversationsOf = (batch: StagedBatch): ConversationId[] => [
   ...new Map(
-    batch.messages.map(({ statement }) => decodeMs(statement).conversation).map((id) => [hex(id), id] as const),
+    batch.messages
+      .map(({ statement }) => decodeMs(statement))
+      .flatMap(({ kind, conversation: id }) => (isOfSession(kind) ? [] : [[hex(id), id] as const])),
   ).values(),
 ];
 /** As it is sent: blobs by their hashes. */
@@ -450,7 +470,7 @@ const named = ({ parts_blob: parts, info_blob: info, ...message }: StagedBatch['
 });
 
 /** The conversation whose group the batch changes; null for one of messages. */
-function commitOf({ messages }: StagedBatch): ConversationId | null {
-  const { kind, conversation } = decodeMs(messages[0]!.statement);
+function commitOf(batch: StagedBatch): ConversationId | null {
+  const { kind, conversation } = decodeMs(batch.messages.at(-1)!.statement);
   return kind === KIND.membership ? conversation : null;
 }

@@ -101,4 +101,19 @@ CREATE TABLE told (conversation BLOB PRIMARY KEY, root BLOB NOT NULL, at INTEGER
 INSERT INTO seen SELECT conversation, fingerprint, session, conv_ctr, last_leaf, 1 FROM sender;
 `;
 
-export const MIGRATIONS: readonly string[] = [FIRST, GROUPS, ROOMS, FRESHNESS, RECEIPTS, CONTENT, HANDOVERS, GOSSIP];
+/** A session that began because what was known of the one before was wrong. */
+const SESSION_LOSS = `
+ALTER TABLE session ADD COLUMN is_after_loss INTEGER NOT NULL DEFAULT 0;
+`;
+
+export const MIGRATIONS: readonly string[] = [
+  FIRST,
+  GROUPS,
+  ROOMS,
+  FRESHNESS,
+  RECEIPTS,
+  CONTENT,
+  HANDOVERS,
+  GOSSIP,
+  SESSION_LOSS,
+];

@@ -8,6 +8,7 @@ import { ChatError } from '../base/errors.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
 import { leafHash, NO_HASH, rootOf } from '../transcript/merkle.ts';
+import { encodeOpening } from '../transcript/opening.ts';
 import { encodeReceipt } from '../transcript/receipt.ts';
 import {
   audienceOf,
@@ -18,9 +19,10 @@ import {
   KIND,
   messageAad,
   rosterHash,
+  type Kind,
   type MessageStatement,
 } from '../transcript/statement.ts';
-import { openingOf, partBytes } from './body.ts';
+import { openingOf as sealedOpening, partBytes } from './body.ts';
 import type { Sealed } from './group-writer.ts';
 import type { DueReceipt } from './receipt-table.ts';
 import type { Conversation, Message, Session, StagedBatch } from './vault.ts';
@@ -32,15 +34,18 @@ const FRAME_OVERHEAD_BYTES = 172 + 1024 + 128;
 /** A username in UTF-8. */
 const MAX_NAME_BYTES = 256;
 
+/** A batch holds so many statements, of which the opening of a session is one. */
+const ROOM = MAX_BATCH_MESSAGES - 1;
+
 /** The leading messages that one batch can carry; at least one if there is any. One that must go alone goes alone. */
 export function fillBatch(waiting: readonly Message[]): Message[] {
   const taken: Message[] = [];
-  let bytes = FRAME_OVERHEAD_BYTES;
+  let bytes = FRAME_OVERHEAD_BYTES + ITEM_OVERHEAD_BYTES;
   for (const message of waiting) {
     bytes += partBytes(message.plaintext.length) + ITEM_OVERHEAD_BYTES;
     if (taken.length > 0 && (message.isSolo || bytes > MAX_SEND_BYTES)) break;
     taken.push(message);
-    if (message.isSolo || taken.length === MAX_BATCH_MESSAGES) break;
+    if (message.isSolo || taken.length === ROOM) break;
   }
   return taken;
 }
@@ -56,18 +61,19 @@ export type Seal = (message: Message, opening: Uint8Array, aad: Uint8Array) => P
 /** The leading receipts that have room behind so many messages; none behind one that must go alone. */
 export function withReceipts(messages: readonly Message[], receipts: readonly DueReceipt[]): readonly DueReceipt[] {
   if (messages.some(({ isSolo }) => isSolo)) return [];
-  let bytes = FRAME_OVERHEAD_BYTES;
+  let bytes = FRAME_OVERHEAD_BYTES + ITEM_OVERHEAD_BYTES;
   for (const { plaintext } of messages) bytes += partBytes(plaintext.length) + ITEM_OVERHEAD_BYTES;
   const fitting = receipts.findIndex(({ messages: hashes }, i) => {
     bytes += hashes.length * NO_HASH.length + ITEM_OVERHEAD_BYTES + MAX_NAME_BYTES;
-    return bytes > MAX_SEND_BYTES || messages.length + i >= MAX_BATCH_MESSAGES;
+    return bytes > MAX_SEND_BYTES || messages.length + i >= ROOM;
   });
   return fitting < 0 ? receipts : receipts.slice(0, fitting);
 }
 
 /**
+ * In a session that has said nothing yet its opening goes first.
  * @param messages in sending order
- * @param receipts behind them; together 1..1024
+ * @param receipts behind them; together 1..1023
  * @param conversations has every conversation of the messages
  * @param commitmentKeys 32 fresh random bytes for each message
  * @param origin of the log that the batch is for: a batch is worthless to every other
@@ -85,15 +91,16 @@ export async function composeBatch(
   receipts: readonly DueReceipt[] = [],
 ): Promise<StagedBatch> {
   const threads = new Map<string, Thread>();
-  const stated: StagedBatch['messages'] = [];
+  const stated = openingOf(signer, session, now);
+  const opened = stated.length;
   for (const [i, message] of messages.entries()) {
     const key = hex(message.conversation);
     const conversation = conversations.get(key)!;
     const thread = threads.get(key) ?? threadOf(conversation, session);
     const kf = commitmentKeys[i]!;
-    const opening = openingOf(kf, message.plaintext);
+    const opening = sealedOpening(kf, message.plaintext);
     const draft: MessageStatement = {
-      ...draftOf(signer, session, conversation, thread, session.lastCtr + 1 + i, message.clientTime),
+      ...draftOf(signer, session, conversation, thread, session.lastCtr + 1 + opened + i, message.clientTime),
       kind: KIND.message,
       ciphertextBytes: partBytes(message.plaintext.length),
     };
@@ -114,19 +121,45 @@ export async function composeBatch(
   return { ...signedBatch(signer, session, stated, origin, now), rows, kfs: [...commitmentKeys] };
 }
 
-/** In the clear: nothing is sealed, committed to or linked. */
 function receiptOf(
+  signer: Signer,
+  session: Session,
+  { kind, conversation, to, messages }: DueReceipt,
+  sessionCtr: number,
+  now: number,
+): StagedBatch['messages'][number] {
+  return { ...plainly(signer, session, kind, conversation, encodeReceipt(messages), sessionCtr, now), to };
+}
+
+/** The statement that a session begins with; nothing in one that has begun. */
+function openingOf(signer: Signer, session: Session, now: number): StagedBatch['messages'] {
+  if (session.lastCtr > 0) return [];
+  return [plainly(signer, session, KIND.open, NOWHERE, encodeOpening(session.before), 1, now)];
+}
+
+/** A batch of the last statement of a session. @throws BAD_CERT/weak_key */
+export function composeClose(signer: Signer, session: Session, origin: string, now: number): StagedBatch {
+  const close = plainly(signer, session, KIND.close, NOWHERE, new Uint8Array(0), session.lastCtr + 1, now);
+  return { ...signedBatch(signer, session, [close], origin, now), rows: [], kfs: [] };
+}
+
+const NOWHERE = NO_HASH as Uint8Array as ConversationId;
+
+/** In the clear: nothing is sealed, committed to or linked. */
+function plainly(
   { fingerprint: sender }: Signer,
   { id }: Session,
-  { kind, conversation, to, messages }: DueReceipt,
+  kind: Kind,
+  conversation: ConversationId,
+  part: Uint8Array,
   sessionCtr: number,
   clientTime: number,
 ): StagedBatch['messages'][number] {
-  const parts = [encodeReceipt(messages)];
+  const parts = [part];
   const statement = encodeMs({
     kind,
     parts: 1,
-    ciphertextBytes: parts[0]!.length,
+    ciphertextBytes: part.length,
     sender,
     session: id,
     sessionCtr,
@@ -138,11 +171,11 @@ function receiptOf(
     commitment: NO_HASH,
     ciphertextHash: ciphertextHash(parts),
   });
-  return { statement, parts, to };
+  return { statement, parts };
 }
 
 /**
- * A batch of one commit, which changes the group of the conversation.
+ * A batch of one commit, which changes the group of the conversation; in a new session its opening goes before it.
  * @throws BAD_CERT/weak_key; whatever `seal` throws
  */
 export async function composeCommit(
@@ -153,8 +186,10 @@ export async function composeCommit(
   now: number,
   seal: (aad: Uint8Array) => Promise<Sealed>,
 ): Promise<StagedBatch> {
+  const opening = openingOf(signer, session, now);
+  const sessionCtr = session.lastCtr + opening.length + 1;
   const draft: MessageStatement = {
-    ...draftOf(signer, session, conversation, threadOf(conversation, session), session.lastCtr + 1, now),
+    ...draftOf(signer, session, conversation, threadOf(conversation, session), sessionCtr, now),
     kind: KIND.membership,
   };
   const sealed = await seal(messageAad(encodeMs(draft)));
@@ -164,7 +199,7 @@ export async function composeCommit(
     ciphertextBytes: sealed.parts.reduce((sum, part) => sum + part.length, 0),
     ciphertextHash: ciphertextHash(sealed.parts),
   });
-  return { ...signedBatch(signer, session, [{ statement, ...sealed }], origin, now), rows: [], kfs: [] };
+  return { ...signedBatch(signer, session, [...opening, { statement, ...sealed }], origin, now), rows: [], kfs: [] };
 }
 
 /** Where a device has got to in one conversation. */

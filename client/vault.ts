@@ -15,7 +15,8 @@ import { bool, bytes, list, oneOf, optional, record, text, uint, type Decode, ty
 import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
 import { encodeContent, SALT_BYTES } from '../transcript/content.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
-import { decodeBs, decodeMs, isReceipt, KIND, SESSION_BYTES } from '../transcript/statement.ts';
+import type { SessionEnd } from '../transcript/opening.ts';
+import { decodeBs, decodeMs, isOfSession, isReceipt, KIND, SESSION_BYTES } from '../transcript/statement.ts';
 import { Annotations } from './annotations.ts';
 import { Database, type Row } from './database.ts';
 import { FreshnessTable } from './freshness-table.ts';
@@ -69,6 +70,8 @@ export interface Session {
   readonly id: SessionId;
   readonly lastCtr: number;
   readonly lastBatch: Hash;
+  /** How the session before it ended; null: there was none, or what is known of it is wrong. Said with its first statement. */
+  readonly before: SessionEnd | null;
 }
 
 const staged = record({
@@ -94,7 +97,8 @@ const staged = record({
 });
 /**
  * A signed batch, exactly as it is sent and sent again; `rows` are its messages here, `kfs` the keys of their commitments; receipts come
- * behind them. A commit, which changes a group, goes alone. Neither commits nor receipts have a row.
+ * behind them, and the opening of a new session before them. A commit, which changes a group, goes alone but for that; the close of a session
+ * alone. None of these has a row.
  */
 export type StagedBatch = Decoded<typeof staged>;
 
@@ -249,13 +253,18 @@ export class Vault {
   /** The session of this certificate; a new certificate, or `restartSession`, begins a new one. */
   session(fingerprint: Fingerprint): Session {
     const row = this.#db.one('SELECT * FROM session WHERE fingerprint = ? AND is_current = 1', fingerprint);
-    return row === undefined ? this.restartSession(fingerprint) : sessionOf(row);
+    return row === undefined ? this.restartSession(fingerprint) : this.#sessionOf(row);
+  }
+  /** Whether this certificate has a session that has said something, and not its end. */
+  hasOpenSession(fingerprint: Fingerprint): boolean {
+    const sql = 'SELECT 1 FROM session WHERE fingerprint = ? AND is_current = 1 AND last_ctr > 0';
+    return this.#db.one(sql, fingerprint) !== undefined;
   }
   /** All sessions of this profile, oldest first, each with how far it is acknowledged. */
   sessions(): (Session & { readonly fingerprint: Fingerprint })[] {
     return this.#db
       .all('SELECT * FROM session ORDER BY rowid')
-      .map((row) => ({ ...sessionOf(row), fingerprint: row['fingerprint'] as Uint8Array as Fingerprint }));
+      .map((row) => ({ ...this.#sessionOf(row), fingerprint: row['fingerprint'] as Uint8Array as Fingerprint }));
   }
   /**
    * A session that begins at counter 1. @param isAfterLoss what this device knows of its earlier statements is wrong (its disk was put
@@ -266,9 +275,22 @@ export class Vault {
     this.#db.transaction(() => {
       if (isAfterLoss) this.#db.run('UPDATE conversation SET last_leaf = ?', NO_HASH);
       this.#db.run('UPDATE session SET is_current = 0');
-      this.#db.run('INSERT INTO session VALUES (?,?,0,?,1)', id, fingerprint, NO_HASH);
+      this.#db.run(
+        'INSERT INTO session (id, fingerprint, last_ctr, last_batch, is_current, is_after_loss) VALUES (?,?,0,?,1,?)',
+        ...[id, fingerprint, NO_HASH, isAfterLoss ? 1 : 0],
+      );
     });
-    return { id, lastCtr: 0, lastBatch: NO_HASH };
+    return this.session(fingerprint);
+  }
+  #sessionOf(row: Row): Session {
+    const before =
+      row['is_after_loss'] === 1
+        ? undefined
+        : this.#db.one(
+            'SELECT * FROM session WHERE last_ctr > 0 AND rowid < (SELECT rowid FROM session WHERE id = ?) ORDER BY rowid DESC LIMIT 1',
+            row['id'] as Uint8Array,
+          );
+    return { ...endOf(row), id: endOf(row).session, before: before === undefined ? null : endOf(before) };
   }
 
   conversations(): Conversation[] {
@@ -390,8 +412,9 @@ export class Vault {
     this.#db.transaction(() => {
       this.#db.run('DELETE FROM outbox');
       this.#db.run('INSERT INTO outbox (hash, sealed) VALUES (?,?)', key, sealed);
+      const opened = openings(batch);
       batch.rows.forEach((row, i) => {
-        const leaf = leafHash(batch.messages[i]!.statement);
+        const leaf = leafHash(batch.messages[opened + i]!.statement);
         this.#db.run("UPDATE message SET state = 'signed', hash = ? WHERE row = ?", leaf, row);
       });
     });
@@ -420,8 +443,10 @@ export class Vault {
   dropReceipts({ messages }: StagedBatch): void {
     this.#db.transaction(() => {
       this.#db.run('DELETE FROM outbox');
-      for (const { statement, parts } of messages)
-        this.receipts.drop(decodeMs(statement).kind as ReceiptKind, parts[0]!);
+      for (const { statement, parts } of messages) {
+        const { kind } = decodeMs(statement);
+        if (isReceipt(kind)) this.receipts.drop(kind as ReceiptKind, parts[0]!);
+      }
     });
   }
   /**
@@ -435,9 +460,12 @@ export class Vault {
       this.#db.run('DELETE FROM outbox');
       const last = bs.firstCtr + bs.count - 1;
       this.#db.run('UPDATE session SET last_ctr = ?, last_batch = ? WHERE id = ?', last, batchHash, bs.session);
+      const opened = openings(batch);
       batch.messages.forEach(({ statement, parts }, i) => {
         const ms = decodeMs(statement);
         const leaf = leafHash(statement);
+        if (ms.kind === KIND.close) this.#db.run('UPDATE session SET is_current = 0 WHERE id = ?', bs.session);
+        if (isOfSession(ms.kind)) return;
         if (isReceipt(ms.kind)) {
           const kind = ms.kind as ReceiptKind;
           const part = parts[0]!;
@@ -452,10 +480,10 @@ export class Vault {
           ...[ms.session, ms.convCtr, leaf, ms.conversation],
         );
         this.seen.add(ms.conversation, ms.sender, ms.session, ms.convCtr, leaf, true);
-        const row = batch.rows[i];
+        const row = batch.rows[i - opened];
         if (row === undefined) return this.groups.addCommit(leaf, ms.conversation, seqs[i]!);
         const isGone = this.message(row)!.gone !== null;
-        this.#table.rewrite(row, { server_time: serverTime, kf: isGone ? undefined : batch.kfs[i] });
+        this.#table.rewrite(row, { server_time: serverTime, kf: isGone ? undefined : batch.kfs[i - opened] });
         this.#db.run("UPDATE message SET state = 'accepted', seq = ?, hash = ? WHERE row = ?", seqs[i]!, leaf, row);
         this.annotations.apply(row);
         this.receipts.catchUp(row, leaf);
@@ -565,12 +593,16 @@ export class Vault {
   }
 }
 
+/** Statements before the first message: that of a session that begins. */
+export const openings = ({ messages }: Pick<StagedBatch, 'messages'>): 0 | 1 =>
+  decodeMs(messages[0]!.statement).kind === KIND.open ? 1 : 0;
+
 const isContent = ({ content, fault }: Message): boolean => content !== null || fault !== null;
 const SELECT_VALUE = 'SELECT sealed FROM value WHERE name = ?';
 
-function sessionOf(row: Row): Session {
+function endOf(row: Row): SessionEnd {
   return {
-    id: row['id'] as Uint8Array as SessionId,
+    session: row['id'] as Uint8Array as SessionId,
     lastCtr: row['last_ctr'] as number,
     lastBatch: row['last_batch'] as Uint8Array as Hash,
   };

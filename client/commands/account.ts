@@ -3,8 +3,10 @@ import type { CommandModule } from 'yargs';
 import { ChatError } from '../../base/errors.ts';
 import { hex } from '../../base/bytes.ts';
 import { printable } from '../../runtime/printable.ts';
+import type { App } from '../app.ts';
 import type { Context, GlobalArgs } from '../context.ts';
 import { daysLeft } from '../identity.ts';
+import type { Vault } from '../vault.ts';
 
 export type Run = (args: GlobalArgs, work: (context: Context) => Promise<void>) => Promise<void>;
 
@@ -73,17 +75,46 @@ export const loginCommand = (run: Run): CommandModule<GlobalArgs, LoginArgs> => 
 
 export const logoutCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'logout',
-  describe: 'Forget the login: the next command needs the password',
+  describe: 'Forget the login, and close the signed session at the server if it can be reached',
   handler: (args) =>
-    run(args, (context) =>
-      context.withVault((vault) => {
-        const hadToken = vault.resumeToken() !== null;
-        vault.setResumeToken(null);
-        if (args.json) context.json('logged_out', { was_logged_in: hadToken });
-        else context.out(hadToken ? 'logged out' : 'was not logged in');
-      }),
-    ),
+    run(args, async (context) => {
+      let isOpen = false;
+      try {
+        await context.withApp(async (app) => {
+          isOpen = true;
+          const isEnded = await endSession(context, app);
+          forget(context, app.vault, isEnded);
+        });
+      } catch (error) {
+        if (isOpen) throw error;
+        // Without a certificate nothing can be signed; the login is forgotten all the same.
+        await context.withVault((vault) => forget(context, vault, false));
+      }
+    }),
 });
+
+/** Whether the session is closed at the server; never a reason not to log out. */
+async function endSession(context: Context, app: App): Promise<boolean> {
+  const { vault, identity } = app;
+  if (!app.canResume || !vault.hasOpenSession(identity.fingerprint)) return false;
+  try {
+    await app.connect();
+    await app.login(null);
+    await app.endSession();
+    return true;
+  } catch (error) {
+    const { code, message } = ChatError.from(error);
+    context.note(`the session stays open: ${message} [${code}]`);
+    return false;
+  }
+}
+
+function forget(context: Context, vault: Vault, isEnded: boolean): void {
+  const hadToken = vault.resumeToken() !== null;
+  vault.setResumeToken(null);
+  if (context.args.json) context.json('logged_out', { was_logged_in: hadToken, session_closed: isEnded });
+  else context.out(hadToken ? 'logged out' : 'was not logged in');
+}
 
 export const whoamiCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'whoami',

@@ -17,11 +17,15 @@ t.test('accepted, then delivered, with evidence and proven checkpoints', async (
   t.strictSame(findings(side.server), []);
   await side.app.settled();
   const { log } = side.app.status();
-  t.strictSame(log, { origin: ORIGIN, size: 4, provenSize: 4 });
-  t.ok(side.server.frames('log_consistency').some((f) => f.from === 2 && f.to === 4));
+  t.strictSame(log, { origin: ORIGIN, size: 5, provenSize: 5 });
+  t.ok(side.server.frames('log_consistency').some((f) => f.from === 3 && f.to === 5));
   const evidence = side.app.vault.ledger.allEvidence();
   t.equal(evidence.length, 2);
-  t.equal(evidence[0]?.items.length, 1);
+  t.strictSame(
+    evidence.map(({ items }) => items.length),
+    [2, 1],
+    'the first with the opening of the session',
+  );
 
   const delivered = side.app.waitFor(second.row, 'delivered', 5000);
   const delivery = await side.server.receipts(side.server.latest, 'bob', [second.hash!]);
@@ -39,7 +43,7 @@ t.test('a receipt that overtakes its acknowledgement is not lost', async (t) => 
     if (frame.type !== 'msg_send') return false;
     const first = side.server.append(frame);
     const ack = () => side.server.ack(link, frame, first);
-    void side.server.receipts(link, 'bob', [leafHash(frame.messages[0]!.statement)]).then(ack);
+    void side.server.receipts(link, 'bob', [leafHash(frame.messages.at(-1)!.statement)]).then(ack);
     return true;
   };
   t.equal((await side.app.waitFor(say(side, 'quick'), 'delivered', 5000)).state, 'delivered');
@@ -53,7 +57,8 @@ t.test('what is written while a batch is on its way leaves together in the next'
   t.ok(counts.length <= 3, `batches of ${counts.join(', ')}`);
   t.equal(
     counts.reduce((a, b) => a + b),
-    300,
+    301,
+    'and the opening of the session',
   );
   t.strictSame(findings(side.server), []);
 });
@@ -64,7 +69,7 @@ t.test('large bodies never make a batch larger than a record', async (t) => {
   await Promise.all(rows.map((row) => accepted(side, row)));
   t.strictSame(
     side.server.frames('msg_send').map((f) => f.messages.length),
-    [1, 1, 1, 1, 1],
+    [2, 1, 1, 1, 1],
   );
   t.throws(() => side.app.send(side.id, Buffer.alloc(524_256)), { code: 'TOO_LARGE', field: 'body' });
 });
@@ -87,8 +92,8 @@ t.test('dropped before the acknowledgement: the same bytes again, accepted once'
   const sent = side.server.frames('msg_send');
   t.equal(sent.length, 3);
   t.ok(equal(sent[0]!.batch, sent[2]!.batch) && equal(sent[0]!.signature, sent[2]!.signature));
-  t.ok(equal(sent[0]!.messages[0]!.statement, sent[2]!.messages[0]!.statement));
-  t.equal(side.server.entries.length, 2);
+  t.ok(equal(sent[0]!.messages.at(-1)!.statement, sent[2]!.messages.at(-1)!.statement));
+  t.equal(side.server.entries.length, 3);
 });
 
 t.test('the process ends before the acknowledgement: the next one sends the same bytes', async (t) => {
@@ -167,9 +172,9 @@ t.test('STALE: the roster is asked for again, and the same counters are signed a
     return true;
   };
   await accepted(side, say(side, 'to whoever it is now'));
-  const [refused, taken] = side.server.frames('msg_send').map((f) => decodeMs(f.messages[0]!.statement));
-  t.equal(refused!.sessionCtr, 1);
-  t.equal(taken!.sessionCtr, 1);
+  const [refused, taken] = side.server.frames('msg_send').map((f) => decodeMs(f.messages.at(-1)!.statement));
+  t.equal(refused!.sessionCtr, 2);
+  t.equal(taken!.sessionCtr, 2);
   t.not(hex(refused!.rosterHash), hex(taken!.rosterHash));
 });
 
@@ -190,7 +195,7 @@ t.test('one bad message in a batch fails alone', async (t) => {
     .frames('msg_send')
     .slice(1)
     .map((f) => decodeBs(f.batch).firstCtr);
-  t.strictSame(logged, [1, 2, 2], 'the refused one left no gap');
+  t.strictSame(logged, [1, 3, 3], 'the refused one left no gap');
 });
 
 t.test('a refusal that goes away is waited for', async (t) => {
@@ -214,12 +219,14 @@ t.test('the server knows more of this device than the profile does: a new sessio
     return true;
   };
   await accepted(side, say(side, 'after the backup'));
-  const [first, , commit, fresh, last] = side.server.frames('msg_send').map((f) => decodeMs(f.messages[0]!.statement));
+  const [first, , commit, fresh, last] = side.server
+    .frames('msg_send')
+    .map((f) => decodeMs(f.messages.at(-1)!.statement));
   t.not(hex(first!.session), hex(last!.session));
   t.equal(commit!.kind, KIND.membership, 'its keys may have been used since: it comes into the group anew');
-  t.strictSame([commit!.sessionCtr, commit!.convCtr, hex(commit!.prevConv)], [1, 1, '00'.repeat(32)]);
-  t.match(fresh, { kind: KIND.membership, sessionCtr: 2, convCtr: 2 }, 'and with keys that it did not come with');
-  t.match(last, { kind: KIND.message, sessionCtr: 3, convCtr: 3 });
+  t.strictSame([commit!.sessionCtr, commit!.convCtr, hex(commit!.prevConv)], [2, 1, '00'.repeat(32)]);
+  t.match(fresh, { kind: KIND.membership, sessionCtr: 3, convCtr: 2 }, 'and with keys that it did not come with');
+  t.match(last, { kind: KIND.message, sessionCtr: 4, convCtr: 3 });
   t.ok(side.events.some((e) => e.on === 'warning' && /COUNTER_REUSED/.test(e.text)));
 });
 
@@ -293,8 +300,8 @@ t.test('an old message with its old checkpoint: proven to be part of the history
   side.server.latest.send(delivery);
   await side.until(isMessage);
   await quiet(side);
-  t.ok(side.server.frames('log_consistency').some(({ from, to }) => from === 2 && to === 4));
-  t.match(side.app.status(), { alarms: 0, log: { size: 6, provenSize: 6 } }, 'with the receipt of it');
+  t.ok(side.server.frames('log_consistency').some(({ from, to }) => from === 2 && to === 5));
+  t.match(side.app.status(), { alarms: 0, log: { size: 7, provenSize: 7 } }, 'with the receipt of it');
   t.equal(side.app.vault.ledger.unproven(ORIGIN), null);
 });
 
@@ -348,9 +355,13 @@ t.test('a new certificate: what the old one signed is signed anew', async (t) =>
     server.frames('msg_send')[0]?.batch,
     'first the old bytes once more',
   );
-  const ms = decodeMs(server.frames('msg_send').at(-1)!.messages[0]!.statement);
+  const ms = decodeMs(server.frames('msg_send').at(-1)!.messages.at(-1)!.statement);
   t.strictSame(ms.sender, renewed.fingerprint);
-  t.equal(ms.sessionCtr, 3, 'after the commits by which it came in with its new certificate, and replaced its keys');
+  t.equal(
+    ms.sessionCtr,
+    4,
+    'after the opening, the commits by which it came in with its new certificate, and replaced its keys',
+  );
 });
 
 t.test(
@@ -384,7 +395,11 @@ t.test(
     t.equal(server.frames('msg_send').length, 2);
     await accepted(second, say(second, 'by the new one'));
     const [, , commit] = server.frames('msg_send');
-    t.match(decodeMs(commit!.messages[0]!.statement), { kind: KIND.membership, sessionCtr: 1 }, 'a session of its own');
+    t.match(
+      decodeMs(commit!.messages.at(-1)!.statement),
+      { kind: KIND.membership, sessionCtr: 2 },
+      'a session of its own',
+    );
   },
 );
 

@@ -2,10 +2,13 @@
 import t from 'tap';
 import { utf8 } from '../../base/bytes.ts';
 import { decodeContent } from '../../transcript/content.ts';
+import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { accepted, logIn, quiet, say, type Side } from './side.ts';
 
 async function sent(side: Side, n: number) {
-  const messages = side.server.written.flatMap(({ messages }) => messages);
+  const messages = side.server.written
+    .flatMap(({ messages }) => messages)
+    .filter(({ statement }) => decodeMs(statement).kind === KIND.message);
   const peer = await side.server.peer;
   const opening = await peer.open(messages[n]!);
   return { expiresAt: messages[n]!.expires_at, content: decodeContent(opening.subarray(32)) };

@@ -12,11 +12,11 @@ import { accepted, isAlarm, logIn, open, quiet, say, type Side } from './side.ts
 t.setTimeout(180_000); // a busy machine is no failure
 
 type Sent = Request<'msg_send'>;
-const kindOf = ({ messages }: Sent): number => decodeMs(messages[0]!.statement).kind;
+const kindOf = ({ messages }: Sent): number => decodeMs(messages.at(-1)!.statement).kind;
 const commits = (server: ScriptedServer): Sent[] =>
   server.frames('msg_send').filter((frame) => kindOf(frame) === KIND.membership);
 const isFromOutside = ({ messages }: Sent): boolean =>
-  parseMessage(messages[0]!.parts[0]!).wireformat === 'mls_public_message';
+  parseMessage(messages.at(-1)!.parts[0]!).wireformat === 'mls_public_message';
 const alarms = (side: Side): string[] =>
   side.events.flatMap((e) => (e.on === 'alarm' ? [`${e.error.code}/${e.error.sub ?? e.error.field}`] : []));
 async function logged(server: ScriptedServer, sent: Promise<Sent>): Promise<Delivery> {
@@ -48,14 +48,14 @@ t.test(
     const [first, second, ...more] = server.frames('msg_send');
     t.equal(more.length, 0);
     t.strictSame(
-      [first!.messages[0]!.group, second!.messages[0]!.group],
+      [first!.messages.at(-1)!.group, second!.messages.at(-1)!.group],
       [
         { generation: 1, epoch: 1 },
         { generation: 1, epoch: 2 },
       ],
     );
-    t.notOk(equal(first!.messages[0]!.parts[0]!, second!.messages[0]!.parts[0]!), 'sealed anew');
-    t.match((await (await server.peer).open(second!.messages[0]!)).toString(), /in the new state/);
+    t.notOk(equal(first!.messages.at(-1)!.parts[0]!, second!.messages.at(-1)!.parts[0]!), 'sealed anew');
+    t.match((await (await server.peer).open(second!.messages.at(-1)!)).toString(), /in the new state/);
     t.strictSame(alarms(side), []);
   },
 );
@@ -98,7 +98,7 @@ t.test('the contents of the newest commit are lost: after half a minute there is
   await side.app.waitFor(row, 'accepted', 60_000);
   const [made, ...more] = commits(server);
   t.equal(more.length, 0);
-  t.strictSame(made!.messages[0]!.group, { generation: 2, epoch: 0 });
+  t.strictSame(made!.messages.at(-1)!.group, { generation: 2, epoch: 0 });
   t.strictSame(alarms(side), []);
 });
 
@@ -160,7 +160,7 @@ t.test('two commits in one epoch, one of them our own: named, and nothing of the
   t.strictSame(side.shown(), []);
   t.strictSame(server.frames('msg_received'), []);
   await t.rejects(
-    (await server.peer).open(server.frames('msg_send').at(-1)!.messages[0]!),
+    (await server.peer).open(server.frames('msg_send').at(-1)!.messages.at(-1)!),
     { code: 'DECRYPT_FAIL' },
     'nor does he read us',
   );
@@ -185,7 +185,7 @@ for (const oneIn of [3, 5, 8])
         while (!side.app.status().isConnected) await new Promise((resolve) => setTimeout(resolve, 5));
       }
       await accepted(side, say(side, 'am I in it?'));
-      const sealed = server.frames('msg_send').at(-1)!.messages[0]!;
+      const sealed = server.frames('msg_send').at(-1)!.messages.at(-1)!;
       t.match((await (await server.peer).open(sealed)).toString(), /am I in it\?/);
       server.latest.send(await logged(server, server.compose('bob', ['yes'])));
       while (!side.shown().includes('yes')) await quiet(side);

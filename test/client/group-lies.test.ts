@@ -15,9 +15,9 @@ import { drop, ScriptedServer, type Delivery } from './scripted-server.ts';
 import { accepted, equip, isAlarm, isMessage, logIn, open, quiet, say, type Side } from './side.ts';
 
 const commits = ({ server }: Side): number =>
-  server.frames('msg_send').filter((f) => decodeMs(f.messages[0]!.statement).kind === KIND.membership).length;
+  server.frames('msg_send').filter((f) => decodeMs(f.messages.at(-1)!.statement).kind === KIND.membership).length;
 const isFromOutside = ({ messages }: Request<'msg_send'>): boolean =>
-  parseMessage(messages[0]!.parts[0]!).wireformat === 'mls_public_message';
+  parseMessage(messages.at(-1)!.parts[0]!).wireformat === 'mls_public_message';
 const alarms = (side: Side): string[] =>
   side.events.flatMap((e) => (e.on === 'alarm' ? [`${e.error.code}/${e.error.sub ?? e.error.field}`] : []));
 const send = (side: Side, delivery: Delivery): void => side.server.latest.send(delivery);
@@ -99,7 +99,7 @@ for (const { name, alarm, package: make } of swapped)
     server.packages = [{ device, package: (await peer.keyPackage(peer.bob)).published }];
     await accepted(side, row);
     t.strictSame(
-      server.frames('msg_send').map((f) => decodeMs(f.messages[0]!.statement).kind),
+      server.frames('msg_send').map((f) => decodeMs(f.messages.at(-1)!.statement).kind),
       [KIND.membership, KIND.message],
     );
   });
@@ -346,7 +346,7 @@ t.test('an invitation is queued: it is taken before anything is entered', async 
   await accepted(side, say(side, 'in the same moment'));
   const [commit, ...more] = server
     .frames('msg_send')
-    .filter((f) => decodeMs(f.messages[0]!.statement).kind === KIND.membership);
+    .filter((f) => decodeMs(f.messages.at(-1)!.statement).kind === KIND.membership);
   t.equal(more.length, 0);
   t.equal(
     isFromOutside(commit!),

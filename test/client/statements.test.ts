@@ -5,18 +5,21 @@ import t from 'tap';
 import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import { CONTEXT, verify } from '../../base/signature.ts';
 import { MAX_CONTENT_BYTES, openingOf, partBytes, readOpening } from '../../client/body.ts';
-import { composeBatch, composeCommit, fillBatch, rosterOf } from '../../client/statements.ts';
+import { composeBatch, composeClose, composeCommit, fillBatch, rosterOf } from '../../client/statements.ts';
 import type { Sealed } from '../../client/group-writer.ts';
-import type { Conversation, Message, Session } from '../../client/vault.ts';
+import { openings, type Conversation, type Message, type Session } from '../../client/vault.ts';
 import { encodeFrame, MAX_SEND_BYTES } from '../../protocol/messages.ts';
-import { decodeBatch, judge, LineageMemory } from '../../transcript/lineage.ts';
+import { decodeBatch, judge } from '../../transcript/lineage.ts';
+import { LineageMemory } from '../../transcript/lineage-memory.ts';
 import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
+import { decodeOpening } from '../../transcript/opening.ts';
 import {
   audienceOf,
   decodeBs,
   decodeMs,
   isCiphertextOf,
   isCommitted,
+  isOfSession,
   KIND,
   messageAad,
   rosterHash,
@@ -72,7 +75,14 @@ const commit = (): Promise<Sealed> =>
     group: { generation: 1, epoch: 0 },
     group_info: Buffer.from('info'),
   });
-const begin = (): Session => ({ id: randomBytes(16) as unknown as SessionId, lastCtr: 0, lastBatch: NO_HASH });
+const begin = (before: Session['before'] = null): Session => ({
+  id: randomBytes(16) as unknown as SessionId,
+  lastCtr: 0,
+  lastBatch: NO_HASH,
+  before,
+});
+const endOf = ({ id, lastCtr, lastBatch, before }: Session): Session['before'] =>
+  lastCtr === 0 ? before : { session: id, lastCtr, lastBatch };
 
 t.test('every batch is admitted, across batches, conversations and sessions', async (t) => {
   const burst = fc.array(fc.tuple(fc.integer({ min: 0, max: 3 }), fc.uint8Array({ maxLength: 40 })), {
@@ -86,7 +96,7 @@ t.test('every batch is admitted, across batches, conversations and sessions', as
       const conversations = new Map([0, 1, 2, 3].map((n) => [hex(conversationId(n)), fresh(n)]));
       let session = begin();
       for (const { burst, isNewSession, isRefused, isCommit } of steps) {
-        if (isNewSession) session = begin();
+        if (isNewSession) session = begin(endOf(session));
         const messages = burst.map(([to, body], i) => message(i + 1, to, body));
         const kfs = messages.map(() => randomBytes(32));
         const conversation = conversations.get(hex(conversationId(0)))!;
@@ -94,22 +104,24 @@ t.test('every batch is admitted, across batches, conversations and sessions', as
           ? await composeCommit(signer, session, conversation, ORIGIN, 2000, commit)
           : await composeBatch(signer, session, messages, conversations, kfs, ORIGIN, 2000, inTheOpen);
         const statements = batch.messages.map((m) => m.statement);
+        const opened = openings(batch);
         const judgement = judge(decodeBatch(batch.batch, statements), audienceOf(ORIGIN), memory);
         if (judgement.findings.length > 0) throw new Error(JSON.stringify(judgement.findings));
         if (!verify(pair.publicKey, batch.algorithm, CONTEXT.senderBatch, batch.batch, batch.signature)) return false;
         batch.messages.forEach(({ statement, parts }, i) => {
           if (!isCiphertextOf(decodeMs(statement), parts)) throw new Error('ciphertext');
-          if (isCommit) return;
+          if (isCommit || i < opened) return;
           const { kf, body } = readOpening(openingIn(parts));
           if (!isCommitted(kf, statement, body)) throw new Error('commitment');
-          if (Buffer.compare(body, messages[i]!.body) !== 0) throw new Error('body');
+          if (Buffer.compare(body, messages[i - opened]!.body) !== 0) throw new Error('body');
         });
         if (isRefused) continue; // nothing advances: the next one takes its counters
         memory.apply(judgement.change);
         const bs = decodeBs(batch.batch);
-        session = { id: session.id, lastCtr: bs.firstCtr + bs.count - 1, lastBatch: leafHash(batch.batch) };
+        session = { ...session, lastCtr: bs.firstCtr + bs.count - 1, lastBatch: leafHash(batch.batch) };
         for (const statement of statements) {
           const ms = decodeMs(statement);
+          if (isOfSession(ms.kind)) continue;
           const known = conversations.get(hex(ms.conversation))!;
           conversations.set(hex(ms.conversation), {
             ...known,
@@ -144,15 +156,21 @@ t.test('what is sealed is bound to all of its statement, and a commit says what 
   );
   t.same(
     aads,
-    batch.messages.map(({ statement }) => messageAad(statement)),
+    batch.messages.slice(1).map(({ statement }) => messageAad(statement)),
   );
   const commits: Uint8Array[] = [];
-  const { messages, rows, kfs } = await composeCommit(signer, begin(), conversation, ORIGIN, 1, (aad) => {
+  const begun = { ...begin(), lastCtr: 7 };
+  const { messages, rows, kfs } = await composeCommit(signer, begun, conversation, ORIGIN, 1, (aad) => {
     commits.push(aad);
     return commit();
   });
   t.same(commits, [messageAad(messages[0]!.statement)]);
-  t.match(decodeMs(messages[0]!.statement), { kind: KIND.membership, parts: 2, commitment: Buffer.from(NO_HASH) });
+  t.match(decodeMs(messages[0]!.statement), {
+    sessionCtr: 8,
+    kind: KIND.membership,
+    parts: 2,
+    commitment: Buffer.from(NO_HASH),
+  });
   t.strictSame([rows, kfs, messages[0]!.group_info], [[], [], Buffer.from('info')]);
   const tooLong = (): ReturnType<typeof commit> =>
     Promise.resolve({ parts: [Buffer.alloc(9)], group: { generation: 1, epoch: 1 } });
@@ -184,9 +202,26 @@ t.test('the audience is what is signed', async (t) => {
     1,
     inTheOpen,
   );
-  const ms = decodeMs(batch.messages[0]!.statement);
+  const ms = decodeMs(batch.messages[1]!.statement);
   t.strictSame(ms.rosterHash, rosterHash(conversation.id, 1, [other, fingerprint]) as Hash);
   t.notSame(rosterOf(conversation.id, { ...conversation, epoch: 2 }), ms.rosterHash);
+});
+
+t.test('a session begins with how the one before it ended, and closes with a statement of its own', async (t) => {
+  const before = { session: randomBytes(16) as unknown as SessionId, lastCtr: 9, lastBatch: randomBytes(32) as never };
+  for (const known of [null, before]) {
+    const session = begin(known);
+    const batch = await composeCommit(signer, session, fresh(1), ORIGIN, 1, commit);
+    const [opening, made] = batch.messages;
+    t.equal(batch.messages.length, 2, 'in one batch with what comes first');
+    t.match(decodeMs(opening!.statement), { kind: KIND.open, sessionCtr: 1, convCtr: 0 });
+    t.match(decodeMs(made!.statement), { kind: KIND.membership, sessionCtr: 2, convCtr: 1 });
+    t.same(decodeOpening(opening!.parts[0]!), known);
+    t.ok(isCiphertextOf(decodeMs(opening!.statement), opening!.parts));
+  }
+  const close = composeClose(signer, { ...begin(), lastCtr: 4 }, ORIGIN, 1);
+  t.match(decodeMs(close.messages[0]!.statement), { kind: KIND.close, sessionCtr: 5, ciphertextBytes: 0 });
+  t.strictSame([close.messages.length, close.rows, decodeBs(close.batch).firstCtr], [1, [], 5]);
 });
 
 t.test('a batch takes what fits', async (t) => {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { equal, type Fingerprint, type Hash } from '../../base/bytes.ts';
+import { equal, hex, type Fingerprint, type Hash } from '../../base/bytes.ts';
 import { encode } from '../../base/cbor.ts';
 import { Database } from '../../client/database.ts';
 import { makePrivateFolder } from '../../client/private-file.ts';
@@ -14,8 +14,8 @@ import type { ReceiptKind, SignedReceipt } from '../../client/receipt-table.ts';
 import { MIGRATIONS } from '../../client/schema.ts';
 import { Seal } from '../../client/seal.ts';
 import { clearKey } from '../../client/vault-key.ts';
-import { Vault, type Message } from '../../client/vault.ts';
-import { composeBatch, fillBatch } from '../../client/statements.ts';
+import { openings, Vault, type Message } from '../../client/vault.ts';
+import { composeBatch, composeClose, fillBatch } from '../../client/statements.ts';
 import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
 import { decodeBs, KIND } from '../../transcript/statement.ts';
 import { inTheOpen } from './in-the-open.ts';
@@ -63,7 +63,7 @@ async function stage(vault: Vault, messages: readonly Message[] = fillBatch(vaul
 }
 function accept(vault: Vault, firstSeq: number) {
   const batch = vault.outbox()!;
-  const seqs = batch.rows.map((_, i) => firstSeq + i);
+  const seqs = batch.messages.map((_, i) => firstSeq + i - openings(batch));
   const items = batch.messages.map(({ statement }) => ({ statement }));
   const { algorithm, signature } = batch;
   vault.accept(batch, 'localhost/log/n1', 5000, seqs, {
@@ -93,14 +93,14 @@ t.test('the life of a message, and what the next batch continues from', async (t
   accept(vault, 7);
   t.match(vault.message(row), { state: 'accepted', seq: 7, serverTime: 5000 });
   const session = vault.session(alice.fingerprint);
-  t.equal(session.lastCtr, 1);
+  t.equal(session.lastCtr, 2, 'its opening, and the message');
   t.ok(equal(session.lastBatch, leafHash(second.batch)));
   t.equal(vault.outbox(), null);
   const conversation = vault.conversation(id)!;
   t.equal(conversation.convCtr, 1);
-  t.ok(equal(conversation.lastLeaf, leafHash(second.messages[0]!.statement)));
+  t.ok(equal(conversation.lastLeaf, leafHash(second.messages.at(-1)!.statement)));
 
-  const leaf = leafHash(second.messages[0]!.statement);
+  const leaf = leafHash(second.messages.at(-1)!.statement);
   t.strictSame(vault.receipts.add(receiptOf(KIND.delivered, leaf), false), [row]);
   t.equal(vault.message(row)?.state, 'delivered');
   t.equal(vault.expire(leaf), null, 'delivered stays delivered');
@@ -155,12 +155,35 @@ t.test('a new certificate begins a session; the conversation goes on linking', a
   vault.enqueue(id, 'alice', textBytes('x'), 1);
   await stage(vault);
   accept(vault, 1);
+  const { id: session, lastCtr, lastBatch, before } = vault.session(alice.fingerprint);
+  t.equal(before, null, 'the first');
   const other = randomBytes(32) as unknown as Fingerprint;
-  t.equal(vault.session(other).lastCtr, 0);
+  t.match(vault.session(other), { lastCtr: 0, before: { lastCtr } });
+  t.same(vault.session(other).before, { session, lastCtr, lastBatch }, 'it will say how the one before ended');
   t.notOk(equal(vault.conversation(id)!.lastLeaf, NO_HASH));
-  vault.restartSession(other, true);
-  t.ok(equal(vault.conversation(id)!.lastLeaf, NO_HASH), 'after a loss it links to nothing');
+  t.equal(vault.restartSession(other, true).before, null, 'after a loss that is not known');
+  t.equal(vault.session(other).before, null, 'nor later');
+  t.ok(equal(vault.conversation(id)!.lastLeaf, NO_HASH), 'and it links to nothing');
   vault.close();
+});
+
+t.test('a session that was closed is over when the server has that; the next one says how it ended', (t) => {
+  const folder = join(t.testdir({}), 'p');
+  let vault = Vault.open(folder);
+  vault.session(alice.fingerprint);
+  t.notOk(vault.hasOpenSession(alice.fingerprint), 'one that has said nothing is not open');
+  const begun = { ...vault.session(alice.fingerprint), lastCtr: 3, lastBatch: randomBytes(32) as never };
+  vault.stage(composeClose(alice, begun, 'localhost/log/n1', 1000));
+  vault.close();
+  vault = Vault.open(folder); // killed before the answer: the same bytes are sent
+  t.match(vault.outbox()?.messages.length, 1);
+  const closed = accept(vault, 0);
+  t.notOk(vault.hasOpenSession(alice.fingerprint));
+  const next = vault.session(alice.fingerprint);
+  t.not(hex(next.id), hex(begun.id));
+  t.same(next.before, { session: begun.id, lastCtr: 4, lastBatch: leafHash(closed.batch) });
+  vault.close();
+  t.end();
 });
 
 t.test('one process at a time; the second is told which has it', (t) => {
@@ -200,7 +223,7 @@ t.test('content is nowhere in the files', async (t) => {
   vault.setLastPeer('canary-last');
   vault.enqueue(id, 'alice', textBytes('canary-waiting'), 1);
   await stage(vault);
-  t.match(vault.outbox()?.messages.length, 1);
+  t.equal(vault.outbox()?.messages.length, 2);
   const sealed = () =>
     Buffer.concat(readdirSync(folder).map((file) => readFileSync(join(folder, file)))).toString('latin1');
   t.notMatch(sealed(), /canary/, 'while it is open');
@@ -282,7 +305,7 @@ t.test('a store of the first version is taken over; what was signed in the open 
   t.equal((await stage(vault)).rows.length, 1);
   t.equal(vault.keys.device(), null);
   vault.close();
-  t.equal(Vault.open(folder).outbox()?.messages[0]?.group?.generation, 1, 'and it is of this version now');
+  t.equal(Vault.open(folder).outbox()?.messages.at(-1)?.group?.generation, 1, 'and it is of this version now');
   t.end();
 });
 

@@ -275,5 +275,7 @@ export async function auditTranscript(t: Test, system: System, talks: readonly T
       peopleOf(talks).flatMap(({ vault }) => vault.receipts.in(id).map(({ hash }) => hex(hash))),
     ),
   );
-  t.equal(checked?.messages, written + changes + receipts.size, 'the log has each statement once');
+  const begun = peopleOf(talks).flatMap(({ vault }) => vault.sessions().filter(({ lastCtr }) => lastCtr > 0));
+  const all = written + changes + receipts.size + begun.length;
+  t.equal(checked?.messages, all, 'the log has each statement once, and an opening of each session');
 }

@@ -105,9 +105,9 @@ export class Rogue {
     const batch = await composeCommit(this.identity, this.#session, this.roster, this.#origin, Date.now(), seal);
     const { algorithm, signature, messages } = batch;
     await this.client.request({ type: 'msg_send', algorithm, signature, batch: batch.batch, messages }, 'msg_ack');
-    const { statement } = messages[0]!;
-    const { id } = this.#session;
-    this.#session = { id, lastCtr: this.#session.lastCtr + 1, lastBatch: leafHash(batch.batch) };
+    const { statement } = messages.at(-1)!;
+    const { id, lastCtr, before } = this.#session;
+    this.#session = { id, lastCtr: lastCtr + messages.length, lastBatch: leafHash(batch.batch), before };
     const { convCtr } = decodeMs(statement);
     this.roster = { ...this.roster, session: id, convCtr, lastLeaf: leafHash(statement) };
   }
