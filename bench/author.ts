@@ -18,6 +18,7 @@ import {
   rosterHash,
   type Kind,
 } from '../transcript/statement.ts';
+import { sessionOpening } from './session-opening.ts';
 
 export type SignedBatch = Omit<Request<'msg_send'>, 'id'>;
 
@@ -32,6 +33,7 @@ export class Author {
   readonly #rosterHash: Hash;
   readonly #session = randomBytes(16) as Uint8Array as SessionId;
   #ctr = 0;
+  #convCtr = 0;
   #prevBatch: Hash = NO_HASH;
   #lastLeaf: Hash = NO_HASH;
 
@@ -43,7 +45,7 @@ export class Author {
     this.#rosterHash = rosterHash(this.#conversation, epoch, devices);
   }
 
-  /** The commit that makes a group: bytes that no server reads. First of all. */
+  /** The commit that makes a group: bytes that no server reads. First of all, behind the opening of the session. */
   found(): SignedBatch {
     const groupInfo = Buffer.from('info');
     return this.#batch([randomBytes(64)], KIND.membership, {
@@ -61,20 +63,21 @@ export class Author {
     const sender = this.#own.chain[0].fingerprint;
     const now = Date.now();
     const first = this.#ctr + 1;
-    const leaves: Hash[] = [];
+    const opening = first === 1 ? [sessionOpening(this.#own, this.#session, now)] : [];
+    this.#ctr += opening.length;
+    const leaves: Hash[] = opening.map(({ statement }) => leafHash(statement));
     const messages = bodies.map((body) => {
       const parts = [body];
-      const ctr = ++this.#ctr;
       const statement = encodeMs({
         kind,
         parts: 1,
         ciphertextBytes: body.length,
         sender,
         session: this.#session,
-        sessionCtr: ctr,
+        sessionCtr: ++this.#ctr,
         clientTime: now,
         conversation: this.#conversation,
-        convCtr: ctr,
+        convCtr: ++this.#convCtr,
         prevConv: this.#lastLeaf,
         rosterHash: this.#rosterHash,
         commitment: kind === KIND.message ? COMMITMENT : NO_HASH,
@@ -88,13 +91,18 @@ export class Author {
       sender,
       session: this.#session,
       firstCtr: first,
-      count: messages.length,
+      count: leaves.length,
       signTime: now,
       prevBatch: this.#prevBatch,
       batchRoot: rootOf(leaves),
       audience: this.#audience,
     });
     this.#prevBatch = leafHash(batch);
-    return { type: 'msg_send', ...sign(this.#own.privateKey, CONTEXT.senderBatch, batch), batch, messages };
+    return {
+      type: 'msg_send',
+      ...sign(this.#own.privateKey, CONTEXT.senderBatch, batch),
+      batch,
+      messages: [...opening, ...messages],
+    };
   }
 }

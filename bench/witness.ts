@@ -7,6 +7,7 @@ import { leafHash, NO_HASH, rootOf } from '../transcript/merkle.ts';
 import { encodeReceipt, MAX_ACKNOWLEDGED } from '../transcript/receipt.ts';
 import { audienceOf, ciphertextHash, encodeBs, encodeMs, KIND } from '../transcript/statement.ts';
 import type { SignedBatch } from './author.ts';
+import { sessionOpening } from './session-opening.ts';
 
 /** After the last message, and after the first one that waits; those of client/outbox.ts. */
 const QUIET_MS = 200;
@@ -66,6 +67,9 @@ export class Witness {
     this.#isSending = true;
     const parts = [encodeReceipt(this.#due.splice(0, MAX_ACKNOWLEDGED))];
     const sender = this.#own.chain[0].fingerprint;
+    const firstCtr = this.#ctr + 1;
+    const opening = firstCtr === 1 ? [sessionOpening(this.#own, this.#session, Date.now())] : [];
+    this.#ctr += opening.length;
     const statement = encodeMs({
       kind: KIND.delivered,
       parts: 1,
@@ -84,15 +88,15 @@ export class Witness {
     const batch = encodeBs({
       sender,
       session: this.#session,
-      firstCtr: this.#ctr,
-      count: 1,
+      firstCtr,
+      count: opening.length + 1,
       signTime: Date.now(),
       prevBatch: this.#prevBatch,
-      batchRoot: rootOf([leafHash(statement)]),
+      batchRoot: rootOf([...opening.map((each) => leafHash(each.statement)), leafHash(statement)]),
       audience: this.#audience,
     });
     this.#prevBatch = leafHash(batch);
-    const messages = [{ statement, parts, to: this.#author }];
+    const messages = [...opening, { statement, parts, to: this.#author }];
     this.send({ type: 'msg_send', ...sign(this.#own.privateKey, CONTEXT.senderBatch, batch), batch, messages });
   }
 }
