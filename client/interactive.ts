@@ -15,6 +15,7 @@ import { obeyPresenceLine, PRESENCE_HELP, TypingNotices } from './presence.ts';
 import { obeyRoomLine, ROOM_HELP } from './room-lines.ts';
 import { needed, type Terminal } from './terminal.ts';
 import type { Conversation, Message } from './vault.ts';
+import { verificationLines } from './verification.ts';
 
 const TRIES = 3;
 /** How long leaving waits for what is still on its way. */
@@ -25,6 +26,7 @@ const HELP = [
   '/status             connection, queue, certificate',
   '/contacts           who is in contact, who asks',
   '/receipts [on|off]  whether others are told what you have read',
+  '/verify [PERSON]    the number to compare, by voice or face to face, and the certificates behind it',
   '/add /accept /decline /remove /block /unblock PERSON',
   ...MESSAGE_HELP,
   ...ROOM_HELP,
@@ -248,6 +250,7 @@ class Room {
     else if (command === '/status') this.#status();
     else if (command === '/contacts') this.#contacts();
     else if (command === '/receipts') this.#receipts(argument);
+    else if (command === '/verify') this.#verify(argument ?? this.#conversation.peer);
     else if (action !== undefined) this.#changeContact(action, argument);
     else
       try {
@@ -280,6 +283,13 @@ class Room {
     if (argument === 'on' || argument === 'off') vault.setSendsRead(argument === 'on');
     else if (argument !== undefined) return this.#terminal.print('/receipts wants on or off.');
     this.#terminal.print(`Read receipts: ${vault.sendsRead() ? 'on' : 'off'}`);
+  }
+
+  #verify(person: string): void {
+    this.#app.verification(person).then(
+      (verification) => verificationLines(verification).forEach((line) => this.#terminal.print(line)),
+      (error: unknown) => this.#complain(error),
+    );
   }
 
   #contacts(): void {

@@ -19,6 +19,7 @@ import { roomCommand } from './commands/rooms.ts';
 import { statusCommand } from './commands/status.ts';
 import { transcriptCommand } from './commands/transcript.ts';
 import { vaultCommand } from './commands/vault.ts';
+import { brief, withCommonOptions } from './common-options.ts';
 import { Context, type GlobalArgs, type Streams } from './context.ts';
 import { dialer } from './dial.ts';
 import { interactive } from './interactive.ts';
@@ -68,7 +69,7 @@ async function parse(
   streams: Streams,
   exit: (status: number) => void,
 ): Promise<void> {
-  const parser = yargs()
+  const parser = withCommonOptions(yargs())
     .scriptName('chat-client')
     .usage('$0 [command]\n\nWithout a command: connect, register or log in, and chat.')
     .parserConfiguration({
@@ -79,79 +80,29 @@ async function parse(
       'parse-positional-numbers': false,
     })
     .locale('en') // messages are matched by programs
-    .option('profile', {
-      alias: 'P',
-      type: 'string',
-      requiresArg: true,
-      describe: 'which account of this machine [CHAT_PROFILE]',
-    })
-    .option('config', {
-      alias: 'c',
-      type: 'string',
-      requiresArg: true,
-      describe: 'configuration file [CHAT_CLIENT_CONFIG]',
-    })
-    .option('server', {
-      type: 'string',
-      requiresArg: true,
-      describe: 'HOST or HOST:PORT, default 127.0.0.1:6000 [CHAT_SERVER]',
-    })
-    .option('ca', { type: 'string', requiresArg: true, describe: 'certificate of the authority, PEM [CHAT_CA_FILE]' })
-    .option('cert', { type: 'string', requiresArg: true, describe: 'your certificate, PEM [CHAT_CERT_FILE]' })
-    .option('key', {
-      type: 'string',
-      requiresArg: true,
-      describe: 'its private key, PEM, may be encrypted [CHAT_KEY_FILE]',
-    })
-    .option('p12', { type: 'string', requiresArg: true, describe: 'both in one PKCS#12 file [CHAT_P12_FILE]' })
-    .option('key-passphrase-file', {
-      type: 'string',
-      requiresArg: true,
-      describe: 'opens the key [CHAT_KEY_PASSPHRASE_FILE]',
-    })
-    .option('password-file', {
-      type: 'string',
-      requiresArg: true,
-      describe: 'password of the account [CHAT_PASSWORD_FILE]',
-    })
-    .option('password-stdin', { type: 'boolean', describe: 'the same, from standard input' })
-    .option('passphrase-file', {
-      type: 'string',
-      requiresArg: true,
-      describe: 'opens the records of this profile, if they take a passphrase [CHAT_VAULT_PASSPHRASE_FILE]',
-    })
-    .option('json', { type: 'boolean', describe: 'one JSON object a line' })
-    .option('no-input', { type: 'boolean', describe: 'ask nothing: fail instead' })
-    .option('timeout', {
-      type: 'string',
-      requiresArg: true,
-      describe: 'how long to wait, such as 10s or 5m (default 30s)',
-    })
-    .option('quiet', { alias: 'q', type: 'boolean', describe: 'exit status only' })
-    .option('verbose', { alias: 'v', type: 'count', describe: 'say more on standard error' })
     .command({
       command: '$0',
       describe: false,
       handler: (args) => run(args as unknown as GlobalArgs, interactive),
     })
-    .command(registerCommand(run))
-    .command(loginCommand(run))
-    .command(logoutCommand(run))
-    .command(whoamiCommand(run))
-    .command(statusCommand(run))
-    .command(sendCommand(run))
-    .command(editCommand(run))
-    .command(deleteCommand(run))
-    .command(reactCommand(run))
-    .command(recvCommand(run))
-    .command(historyCommand(run))
-    .command(receiptsCommand(run))
-    .command(transcriptCommand(run, { argv, version: version(), exit }))
-    .command(contactCommand(run))
-    .command(roomCommand(run))
-    .command(deviceCommand(run))
-    .command(presenceCommand(run))
-    .command(vaultCommand(run))
+    .command(brief(argv, registerCommand(run)))
+    .command(brief(argv, loginCommand(run)))
+    .command(brief(argv, logoutCommand(run)))
+    .command(brief(argv, whoamiCommand(run)))
+    .command(brief(argv, statusCommand(run)))
+    .command(brief(argv, sendCommand(run)))
+    .command(brief(argv, editCommand(run)))
+    .command(brief(argv, deleteCommand(run)))
+    .command(brief(argv, reactCommand(run)))
+    .command(brief(argv, recvCommand(run)))
+    .command(brief(argv, historyCommand(run)))
+    .command(brief(argv, receiptsCommand(run)))
+    .command(brief(argv, transcriptCommand(run, { argv, version: version(), exit })))
+    .command(brief(argv, contactCommand(run)))
+    .command(brief(argv, roomCommand(run)))
+    .command(brief(argv, deviceCommand(run)))
+    .command(brief(argv, presenceCommand(run)))
+    .command(brief(argv, vaultCommand(run)))
     .example(
       '$0 -P alice --ca ca.crt --cert alice.crt --key alice.key',
       'first time: registers and remembers the files',

@@ -6,6 +6,7 @@ import { printable } from '../../runtime/printable.ts';
 import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import { CONTACT_WORDS, type ContactAction } from '../contacts.ts';
 import type { GlobalArgs } from '../context.ts';
+import { verificationLines } from '../verification.ts';
 import type { Run } from './account.ts';
 
 interface PersonArgs extends GlobalArgs {
@@ -95,14 +96,7 @@ const verify = (run: Run, args: PersonArgs): Promise<void> =>
             sha256: hex(fingerprint),
           })),
         });
-      const groups = number.match(/\d{5}/g) ?? [];
-      context.out(`${groups.slice(0, 6).join(' ')}\n${groups.slice(6).join(' ')}`);
-      context.out(`the same for ${printable(peer, 64)}: nobody is between you; compare it where you know each other`);
-      for (const { subject, issuer, notAfter, fingerprint } of devices)
-        context.out(
-          `device ${hex(fingerprint).slice(0, 16)}  ${printable(subject.text)}, issued by ${printable(issuer.text)}, ` +
-            `valid until ${new Date(notAfter).toISOString()}`,
-        );
+      for (const line of verificationLines({ peer, number, devices })) context.out(line);
     }),
   );
 

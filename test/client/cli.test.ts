@@ -437,6 +437,13 @@ t.test('presence: asked, set, and what cannot be', async (t) => {
 
 t.test('help and version', async (t) => {
   const { alice } = await world(t);
+  for (const words of [['send'], ['contact', 'verify'], ['receipts']]) {
+    const { out } = await alice.run([...words, '--help']);
+    t.match(out, /--timeout[^]*--all-options/, words.join(' '));
+    t.notMatch(out, /--p12|--key-passphrase-file/, 'what every command has is said once');
+    t.match((await alice.run([...words, '--help', '--all-options'])).out, /--p12[^]*--key-passphrase-file/);
+  }
+  t.match((await alice.run(['--help'])).out, /--p12[^]*--key-passphrase-file/);
   const help = await alice.run(['send', '--help']);
   t.equal(help.status, 0);
   t.match(help.out, /--wait[\s\S]*Examples:[\s\S]*df -h/);

@@ -125,6 +125,13 @@ t.test('in the interactive mode', async (t) => {
   a.type('gone in an hour');
   await until(async () => (await bob('recv')).out.includes('gone in an hour'));
   a.type('/expire off');
+  a.type('/verify');
+  await a.sees('the same for bob: nobody is between you');
+  await a.sees('issued by CN=');
+  a.type('/verify nobody-of-that-name');
+  await a.sees('[NO_SUCH_PEER]');
+  a.type('/help');
+  await a.sees('/verify [PERSON]');
   a.type('/redact');
   await a.sees('deleting ');
   a.type('/quit');
