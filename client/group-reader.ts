@@ -34,6 +34,9 @@ export type Opened =
       readonly kind: 'commit';
       /** who is in the group now that was not before */
       readonly came: readonly Member[];
+      /** who was taken out of it, and who is in it after that */
+      readonly gone: readonly Member[];
+      readonly inside: readonly Member[];
       /** users of whom no device was in the group before, or is in it any more; what was when this device came in is no news */
       readonly newcomers: readonly string[];
       readonly leavers: readonly string[];
@@ -47,6 +50,8 @@ export type Opened =
 const NOTHING: Extract<Opened, { kind: 'commit' }> = {
   kind: 'commit',
   came: [],
+  gone: [],
+  inside: [],
   newcomers: [],
   leavers: [],
   usedPackage: null,
@@ -171,7 +176,11 @@ export class GroupReader {
     const [were, are] = [usersIn(before.conversation!), usersIn(result.conversation)];
     const newcomers = are.filter((user) => !were.includes(user));
     const leavers = were.filter((user) => !are.includes(user));
-    return { ...NOTHING, came: added, newcomers, leavers };
+    const inside = await engine.members(result.conversation);
+    const gone = (await engine.members(before.conversation!)).filter(
+      ({ bindingHash }) => !inside.some((each) => equal(each.bindingHash, bindingHash)),
+    );
+    return { ...NOTHING, came: added, gone, inside, newcomers, leavers };
   }
 
   async #join(

@@ -5,9 +5,10 @@
  * States are values, and two encryptions from one would use one key twice, so there is a single lock for all conversations. It is never
  * held while somebody waits for the inbox or the outbox.
  */
-import { equal, hex, type ConversationId } from '../base/bytes.ts';
+import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
+import { parseCertificate } from '../x509/certificate.ts';
 import type { ClientIdentity } from './identity.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
@@ -159,13 +160,38 @@ export class Groups {
   meet(devices: readonly Member[]): string[] {
     const strangers = new Set<string>();
     return devices.flatMap(({ user, deviceId, certificate }) => {
-      const meeting = this.#vault.keys.meet(user, deviceId, certificate);
+      const { keys } = this.#vault;
+      const meeting = keys.meet(user, deviceId, certificate);
+      const issuer = meeting === 'known' ? null : this.#issuerOf(certificate);
+      const isNewIssuer = issuer !== null && keys.meetIssuer(user, issuer) === 'new';
       if (meeting === 'first') strangers.add(user);
-      if (meeting === 'known' || strangers.has(user) || equal(certificate, this.#own.fingerprint)) return [];
-      const which = `certificate ${hex(certificate).slice(0, 16)}…`;
+      if (strangers.has(user) || equal(certificate, this.#own.fingerprint)) return [];
       const isOwn = user === this.#own.username;
-      if (meeting === 'renewed') return [`a device of ${isOwn ? 'yours' : user} has a new certificate (${which})`];
-      return [`${isOwn ? 'you use' : `${user} uses`} a new device (${which})`];
+      const whose = isOwn ? 'of yours' : `of ${user}`;
+      const news: string[] = [];
+      if (meeting === 'renewed') news.push(`a device ${whose} has a new certificate (${shortName(certificate)})`);
+      if (meeting === 'new')
+        news.push(`${isOwn ? 'you use' : `${user} uses`} a new device (${shortName(certificate)})`);
+      if (isNewIssuer) news.push(`a certificate ${whose} is issued by another authority than before: ${issuer}`);
+      return news;
+    });
+  }
+
+  /** Null for a certificate that this profile has not seen itself. */
+  #issuerOf(certificate: Uint8Array): string | null {
+    const [der] = this.#vault.ledger.certificate(certificate as Fingerprint) ?? [];
+    return der === undefined ? null : parseCertificate(der).issuer.text;
+  }
+
+  /** In words: devices that are in a group no more, of people who have others in it. @param after who is in it now */
+  parted(gone: readonly Member[], after: readonly Member[]): string[] {
+    return gone.flatMap(({ user, deviceId, certificate }) => {
+      const theirs = after.filter((each) => each.user === user);
+      if (equal(certificate, this.#own.fingerprint)) return [];
+      const isHere = theirs.some((each) => equal(each.deviceId, deviceId) || equal(each.certificate, certificate));
+      if (theirs.length === 0 || isHere) return [];
+      const whose = user === this.#own.username ? 'of yours' : `of ${user}`;
+      return [`a device ${whose} is out: it is revoked, or has expired (${shortName(certificate)})`];
     });
   }
 
@@ -277,6 +303,8 @@ export class Groups {
     this.addBinding(binding);
   }
 }
+
+const shortName = (certificate: Uint8Array): string => `certificate ${hex(certificate).slice(0, 16)}…`;
 
 export { epochOf };
 export const entered = ({ generation, conversation }: Entry): Group => ({

@@ -243,6 +243,7 @@ export class Inbox {
     const warnings: string[] = [];
     const changed: number[] = [];
     const came: Member[] = [];
+    const parted: string[] = [];
     let hasHistory = false;
     this.#vault.transaction(() => {
       if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
@@ -262,6 +263,7 @@ export class Inbox {
           this.#vault.addReceivedCommit(place);
           if (opened.usedPackage !== null) this.#vault.keys.deletePackage(opened.usedPackage);
           came.push(...opened.came);
+          parted.push(...this.#groups.parted(opened.gone, opened.inside));
           const { peer, room } = this.#vault.conversation(ms.conversation)!;
           if (room !== undefined) this.#vault.rooms.forget(ms.conversation, usersOf(opened.came));
           if (room !== undefined) warnings.push(...movements(peer, opened, this.#username));
@@ -283,7 +285,7 @@ export class Inbox {
         if (warning !== null) warnings.push(warning);
       }
       this.#vault.annotations.purge(this.#now()); // what came too late is not shown
-      warnings.push(...this.#groups.meet(came));
+      warnings.push(...this.#groups.meet(came), ...parted);
       this.#groups.save();
     });
     return { fresh, changed, warnings, hasHistory };

@@ -2,7 +2,7 @@
  * What this device needs to be found and let in: its own key with the binding, the private parts of its key packages, the bindings of
  * others, and which devices of whom it has met. Private parts are here before the public ones leave.
  */
-import { concat, hex, u16, utf8 } from '../base/bytes.ts';
+import { concat, equal, hex, u16, utf8 } from '../base/bytes.ts';
 import { decode, encode } from '../base/cbor.ts';
 import { bytes, record, text, type Decoded } from '../base/decode.ts';
 import { sha256 } from '../base/hash.ts';
@@ -111,6 +111,15 @@ export class KeyTable {
     return this.#db.one(sql, until) !== undefined;
   }
 
+  /** Remembers who has issued a certificate of somebody, by a hash. Whoever is met for the first time has no new one. */
+  meetIssuer(user: string, issuer: string): 'first' | 'new' | 'known' {
+    const all = sha256(utf8('issuers of '), named(user));
+    const hash = sha256(utf8('issuer of '), named(user), utf8(issuer));
+    const known = this.#db.all('SELECT hash FROM known_device WHERE user_hash = ?', all);
+    if (known.some((row) => equal(row['hash'] as Uint8Array, hash))) return 'known';
+    this.#db.run('INSERT INTO known_device (hash, user_hash, device_hash) VALUES (?,?,?)', hash, all, all);
+    return known.length === 0 ? 'first' : 'new';
+  }
   /** Remembers it. Names are kept as hashes, so that the file tells nobody whom this profile knows. */
   meet(user: string, deviceId: Uint8Array, certificate: Uint8Array): Meeting {
     const userHash = sha256(utf8(user));

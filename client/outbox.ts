@@ -294,8 +294,12 @@ export class Outbox {
       const before = this.#groups.of(id).conversation;
       const group = await this.#groups.adopted(id, engine);
       const { conversation } = group;
-      const members: readonly Member[] =
-        conversation === null ? [] : await this.#groups.resolving(session, () => engine.members(conversation));
+      const membersOf = async (state: typeof before): Promise<readonly Member[]> =>
+        state === null ? [] : this.#groups.resolving(session, () => engine.members(state));
+      const members = await membersOf(conversation);
+      const gone = (await membersOf(before)).filter(
+        ({ deviceId }) => !members.some((each) => equal(each.deviceId, deviceId)),
+      );
       return this.#vault.transaction(() => {
         keep();
         this.#groups.set(id, group);
@@ -304,7 +308,8 @@ export class Outbox {
           id,
           members.map(({ user }) => user),
         );
-        return [...this.#groups.meet(members), ...newReaders(this.#vault.conversation(id), before, conversation)];
+        const news = [...this.#groups.meet(members), ...this.#groups.parted(gone, members)];
+        return [...news, ...newReaders(this.#vault.conversation(id), before, conversation)];
       });
     });
   }

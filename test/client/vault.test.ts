@@ -425,6 +425,16 @@ t.test('keys: the device, its packages, and whose devices were met', (t) => {
   t.end();
 });
 
+t.test('who issues the certificates of somebody', (t) => {
+  const vault = Vault.open(join(t.testdir({}), 'p'));
+  t.teardown(() => vault.close());
+  const meet = (user: string, issuer: string) => vault.keys.meetIssuer(user, issuer);
+  t.strictSame([meet('bob', 'CN=One'), meet('bob', 'CN=One'), meet('carol', 'CN=Two')], ['first', 'known', 'first']);
+  t.strictSame([meet('bob', 'CN=Two'), meet('bob', 'CN=Two'), meet('bob', 'CN=One')], ['new', 'known', 'known']);
+  t.equal(vault.keys.meet('bob', Buffer.alloc(16), Buffer.alloc(32)), 'first', 'and that says nothing of his devices');
+  t.end();
+});
+
 t.test('durable at every commit, also when it is opened again', (t) => {
   const folder = join(t.testdir({}), 'p');
   makePrivateFolder(folder);

@@ -156,6 +156,7 @@ t.test('a renewed certificate: the same device, announced as that', async (t) =>
   await renewed.say('alice', 'renewed');
   await alice.hears('renewed');
   t.match(alice.told('warning'), [/^a device of bob has a new certificate/]);
+  t.notOk(alice.told('warning').some((text) => /is out|another authority/.test(text)));
   await alice.say('bob', 'after');
   await renewed.hears('after');
   t.strictSame(renewed.texts(), ['before', 'yes', 'renewed', 'after']);
@@ -265,6 +266,9 @@ t.test(
     await alice.say('bob', 'for the other one');
     await bob.hears('for the other one');
     t.strictSame(alice.told('alarm'), []);
+    const isOut = /^a device of (bob|yours) is out: it is revoked, or has expired \(certificate [0-9a-f]{16}…\)$/;
+    for (const each of [alice, bob])
+      t.equal(each.told('warning').filter((text) => isOut.test(text)).length, 1, 'said once, in words');
 
     const sent = sinceCommit();
     const [commit, message] = sent.map(({ parts }) => parts[0]!);
