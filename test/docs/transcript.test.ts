@@ -30,18 +30,25 @@ t.test('key statement', async (t) => {
   t.equal(formatKeyStatement(statement).toString(), block('\nchatlog/v1 log key').slice(1));
 });
 
+/** The named values of a block. */
+const valuesOf = (start: string): ReadonlyMap<string, Buffer> =>
+  new Map(
+    [...block(start).matchAll(/^(\S.*)\n((?: {2}[0-9a-f]+\n)+)/gm)].map(([, name, lines]) => [
+      name!,
+      Buffer.from(lines!.replace(/\s/g, ''), 'hex'),
+    ]),
+  );
+const sha = (...parts: Uint8Array[]) => createHash('sha256').update(Buffer.concat(parts)).digest();
+const leaf = (x: Uint8Array) => sha(Buffer.of(0), x);
+const u = (bytes: number, value: number) => {
+  const out = Buffer.alloc(8);
+  out.writeBigUInt64BE(BigInt(value));
+  return out.subarray(8 - bytes);
+};
+
 /** Only what the page says, and node:crypto. */
 t.test('example', async (t) => {
-  const sha = (...parts: Uint8Array[]) => createHash('sha256').update(Buffer.concat(parts)).digest();
-  const leaf = (x: Uint8Array) => sha(Buffer.of(0), x);
-  const u = (bytes: number, value: number) => {
-    const out = Buffer.alloc(8);
-    out.writeBigUInt64BE(BigInt(value));
-    return out.subarray(8 - bytes);
-  };
-  const values = new Map<string, Buffer>();
-  for (const [, name, lines] of block('hex\nsender public key').matchAll(/^(\S.*)\n((?: {2}[0-9a-f]+\n)+)/gm))
-    values.set(name!, Buffer.from(lines!.replace(/\s/g, ''), 'hex'));
+  const values = valuesOf('hex\nsender public key');
   const value = (name: string) => values.get(name) ?? Buffer.from(`no ${name}`);
   const [kf, plaintext, members, ms, bs] = ['kf', 'plaintext', 'members', 'MS', 'BS'].map(value) as [
     Buffer,
@@ -118,4 +125,58 @@ t.test('example', async (t) => {
   t.same(encodeMs(decodeMs(ms)), ms, 'our decoder reads them');
   t.same(encodeBs(decodeBs(bs)), bs);
   for (const entry of [entry0, entry1]) t.same(encodeLeaf(decodeLeaf(entry)), entry);
+});
+
+t.test('what is said beside the conversation', async (t) => {
+  const [first, beside] = [valuesOf('hex\nsender public key'), valuesOf('hex\nreceipt part')];
+  const [ms, bs, members] = ['MS', 'BS', 'members'].map((name) => first.get(name)!) as [Buffer, Buffer, Buffer];
+  const conversation = ms.subarray(80, 112);
+  const zeros = Buffer.alloc(32);
+  const part = beside.get('receipt part')!;
+  t.same(part, leaf(ms), 'the message that it is about');
+  const session = beside.get('delivered')!.subarray(48, 64);
+  const made = (kind: number, ctr: number, time: number, of: Buffer, to: Buffer, sender: Buffer, id: Buffer) =>
+    Buffer.concat([
+      Buffer.from('clog-ms1'),
+      u(1, kind),
+      u(1, 0),
+      u(2, 1),
+      u(4, of.length),
+      sender,
+      id,
+      u(8, ctr),
+      u(8, time),
+      to,
+      u(8, 0),
+      zeros,
+      zeros,
+      zeros,
+      leaf(of),
+    ]);
+  const [alice, bob] = [members.subarray(0, 32), members.subarray(32)];
+  const rows = [
+    ['first opening', made(6, 1, 1750000000150, Buffer.alloc(56), zeros, bob, session)],
+    ['delivered', made(3, 2, 1750000000200, part, conversation, bob, session)],
+    ['read', made(4, 3, 1750000000300, part, conversation, bob, session)],
+  ] as const;
+  for (const [name, bytes] of rows) t.same(beside.get(name), bytes, name);
+  for (const name of ['delivered', 'read']) t.same(beside.get(`leaf(${name})`), leaf(beside.get(name)!));
+  const end = Buffer.concat([ms.subarray(48, 64), u(8, 1), leaf(bs)]);
+  t.same(beside.get('opening part'), end, 'how the session of the example ended');
+  const next = beside.get('next opening')!;
+  t.same(next, made(6, 1, 1750000000400, end, zeros, alice, next.subarray(48, 64)));
+  for (const name of ['first opening', 'delivered', 'read', 'next opening']) {
+    const bytes = beside.get(name)!;
+    t.same(encodeMs(decodeMs(bytes)), bytes, 'our decoder reads them');
+    for (const [at, field] of [
+      [112, 'conv_ctr'],
+      [120, 'prev_conv'],
+      [152, 'roster_hash'],
+      [184, 'commitment'],
+    ] as const) {
+      const altered = Buffer.from(bytes);
+      altered[at + 7]! ^= 1;
+      t.throws(() => decodeMs(altered), { code: 'BAD_FRAME', field: `ms.${field}` }, `${name}: ${field}`);
+    }
+  }
 });
