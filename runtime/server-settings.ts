@@ -303,8 +303,8 @@ export const SERVER_SETTINGS = {
     publishEveryMs: setting(
       'transcript.publish_every',
       duration('10ms', '1h'),
-      'How often tiles and the public checkpoint are written.',
-      { default: '1s' },
+      'How often tiles and the public checkpoint are written: a dozen synced files each time, beside those of messages.',
+      { default: '5s' },
     ),
     settleMs: setting(
       'transcript.settle',

@@ -66,7 +66,7 @@ t.test('defaults', async (t) => {
   t.strictSame(values.handshake.suites, [1, 2]);
   t.strictSame(values.auth.kdf, { memoryKiB: 65_536, passes: 3 });
   t.equal(values.limits.frameBytes, 1_048_576);
-  t.equal(values.transcript.publishEveryMs, 1000);
+  t.equal(values.transcript.publishEveryMs, 5000);
   t.equal(values.retention.ttlMs, 30 * 86_400_000);
   t.equal(values.serverName, undefined);
   t.equal(values.node, 'n1');
