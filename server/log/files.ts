@@ -17,8 +17,8 @@ export interface OpenFile {
 }
 
 export interface Files {
-  /** `create` refuses a file that exists. */
-  open(path: string, how: 'create' | 'change'): Promise<OpenFile>;
+  /** `create` refuses a file that exists. In one that is `durable` each write is on the disk when it resolves, and `datasync` has nothing to do. */
+  open(path: string, how: 'create' | 'change' | 'durable'): Promise<OpenFile>;
   /** Null: there is no such file. */
   readFile(path: string): Promise<Buffer | null>;
   /** Names in a directory; none if it does not exist. */
@@ -39,8 +39,8 @@ const DIRECTORY_MODE = 0o700;
 
 export const disk: Files = {
   open: async (path, how) => {
-    const flags = constants.O_RDWR | (how === 'create' ? constants.O_CREAT | constants.O_EXCL : 0);
-    return new DiskFile(await open(path, flags, MODE));
+    const flags = { create: constants.O_CREAT | constants.O_EXCL, change: 0, durable: constants.O_DSYNC }[how];
+    return new DiskFile(await open(path, constants.O_RDWR | flags, MODE), how === 'durable');
   },
   readFile: (path) => unless('ENOENT', readFile(path), null),
   list: (directory) => unless('ENOENT', readdir(directory), []),
@@ -107,8 +107,10 @@ export function diskError(error: unknown, doing: string): ChatError {
 /** Plain descriptors in the thread pool: FileHandle's own methods cost three times as much, and each window makes two such calls. */
 class DiskFile implements OpenFile {
   readonly #handle: FileHandle;
-  constructor(handle: FileHandle) {
+  readonly #isDurable: boolean;
+  constructor(handle: FileHandle, isDurable: boolean) {
     this.#handle = handle;
+    this.#isDurable = isDurable;
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {
@@ -131,6 +133,7 @@ class DiskFile implements OpenFile {
   }
 
   async datasync(): Promise<void> {
+    if (this.#isDurable) return;
     await this.#call<void>((fd, settle) => fdatasync(fd, settle as (error: unknown) => void));
   }
 

@@ -145,6 +145,8 @@ export class Segments {
       await file.datasync();
       await this.#files.rename(temporary, path);
       await this.#files.syncDirectory(this.#directory);
+      await file.close();
+      file = await this.#files.open(path, 'durable'); // one call for each record in place of two
     } catch (error) {
       await file?.close().catch(() => undefined);
       await this.#files.remove(temporary).catch(() => undefined);
@@ -168,7 +170,7 @@ export class Segments {
       if (bytes === null || bytes.length === 0 || bytes.length % PAGE_BYTES !== 0)
         throw corrupt(name, null, 'its length is not that of a segment');
       contents.push(bytes);
-      const file = await this.#files.open(path, 'change');
+      const file = await this.#files.open(path, 'durable');
       const number = Number.parseInt(name);
       this.#number = Math.max(this.#number, number);
       this.#segments.push({ number, path, file, sizeBytes: bytes.length, usedBytes: 0, endSize: from.size });
