@@ -88,6 +88,11 @@ static void settled(int fd) {
   if (!isDirect[fd]) return;
   uint64_t number = ++lastSync;
   record(SYNC_BEGIN, 0, fd, number, NULL, 0, NULL, 0);
+  if (syncUs) {
+    pthread_mutex_unlock(&lock);
+    usleep(syncUs);
+    pthread_mutex_lock(&lock);
+  }
   record(SYNC_END, 0, fd, number, NULL, 0, NULL, 0);
 }
 static void wroteAll(int fd, const struct iovec *parts, int count, size_t left, uint64_t position) {
