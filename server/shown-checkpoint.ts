@@ -30,19 +30,19 @@ export function shownCheckpoint(
     if (size > last) return { note: Buffer.from(stamp.checkpoint), size, token: Buffer.from(stamp.token) };
   }
   const cosigned = cosignedIn(dir);
-  if (cosigned !== null && signersOf(cosigned) > signersOf(note)) {
-    const { size } = peekCheckpoint(cosigned);
-    if (size > last && size <= checkpoint.size) return { note: cosigned, size, token: null };
+  if (cosigned !== null && cosigned.signers > parseNote(note).signatures.length) {
+    const { size } = cosigned;
+    if (size > last && size <= checkpoint.size) return { note: cosigned.note, size, token: null };
   }
   return { note, size: checkpoint.size, token: null };
 }
 
-const signersOf = (note: Uint8Array): number => parseNote(note).signatures.length;
-
-function cosignedIn(dir: string): Buffer | null {
+/** Null: no witness has cosigned anything, or the file is damaged, and says nothing. */
+function cosignedIn(dir: string): { readonly note: Buffer; readonly size: number; readonly signers: number } | null {
   try {
-    return readFileSync(join(dir, 'cosigned'));
+    const note = readFileSync(join(dir, 'cosigned'));
+    return { note, size: peekCheckpoint(note).size, signers: parseNote(note).signatures.length };
   } catch {
-    return null; // no witness has cosigned anything
+    return null;
   }
 }

@@ -4,6 +4,7 @@
  * notations; nothing in it is fetched from anywhere.
  */
 import { hex } from '../base/bytes.ts';
+import { formatWitness } from '../transcript/cosignature.ts';
 import { isReceipt, KIND, type Kind } from '../transcript/statement.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import type { Crl } from '../x509/crl.ts';
@@ -11,6 +12,7 @@ import type { AuditedBundle, JudgedMessage } from './bundle.ts';
 import type { CheckResult } from './checks.ts';
 import { Sayings, wordsOf, type Saying } from './saying.ts';
 import { shown, type Findings, type Verdict } from './finding.ts';
+import { NOBODY, type Outside } from './outside.ts';
 import { iso } from './time.ts';
 
 /** What the user gave to judge by. */
@@ -18,6 +20,7 @@ export interface Basis {
   readonly roots: readonly Certificate[];
   readonly crls: readonly Crl[];
   readonly at: number | undefined;
+  readonly outside?: Outside;
   readonly version: string;
 }
 
@@ -87,6 +90,12 @@ export function bundleReport(kind: 'html' | 'md', report: Report): string {
   return kind === 'html' ? asHtml(blocks, report.verdict) : blocks.map(asMarkdown).join('\n\n');
 }
 
+/** Whose word was asked for beside that of the server. */
+const outsideRows = ({ witnesses, quorum, stampRoots }: Outside = NOBODY): string[][] => [
+  ...witnesses.map((each) => [`Witness, of whom ${quorum} are enough`, formatWitness(each)]),
+  ...stampRoots.map((root) => ['Time-stamping authority', `${root.subject.text}, SHA-256 ${hex(root.fingerprint)}`]),
+];
+
 function blocksOf({ audited, messages, findings, checks, verdict, summary, basis }: Report): Block[] {
   const { head, certificates, logs } = audited;
   const isByServer = audited.exporterRole === 'server';
@@ -114,6 +123,7 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
         ],
         ...basis.roots.map((root) => ['Trusted authority', `${root.subject.text}, SHA-256 ${hex(root.fingerprint)}`]),
         ['Revocation lists given', String(basis.crls.length)],
+        ...outsideRows(basis.outside),
         ['Certificates judged', basis.at === undefined ? 'at the time of each signature' : `as of ${iso(basis.at)}`],
         ['Examined with', `chat-verify ${basis.version}`],
       ],

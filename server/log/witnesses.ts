@@ -78,11 +78,21 @@ export class Witnesses {
 
   /** At the start, who had cosigned what: a witness that had not is asked anew, and says itself what it has. */
   async #remember(): Promise<void> {
-    const kept = await this.#o.transcript.cosigned();
+    const kept = await this.#kept();
     if (kept === null) return;
     const { size } = peekCheckpoint(kept);
     for (const each of this.#asked)
       if (size <= this.#o.transcript.size && this.#has(kept, each.address)) each.size = size;
+  }
+
+  /** Null also for a file that is damaged: it only saves a question. */
+  async #kept(): Promise<Buffer | null> {
+    const kept = await this.#o.transcript.cosigned();
+    try {
+      return kept === null || peekCheckpoint(kept).origin !== this.#o.transcript.origin ? null : kept;
+    } catch {
+      return null;
+    }
   }
 
   #has(note: Uint8Array, { key }: WitnessAddress): boolean {
@@ -95,7 +105,7 @@ export class Witnesses {
 
   /** Not fewer witnesses than on the one that is kept. */
   async #isBest(note: Buffer): Promise<boolean> {
-    const kept = await this.#o.transcript.cosigned();
+    const kept = await this.#kept();
     const count = (bytes: Buffer): number => this.#asked.filter(({ address }) => this.#has(bytes, address)).length;
     return kept === null || count(note) >= count(kept);
   }

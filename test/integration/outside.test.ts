@@ -73,6 +73,12 @@ t.test('witnesses and trusted time', async (t) => {
   await system.command('transcript', 'export', '--conversation', conversation, '-o', bundle);
   const good = await verify(bundle, ...outside, '--strict');
   t.match(good, { exit: 0, out: /ok {5}witnesses: .*\nok {5}trusted time: .*\n[^]*\nVALID / }, 'of a bundle');
+  const page = await verify(bundle, ...outside, '--report', 'md');
+  t.match(
+    page.out,
+    /Witness, of whom 2 are enough[^]*Time-stamping authority \| CN=Time root, SHA-256 /,
+    'and on a page',
+  );
   t.match(await verify(bundle, '--witness', stranger.vkey), { exit: 11, out: /W_NO_QUORUM log\/01\/checkpoint/ });
   const elsewhere = join(certificates(), 'ca.crt');
   t.match(await verify(bundle, '--tsa', elsewhere, '--require', 'timestamp'), {

@@ -13,6 +13,7 @@ import { NOW } from '../support/store-world.ts';
 import { entry, identity, logOptions, openLog, silent } from '../support/transcript-world.ts';
 import { localTsa, serveTsa, type Misdeed, type Tsa } from '../support/tsa.ts';
 
+t.setTimeout(120_000); // a busy machine is no failure
 const { server } = identity();
 const folder = t.testdir({ one: {}, two: {} });
 const [tsa, other] = ['one', 'two'].map((name) => localTsa(join(folder, name))) as [Tsa, Tsa];
@@ -38,6 +39,7 @@ async function setting(t: Test, by = tsa) {
       },
       log: silent,
       now: Date.now,
+      timeoutMs: 60_000,
       ...more,
     });
   const newest = async () => decodeLeaf((await transcript.entries(transcript.size - 1, transcript.size))[0]!);
