@@ -102,6 +102,31 @@ t.test('the contents of the newest commit are lost: after half a minute there is
   t.strictSame(alarms(side), []);
 });
 
+// Fails when a pause that has ended before it is slept over is forgotten.
+t.test('a pause that is over before anybody sleeps: tried again all the same', async (t) => {
+  const server = new ScriptedServer();
+  const peer = await server.peer;
+  server.group = { generation: 0, epoch: 0 };
+  server.packages = [{ device: server.get('bob').fingerprint, package: (await peer.keyPackage(peer.bob)).published }];
+  let [stepMs, aheadMs, refusals] = [0, 0, 0];
+  const now = (): number => Date.now() + (aheadMs += stepMs); // as if each look at the clock came after other work
+  const side = open(t, server, join(t.testdir({}), 'p'), now);
+  server.script = (frame, link) => {
+    if (frame.type !== 'keypackages_take' || refusals++ > 0) return false;
+    link.send({ type: 'error', id: frame.id, code: 'RATE_LIMIT' });
+    stepMs = 1500;
+    return true;
+  };
+  await side.app.connect();
+  await side.app.login(null);
+  await side.app.open('bob');
+  const row = say(side, 'after the pause');
+  while (refusals < 2) await quiet(side);
+  stepMs = 0;
+  await side.app.waitFor(row, 'accepted', 60_000);
+  t.equal(refusals, 2);
+});
+
 // Fails when joined() is not told to the one who publishes.
 t.test('a key package was used up: the stock is asked for, and filled', async (t) => {
   const server = new ScriptedServer();
