@@ -1,10 +1,8 @@
 /**
- * Whether a log directory gets the verdict that its row of the tamper matrix asks for. As a program, it judges rows that were written to
- * a folder before: `judge.ts FOLDER`, exit 1 at the first that is judged otherwise. Makes nothing itself, so it is quick.
+ * Whether a log directory or a bundle gets the verdict that its row of the tamper matrix asks for. Makes nothing itself, so it is quick:
+ * `npm run mutants` judges each row hundreds of times.
  */
 import { readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { deserialize } from 'node:v8';
 import { parseWitness } from '../../transcript/cosignature.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { parseCrl } from '../../x509/crl.ts';
@@ -69,12 +67,4 @@ export function fault(row: Case) {
   const isRight =
     exit === wantedExit && wanted.every((place) => found.includes(place)) && (mayHaveOthers || others.size === 0);
   return isRight ? null : { wanted: [wantedExit, ...wanted], found: [exit, ...findings.kept] };
-}
-
-const [, program, folder] = process.argv;
-if (program === import.meta.filename && folder !== undefined) {
-  const cases = deserialize(readFileSync(join(folder, 'cases'))) as Case[];
-  const wrong = cases.find((one) => fault(one) !== null);
-  if (wrong) console.log(wrong.name);
-  process.exit(wrong ? 1 : 0);
 }

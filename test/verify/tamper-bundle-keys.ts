@@ -64,6 +64,19 @@ export const BUNDLE_KEYS: readonly BundleRow[] = [
     archive: without(`log/01/${name}`),
     ...found('E_FORMAT', `log/01/${name}`, false),
   })),
+  {
+    name: 'nothing that names the key of the log',
+    archive: without('log/01/key-01.sig', 'log/01/key-01.stmt'),
+    ...found('E_FORMAT', 'log/01', false),
+  },
+  {
+    name: 'a last checkpoint that is no note',
+    archive: file(
+      'log/01/checkpoint',
+      text((t) => t.replace('\n\n', '\n')),
+    ),
+    ...found('E_FORMAT', 'log/01/checkpoint', false),
+  },
   { name: 'no log', archive: withContent((c) => ({ ...c, logs: [] })), ...found('E_KEYBIND', first.proof, false, 12) },
   {
     name: 'a log twice',

@@ -92,7 +92,12 @@ export const BUNDLE_SELECTION: readonly BundleRow[] = [
     ...found('E_TRUNCATED', 'BUNDLE'),
   },
   {
-    name: 'a file of a name that no bundle has',
+    name: 'a file that no message has',
+    archive: withFiles((files) => files.set('msg/000001/zzz', Buffer.from('x'))),
+    ...found('E_FORMAT', 'msg/000001/zzz'),
+  },
+  {
+    name: 'the contents of a message that is no receipt',
     archive: withFiles((files) => files.set('msg/000001/ciphertext', Buffer.from('x'))),
     ...found('E_FORMAT', 'msg/000001/ciphertext'),
   },

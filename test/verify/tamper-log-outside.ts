@@ -302,6 +302,17 @@ export const LOG_OUTSIDE: readonly Row[] = [
     ...found('E_FORK', END, 14),
   },
   {
+    name: 'a stamped checkpoint of another history, in a log that somebody has altered',
+    files: () => {
+      const forged = signCheckpoint({ origin: world.origin, size: 9, root: NO_HASH }, world.logKey);
+      const all = withStamp(size, stampOf(forged, lastTime));
+      return all.set('tile/entries/001', flip(all.get('tile/entries/001')!, 700));
+    },
+    exit: 10,
+    code: 'E_CONSISTENCY',
+    where: END,
+  },
+  {
     name: 'a stamped checkpoint that was not there yet',
     files: () => withStamp(batch(6), stampOf(newest, lastTime)),
     ...found('E_STAMP', `entry ${batch(6)}`),

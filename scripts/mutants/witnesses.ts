@@ -1,0 +1,47 @@
+/** Which tests may notice that a rule of a file is broken, beside the rows of the tamper matrix: those that are quick and near come first. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { root } from './mutant.ts';
+
+const verify = (...names: readonly string[]): string[] => names.map((name) => `test/verify/${name}.test.ts`);
+
+/** What some test sees that is not in the matrix. */
+const BESIDE: readonly (readonly [file: RegExp, tests: readonly string[]])[] = [
+  [/^verify\/(?:log-audit|attestations)\.ts$/, verify('takeover', 'epochs')],
+  [/^verify\/(?:log-directory|capped-file|tile-file|hash-tiles|crl-files)\.ts$/, verify('live-directory', 'program')],
+  [/^verify\/bundle-(?:lineage|message|log)\.ts$/, verify('bundle-receipts')],
+  [/^verify\/(?:bundle|certificate-audit|comparison)\.ts$/, verify('program', 'bundle')],
+  [/^transcript\/(?:lineage|key-statement)\.ts$/, verify('epochs')],
+  [/^transcript\/statement\.ts$/, ['test/transcript/receipt.test.ts']],
+];
+/** What the matrix hardly sees: these are asked first. */
+const OWN: Readonly<Record<string, readonly string[]>> = {
+  'verify/finding.ts': verify('finding'),
+  'verify/program.ts': verify('program', 'bundle'),
+  'verify/checks.ts': verify('bundle'),
+  'verify/outcome.ts': verify('bundle', 'program'),
+  'verify/outside-flags.ts': verify('program'),
+  'verify/usage.ts': verify('program'),
+  'verify/report.ts': verify('bundle'),
+  'verify/saying.ts': verify('saying'),
+  'verify/chain.ts': verify('chain'),
+  'verify/epochs.ts': verify('epochs', 'takeover'),
+  'verify/bundle-receipts.ts': verify('bundle-receipts'),
+  'verify/signatures-ahead.ts': verify('signatures-ahead'),
+  'verify/signature-thread.ts': verify('signatures-ahead'),
+};
+
+export interface Witnesses {
+  /** Asked after the likeliest rows of the matrix, or before them. */
+  readonly own: readonly string[];
+  readonly isOwnFirst: boolean;
+  /** Asked when all rows have noticed nothing. */
+  readonly others: readonly string[];
+}
+
+export function witnessesOf(file: string): Witnesses {
+  const unit = `test/${file.replace(/\.ts$/, '.test.ts')}`;
+  const own = OWN[file] ?? (existsSync(join(root, unit)) ? [unit] : []);
+  const others = BESIDE.flatMap(([files, tests]) => (files.test(file) ? tests : []));
+  return { own, isOwnFirst: Object.hasOwn(OWN, file), others: others.filter((test) => !own.includes(test)) };
+}
