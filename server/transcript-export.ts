@@ -1,6 +1,6 @@
 /**
- * A conversation as the operator can prove it: who wrote when, and that it was signed and logged, all under one checkpoint; without a word of
- * what was said, which the server never had. Sealed with the server's certificate.
+ * A conversation as the operator can prove it: who wrote when, and that it was signed and logged, under one checkpoint of each log; without a
+ * word of what was said, which the server never had. Sealed with the server's certificate.
  */
 import { parseKeyStatement } from '../transcript/key-statement.ts';
 import { MAX_TAKEOVERS, type Takeover } from '../transcript/takeovers.ts';
@@ -21,7 +21,7 @@ import { Findings } from '../verify/finding.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import { parseCrl } from '../x509/crl.ts';
 import { shownCheckpoint } from './shown-checkpoint.ts';
-import { entriesOf, nodesIn, publishedLog } from './transcript-files.ts';
+import { entriesOf, logDirectories, nodesIn, publishedLog, type PublishedLog } from './transcript-files.ts';
 
 export interface ExportRequest {
   /** of the log */
@@ -51,15 +51,75 @@ interface Found {
   readonly ms: MessageStatement;
 }
 
-/** @throws NOT_FOUND if there is nothing to prove; TOO_LARGE; LOG_CORRUPT */
+/** What one log has: of the conversation, and what vouches for it. */
+interface Section {
+  readonly dir: string;
+  readonly published: PublishedLog;
+  readonly chains: ReadonlyMap<string, readonly Uint8Array[]>;
+  readonly keys: readonly KeyLeaf[];
+  readonly lists: ReadonlyMap<string, LoggedList>;
+  readonly found: readonly Found[];
+  readonly stamp: Stamp | null;
+  /** of the conversation, also outside of the time that is asked for */
+  readonly count: number;
+}
+interface LoggedList {
+  readonly index: number;
+  readonly bytes: Buffer;
+  readonly leaf: CrlLeaf;
+}
+
+/** Out of all logs that the node has had. @throws NOT_FOUND if there is nothing to prove; TOO_LARGE; LOG_CORRUPT */
 export async function exportConversation(request: ExportRequest): Promise<Exported> {
-  const { dir, conversation, from, until, own, now } = request;
+  const { conversation, own, now } = request;
+  const said = new Set<string>();
+  const all = logDirectories(request.dir).map((dir) => readSection(dir, request, said));
+  const sections = all.filter(({ found }) => found.length > 0);
+  const found = sections.flatMap((section) => section.found);
+  if (found.length === 0)
+    throw new ChatError('NOT_FOUND', 'no message to prove: not in this conversation at this time');
+  if (found.length > MAX_BUNDLE_MESSAGES)
+    throw new ChatError('TOO_LARGE', `more than ${MAX_BUNDLE_MESSAGES} messages: choose a shorter time`);
+  if (sections.length > MAX_BUNDLE_LOGS) throw new ChatError('TOO_LARGE', `more than ${MAX_BUNDLE_LOGS} logs`);
+
+  const ownChain = own.chain.map(({ der }) => der);
+  const chains = new Map(sections.flatMap((section) => [...section.chains]));
+  const senders = found.map(({ ms }) => hex(ms.sender));
+  const servers = sections.flatMap(({ keys }) => keys.map(({ statement }) => serverOf(statement)));
+  const used = [...new Set([...senders, ...servers])].flatMap((name) => {
+    const chain = chains.get(name);
+    return chain === undefined ? [] : [chain];
+  });
+  const certificates = [ownChain, ...used].map((chain) => chain[0]!);
+  const intermediates = unique([ownChain, ...used].flatMap((chain) => chain.slice(1)));
+  const shown = [];
+  for (const section of sections) shown.push(await show(section, [...certificates, ...intermediates]));
+  const messages = shown.flatMap((each) => each.messages);
+  const crls = new Map(shown.flatMap((each) => each.crls.map((crl) => [hex(sha256(crl.der)), crl])));
+  const count = all.reduce((sum, section) => sum + section.count, 0);
+  const head: BundleHead = {
+    profile: found.length === count && isWhole(found) ? 'complete' : 'selective',
+    created: now,
+    conversation,
+    messages: messages.length,
+    exporter: own.chain[0].fingerprint,
+  };
+  const logs = shown.map(({ log }) => log);
+  const content = { head, certificates, intermediates, logs, messages: () => messages };
+  return {
+    head,
+    pieces: writeBundle({ ...content, crls: [...crls.values()].slice(0, MAX_BUNDLE_CRLS) }, own.privateKey),
+  };
+}
+
+/** @param said leaf(MS) of what logs before this have: a batch that was signed again has its first place @throws LOG_CORRUPT */
+function readSection(dir: string, { conversation, from, until }: ExportRequest, said: Set<string>): Section {
   const published = publishedLog(dir);
   const chains = new Map<string, readonly Uint8Array[]>();
   const keys: KeyLeaf[] = [];
-  const lists = new Map<string, { readonly index: number; readonly bytes: Buffer; readonly leaf: CrlLeaf }>();
+  const lists = new Map<string, LoggedList>();
   const found: Found[] = [];
-  let count = 0; // of the whole conversation
+  let count = 0;
   let open: OpenBatch | null = null;
   let stamp: Stamp | null = null;
   for (const { index, bytes, leaf } of entriesOf(dir, published.checkpoint.size)) {
@@ -76,16 +136,20 @@ export async function exportConversation(request: ExportRequest): Promise<Export
       open.messages.push({ index, bytes, leaf });
       const ms = decodeMs(leaf.ms);
       if (!isThreaded(ms.kind) || !equal(ms.conversation, conversation)) continue;
+      const name = hex(leafHash(leaf.ms));
+      if (said.has(name)) continue;
+      said.add(name);
       count++;
       if (leaf.serverTime < from || leaf.serverTime >= until) continue;
       found.push({ batch: open, position: leaf.position, ms });
-      if (found.length > MAX_BUNDLE_MESSAGES)
-        throw new ChatError('TOO_LARGE', `more than ${MAX_BUNDLE_MESSAGES} messages: choose a shorter time`);
+      if (found.length > MAX_BUNDLE_MESSAGES) break; // it is refused
     }
   }
-  if (found.length === 0)
-    throw new ChatError('NOT_FOUND', 'no message to prove: not in this conversation at this time');
+  return { dir, published, chains, keys, lists, found, stamp, count };
+}
 
+/** The files of one log. @param ders certificates whose issuers' lists are wanted */
+async function show({ dir, published, keys, lists, found, stamp }: Section, ders: readonly Uint8Array[]) {
   const { note, size, token } = shownCheckpoint(dir, published, stamp, lastOf(found));
   const nodes = await nodesIn(dir, published.checkpoint.size);
   const tree = nodes.tree(size);
@@ -104,18 +168,9 @@ export async function exportConversation(request: ExportRequest): Promise<Export
       opening: null,
     });
   }
-  const ownChain = own.chain.map(({ der }) => der);
-  const senders = new Set(found.map(({ ms }) => hex(ms.sender)));
-  const servers = keys.map(({ statement }) => serverOf(statement));
-  const used = [...new Set([...senders, ...servers])].flatMap((name) => {
-    const chain = chains.get(name);
-    return chain === undefined ? [] : [chain];
-  });
-  const certificates = [ownChain, ...used].map((chain) => chain[0]!);
-  const intermediates = unique([ownChain, ...used].flatMap((chain) => chain.slice(1)));
   const span = { first: found[0]!.batch.leaf.serverTime, last: found.at(-1)!.batch.leaf.serverTime };
   const crls: BundleCrl[] = [];
-  for (const { der, list } of listsFor(dir, [...certificates, ...intermediates], span, lists)) {
+  for (const { der, list } of listsFor(dir, ders, span, lists)) {
     if (list.index >= size)
       crls.push({ der, logged: null }); // logged after what is shown
     else {
@@ -123,13 +178,6 @@ export async function exportConversation(request: ExportRequest): Promise<Export
       crls.push({ der, logged: { entry: list.bytes, proof } });
     }
   }
-  const head: BundleHead = {
-    profile: found.length === count && isWhole(found) ? 'complete' : 'selective',
-    created: now,
-    conversation,
-    messages: messages.length,
-    exporter: own.chain[0].fingerprint,
-  };
   const statements = [...new Map(keys.map((key) => [Buffer.from(key.statement).toString('latin1'), key])).values()];
   const log = {
     keys: statements.slice(-MAX_BUNDLE_LOGS).map(({ statement, algorithm, signature }) => ({
@@ -141,8 +189,7 @@ export async function exportConversation(request: ExportRequest): Promise<Export
     token,
     consistency: new Map<number, Hash[]>(),
   };
-  const content = { head, certificates, intermediates, crls, logs: [log], messages: () => messages };
-  return { head, pieces: writeBundle(content, own.privateKey) };
+  return { messages, crls, log };
 }
 
 /** Index of the last message. */

@@ -1,5 +1,5 @@
 /** The published files of the server's own log, as its operator's commands read them: also while the server writes on. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ChatError } from '../base/errors.ts';
 import { peekCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
@@ -15,6 +15,14 @@ export interface PublishedLog {
   readonly checkpoint: Checkpoint;
   /** signed */
   readonly note: Buffer;
+}
+
+/** Of the first log, and of those of later epochs that have published something, the newest last. */
+export function logDirectories(dir: string): string[] {
+  const names = existsSync(dir) ? readdirSync(dir) : [];
+  const epochs = names.flatMap((name) => /^e([2-9]|[1-9][0-9]{1,8})$/.exec(name)?.[1] ?? []).map(Number);
+  const later = epochs.sort((a, b) => a - b).map((epoch) => join(dir, `e${epoch}`));
+  return [dir, ...later.filter((each) => existsSync(join(each, 'checkpoint')))];
 }
 
 /** @throws NOT_FOUND if nothing was published yet; LOG_CORRUPT */

@@ -82,6 +82,19 @@ t.test('the transcript is lost, and the database is not', async (t) => {
     checked: { logs: [{ origin: /n1$/ }, { origin: /n1\/e2$/ }], profile: 'complete' },
   });
 
+  const id = /conversation ([0-9a-f]{64})/.exec(
+    execFileSync('tar', ['xOf', file, 'BUNDLE'], { encoding: 'utf8' }),
+  )![1]!;
+  const whole = join(system.dir, 'operator.tar');
+  const said = await system.command('transcript', 'export', '--conversation', id, '--out', whole);
+  const left = checked.checked.messages - 1;
+  t.match(said, `${left} messages, none disclosed, selective`, 'the operator has what is not lost, out of both logs');
+  const both = [program, whole, '--ca', ca, '--compare', file, '--json'];
+  t.match(JSON.parse(execFileSync(process.execPath, both, { encoding: 'utf8' })), {
+    verdict: 'VALID',
+    checked: { logs: [{ origin: /n1$/ }, { origin: /n1\/e2$/ }], messages: left, exporter_role: 'server' },
+  });
+
   await system.start();
   t.match(await run('bob', 'send', 'alice', 'five'), { status: 0 }, 'and another start goes on with it');
   await system.stop();
