@@ -10,7 +10,7 @@ const BESIDE: readonly (readonly [file: RegExp, tests: readonly string[]])[] = [
   [/^verify\/(?:log-audit|attestations)\.ts$/, verify('takeover', 'epochs')],
   [/^verify\/(?:log-directory|capped-file|tile-file|hash-tiles|crl-files)\.ts$/, verify('live-directory', 'program')],
   [/^verify\/bundle-(?:lineage|message|log)\.ts$/, verify('bundle-receipts')],
-  [/^verify\/(?:bundle|certificate-audit|comparison)\.ts$/, verify('program', 'bundle')],
+  [/^verify\/(?:bundle|certificate-audit|comparison)\.ts$/, verify('bundle-receipts', 'program', 'bundle')],
   [/^transcript\/(?:lineage|key-statement)\.ts$/, verify('epochs')],
   [/^transcript\/statement\.ts$/, ['test/transcript/receipt.test.ts']],
 ];
