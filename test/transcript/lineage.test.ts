@@ -344,6 +344,7 @@ t.test('sessions go on in the log of the next epoch', async (t) => {
   const closed = begun();
   closed.admit(closed.device.aside(conversation, close));
   t.strictSame(next(closed.state)(closed.device.say([conversation])), ['E_CLOSED@1']);
+  t.ok(next(closed.state)(closed.device.say([conversation])).includes('E_CLOSED@1'), 'also behind a gap');
 
   const opened = (before: SessionEnd | null, earlier: LineageMemory | undefined) => {
     const device = new Device();
