@@ -57,7 +57,7 @@ const anchorsCommand = (run: Run): CommandModule<GlobalArgs, AnchorArgs> => ({
         else context.out(newest.note.replace(/\n$/, '')); // nothing beside it: it may go into a file
         if (!args.json)
           for (const { session, last_ctr: count } of counters)
-            context.note(`session ${session} of this device: ${count} messages acknowledged`);
+            context.note(`session ${session} of this device: ${count} statements acknowledged`);
       }),
     ),
 });

@@ -6,6 +6,7 @@ import t, { type Test } from 'tap';
 import { resolveSettings } from '../../client/settings.ts';
 import { decodeContent } from '../../transcript/content.ts';
 import { meaningOf } from '../../transcript/content-meaning.ts';
+import { KIND } from '../../transcript/statement.ts';
 import { Listener } from './listener.ts';
 import { equip } from './side.ts';
 
@@ -129,7 +130,9 @@ t.test('a conversation on a terminal', { skip }, async (t) => {
   screen.type('\u0003'); // Ctrl+C clears the line
   screen.type('sent instead\r');
   while (server.frames('msg_send').length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-  const opening = await (await server.peer).open(server.frames('msg_send')[0]!.messages[0]!);
+  const [session, message] = server.frames('msg_send')[0]!.messages; // the first batch opens the session
+  t.equal(session!.statement[8], KIND.open);
+  const opening = await (await server.peer).open(message!);
   t.match(meaningOf(decodeContent(opening.subarray(32))), { text: 'sent instead' });
   screen.type('\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\u0015'); // the arrow keys bring back lines, not passwords
   screen.type('/quit\r');

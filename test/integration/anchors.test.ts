@@ -37,7 +37,7 @@ t.test('a truncated log is caught with an anchor', async (t) => {
   const { status, out, err } = await run('transcript', 'anchors');
   t.equal(status, 0, 'without a server');
   t.match(out, /^localhost\/log\/n1\n\d+\n\S+\n\n— /, 'the note alone');
-  t.match(err, /^chat: session [0-9a-f]{32} of this device: 3 messages acknowledged\n$/);
+  t.match(err, /^chat: session [0-9a-f]{32} of this device: 4 statements acknowledged\n$/);
   const file = join(system.dir, 'alice.checkpoint');
   t.match(await run('transcript', 'anchors', '--out', file), {
     status: 0,
@@ -50,7 +50,7 @@ t.test('a truncated log is caught with an anchor', async (t) => {
     err: /\[STORE_FAILED\]/,
   });
   const json = JSON.parse((await run('transcript', 'anchors', '--json')).out);
-  t.match(json, { v: 1, type: 'anchor', origin: 'localhost/log/n1', note: out, sessions: [{ last_ctr: 3 }] });
+  t.match(json, { v: 1, type: 'anchor', origin: 'localhost/log/n1', note: out, sessions: [{ last_ctr: 4 }] });
 
   t.match(await system.verify([out]), { exit: 0, verdict: 'VALID' }, 'the whole log');
   rmSync(system.transcript, { recursive: true });
