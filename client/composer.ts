@@ -47,6 +47,10 @@ const VERDICTS: ReadonlySet<Code> = new Set<Code>([
 const FINAL: ReadonlySet<Code> = new Set<Code>(['BAD_CERT', 'NOT_FOUND', 'NOT_CONTACT', 'BLOCKED']);
 const LATER: ReadonlySet<Code> = new Set<Code>(['RATE_LIMIT', 'UNAVAILABLE', 'QUOTA']);
 
+/** Why a group is looked at; each time another object, so that what comes while one is dealt with is not taken for it. */
+interface Reason {
+  readonly id: ConversationId;
+}
 interface Pause {
   readonly id: ConversationId;
   readonly until: number;
@@ -62,7 +66,7 @@ export class Composer {
   readonly #events: ComposerEvents;
   readonly #now: () => number;
   /** conversations whose group is wanted though nothing waits to be sent */
-  readonly #wanted = new Map<string, ConversationId>();
+  readonly #wanted = new Map<string, Reason>();
   readonly #hadWanted = new Set<string>();
   readonly #paused = new Map<string, Pause>();
   /** those of them that the last look at what there is to do has passed over, or paused */
@@ -129,7 +133,7 @@ export class Composer {
   want(id: ConversationId, isNewReason: boolean): boolean {
     if (this.#hadWanted.size === this.#hadWanted.add(hex(id)).size && !isNewReason) return false;
     if (isNewReason) this.#paused.delete(hex(id));
-    this.#wanted.set(hex(id), id);
+    this.#wanted.set(hex(id), { id });
     return true;
   }
   /** The conversation waits for a while, each time for longer. */
@@ -165,7 +169,9 @@ export class Composer {
       this.#passedOver.clear();
       for (const id of paused) this.#passedOver.add(hex(id));
       const taken = fillBatch(this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused));
-      const wanted = [...this.#wanted.values()].filter((id) => !paused.some((each) => equal(each, id)));
+      const wanted = [...this.#wanted.values()]
+        .map(({ id }) => id)
+        .filter((id) => !paused.some((each) => equal(each, id)));
       const ids = new Map([...taken.map(({ conversation }) => conversation), ...wanted].map((id) => [hex(id), id]));
       const upkeep = this.#due(paused).filter((id) => !ids.has(hex(id)));
       const ready = new Set<string>();
@@ -229,26 +235,28 @@ export class Composer {
 
   /** Answers the commit that has to go first, if there is one. */
   async #prepare(session: Session, id: ConversationId): Promise<'ready' | 'later' | StagedBatch> {
+    const reason = this.#wanted.get(hex(id));
     try {
       const roster = await session.rosters.trusted(id);
       if (roster.room?.closed === true) throw new ChatError('NOT_FOUND', `you are not in ${roster.peer} any more`);
       const engine = await this.#groups.engine(session);
       const device = await this.#groups.exclusively(session, (e) => this.#devices.ready(session, e));
       const plan = await this.#planner.plan(session, engine, roster, device);
-      if (plan.kind === 'wait') return this.#waits(roster, plan.why);
-      this.#wanted.delete(hex(id));
-      if (plan.kind !== 'ready') return await this.#commit(session, id, plan);
+      if (plan.kind === 'wait') return this.#waits(roster, plan.why, reason);
+      const commit = plan.kind === 'ready' ? null : await this.#commit(session, id, plan);
+      const isDone = this.#looked(id, reason);
+      if (commit !== null) return commit;
       this.#paused.delete(hex(id));
-      this.#events.idle(id);
+      if (isDone) this.#events.idle(id);
       return 'ready';
     } catch (cause) {
       const error = ChatError.from(cause);
       if (LATER.has(error.code)) this.pause(id, error.retryAfterMs ?? 0);
       else if (FINAL.has(error.code) || error.sub === 'fingerprint') {
-        this.#wanted.delete(hex(id));
+        const isDone = this.#looked(id, reason);
         this.#events.refused(id, error.code);
         this.#events.warn(`not sent: ${error.message}`);
-        this.#events.idle(id);
+        if (isDone) this.#events.idle(id);
       } else if (VERDICTS.has(error.code)) {
         session.alarm(error, `group of ${hex(id)}`, encode(id));
         this.pause(id);
@@ -257,16 +265,21 @@ export class Composer {
     }
   }
 
-  #waits(roster: Conversation, why: Extract<Plan, { kind: 'wait' }>['why']): 'later' {
+  /** Nothing more is to be done for this reason. Answers false when another has come since, for which the group is looked at again. */
+  #looked(id: ConversationId, reason: Reason | undefined): boolean {
+    if (this.#wanted.get(hex(id)) !== reason) return false;
+    this.#wanted.delete(hex(id));
+    return true;
+  }
+
+  #waits(roster: Conversation, why: Extract<Plan, { kind: 'wait' }>['why'], reason: Reason | undefined): 'later' {
     const { id, peer, room, members } = roster;
     if (isSelf(roster) && !this.#vault.isWaiting(id)) {
-      this.#wanted.delete(hex(id)); // the device that has something to hand over makes the group
+      this.#looked(id, reason); // the device that has something to hand over makes the group
       return 'later';
     }
-    if (room !== undefined && why !== 'no_group_info') {
-      this.#wanted.delete(hex(id)); // others have to do something first, and that will be heard
-      this.#events.idle(id);
-    }
+    // Others have to do something first, and that will be heard.
+    if (room !== undefined && why !== 'no_group_info' && this.#looked(id, reason)) this.#events.idle(id);
     if (room !== undefined && why !== 'no_group_info' && !this.#vault.isWaiting(id)) return 'later';
     this.pause(id);
     // Whoever has an account has had a device: one that is not listed any more is revoked, or has expired.

@@ -163,6 +163,26 @@ t.test('a key package was used up: the stock is asked for, and filled', async (t
   while (side.shown().length === 0) await quiet(side);
 });
 
+// Fails when a group is not wanted any more as soon as it is clear how it is entered.
+t.test('a way in that fails, and nothing waits to be sent: it is tried again after a pause', async (t) => {
+  const side = await logIn(t);
+  const { server } = side;
+  await logged(server, server.composeCommit()); // and never delivered
+  const peer = await server.peer;
+  const spoilt = await peer.door();
+  spoilt[spoilt.length - 1]! ^= 1;
+  server.group = { generation: peer.generation, epoch: peer.epoch, group_info: spoilt };
+  server.latest.send(await logged(server, server.compose('bob', ['behind the gap'])));
+  while (alarms(side).length < 2) await quiet(side);
+  t.strictSame(commits(server), []);
+  server.group = null;
+  while (commits(server).length < 2) await quiet(side);
+  t.strictSame(commits(server).map(isFromOutside), [true, false]);
+  server.latest.send(await logged(server, server.compose('bob', ['welcome back'])));
+  while (!side.shown().includes('welcome back')) await quiet(side);
+  t.match(alarms(side), ['DECRYPT_FAIL/gap', /^(DECRYPT|SIG)_FAIL/]);
+});
+
 // Fails when a commit of an epoch that is over is passed over in silence.
 t.test('two commits in one epoch, one of them our own: named, and nothing of the other half is read', async (t) => {
   const side = await logIn(t, new ScriptedServer(), join(t.testdir({}), 'p'));
