@@ -12,6 +12,7 @@ import type { Delivered } from '../protocol/messages.ts';
 import { messageAad, type MessageStatement } from '../transcript/statement.ts';
 import type { Conversation as Roster } from './vault.ts';
 import { fetchBlob } from './blobs.ts';
+import { isVerdict } from './delivery-check.ts';
 import { checkEntry } from './group-rules.ts';
 import type { GroupEngine, Heard } from './group-engine.ts';
 import { entered, epochOf, isOf, NO_GROUP, type Group, type Groups } from './groups.ts';
@@ -142,7 +143,10 @@ export class GroupReader {
       try {
         return await this.#join(session, engine, item, device, header, generation, invitation);
       } catch (error) {
-        this.#refused.set(hex(id), { generation, epoch: header.epoch });
+        if (isVerdict(ChatError.from(error))) {
+          this.#refused.set(hex(id), { generation, epoch: header.epoch });
+          this.#lost(session, id, generation, true);
+        }
         throw error;
       }
     if (!isNews || before.conversation === null) return NOTHING;
@@ -195,7 +199,7 @@ export class GroupReader {
     const found =
       tree !== null && equal(tree, TREE_AT_SERVER) ? await treeOf(session, ms, generation, header.epoch + 1) : tree;
     if (found === undefined) {
-      session.wantGroup(ms.conversation);
+      this.#lost(session, ms.conversation, generation, true);
       return NOTHING;
     }
     const { conversation, by } = await this.#groups.resolving(session, () =>
@@ -250,10 +254,15 @@ export class GroupReader {
     return { header, generation };
   }
 
-  /** Nothing more can be read until this device has come in anew. */
-  #lost(session: Session, id: ConversationId, generation: number): void {
-    if (this.#groups.of(id).conversation !== null) this.#groups.markBroken(id);
-    if (generation >= this.#groups.of(id).generation) session.wantGroup(id);
+  /**
+   * Nothing more can be read until this device has come in anew. A state that has led somewhere until now is a new reason for that.
+   * @param isLetIn others have changed the group for this device, which may have looked before, in vain
+   */
+  #lost(session: Session, id: ConversationId, generation: number, isLetIn = false): void {
+    const { conversation, generation: own } = this.#groups.of(id);
+    const isNews = conversation !== null && !this.#groups.isBroken(id);
+    if (isNews) this.#groups.markBroken(id);
+    if (generation >= own) session.wantGroup(id, isNews || isLetIn);
   }
 
   #invitation({ shared, tree, each }: WelcomeParts): Invitation | null {

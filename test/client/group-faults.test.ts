@@ -163,6 +163,22 @@ t.test('a key package was used up: the stock is asked for, and filled', async (t
   while (side.shown().length === 0) await quiet(side);
 });
 
+// Fails when the way back is looked for once on each connection.
+t.test('two gaps on one connection: in anew after each, though nothing is written', async (t) => {
+  const side = await logIn(t);
+  const { server } = side;
+  for (const round of [1, 2]) {
+    await logged(server, server.composeCommit()); // and never delivered
+    server.latest.send(await logged(server, server.compose('bob', ['behind the gap'])));
+    while (commits(server).length < 2 * round) await quiet(side);
+    server.latest.send(await logged(server, server.compose('bob', [`round ${round}`])));
+    while (!side.shown().includes(`round ${round}`)) await quiet(side);
+  }
+  t.strictSame(commits(server).map(isFromOutside), [true, false, true, false], 'and with fresh keys each time');
+  t.strictSame(alarms(side), ['DECRYPT_FAIL/gap', 'DECRYPT_FAIL/gap']);
+  t.equal(server.links.length, 1);
+});
+
 // Fails when a group is not wanted any more as soon as it is clear how it is entered.
 t.test('a way in that fails, and nothing waits to be sent: it is tried again after a pause', async (t) => {
   const side = await logIn(t);
