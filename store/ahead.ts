@@ -52,6 +52,8 @@ class Ahead {
   readonly #cursors = new Map<number, number>();
   /** Log → how far it is known here. */
   readonly #sizes = new Map<string, number>();
+  /** Log → how far the database has been told by this process. */
+  readonly #told = new Map<string, number>();
   /** Not in the database; and being written to it. */
   #waiting = new Waiting();
   #leaving: Waiting | null = null;
@@ -192,6 +194,7 @@ class Ahead {
     await this.#flush();
     const answers = await this.#db.commitWindow(window);
     this.#sizes.set(window.origin, window.logSize);
+    this.#told.set(window.origin, window.logSize);
     for (const [i, { messages }] of window.batches.entries())
       for (const [j, { conversation, content }] of messages.entries()) {
         const { seq, cursors } = answers[i]![j]!;
@@ -283,17 +286,22 @@ class Ahead {
 
   async #write(): Promise<void> {
     const leaving = this.#waiting;
-    const isWhole = !this.#isJournalOld && this.#journal.turn();
+    if (!this.#isJournalOld) this.#journal.turn();
     this.#waiting = new Waiting();
     this.#leaving = leaving;
     try {
       // What failed before may have been done all the same.
       if (this.#failure !== null)
-        for (const origin of this.#sizes.keys()) leaving.forget(origin, await this.#db.logSize(origin));
+        for (const origin of this.#sizes.keys()) {
+          const size = await this.#db.logSize(origin);
+          leaving.forget(origin, size);
+          this.#told.set(origin, size);
+        }
       for (let next = leaving.first(); next !== null; next = leaving.first()) {
         const { origin, logSize } = next.window;
         if (!sameAnswers(await this.#db.commitWindow(next.window), next.answers)) throw this.#lost();
         leaving.forget(origin, logSize);
+        this.#told.set(origin, logSize);
       }
       if (this.#isJournalOld) await this.#journal.clear();
     } catch (error) {
@@ -306,7 +314,7 @@ class Ahead {
       this.#leaving = null;
     }
     this.#isJournalOld = false;
-    if (isWhole) this.#journal.clearOther();
+    this.#journal.clearOther(this.#told);
     this.#trim();
   }
 

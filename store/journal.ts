@@ -29,6 +29,8 @@ interface Half {
   allocated: number;
   /** up to where something may stand that is no record: its writing failed */
   spoiled: number;
+  /** log → where the last of its records ends, also of one that is being written */
+  readonly until: Map<string, number>;
   /** its zeros are being written */
   clearing: Promise<void> | null;
 }
@@ -54,7 +56,7 @@ export class Journal {
         // A write is on the disk when it returns.
         const handle = await open(name, constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC, 0o600);
         const { size } = await handle.stat();
-        const half: Half = { handle, end: 0, allocated: size, spoiled: 0, clearing: null };
+        const half: Half = { handle, end: 0, allocated: size, spoiled: 0, until: new Map(), clearing: null };
         halves.push(half);
         if (size > MAX_FILE_BYTES) throw new ChatError('STORE_FAILED', `${name} is too large to be what it should be`);
         const bytes = Buffer.alloc(size);
@@ -91,8 +93,9 @@ export class Journal {
     record.writeUInt32BE(body.length, 4);
     body.copy(record, HEAD_BYTES);
     record.writeUInt32BE(crc32(record.subarray(0, length - CRC_BYTES)), length - CRC_BYTES);
-    const half = this.#half;
+    const half = this.#half; // which it stays, whatever is turned meanwhile
     const end = half.end + record.length;
+    half.until.set(window.window.origin, window.window.logSize);
     try {
       for (; end > half.allocated; half.allocated += STEP_BYTES)
         await writeAll(half.handle, Buffer.alloc(STEP_BYTES), half.allocated);
@@ -105,18 +108,20 @@ export class Journal {
     half.end = end;
   }
 
-  /** From now on the other file is written, unless it still holds something. @returns whether the one before is left alone now */
-  turn(): boolean {
-    const other = this.#halves[1 - this.#active]!;
-    if (other.end > 0 || other.clearing !== null) return false;
-    this.#active = 1 - this.#active;
-    return true;
+  /** From now on the other file is written, unless it still holds something. */
+  turn(): void {
+    const { end, clearing, until } = this.#halves[1 - this.#active]!;
+    if (end === 0 && clearing === null && until.size === 0) this.#active = 1 - this.#active;
   }
 
-  /** The database has what is in the file that is not written. Goes on by itself; what fails is tried again with the next. */
-  clearOther(): void {
+  /**
+   * Clears the file that is not written, if the database has all of it. Goes on by itself; what fails is tried again with the next.
+   * @param told how much of each log the database has
+   */
+  clearOther(told: ReadonlyMap<string, number>): void {
     const half = this.#halves[1 - this.#active]!;
-    if (half.clearing !== null || half.end === 0) return;
+    if (half.clearing !== null || (half.end === 0 && half.until.size === 0)) return;
+    if (half.until.entries().some(([origin, size]) => (told.get(origin) ?? 0) < size)) return;
     half.clearing = this.#clear(half)
       .catch(() => undefined)
       .finally(() => (half.clearing = null));
@@ -149,6 +154,7 @@ export class Journal {
       half.end = from;
     }
     half.spoiled = 0;
+    half.until.clear();
   }
 }
 

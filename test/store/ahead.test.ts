@@ -255,3 +255,22 @@ t.test('one process, and files of this version', async (t) => {
   writeFileSync(files + name, bytes);
   await t.rejects(reopen(files), { code: 'STORE_FAILED', message: /another version/ });
 });
+
+t.test('what is being written while the database is told stays in the journal until it is told as well', async (t) => {
+  const { ahead, copy, reopen } = await setting(t);
+  const w = await World.open(ahead);
+  await w.send();
+  await ahead.timesAfter('', 0);
+  for (let i = 0; i < 8; i++) {
+    await w.send();
+    const sent = w.send({ parts: [Buffer.alloc(700_000, `${i}`)] });
+    await new Promise(setImmediate); // on its way into the file that is left now
+    await Promise.all([sent, ahead.timesAfter('', 0)]);
+    await new Promise((resolve) => setTimeout(resolve, 20)); // zeros are written
+    const store = await reopen(copy());
+    t.equal(await store.logSize(w.origin), w.size, `window ${i}`);
+    t.equal((await read(store, w.devices.b1)).length, 1 + 2 * (i + 1));
+    await store.close();
+  }
+  await ahead.close();
+});
