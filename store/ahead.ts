@@ -1,9 +1,10 @@
 /**
  * A database that is told later: commit windows are kept whole in a journal beside it, and acknowledged when they are on the disk
  * there. Twice a second the database gets all of them in one transaction, without rows for what its recipients have acknowledged
- * meanwhile, which is nearly everything between people who are connected (docs/decisions/0019).
+ * meanwhile, which is nearly everything between people who are connected (docs/decisions/0021).
  *
- * It must be the only one that writes windows, acknowledgements and expiries: seq and cursors are given out here. Whoever asks for what the database does not have yet waits until it has.
+ * It must be the only one that writes windows, acknowledgements and expiries: seq and cursors are given out here. Whoever asks for
+ * what the database does not have yet waits until it has.
  */
 import { hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
@@ -105,6 +106,7 @@ class Ahead {
       batchAt: after(db.batchAt, always),
       findBatch: after(db.findBatch, ofSender),
       sessionLineage: after(db.sessionLineage, ofSender),
+      sessionEnds: after(db.sessionEnds, always), // they may be of an earlier certificate
       conversationLineage: after(db.conversationLineage, ofSender),
       isCertificateLogged: async (origin, fingerprint) => {
         if (this.#some((waiting) => waiting.hasCertificate(fingerprint))) await this.#flush();

@@ -274,3 +274,30 @@ t.test('what is being written while the database is told stays in the journal un
   }
   await ahead.close();
 });
+
+/** What no window, acknowledgement or expiry changes, or what a window only follows: the database answers as it is. */
+const UNTOUCHED = [
+  ...['kind', 'ping', 'createUser', 'findUser', 'userById', 'listUsers', 'setLastSeen', 'setPresence', 'directory'],
+  ...['addDevice', 'devicesOf', 'deviceByFingerprint', 'revokeDevices'],
+  ...['countLoginFailure', 'lockedUntil', 'clearLoginFailures', 'forgetLoginFailures'],
+  ...['openDirect', 'openSelf', 'conversation', 'createRoom', 'room', 'rooms', 'changeRoom'],
+  ...['changeContact', 'contactsOf', 'standing'],
+  ...['putBinding', 'binding', 'putKeyPackages', 'takeKeyPackages', 'group', 'groupInfo'],
+  ...['putBlobPiece', 'blobPiece', 'blobSizes', 'forgetBlobs'],
+];
+
+t.test('whatever a waiting window could change in an answer is asked of the database after it', async (t) => {
+  const { ahead, db } = await setting(t, deaf);
+  const same = (Object.keys(ahead) as (keyof Store)[]).filter((name) => ahead[name] === db[name]);
+  t.strictSame(same.toSorted(), UNTOUCHED.toSorted(), 'a new method of the store is decided upon');
+});
+
+t.test('an opening that follows the ends of a session sees the session that waits', async (t) => {
+  const { ahead, db } = await setting(t);
+  const w = await World.open(ahead);
+  await w.send();
+  const session = w.devices.a1.fingerprint.subarray(0, 16) as SessionId;
+  t.strictSame(await db.sessionEnds(session), [], 'the database was not told yet');
+  t.equal((await ahead.sessionEnds(session)).length, 1);
+  await ahead.close();
+});
