@@ -1,7 +1,7 @@
 /**
  * Windows that the database does not have yet, on the disk: two files beside it, written in turns. One takes what comes while the
- * database is told what is in the other, which is then filled with zeros, so that no ciphertext outlives its queue here. A record is whole or it is none,
- * and a file is read up to the first that is none.
+ * database is told what is in the other, which is then filled with zeros, so that no ciphertext outlives its queue here. A record is
+ * whole or it is none, and a file is read up to the first that is none.
  *
  * Record: "CSWJ" ‖ u32 length of the body ‖ body ‖ CRC-32 of everything before, padded with zeros to 4096, so that no sector with an older
  * record is ever written again.
@@ -76,10 +76,6 @@ export class Journal {
     return { journal: new Journal(halves as unknown as readonly [Half, Half]), windows };
   }
 
-  /** Bytes in the file that is being written. */
-  get bytes(): number {
-    return this.#half.end;
-  }
   get #half(): Half {
     return this.#halves[this.#active]!;
   }
@@ -148,6 +144,7 @@ export class Journal {
 
   /** From its end to its beginning: what is left of it when that is cut short is what is read first. */
   async #clear(half: Half): Promise<void> {
+    half.end = Math.max(half.end, half.spoiled);
     while (half.end > 0) {
       const from = Math.max(0, half.end - STEP_BYTES);
       await writeAll(half.handle, Buffer.alloc(half.end - from), from);
