@@ -3,7 +3,7 @@ import t from 'tap';
 import type { Reply } from '../../protocol/messages.ts';
 import { MAX_ASKED } from '../../server/contacts.ts';
 import { newUser } from '../support/store-world.ts';
-import { deviceOf } from '../support/apps.ts';
+import { devicesOf } from '../support/apps.ts';
 import { textOf, type RawClient } from '../support/raw-client.ts';
 import { openConversation, world } from '../support/world.ts';
 
@@ -181,12 +181,7 @@ t.test('the directory shows what its setting says, page by page', async (t) => {
 t.test('what was written before a block fails by name, and the next conversation goes on', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, carol] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'carol'),
-  ];
-  for (const each of [alice, bob, carol]) await each.enter();
+  const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.open('bob'); // no group yet: the first message has to make one
   await bob.app.changeContact('block', 'alice');
   const row = alice.app.send(alice.vault.conversationWith('bob')!.id, Buffer.from('hello?'));

@@ -1,6 +1,6 @@
 /** Three people in a public and a private room, one of whom is away for a day: what was said is read by all in one order. */
 import t from 'tap';
-import { deviceOf, textOf, type DeviceApp } from '../support/apps.ts';
+import { devicesOf, textOf, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 
 t.setTimeout(400_000); // a busy machine is no failure
@@ -12,13 +12,7 @@ const [OPEN, CLOSED] = ['#ops', '#plan'];
 t.test('hundreds of messages, and more than twenty changes of each group', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, carol, dave] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'carol'),
-    await deviceOf(t, w, 'dave'),
-  ];
-  for (const each of [alice, bob, carol, dave]) await each.enter();
+  const [alice, bob, carol, dave] = await devicesOf(t, w, 'alice', 'bob', 'carol', 'dave');
   await alice.app.rooms.create(OPEN, true);
   for (const { app } of [bob, carol]) await app.rooms.join(OPEN);
   await alice.app.rooms.create(CLOSED, false);

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import t from 'tap';
-import { deviceOf } from '../support/apps.ts';
+import { devicesOf } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
@@ -10,12 +10,7 @@ t.setTimeout(240_000); // a busy machine is no failure
 t.test('after half a minute there is another one, with everybody in it', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, carol] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'carol'),
-  ];
-  for (const each of [alice, bob, carol]) await each.enter();
+  const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.rooms.create('#ops', true);
   for (const { app } of [bob, carol]) await app.rooms.join('#ops');
   for (const each of [alice, bob, carol]) await each.until('all three', () => each.usersIn('#ops').length === 3);

@@ -17,7 +17,7 @@ import { commitParts } from '../../client/e2ee/layout.ts';
 import { openSuite } from '../../client/e2ee/provider.ts';
 import { roomSettings } from '../../client/e2ee/room.ts';
 import type { Reply } from '../../protocol/messages.ts';
-import { deviceOf, type DeviceApp } from '../support/apps.ts';
+import { deviceOf, devicesOf, type DeviceApp } from '../support/apps.ts';
 import { authority, type Issued } from '../support/pki.ts';
 import { Rogue, type Forgery } from '../support/rogue.ts';
 import { world } from '../support/world.ts';
@@ -165,12 +165,7 @@ const attacks: readonly Attack[] = [
 async function scene(t: Test, isPublic: boolean) {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, mallory] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'mallory'),
-  ];
-  for (const each of [alice, bob, mallory]) await each.enter();
+  const [alice, bob, mallory] = await devicesOf(t, w, 'alice', 'bob', 'mallory');
   await alice.app.rooms.create(ROOM, isPublic);
   for (const { app, person } of [bob, mallory])
     await (isPublic ? app.rooms.join(ROOM) : alice.app.rooms.invite(ROOM, person.name));

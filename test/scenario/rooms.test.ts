@@ -10,7 +10,7 @@ import { commitParts, doorBytes } from '../../client/e2ee/layout.ts';
 import { roomSettings } from '../../client/e2ee/room.ts';
 import { policy } from '../../client/group-rules.ts';
 import { composeCommit } from '../../client/statements.ts';
-import { anotherOf, deviceOf, type DeviceApp } from '../support/apps.ts';
+import { anotherOf, deviceOf, devicesOf, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
@@ -95,12 +95,7 @@ t.test('a private room: by invitation, also of somebody who is away', async (t) 
 t.test('who is kicked reads nothing that is written afterwards, and may be invited again', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, carol] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'carol'),
-  ];
-  for (const each of [alice, bob, carol]) await each.enter();
+  const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.rooms.create('#plan', false);
   for (const name of ['bob', 'carol']) t.equal(await alice.app.rooms.invite('#plan', name), true);
   await alice.say('#plan', 'for all');
@@ -169,12 +164,7 @@ t.test('kicked while away: said once, and the room is closed', async (t) => {
 t.test('somebody whom only the server lists is never let in, and is named', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, mallory] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'mallory'),
-  ];
-  for (const each of [alice, bob, mallory]) await each.enter();
+  const [alice, bob, mallory] = await devicesOf(t, w, 'alice', 'bob', 'mallory');
   await alice.app.rooms.create('#plan', false);
   t.equal(await alice.app.rooms.invite('#plan', 'bob'), true);
   await alice.say('#plan', 'one');
@@ -231,13 +221,7 @@ t.test('five come in at the same moment', async (t) => {
 t.test('one is away while much is said and many come and go', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, carol, dave] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'carol'),
-    await deviceOf(t, w, 'dave'),
-  ];
-  for (const each of [alice, bob, carol, dave]) await each.enter();
+  const [alice, bob, carol, dave] = await devicesOf(t, w, 'alice', 'bob', 'carol', 'dave');
   await alice.app.rooms.create('#plan', false);
   for (const name of ['bob', 'carol']) t.equal(await alice.app.rooms.invite('#plan', name), true);
   await alice.say('#plan', 'all here');
@@ -274,12 +258,7 @@ t.test('one is away while much is said and many come and go', async (t) => {
 t.test('a stranger makes another group of a private room: nobody follows', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, mallory] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'mallory'),
-  ];
-  for (const each of [alice, bob, mallory]) await each.enter();
+  const [alice, bob, mallory] = await devicesOf(t, w, 'alice', 'bob', 'mallory');
   await alice.app.rooms.create('#plan', false);
   t.equal(await alice.app.rooms.invite('#plan', 'bob'), true);
   await alice.say('#plan', 'one');
@@ -332,12 +311,7 @@ t.test('a stranger makes another group of a private room: nobody follows', async
 t.test('who leaves is taken out of the group by those who are there, though nobody writes', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, carol] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'carol'),
-  ];
-  for (const each of [alice, bob, carol]) await each.enter();
+  const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.rooms.create('#ops', true);
   await Promise.all([bob, carol].map(({ app }) => app.rooms.join('#ops')));
   for (const each of [alice, bob]) await each.until('all three', () => each.usersIn('#ops').length === 3);

@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { Fingerprint } from '../../base/bytes.ts';
 import type { Reply } from '../../protocol/messages.ts';
-import { deviceOf, type DeviceApp } from '../support/apps.ts';
+import { deviceOf, devicesOf, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
@@ -28,12 +28,7 @@ const exchanged = (one: DeviceApp, other: DeviceApp) => {
 t.test('two people change places', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, carol] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'carol'),
-  ];
-  for (const each of [alice, bob, carol]) await each.enter();
+  const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   const honest = alice.hear;
   const swapped = exchanged(bob, carol);
   const untrusted = { code: 'BAD_CERT', sub: 'untrusted' };

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import type { Delivered } from '../../protocol/messages.ts';
-import { deviceOf } from '../support/apps.ts';
+import { devicesOf } from '../support/apps.ts';
 import { deliveredOf } from '../support/raw-client.ts';
 import { world } from '../support/world.ts';
 
@@ -11,12 +11,7 @@ t.setTimeout(180_000); // a busy machine is no failure
 t.test('a message that is kept from one of three', async (t) => {
   t.testdir({});
   const w = await world(t);
-  const [alice, bob, carol] = [
-    await deviceOf(t, w, 'alice'),
-    await deviceOf(t, w, 'bob'),
-    await deviceOf(t, w, 'carol'),
-  ];
-  for (const device of [alice, bob, carol]) await device.enter();
+  const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.rooms.create('#ops', true);
   await bob.app.rooms.join('#ops');
   await carol.app.rooms.join('#ops');

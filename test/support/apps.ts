@@ -176,6 +176,16 @@ export const textOf = ({ body, reason }: Message): string => reason ?? fromUtf8(
 export async function deviceOf(t: Test, world: World, name: string): Promise<DeviceApp> {
   return new DeviceApp(t, world, await world.person(name), join(t.testdirName, name));
 }
+/** The same for several people, one after the other; all have entered. */
+export async function devicesOf<const Names extends readonly string[]>(
+  t: Test,
+  world: World,
+  ...names: Names
+): Promise<{ [At in keyof Names]: DeviceApp }> {
+  const devices: DeviceApp[] = [];
+  for (const name of names) devices.push(await (await deviceOf(t, world, name)).enter());
+  return devices as { [At in keyof Names]: DeviceApp };
+}
 /** One more device of the same person: another certificate, another folder. */
 export function anotherOf(
   t: Test,
