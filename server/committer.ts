@@ -6,13 +6,13 @@ import { hex, type Fingerprint } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { Store, StoredMessage, WindowRecord } from '../store/store.ts';
-import { batchEntries, encodeLeaf, type Leaf } from '../transcript/leaf.ts';
+import { encodeLeaf, type Leaf } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
-import { leafHash } from '../transcript/merkle.ts';
 import { sha256 } from '../base/hash.ts';
 import type { Head, ServerIdentity, TranscriptLog } from './log/log.ts';
 import type { SenderLineage } from './sequencer-lineage.ts';
-import { messageRecords, type Accepted, type Submission } from './submission.ts';
+import { answerTo, commitWindow, type Admitted, type CommitWindow } from './commit-window.ts';
+import type { Accepted, Submission } from './submission.ts';
 
 /** A window takes what is there up to these limits; one batch with its certificate always fits. */
 export const MAX_WINDOW_ENTRIES = 4096;
@@ -26,8 +26,6 @@ const RETRY_AFTER_MS = 1000;
 const MAX_BATCH_ENTRY_BYTES = 262;
 /** Certificates known to be in the log. */
 const MAX_LOGGED = 50_000;
-/** Bytes before a leaf's body. */
-export const LEAF_HEADER_BYTES = 12;
 
 export interface CommitterOptions {
   readonly transcript: TranscriptLog;
@@ -40,12 +38,9 @@ export interface CommitterOptions {
 }
 
 /** An admitted batch on its way. */
-interface Ticket {
-  readonly submission: Submission;
-  readonly batch: Batch;
+interface Ticket extends Admitted {
   readonly sender: SenderLineage;
   readonly key: string;
-  readonly needsCertificate: boolean;
   readonly accepted: Promise<Accepted>;
   readonly resolve: (accepted: Accepted) => void;
   readonly reject: (error: ChatError) => void;
@@ -235,7 +230,8 @@ export class Committer {
   async #commit(tickets: readonly Ticket[]): Promise<void> {
     const { transcript, store, now } = this.#o;
     const time = Math.max(now(), transcript.time);
-    const window = this.#window(tickets, time);
+    const { origin, size } = transcript;
+    const window = commitWindow(tickets, { origin, size }, time, (fingerprint) => this.#logged.has(hex(fingerprint)));
     try {
       // Before the store hears of the window, for a full disk must leave no trace there.
       await transcript.makeRoom(window.entries);
@@ -261,41 +257,9 @@ export class Committer {
     const answers = stored.status === 'fulfilled' ? stored.value : await this.#storeAgain(window.record, stored.reason);
     if (answers === null) return this.#refuse(tickets, unavailable('the database did not answer', MAX_RETRY_MS));
     for (const fingerprint of window.record.certificates) this.#remember(hex(fingerprint));
-    await this.#accept(tickets, window, answers, time).catch((error: unknown) =>
+    await this.#accept(tickets, window, answers).catch((error: unknown) =>
       this.#refuse(tickets, unanswered(this.#o.log, error)),
     );
-  }
-
-  /** Certificates that the log lacks, then batch by batch SIGB and MSG leaves. */
-  #window(tickets: readonly Ticket[], serverTime: number): { entries: Buffer[]; record: WindowRecord } {
-    const { origin, size } = this.#o.transcript;
-    const entries: Buffer[] = [];
-    const certificates = new Map<string, Fingerprint>();
-    for (const { submission, needsCertificate } of tickets) {
-      const { fingerprint, chain } = submission.device;
-      const key = hex(fingerprint);
-      if (!needsCertificate || this.#logged.has(key) || certificates.has(key)) continue;
-      certificates.set(key, fingerprint);
-      entries.push(encodeLeaf({ type: 'cert', serverTime, chain }));
-    }
-    const batches = tickets.map(({ submission, batch }) => {
-      const { algorithm, signature, messages } = submission;
-      const { sender, session, firstCtr, count } = batch.bs;
-      const firstIndex = size + entries.length;
-      const statements = messages.map((message) => message.statement);
-      const leaves = batchEntries(serverTime, algorithm, signature, submission.batch, statements);
-      entries.push(...leaves);
-      const sigb = leaves[0]!.subarray(LEAF_HEADER_BYTES);
-      const place = { firstIndex, firstCtr, count, serverTime };
-      return {
-        batch: { ...place, fingerprint: sender, session, sigb, batchHash: batch.leaf },
-        messages: messageRecords(submission, batch, firstIndex),
-      };
-    });
-    return {
-      entries,
-      record: { origin, logSize: size + entries.length, batches, certificates: [...certificates.values()] },
-    };
   }
 
   /** The log has the window: it is kept until the store has it, too. Null: the server ends before that; recovery will do it. */
@@ -332,47 +296,20 @@ export class Committer {
 
   async #accept(
     tickets: readonly Ticket[],
-    { entries, record }: { entries: readonly Buffer[]; record: WindowRecord },
+    window: CommitWindow,
     answers: readonly (readonly StoredMessage[])[],
-    serverTime: number,
   ): Promise<void> {
     const { transcript } = this.#o;
+    const { record, serverTime } = window;
     const checkpoint: Head = transcript.latest;
-    const start = record.logSize - entries.length;
     const acks = await Promise.allSettled(
       record.batches.map(({ batch }) => transcript.ack(batch.firstIndex, batch.count, serverTime)),
     );
     for (const [i, ticket] of tickets.entries()) {
       this.#forget(ticket);
       const ack = acks[i]!;
-      if (ack.status === 'rejected') {
-        ticket.reject(unanswered(this.#o.log, ack.reason));
-        continue;
-      }
-      const { batch, messages } = record.batches[i]!;
-      const { algorithm, signature } = ticket.submission;
-      const accepted = messages.map((message, at) => ({
-        ...ticket.submission.messages[at]!,
-        index: message.index,
-        seq: answers[i]![at]!.seq,
-        cursors: answers[i]![at]!.cursors,
-        statementHash: message.statementHash,
-        leafHash: leafHash(entries[message.index - start]!),
-      }));
-      ticket.resolve({
-        firstIndex: batch.firstIndex,
-        serverTime,
-        evidence: {
-          algorithm,
-          signature,
-          batch: ticket.submission.batch,
-          ack: ack.value,
-          checkpoint,
-          hashes: accepted,
-        },
-        messages: accepted,
-        repeated: false,
-      });
+      if (ack.status === 'rejected') ticket.reject(unanswered(this.#o.log, ack.reason));
+      else ticket.resolve(answerTo(ticket.submission, window, i, answers[i]!, { ack: ack.value, checkpoint }));
     }
   }
 

@@ -8,18 +8,11 @@ import { equal, hex, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { CONTEXT } from '../base/signature.ts';
 import type { StoredBatch } from '../store/store.ts';
-import { decodeLeaf, type Leaf } from '../transcript/leaf.ts';
+import { decodeLeaf, LEAF_HEADER_BYTES, type Leaf } from '../transcript/leaf.ts';
 import { decodeBatch, judge, type Batch } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { audienceOf, decodeBs, isCiphertextOf } from '../transcript/statement.ts';
-import {
-  Committer,
-  LEAF_HEADER_BYTES,
-  MAX_WINDOW_ENTRIES,
-  unanswered,
-  unavailable,
-  type CommitterOptions,
-} from './committer.ts';
+import { Committer, MAX_WINDOW_ENTRIES, unanswered, unavailable, type CommitterOptions } from './committer.ts';
 import { GroupCache } from './groups.ts';
 import type { ServerIdentity } from './log/log.ts';
 import { LineageCache } from './sequencer-lineage.ts';

@@ -10,6 +10,8 @@ import { HASH_BYTES } from './merkle.ts';
 import { BS_BYTES, MAX_BATCH, MS_BYTES } from './statement.ts';
 
 export const MAX_ENTRY_BYTES = 0xffff;
+/** Bytes before the body. */
+export const LEAF_HEADER_BYTES = 12;
 /** Certificates in a CERT leaf, the sender's own first. */
 export const MAX_CHAIN = 16;
 
@@ -190,7 +192,7 @@ function countOf(bs: Uint8Array): number {
 const prefixed16 = (bytes: Uint8Array): Buffer => concat(u16(Math.min(bytes.length, 0xffff)), bytes);
 
 function entry(leaf: Leaf, aux: number, body: readonly Uint8Array[]): Buffer {
-  const header = Buffer.alloc(12);
+  const header = Buffer.alloc(LEAF_HEADER_BYTES);
   header.writeUInt8(TYPE[leaf.type], 0);
   header.writeUInt16BE(aux, 2);
   writeU64(header, leaf.serverTime, 4);

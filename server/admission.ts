@@ -1,0 +1,229 @@
+/**
+ * Judges what a device wants to send before the sequencer does: sizes, membership, roster, contacts, quota; and finds out which devices it
+ * is for.
+ */
+import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Request } from '../protocol/messages.ts';
+import type { Conversation, Store } from '../store/store.ts';
+import { NO_HASH } from '../transcript/merkle.ts';
+import { decodeMs, isOfSession, isReceipt, KIND } from '../transcript/statement.ts';
+import { contactRefusal, type ContactPolicy } from './contacts.ts';
+import { isPartOf, noConversation, rosterOf, type Conversations } from './conversations.ts';
+import { checkKind, companions } from './groups.ts';
+import type { Member } from './hub.ts';
+import type { Quota } from './quota.ts';
+import type { Sequencer, Submission } from './sequencer.ts';
+
+/** When a sender tries again whose recipient has no valid certificate. */
+const NO_DEVICE_RETRY_MS = 60_000;
+/** Devices that one message is queued for: what the store keeps about it has room for 6553 (`messages.targets`, a BLOB of MySQL). */
+const MAX_RECIPIENTS = 4096;
+
+export interface AdmissionOptions {
+  readonly store: Pick<Store, 'blobSizes'>;
+  readonly sequencer: Pick<Sequencer, 'isKnown'>;
+  readonly conversations: Conversations;
+  readonly quota: Quota;
+  readonly now: () => number;
+  /** how long a message waits for a device, ms */
+  readonly ttlMs: number;
+  readonly contactPolicy: ContactPolicy;
+  /** what waits for this device is on its way */
+  readonly keepsUp: (deviceId: number) => boolean;
+}
+
+/** For whom a message in one conversation is. */
+interface Audience {
+  readonly rosterHash: Hash;
+  /** devices that it is queued for */
+  readonly recipients: readonly number[];
+  /** those of them that are not the sender's own */
+  readonly peers: readonly number[];
+  /** whether the other member has any device that is neither revoked nor expired */
+  readonly hasDevices: boolean;
+  /** Null, or why the sender may not write there: it is not his, or the two may not write to each other. */
+  readonly refusal: ChatError | null;
+}
+
+export class Admission {
+  readonly #o: AdmissionOptions;
+
+  constructor(options: AdmissionOptions) {
+    this.#o = options;
+  }
+
+  /**
+   * What the sequencer is to be asked: membership, roster, sizes and quota are judged here. To be called batch by batch.
+   * @throws TOO_LARGE, BAD_FRAME, NOT_FOUND, STALE, QUOTA, with the field
+   */
+  async admit(member: Member, frame: Request<'msg_send'>): Promise<Submission> {
+    if (isLongerThan(frame, MAX_SEND_BYTES))
+      throw new ChatError('TOO_LARGE', `a msg_send of more than ${MAX_SEND_BYTES} bytes`, { field: 'msg_send' });
+    const longest = this.#o.now() + this.#o.ttlMs;
+    const audiences = new Map<string, Audience>();
+    const messages: Submission['messages'][number][] = [];
+    let refusal: ChatError | null = null;
+    for (const [i, message] of frame.messages.entries()) {
+      const { statement, parts, group = null, group_info: groupInfo = null, expires_at: wanted = longest } = message;
+      const expiresAt = Math.min(wanted, longest);
+      const field = `msg_send.messages[${i}].statement`;
+      const ms = decodeMs(statement);
+      checkKind(ms, message, companions(frame.messages), `msg_send.messages[${i}]`);
+      if (byteCount(parts) > MAX_BODY_BYTES)
+        throw new ChatError('TOO_LARGE', `parts of more than ${MAX_BODY_BYTES} bytes`, {
+          field: `msg_send.messages[${i}].parts`,
+        });
+      if (isOfSession(ms.kind)) {
+        messages.push({ statement, parts, group, groupInfo, recipients: [], peers: [], expiresAt });
+        continue;
+      }
+      if (isReceipt(ms.kind)) {
+        const witnesses = await this.#witnesses(member, ms.conversation, message.to!);
+        refusal ??= witnesses.refusal;
+        messages.push({ statement, parts, group, groupInfo, ...witnesses, expiresAt });
+        continue;
+      }
+      const key = hex(ms.conversation);
+      const audience = audiences.get(key) ?? (await this.#audience(member, ms.conversation));
+      audiences.set(key, audience);
+      const { recipients, peers } = audience;
+      refusal ??= refusalBy(audience, ms.rosterHash, ms.kind === KIND.membership, field);
+      const { blobs, missing } = await this.#blobsOf(member, message, `msg_send.messages[${i}]`);
+      refusal ??= missing ?? null;
+      messages.push({ statement, parts, group, groupInfo, recipients, peers, expiresAt, ...(blobs && { blobs }) });
+    }
+    const { id, userId, fingerprint } = member.device;
+    // What is in the log already gets its answer again, whatever has become of roster and queue since: the sender would sign anew what
+    // was delivered long ago.
+    if (refusal !== null && !(await this.#o.sequencer.isKnown({ userId, fingerprint }, frame.batch))) throw refusal;
+    const { peerChain } = member.link;
+    return {
+      refusal,
+      device: { id, userId, fingerprint, publicKey: peerChain[0].publicKey, chain: peerChain.map((c) => c.der) },
+      algorithm: frame.algorithm,
+      signature: frame.signature,
+      batch: frame.batch,
+      messages,
+    };
+  }
+
+  /** What a commit refers to, if this device has put all of it. */
+  async #blobsOf(
+    { device }: Member,
+    message: Request<'msg_send'>['messages'][number],
+    at: string,
+  ): Promise<{ blobs?: Submission['messages'][number]['blobs']; missing?: ChatError }> {
+    const { parts_blob: parts, info_blob: groupInfo } = message;
+    const named = Object.entries({ parts, groupInfo }).flatMap(([use, hash]) =>
+      hash ? [{ use, hash: hash as Hash }] : [],
+    );
+    if (named.length === 0) return {};
+    const sizes = await this.#o.store.blobSizes(
+      device.id,
+      named.map(({ hash }) => hash),
+    );
+    if (sizes.includes(null)) {
+      const field = named[sizes.indexOf(null)]!.use === 'parts' ? 'parts_blob' : 'info_blob';
+      return {
+        missing: new ChatError('NOT_FOUND', 'this blob was not put, or not all of it', {
+          field: `${at}.${field}`,
+        }),
+      };
+    }
+    return { blobs: Object.fromEntries(named.map(({ use, hash }, i) => [use, { hash, size: sizes[i]! }])) };
+  }
+
+  async #audience(member: Member, id: ConversationId): Promise<Audience> {
+    const conversation = await this.#o.conversations.find(id);
+    // Who was a member when the log took his batch still gets its answer (admit), and what is to be said to it goes to those of now.
+    const { members, standing } = conversation ?? NOBODY;
+    const isPart = conversation !== null && isPartOf(conversation, member.user);
+    const isSelf = standing === 'self';
+    const all = members.flatMap(({ userId, devices }) =>
+      devices.map(({ id }) => ({ id, isPeer: isSelf || userId !== member.user.id })),
+    );
+    const audience = all.filter(({ id }) => id !== member.device.id);
+    const { recipients, peers } = await this.#withRoom(member, audience);
+    const others = isSelf
+      ? audience
+      : members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
+    return {
+      rosterHash: isPart ? rosterOf(conversation) : NO_HASH,
+      recipients,
+      peers,
+      hasDevices: others.length > 0,
+      refusal: isPart ? contactRefusal(this.#o.contactPolicy, standing, 'msg_send') : noConversation(),
+    };
+  }
+
+  /**
+   * Whom a receipt is queued for: the devices of the author, and the others of the sender. An author who has left, or whom the sender may
+   * not write to, gets none, and that is no refusal: what the device has kept, it has kept.
+   */
+  async #witnesses(
+    member: Member,
+    id: ConversationId,
+    author: string,
+  ): Promise<Pick<Audience, 'recipients' | 'peers' | 'refusal'>> {
+    const conversation = await this.#o.conversations.find(id);
+    if (conversation === null || !isPartOf(conversation, member.user))
+      return { recipients: [], peers: [], refusal: noConversation() };
+    const { members, standing } = conversation;
+    const isHeard = contactRefusal(this.#o.contactPolicy, standing, 'msg_send') === null;
+    const devices = members.flatMap(({ userId, username, devices }) => {
+      const isPeer = userId !== member.user.id;
+      if (isPeer && (username !== author || !isHeard)) return [];
+      return devices.flatMap((device) => (device.id === member.device.id ? [] : [{ id: device.id, isPeer }]));
+    });
+    return { ...(await this.#withRoom(member, devices)), refusal: null };
+  }
+
+  /** Who never comes back, or never acknowledges, keeps nobody from the other devices. */
+  async #withRoom({ user }: Member, devices: readonly { readonly id: number; readonly isPeer: boolean }[]) {
+    const waiting = devices.flatMap(({ id }) => (this.#o.keepsUp(id) ? [] : [id]));
+    const full = await this.#o.quota.full(waiting, user.id);
+    const reached = devices.filter(({ id }) => !full.has(id));
+    return {
+      recipients: reached.map(({ id }) => id),
+      peers: reached.flatMap(({ id, isPeer }) => (isPeer ? [id] : [])),
+    };
+  }
+}
+
+const NOBODY: Pick<Conversation, 'members' | 'standing'> = { members: [], standing: 'strangers' };
+
+/** Null: a message that was signed for this roster may go to this audience. */
+function refusalBy(
+  { refusal, rosterHash, recipients, peers, hasDevices }: Audience,
+  signed: Hash,
+  isCommit: boolean,
+  field: string,
+): ChatError | null {
+  if (refusal !== null) return refusal;
+  if (!equal(signed, rosterHash))
+    return new ChatError('STALE', 'the devices of the conversation have changed', { sub: 'roster', field });
+  if (recipients.length > MAX_RECIPIENTS)
+    return new ChatError('QUOTA', `more than ${MAX_RECIPIENTS} devices in one conversation`, { field });
+  // A commit is for whoever there is: removing the last device of the other member is one.
+  if (isCommit) return null;
+  // Acknowledged, it would be nobody's: between a revocation and a new certificate the sender's device keeps it.
+  if (!hasDevices)
+    return new ChatError('UNAVAILABLE', 'the recipient has no valid device now', {
+      field,
+      retryAfterMs: NO_DEVICE_RETRY_MS,
+    });
+  if (peers.length === 0) return new ChatError('QUOTA', 'too much waits for the recipient already', { field });
+  return null;
+}
+
+const byteCount = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0);
+
+/** Encoded only when an estimate from above does not settle it. */
+function isLongerThan(frame: Request<'msg_send'>, limit: number): boolean {
+  const estimate = frame.messages.reduce(
+    (sum, { parts, group_info: info }) => sum + 352 + parts.length * 5 + byteCount(parts) + (info?.length ?? 0),
+    2048,
+  );
+  return estimate > limit && encodeFrame(frame).length > limit;
+}

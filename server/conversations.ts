@@ -1,0 +1,85 @@
+/** Conversations as the store has them, remembered: for a short while, or until this process has changed one. */
+import { hex, type ConversationId, type Hash } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import type { Conversation, Store, User } from '../store/store.ts';
+import { rosterHash } from '../transcript/statement.ts';
+
+/** How long one may be answered from memory; changes made through this process are seen at once. */
+const CACHE_MS = 60_000;
+const CACHE_ITEMS = 10_000;
+
+export class Conversations {
+  readonly #store: Pick<Store, 'conversation'>;
+  readonly #now: () => number;
+  readonly #known = new Map<string, { readonly at: number; readonly conversation: Conversation }>();
+  /** Counts what was forgotten: an answer of the store that was asked for before must not be remembered after. */
+  #forgotten = 0;
+
+  constructor(store: Pick<Store, 'conversation'>, now: () => number) {
+    this.#store = store;
+    this.#now = now;
+  }
+
+  /** @param fresh asks the store in any case */
+  async find(id: ConversationId, fresh = false): Promise<Conversation | null> {
+    const known = this.#known.get(hex(id));
+    if (known && !fresh && this.#now() - known.at < CACHE_MS) return known.conversation;
+    return this.remembered(() => this.#store.conversation(id, this.#now()));
+  }
+
+  /** What the store answers, from now on without asking it. */
+  async remembered<T extends Conversation | null>(ask: () => Promise<T>): Promise<T> {
+    const before = this.#forgotten;
+    const conversation = await ask();
+    if (conversation !== null && before === this.#forgotten) this.#remember(conversation);
+    return conversation;
+  }
+
+  /** Its members have changed. */
+  forget(id: ConversationId): void {
+    this.#forgotten++;
+    this.#known.delete(hex(id));
+  }
+
+  /** This user's devices have changed, or whom he may write to. */
+  forgetUser(userId: number): void {
+    this.#forgetWhere(({ members }) => members.some((m) => m.userId === userId));
+  }
+
+  forgetDevices(deviceIds: readonly number[]): void {
+    this.#forgetWhere(({ members }) => members.some((m) => m.devices.some(({ id }) => deviceIds.includes(id))));
+  }
+
+  #forgetWhere(isConcerned: (conversation: Conversation) => boolean): void {
+    this.#forgotten++;
+    for (const [key, { conversation }] of this.#known) if (isConcerned(conversation)) this.#known.delete(key);
+  }
+
+  #remember(conversation: Conversation): void {
+    const key = hex(conversation.id);
+    this.#known.delete(key);
+    this.#known.set(key, { at: this.#now(), conversation });
+    if (this.#known.size <= CACHE_ITEMS) return;
+    for (const oldest of this.#known.keys()) {
+      this.#known.delete(oldest);
+      break;
+    }
+  }
+}
+
+export const isPartOf = ({ members }: Conversation, { id }: User): boolean => members.some((m) => m.userId === id);
+/** The same for one that is not there and one that is others'. */
+export const noConversation = (): ChatError =>
+  new ChatError('NOT_FOUND', 'no such conversation', { field: 'conversation' });
+
+/** Of conversations in memory: in a room of 250 devices it takes longer than everything else that a message is asked. */
+const rosters = new WeakMap<Conversation, Hash>();
+export function rosterOf(conversation: Conversation): Hash {
+  const known = rosters.get(conversation);
+  if (known !== undefined) return known;
+  const { id, epoch, members } = conversation;
+  const fingerprints = members.flatMap(({ devices }) => devices.map(({ fingerprint }) => fingerprint));
+  const roster = rosterHash(id, epoch, fingerprints);
+  rosters.set(conversation, roster);
+  return roster;
+}
