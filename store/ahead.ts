@@ -6,21 +6,19 @@
  * It must be the only one that writes windows, acknowledgements and expiries: seq and cursors are given out here. Whoever asks for
  * what the database does not have yet waits until it has.
  */
-import { hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { Journal } from './journal.ts';
 import type { NumberedWindow } from './journal-record.ts';
-import { pack } from './parcel.ts';
 import { acquireLock, type Lock } from './lock.ts';
-import type { MessageRecord, QueuedExpiry, Store, StoredMessage, WindowRecord } from './store.ts';
+import { Numbering } from './numbering.ts';
+import { pack } from './parcel.ts';
+import type { QueuedExpiry, Store, StoredMessage, WindowRecord } from './store.ts';
 import { Waiting } from './waiting.ts';
 
 /** How long the database may be behind, and with how much. */
 const LATE_MS = 500;
 const LATE_MESSAGES = 4096;
 const LATE_BYTES = 16 * 1024 * 1024;
-/** Conversations and devices whose ends are remembered, about 100 bytes each. */
-const MAX_PLACES = 100_000;
 
 /**
  * @param path of the database
@@ -48,9 +46,7 @@ class Ahead {
   readonly #journal: Journal;
   readonly #lock: Lock;
   readonly #onLost: (error: ChatError) => void;
-  /** by hex of its id */
-  readonly #seqs = new Map<string, number>();
-  readonly #cursors = new Map<number, number>();
+  readonly #numbering: Numbering;
   /** Log → how far it is known here. */
   readonly #sizes = new Map<string, number>();
   /** Log → how far the database has been told by this process. */
@@ -69,6 +65,7 @@ class Ahead {
 
   constructor(db: Store, journal: Journal, lock: Lock, onLost: (error: ChatError) => void) {
     this.#db = db;
+    this.#numbering = new Numbering((conversations, devices) => db.places(conversations, devices));
     this.#journal = journal;
     this.#lock = lock;
     this.#onLost = onLost;
@@ -149,8 +146,7 @@ class Ahead {
       try {
         return await work();
       } finally {
-        this.#seqs.clear();
-        this.#cursors.clear();
+        this.#numbering.clear();
         this.#sizes.clear();
       }
     });
@@ -184,7 +180,7 @@ class Ahead {
       await this.#journal.append({ from, window });
     } catch {
       // The database has a disk of its own to fill, and a word of its own for what failed.
-      this.#forget(answers, window);
+      this.#numbering.takeBack(window, answers);
       return this.#tell(window);
     }
     this.#keep(window, answers);
@@ -197,58 +193,17 @@ class Ahead {
     const answers = await this.#db.commitWindow(window);
     this.#sizes.set(window.origin, window.logSize);
     this.#told.set(window.origin, window.logSize);
-    for (const [i, { messages }] of window.batches.entries())
-      for (const [j, { conversation, content }] of messages.entries()) {
-        const { seq, cursors } = answers[i]![j]!;
-        if (seq > 0) this.#seqs.set(hex(conversation!), seq);
-        for (const [at, cursor] of cursors.entries()) this.#cursors.set(content!.recipients[at]!, cursor);
-      }
+    this.#numbering.follow(window, answers);
     return answers;
   }
 
-  /** Gives out places. @throws NOT_FOUND/conversation, NOT_FOUND/device, COUNTER_REUSED: then none are */
+  /** @throws NOT_FOUND/conversation, NOT_FOUND/device, COUNTER_REUSED: then no places are given out */
   async #answers({ batches }: WindowRecord): Promise<StoredMessage[][]> {
     if (batches.some(({ batch }) => this.#some((waiting) => waiting.hasBatch(batch))))
       throw new ChatError('COUNTER_REUSED', 'a batch with these counters is in the log at another place', {
         field: 'batch',
       });
-    const messages = batches.flatMap((batch) => batch.messages);
-    await this.#learn(messages);
-    return batches.map((batch) =>
-      batch.messages.map(({ conversation, isThreaded, content }) => ({
-        seq: conversation !== null && isThreaded ? next(this.#seqs, hex(conversation)) : 0,
-        cursors: (content?.recipients ?? []).map((id) => next(this.#cursors, id)),
-      })),
-    );
-  }
-
-  async #learn(messages: readonly MessageRecord[]): Promise<void> {
-    const conversations = new Map<string, ConversationId>();
-    const devices = new Set<number>();
-    for (const { conversation, content } of messages) {
-      if (conversation !== null) {
-        const key = hex(conversation);
-        if (!this.#seqs.has(key)) conversations.set(key, conversation);
-      }
-      for (const id of content?.recipients ?? []) if (!this.#cursors.has(id)) devices.add(id);
-    }
-    if (conversations.size === 0 && devices.size === 0) return;
-    const [ids, deviceIds] = [[...conversations], [...devices]];
-    const { seqs, cursors } = await this.#db.places([...conversations.values()], deviceIds);
-    if (seqs.includes(null)) throw new ChatError('NOT_FOUND', 'no conversation has this id', { field: 'conversation' });
-    if (cursors.includes(null)) throw new ChatError('NOT_FOUND', 'no device has this id', { field: 'device' });
-    for (const [i, [key]] of ids.entries()) this.#seqs.set(key, seqs[i]!);
-    for (const [i, id] of deviceIds.entries()) this.#cursors.set(id, cursors[i]!);
-  }
-
-  /** Places that nobody was told. */
-  #forget(answers: readonly (readonly StoredMessage[])[], { batches }: WindowRecord): void {
-    for (const [i, { messages }] of batches.entries())
-      for (const [j, { conversation, content }] of messages.entries()) {
-        const { seq, cursors } = answers[i]![j]!;
-        if (seq > 0) previous(this.#seqs, hex(conversation!));
-        for (const at of cursors.keys()) previous(this.#cursors, content!.recipients[at]!);
-      }
+    return this.#numbering.giveOut(batches);
   }
 
   #keep(window: WindowRecord, answers: StoredMessage[][]): void {
@@ -317,18 +272,14 @@ class Ahead {
     }
     this.#isJournalOld = false;
     this.#journal.clearOther(this.#told);
-    this.#trim();
-  }
-
-  /** What nobody waits for is asked of the database again. Not while places are given out. */
-  #trim(): void {
-    if (this.#seqs.size + this.#cursors.size <= MAX_PLACES) return;
-    void this.#alone(async () => {
-      for (const key of this.#seqs.keys())
-        if (!this.#some((waiting) => waiting.hasConversation(key))) this.#seqs.delete(key);
-      for (const id of this.#cursors.keys())
-        if (!this.#some((waiting) => waiting.hasDevice(id))) this.#cursors.delete(id);
-    });
+    // Not while places are given out.
+    if (this.#numbering.isLarge)
+      void this.#alone(async () =>
+        this.#numbering.trim(
+          (key) => this.#some((waiting) => waiting.hasConversation(key)),
+          (id) => this.#some((waiting) => waiting.hasDevice(id)),
+        ),
+      );
   }
 
   #lost(): ChatError {
@@ -372,13 +323,6 @@ class Ahead {
     }
   }
 }
-
-function next<K>(places: Map<K, number>, key: K): number {
-  const place = places.get(key)! + 1;
-  places.set(key, place);
-  return place;
-}
-const previous = <K>(places: Map<K, number>, key: K): unknown => places.set(key, places.get(key)! - 1);
 
 const sameAnswers = (a: readonly (readonly StoredMessage[])[], b: readonly (readonly StoredMessage[])[]): boolean =>
   a.length === b.length &&
