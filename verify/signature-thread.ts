@@ -1,4 +1,7 @@
-/** The second thread of `signatures-ahead.ts`: checks signatures that the first will ask for. What it does not confirm, the first judges itself. */
+/**
+ * The second thread of `signatures-ahead.ts`: checks signatures that the first will ask for. What it does not confirm, the first judges
+ * itself.
+ */
 import { parentPort } from 'node:worker_threads';
 import { hex } from '../base/bytes.ts';
 import { algorithmOf, CONTEXT, verify } from '../base/signature.ts';
@@ -6,7 +9,8 @@ import { openCheckpoint } from '../transcript/checkpoint.ts';
 import { parseVkey, type VerifierKey } from '../transcript/note.ts';
 import { decodeBs } from '../transcript/statement.ts';
 import { parsePem, type Certificate } from '../x509/certificate.ts';
-import { STATE, type Work } from './signatures-ahead.ts';
+import { SignatureSlots } from './signature-slots.ts';
+import type { Work } from './signatures-ahead.ts';
 
 const certificates = new Map<string, Certificate>();
 const logs: VerifierKey[] = [];
@@ -25,7 +29,7 @@ function isGood(log: number, body: Uint8Array, signature: Uint8Array): boolean {
   }
 }
 
-parentPort!.on('message', ({ states, certificates: more, vkeys, jobs, bytes }: Work) => {
+parentPort!.on('message', ({ words, certificates: more, vkeys, jobs, bytes }: Work) => {
   for (const [fingerprint, pem] of more) {
     try {
       const [own] = parsePem(pem);
@@ -35,9 +39,10 @@ parentPort!.on('message', ({ states, certificates: more, vkeys, jobs, bytes }: W
     }
   }
   logs.push(...vkeys.map((vkey) => parseVkey(vkey)));
+  const slots = new SignatureSlots(words);
   let at = 0;
   for (let i = 0; i < jobs.length; i += 4) {
-    const [slot, log, bodyBytes, signatureBytes] = jobs.subarray(i, i + 4) as unknown as [
+    const [job, log, bodyBytes, signatureBytes] = jobs.subarray(i, i + 4) as unknown as [
       number,
       number,
       number,
@@ -45,8 +50,6 @@ parentPort!.on('message', ({ states, certificates: more, vkeys, jobs, bytes }: W
     ];
     const body = bytes.subarray(at, (at += bodyBytes));
     const signature = bytes.subarray(at, (at += signatureBytes));
-    if (Atomics.compareExchange(states, slot, STATE.waiting, STATE.taken) !== STATE.waiting) continue;
-    Atomics.store(states, slot, isGood(log, body, signature) ? STATE.good : STATE.open);
-    Atomics.notify(states, slot);
+    if (slots.take(job)) slots.answer(job, isGood(log, body, signature));
   }
 });

@@ -10,13 +10,11 @@ import { openBatchTbs, parseName } from '../transcript/bundle.ts';
 import { parseKeyStatement } from '../transcript/key-statement.ts';
 import { formatVkey } from '../transcript/note.ts';
 import type { ArchivedFile } from '../transcript/ustar.ts';
-
-/** Of a job: the judge may take one that waits; `open` is not confirmed. */
-export const STATE = { waiting: 0, taken: 1, good: 2, open: 3 } as const;
+import { SignatureSlots, SLOTS } from './signature-slots.ts';
 
 /** What is signed and what was signed; who signs is a batch statement's own sender, or a log by its vkey. */
 interface Job {
-  readonly slot: number;
+  readonly number: number;
   /** Null: a batch statement. */
   readonly vkey: string | null;
   readonly body: Uint8Array;
@@ -24,11 +22,12 @@ interface Job {
 }
 /** What the thread is sent: few objects, for each costs more to send than a thousand bytes. */
 export interface Work {
-  readonly states: Int32Array;
+  /** of SignatureSlots */
+  readonly words: Int32Array;
   readonly certificates: readonly (readonly [fingerprint: string, pem: string])[];
   /** Of logs that are new to the thread; counted through from the first letter on. */
   readonly vkeys: readonly string[];
-  /** Four numbers for each job: slot, log (-1: a batch), bytes of the body, bytes of the signature. */
+  /** Four numbers for each job: its own, log (-1: a batch), bytes of the body, bytes of the signature. */
   readonly jobs: Int32Array;
   /** Bodies and signatures, one behind the other. */
   readonly bytes: Uint8Array;
@@ -48,8 +47,6 @@ export const batchKey = (statement: Uint8Array, signature: Uint8Array): string =
 /** Files that are held back, at most. */
 const MAX_FILES = 2048;
 const MAX_BYTES = 8 * 1024 * 1024;
-/** More than files that are held back can have. */
-const SLOTS = 4096;
 /** Jobs in one letter to the thread. */
 const LETTER = 32;
 /** A thread pays from so many files on. */
@@ -65,9 +62,10 @@ export class SignaturesAhead implements Confirmed {
   #seen = 0;
   #worker: Worker | null = null;
   #isLost = false;
-  readonly #states = new Int32Array(new SharedArrayBuffer(4 * SLOTS));
-  readonly #slots = new Map<string, number>();
-  /** Key of the job in each slot. */
+  readonly #slots = new SignatureSlots();
+  /** Key → job. */
+  readonly #jobOf = new Map<string, number>();
+  /** Key of the newest job in each slot. */
   readonly #keys = Array.from<string | undefined>({ length: SLOTS });
   #next = 0;
   #jobs: Job[] = [];
@@ -112,12 +110,12 @@ export class SignaturesAhead implements Confirmed {
   }
 
   #isConfirmed(key: string): boolean {
-    const slot = this.#slots.get(key);
-    if (slot === undefined || this.#isLost) return false;
+    const job = this.#jobOf.get(key);
+    if (job === undefined || this.#isLost) return false;
     // What nobody has begun is done here: both threads work until there is nothing left.
-    if (Atomics.compareExchange(this.#states, slot, STATE.waiting, STATE.open) === STATE.taken)
-      this.#isLost = Atomics.wait(this.#states, slot, STATE.taken, PATIENCE_MS) === 'timed-out';
-    return Atomics.load(this.#states, slot) === STATE.good;
+    const isGood = this.#slots.isGood(job, PATIENCE_MS);
+    this.#isLost ||= isGood === null;
+    return isGood === true;
   }
 
   #release(): void {
@@ -170,17 +168,16 @@ export class SignaturesAhead implements Confirmed {
     this.#add(`note ${sha256Hex(note)} ${vkey}`, { vkey, body: note, signature: NOTHING });
   }
 
-  #add(key: string, job: Omit<Job, 'slot'>): void {
-    if (this.#slots.has(key) || this.#isLost) return;
+  #add(key: string, job: Omit<Job, 'number'>): void {
+    if (this.#jobOf.has(key) || this.#isLost) return;
     if (this.#worker === null && this.#seen < FEW_FILES) return;
-    const slot = this.#next++ % SLOTS;
-    const before = this.#keys[slot];
-    if (before !== undefined) this.#slots.delete(before);
-    if (Atomics.load(this.#states, slot) === STATE.taken) return; // still at work for a file that was judged long ago
-    this.#keys[slot] = key;
-    this.#slots.set(key, slot);
-    Atomics.store(this.#states, slot, STATE.waiting);
-    this.#jobs.push({ ...job, slot });
+    const number = this.#next++;
+    const before = this.#keys[number % SLOTS];
+    if (before !== undefined) this.#jobOf.delete(before);
+    this.#keys[number % SLOTS] = key;
+    if (!this.#slots.offer(number)) return; // the thread is still at work for a file that was judged long ago
+    this.#jobOf.set(key, number);
+    this.#jobs.push({ ...job, number });
     if (this.#jobs.length >= LETTER) this.#send();
   }
 
@@ -190,13 +187,14 @@ export class SignaturesAhead implements Confirmed {
     const known = this.#logs.length;
     const numbers = new Int32Array(4 * this.#jobs.length);
     const parts: Uint8Array[] = [];
-    for (const [i, { slot, vkey, body, signature }] of this.#jobs.entries()) {
-      numbers.set([slot, vkey === null ? -1 : this.#logOf(vkey), body.length, signature.length], 4 * i);
+    for (const [i, { number, vkey, body, signature }] of this.#jobs.entries()) {
+      numbers.set([number, vkey === null ? -1 : this.#logOf(vkey), body.length, signature.length], 4 * i);
       parts.push(body, signature);
     }
     const bytes = joined(parts);
     const vkeys = this.#logs.slice(known);
-    const work: Work = { states: this.#states, certificates: this.#certificates, vkeys, jobs: numbers, bytes };
+    const { words } = this.#slots;
+    const work: Work = { words, certificates: this.#certificates, vkeys, jobs: numbers, bytes };
     this.#worker.postMessage(work, [numbers.buffer, bytes.buffer]);
     this.#jobs = [];
     this.#certificates = [];

@@ -97,8 +97,16 @@ export const BUNDLE_RULES: Rules = {
     ["missing(other.stated, own.stated, name, 'of the", "void ('of the"],
   ],
   'verify/signatures-ahead.ts': [
-    ['return Atomics.load(this.#states, slot) === STATE.good;', 'return true;'],
+    ['return isGood === true;', 'return true;'],
     ['sha256Hex(concat(statement, sha256(signature)))', 'sha256Hex(statement)'],
+  ],
+  'verify/signature-slots.ts': [
+    ["=== word(job, 'good')", "!== word(job, 'open')"],
+    [
+      "return this.#change(job, 'waiting', 'taken') === word(job, 'waiting');",
+      "this.#change(job, 'waiting', 'taken');\n    return true;",
+    ],
+    ['(4 * job + STATE[state]) | 0', 'STATE[state] + 0 * job'],
   ],
   'verify/signature-thread.ts': [
     ['return own !== undefined && verify(', 'return own === undefined || true || verify('],
