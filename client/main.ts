@@ -109,7 +109,8 @@ async function parse(
     )
     .example('$0 -P alice send bob "stand by" --wait delivered', 'from a script')
     .epilogue(
-      'Exit status: 0 done, 2 usage, 3 no connection, 4 refused, 5 wait, 6 certificate, 7 not reached, 8 not found, 14 fork.',
+      'Exit status: 0 done, 1 failure, 2 usage, 3 no connection, 4 refused, 5 wait, 6 certificate, 7 not reached, 8 not found, ' +
+        '10 to 14 verdicts on a transcript (14 also: fork), 130 interrupted.',
     )
     .strict()
     .exitProcess(false)

@@ -223,16 +223,26 @@ export const SERVER_SETTINGS = {
       'Who may make an account: any valid certificate, or nobody.',
       { default: 'open' },
     ),
-    kdf: setting('auth.kdf', kdf, 'What a password costs to try, for accounts that are made from now on.', {
-      default: 'argon2id m=65536,t=3,p=1',
-    }),
+    kdf: setting(
+      'auth.kdf',
+      kdf,
+      'What a password must cost to try, at least, for accounts that are made from now on.',
+      {
+        default: 'argon2id m=65536,t=3,p=1',
+      },
+    ),
     maxFailures: setting(
       'auth.max_failures',
       integer(1, 1000),
-      'Wrong passwords, of one account and certificate, before a lockout.',
+      'Wrong passwords, of one account and certificate key, before a lockout.',
       { default: 10 },
     ),
-    lockoutMs: setting('auth.lockout', duration('1s', '30d'), 'How long a lockout lasts.', { default: '15m' }),
+    lockoutMs: setting(
+      'auth.lockout',
+      duration('1s', '24h'),
+      'How long the first lockout lasts; each further failure doubles it, up to 24h, which is the most.',
+      { default: '15m' },
+    ),
     tokenTtlMs: setting(
       'auth.token_ttl',
       duration('1s', '24h'),
@@ -267,13 +277,13 @@ export const SERVER_SETTINGS = {
     connectionsPerAddress: setting(
       'limits.connections_per_address',
       integer(1, 1_000_000),
-      'Connections of one IP address.',
+      'Connections of one IPv4 address, or of one /64 of IPv6.',
       { default: 256 },
     ),
     handshakesPerAddressPerSecond: setting(
       'limits.handshakes_per_address_per_s',
       integer(1, 1_000_000),
-      'New connections of one IP address in a second.',
+      'New connections of one IPv4 address, or of one /64 of IPv6, in a second.',
       { default: 50 },
     ),
     messagesPerMinute: setting(
@@ -315,7 +325,7 @@ export const SERVER_SETTINGS = {
     ...OUTSIDE_SETTINGS,
   },
   admin: {
-    socket: setting('admin.socket', path, 'Unix socket for chat-server status, reload, stop and the like.', {
+    socket: setting('admin.socket', path, 'Unix socket for chat-server status.', {
       default: ((get, { env, isRoot }) => {
         const run = firstOf(env['RUNTIME_DIRECTORY']) ?? (isRoot ? '/run/chat-server' : get('state_dir'));
         return run === undefined ? undefined : join(String(run), 'admin.sock');

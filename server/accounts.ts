@@ -113,7 +113,7 @@ export class AccountSession {
   async register(frame: Request<'register'>): Promise<void> {
     const { store, registration, devicesPerAccount, log, now } = this.#accounts.options;
     this.#begin('register');
-    if (registration === 'closed') throw new ChatError('REGISTRATION_CLOSED', 'accounts are made by the operator');
+    if (registration === 'closed') throw new ChatError('REGISTRATION_CLOSED', 'this server makes no new accounts');
     const { peerChain } = this.#peer;
     const username = named('register.username', () => canonicalUsername(frame.username));
     const email = named('register.email', () => canonicalEmail(frame.email));

@@ -56,7 +56,7 @@ CREATE TABLE login_failures (
   locked_until BIGINT NOT NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- `user_low` and `user_high` are null for a room.
+-- `user_low` and `user_high` are both null for a room; `user_high` alone for the conversation of one user's own devices.
 CREATE TABLE conversations (
   id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
   conversation BINARY(32) NOT NULL,

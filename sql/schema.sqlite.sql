@@ -51,7 +51,7 @@ CREATE TABLE login_failures (
 CREATE TABLE conversations (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   conversation BLOB NOT NULL UNIQUE,
-  user_low INTEGER REFERENCES users (id), -- both are null for a room
+  user_low INTEGER REFERENCES users (id), -- both are null for a room, `user_high` alone for one user's own devices
   user_high INTEGER REFERENCES users (id),
   created_at INTEGER NOT NULL,
   UNIQUE (user_low, user_high),
