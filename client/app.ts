@@ -35,7 +35,10 @@ import { admitLog, isBetrayal, LogView } from './trust.ts';
 import { verificationOf, type Verification } from './verification.ts';
 import type { MessageState } from './message-table.ts';
 import { Withheld } from './withheld.ts';
-import type { Account, Conversation, KnownContact, Message, Vault } from './vault.ts';
+import type { Account, KnownContact } from './profile-table.ts';
+import type { Conversation } from './roster.ts';
+import type { Message } from './message-table.ts';
+import type { Vault } from './vault.ts';
 import { answer, contentOfBody, deletion, edit, expirationAt, reaction } from './writing.ts';
 
 export type AppEvent =
@@ -147,7 +150,7 @@ export class App {
     this.vault = vault;
     this.#server = options.server;
     this.#now = now;
-    const account = vault.account();
+    const account = vault.profile.account();
     if (account !== null && account.username !== identity.username)
       throw new ChatError(
         'CERT_ACCOUNT_MISMATCH',
@@ -272,7 +275,7 @@ export class App {
 
   /** Whether login(null) may do: an earlier login is still good. */
   get canResume(): boolean {
-    const token = this.vault.resumeToken();
+    const token = this.vault.profile.resumeToken();
     return token !== null && token.expires > this.#now();
   }
 
@@ -282,7 +285,7 @@ export class App {
    */
   async login(
     password: Secret | null,
-    account = this.vault.account()?.username ?? this.identity.username,
+    account = this.vault.profile.account()?.username ?? this.identity.username,
   ): Promise<void> {
     await this.#connection.login(
       account.includes('@') ? canonicalEmail(account) : canonicalUsername(account),
@@ -298,7 +301,7 @@ export class App {
     if (isRoomName(peer)) return this.rooms.open(peer);
     const name = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
     const session = this.#session;
-    if (name === this.identity.username || name === this.vault.account()?.email)
+    if (name === this.identity.username || name === this.vault.profile.account()?.email)
       throw new ChatError('NO_SUCH_PEER', 'that is you: a conversation is with somebody else');
     if (session !== null) return this.#explained(session.rosters.open(name));
     const known = this.vault.conversationWith(name);
@@ -325,7 +328,7 @@ export class App {
       expireMs,
     }: { readonly replyTo?: Message | undefined; readonly expireMs?: number | null | undefined } = {},
   ): number {
-    const lasts = expireMs === undefined ? this.vault.expiry(conversation) : expireMs;
+    const lasts = expireMs === undefined ? this.vault.profile.expiry(conversation) : expireMs;
     const expires = lasts === null ? null : expirationAt(this.#now() + lasts);
     return this.#write(conversation, body, (frame) => {
       const whole = { ...frame, expires };
@@ -403,7 +406,8 @@ export class App {
   }
   /** Tells the others of the conversation, if this user wants that and there is a connection. */
   typing(conversation: ConversationId, isOn: boolean): void {
-    if (this.vault.sendsTyping()) this.#session?.requester.link.send({ type: 'typing', conversation, on: isOn });
+    if (this.vault.profile.sendsTyping())
+      this.#session?.requester.link.send({ type: 'typing', conversation, on: isOn });
   }
 
   /** @throws what the server refuses, and what keeps it from being asked */
@@ -501,7 +505,7 @@ export class App {
     return {
       server: this.#server,
       isConnected: this.#session !== null,
-      account: this.vault.account(),
+      account: this.vault.profile.account(),
       certificateDaysLeft: daysLeft(this.identity.notAfter, this.#now()),
       suite: link?.suite ?? null,
       confirmation: link?.confirmation ?? null,
@@ -626,8 +630,8 @@ export class App {
     }
     vault.transaction(() => {
       const account = { username: login.username, email: login.email, server: this.#server };
-      vault.setAccount(account);
-      vault.setResumeToken({
+      vault.profile.setAccount(account);
+      vault.profile.setResumeToken({
         token: login.token,
         expires: login.token_expires,
         fingerprint: identity.fingerprint,

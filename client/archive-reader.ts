@@ -22,7 +22,8 @@ import { checkBatch, isVerdict, type CheckedBatch } from './delivery-check.ts';
 import { UNREADABLE } from './message-table.ts';
 import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
 import type { Session } from './session.ts';
-import type { Conversation, Received, Vault } from './vault.ts';
+import type { Conversation } from './roster.ts';
+import type { Received, Vault } from './vault.ts';
 
 /** What came of a history. */
 export interface Imported {

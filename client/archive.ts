@@ -10,7 +10,8 @@ import { ChatError } from '../base/errors.ts';
 import { isReceipt, KIND } from '../transcript/statement.ts';
 import { provenStatements, type Proven } from './evidence.ts';
 import { evidenceItem, type Evidence } from './ledger.ts';
-import type { Roster, Vault } from './vault.ts';
+import type { Roster } from './roster.ts';
+import type { Vault } from './vault.ts';
 
 /** A batch of 1024 statements with the openings of its messages. */
 const MAX_RECORD_BYTES = 4 * 1024 * 1024;

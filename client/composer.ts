@@ -18,7 +18,10 @@ import type { Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { DueReceipt } from './receipt-table.ts';
 import { composeBatch, composeClose, composeCommit, fillBatch, withReceipts, type Signer } from './statements.ts';
-import type { Conversation, Message, StagedBatch, Vault } from './vault.ts';
+import type { Conversation } from './roster.ts';
+import type { Message } from './message-table.ts';
+import type { StagedBatch } from './staged-batch.ts';
+import type { Vault } from './vault.ts';
 
 export interface ComposerEvents {
   /** nothing is signed for such an audience: the messages of the conversation have failed */
@@ -321,7 +324,7 @@ export class Composer {
     const device = await this.#devices.ready(session, engine);
     const batch = await composeCommit(
       this.#signer,
-      this.#vault.session(this.#signer.fingerprint),
+      this.#vault.sessions.current(this.#signer.fingerprint),
       roster,
       session.log.origin,
       this.#now(),
@@ -344,8 +347,8 @@ export class Composer {
   #close(session: Session): StagedBatch | null {
     if (this.#ending !== 'asked') return null;
     this.#ending = 'done';
-    if (!this.#vault.hasOpenSession(this.#signer.fingerprint)) return null;
-    const own = this.#vault.session(this.#signer.fingerprint);
+    if (!this.#vault.sessions.isOpen(this.#signer.fingerprint)) return null;
+    const own = this.#vault.sessions.current(this.#signer.fingerprint);
     return this.#stage(composeClose(this.#signer, own, session.log.origin, this.#now()));
   }
 
@@ -353,7 +356,7 @@ export class Composer {
     return this.#groups.exclusively(session, async (engine) => {
       const batch = await composeBatch(
         this.#signer,
-        this.#vault.session(this.#signer.fingerprint),
+        this.#vault.sessions.current(this.#signer.fingerprint),
         messages,
         new Map(messages.map(({ conversation: id }) => [hex(id), this.#vault.conversation(id)!])),
         messages.map(() => randomBytes(COMMITMENT_KEY_BYTES)),

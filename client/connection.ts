@@ -143,7 +143,7 @@ export class Connection {
 
   async #authenticate(requester: Requester, isByPassword: boolean): Promise<Reply<'login_ok'>> {
     const checkpoint = newestNote(this.#vault.ledger);
-    const known = this.#vault.resumeToken();
+    const known = this.#vault.profile.resumeToken();
     const isUsable =
       !isByPassword &&
       known !== null &&
@@ -154,7 +154,7 @@ export class Connection {
         return await resume(requester, known.token, checkpoint);
       } catch (error) {
         if (!(error instanceof ChatError) || error.code !== 'AUTH_FAIL') throw error;
-        this.#vault.setResumeToken(null);
+        this.#vault.profile.setResumeToken(null);
       }
     if (this.#password === null || this.#account === null)
       throw new ChatError('NOT_LOGGED_IN', 'the last login is over: a password is needed');

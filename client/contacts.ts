@@ -4,7 +4,8 @@
  */
 import type { Reply } from '../protocol/messages.ts';
 import type { Requester } from './requester.ts';
-import type { KnownContact, Vault } from './vault.ts';
+import type { KnownContact } from './profile-table.ts';
+import type { Vault } from './vault.ts';
 
 export const CONTACT_ACTIONS = ['add', 'accept', 'decline', 'remove', 'block', 'unblock'] as const;
 export type ContactAction = (typeof CONTACT_ACTIONS)[number];
@@ -38,8 +39,8 @@ export class Contacts {
       const { people, has_more: hasMore } = await requester.request({ type: 'contact_list', after }, 'contacts');
       return { people, hasMore };
     });
-    const before = new Map(this.#vault.contacts().map(({ username, state }) => [username, state]));
-    this.#vault.setContacts(people.map(({ username, state }) => ({ username, state })));
+    const before = new Map(this.#vault.profile.contacts().map(({ username, state }) => [username, state]));
+    this.#vault.profile.setContacts(people.map(({ username, state }) => ({ username, state })));
     for (const { username, state } of people) {
       const was = before.get(username) ?? 'none';
       before.delete(username);
@@ -58,7 +59,7 @@ export class Contacts {
 
   /** Something happened while we are connected. What this device did itself is known already. */
   changed({ username, state }: Reply<'contact_changed'>): void {
-    const before = this.#vault.contacts().find((each) => each.username === username)?.state ?? 'none';
+    const before = this.#vault.profile.contacts().find((each) => each.username === username)?.state ?? 'none';
     if (before === state) return;
     this.#remember(username, state);
     this.#announce(username, state, before);
@@ -72,8 +73,8 @@ export class Contacts {
   }
 
   #remember(username: string, state: ContactState): void {
-    const others = this.#vault.contacts().filter((each) => each.username !== username);
-    this.#vault.setContacts(state === 'none' ? others : [...others, { username, state }]);
+    const others = this.#vault.profile.contacts().filter((each) => each.username !== username);
+    this.#vault.profile.setContacts(state === 'none' ? others : [...others, { username, state }]);
   }
 }
 

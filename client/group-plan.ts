@@ -10,7 +10,7 @@ import { fetchBlob } from './blobs.ts';
 import { isSelf } from './group-rules.ts';
 import { epochOf, isOf, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
-import type { Conversation as Roster } from './vault.ts';
+import type { Conversation as Roster } from './roster.ts';
 import type { GroupEngine } from './group-engine.ts';
 import type { Member } from './e2ee/sketch.ts';
 import { MAX_ADDS } from './e2ee/conversation.ts';

@@ -10,7 +10,7 @@ import { equal, hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Delivered } from '../protocol/messages.ts';
 import { messageAad, type MessageStatement } from '../transcript/statement.ts';
-import type { Conversation as Roster } from './vault.ts';
+import type { Conversation as Roster } from './roster.ts';
 import { fetchBlob } from './blobs.ts';
 import { isVerdict } from './delivery-check.ts';
 import { checkEntry } from './group-rules.ts';

@@ -4,7 +4,7 @@ import { checkDirect, directPolicy, directSettings } from './e2ee/direct.ts';
 import type { Policy } from './e2ee/group.ts';
 import { checkSelf, ownerOf, selfPolicy, selfSettings } from './e2ee/self.ts';
 import { checkRoom, roomPolicy, roomRules, roomSettings } from './e2ee/room.ts';
-import type { Roster } from './vault.ts';
+import type { Roster } from './roster.ts';
 
 export const policy: Policy = (change) => {
   if (roomRules(change.settings) !== null) return roomPolicy(change);

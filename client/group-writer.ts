@@ -10,7 +10,7 @@ import { checkEntry, settingsOf } from './group-rules.ts';
 import type { Wanted } from './group-task.ts';
 import type { Plan } from './group-plan.ts';
 import type { Session } from './session.ts';
-import type { Conversation as Roster } from './vault.ts';
+import type { Conversation as Roster } from './roster.ts';
 import type { GroupEngine } from './group-engine.ts';
 import { groupIdOf } from './e2ee/direct.ts';
 import { refuse } from './e2ee/guard.ts';

@@ -21,7 +21,8 @@ import {
 import type { Outgoing } from './handover-table.ts';
 import type { Session } from './session.ts';
 import { MAX_STREAM_CHUNKS, STREAM_KEY_BYTES, StreamCipher } from './stream-cipher.ts';
-import type { Message, Vault } from './vault.ts';
+import type { Message } from './message-table.ts';
+import type { Vault } from './vault.ts';
 
 export interface HandoverEvents {
   /** resolves when a message is accepted. @throws what it was refused for; what ended the connection */

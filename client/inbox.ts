@@ -39,7 +39,9 @@ import { UNREADABLE } from './message-table.ts';
 import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
 import type { Session } from './session.ts';
 import { isBetrayal } from './trust.ts';
-import type { Conversation, Message, ReceivedCommit, SenderLineage, Vault } from './vault.ts';
+import type { Conversation } from './roster.ts';
+import type { Message } from './message-table.ts';
+import type { ReceivedCommit, SenderLineage, Vault } from './vault.ts';
 
 export interface InboxEvents {
   message(message: Message): void;

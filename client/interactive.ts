@@ -14,7 +14,8 @@ import { shownMessage, shownQuote, shownSaying, statusReply } from './presentati
 import { obeyPresenceLine, PRESENCE_HELP, TypingNotices } from './presence.ts';
 import { obeyRoomLine, ROOM_HELP } from './room-lines.ts';
 import { needed, type Terminal } from './terminal.ts';
-import type { Conversation, Message } from './vault.ts';
+import type { Conversation } from './roster.ts';
+import type { Message } from './message-table.ts';
 import { verificationLines } from './verification.ts';
 
 const TRIES = 3;
@@ -50,7 +51,7 @@ export async function interactive(context: Context): Promise<void> {
 }
 
 async function enter(context: Context, app: App, terminal: Terminal): Promise<void> {
-  if (app.vault.account() === null && (await wantsRegistration(terminal)))
+  if (app.vault.profile.account() === null && (await wantsRegistration(terminal)))
     return registerAndLogin(context, app, terminal);
   if (app.canResume) {
     try {
@@ -63,7 +64,8 @@ async function enter(context: Context, app: App, terminal: Terminal): Promise<vo
   }
   for (let attempt = 1; ; attempt++) {
     // A profile that has an account has it for good: there is nothing to ask.
-    const name = app.vault.account()?.username ?? (await withDefault(terminal, 'Username', app.identity.username));
+    const name =
+      app.vault.profile.account()?.username ?? (await withDefault(terminal, 'Username', app.identity.username));
     const password = await passwordOf(context, terminal, false);
     try {
       await app.login(password, name);
@@ -123,14 +125,14 @@ async function withDefault(terminal: Terminal, what: string, fallback: string | 
 
 async function choosePeer(app: App, terminal: Terminal): Promise<Conversation | null> {
   for (let attempt = 1; ; attempt++) {
-    const last = app.vault.lastPeer();
+    const last = app.vault.profile.lastPeer();
     const answer = await terminal.line(`Chat with${last === null ? '' : ` [${printable(last)}]`}: `);
     if (answer === null || /^\/(quit|exit|q)$/.test(answer.trim())) return null;
     const name = answer.trim() === '' ? last : answer.trim();
     if (name === null) continue;
     try {
       const conversation = await chosen(app, terminal, name);
-      app.vault.setLastPeer(conversation.peer);
+      app.vault.profile.setLastPeer(conversation.peer);
       return conversation;
     } catch (cause) {
       const error = ChatError.from(cause);
@@ -168,7 +170,7 @@ async function chat(app: App, terminal: Terminal, first: Conversation): Promise<
       room.leave();
     }
     next = move === 'elsewhere' ? await choosePeer(app, terminal) : move;
-    if (next !== null) app.vault.setLastPeer(next.peer);
+    if (next !== null) app.vault.profile.setLastPeer(next.peer);
   }
 }
 
@@ -280,9 +282,9 @@ class Room {
 
   #receipts(argument?: string): void {
     const { vault } = this.#app;
-    if (argument === 'on' || argument === 'off') vault.setSendsRead(argument === 'on');
+    if (argument === 'on' || argument === 'off') vault.profile.setSendsRead(argument === 'on');
     else if (argument !== undefined) return this.#terminal.print('/receipts wants on or off.');
-    this.#terminal.print(`Read receipts: ${vault.sendsRead() ? 'on' : 'off'}`);
+    this.#terminal.print(`Read receipts: ${vault.profile.sendsRead() ? 'on' : 'off'}`);
   }
 
   #verify(person: string): void {

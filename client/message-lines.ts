@@ -4,7 +4,8 @@ import { ChatError } from '../base/errors.ts';
 import type { App } from './app.ts';
 import { parseExpiry } from './context.ts';
 import { shownQuote } from './presentation.ts';
-import type { Conversation, Message } from './vault.ts';
+import type { Conversation } from './roster.ts';
+import type { Message } from './message-table.ts';
 
 export const MESSAGE_HELP = [
   '/reply [N] TEXT, /react [N] SIGN    about the last message that came, or number N of /history',
@@ -43,8 +44,8 @@ export function obeyMessageLine(
       return app.delete(message);
     }
     case '/expire':
-      if (rest !== '') app.vault.setExpiry(here.id, parseExpiry(rest, '/expire'));
-      print(shownExpiry(app.vault.expiry(here.id)));
+      if (rest !== '') app.vault.profile.setExpiry(here.id, parseExpiry(rest, '/expire'));
+      print(shownExpiry(app.vault.profile.expiry(here.id)));
       return 'done';
   }
   return 'unknown';

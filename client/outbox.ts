@@ -23,7 +23,10 @@ import { epochOf, NO_GROUP, type Group, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { Signer } from './statements.ts';
 import { isBetrayal } from './trust.ts';
-import { openings, type Conversation, type Message, type StagedBatch, type Vault } from './vault.ts';
+import { openings, type StagedBatch } from './staged-batch.ts';
+import type { Conversation } from './roster.ts';
+import type { Message } from './message-table.ts';
+import type { Vault } from './vault.ts';
 
 export interface OutboxEvents {
   /** @param isQueued no device of the recipient was connected */
@@ -164,14 +167,14 @@ export class Outbox {
    */
   async end(withinMs: number): Promise<boolean> {
     const until = this.#now() + withinMs;
-    while (this.#session !== null && this.#vault.hasOpenSession(this.#signer.fingerprint) && this.#now() < until) {
+    while (this.#session !== null && this.#vault.sessions.isOpen(this.#signer.fingerprint) && this.#now() < until) {
       this.#composer.receipt();
       this.#composer.end();
       this.pump();
       await Promise.race([this.#sending, sleep(until - this.#now(), undefined, { ref: false })]);
       await sleep(END_STEP_MS);
     }
-    return !this.#vault.hasOpenSession(this.#signer.fingerprint);
+    return !this.#vault.sessions.isOpen(this.#signer.fingerprint);
   }
 
   /** Sends what there is to send, unless something is on its way already. */
@@ -359,7 +362,7 @@ export class Outbox {
       );
       // What the groups were is no more than a backup either: their keys may have been used since.
       await this.#withdraw(session, batch, false, () => {
-        this.#vault.restartSession(this.#signer.fingerprint, true);
+        this.#vault.sessions.restart(this.#signer.fingerprint, true);
         return this.#vault.conversations().map(({ id }) => [id, NO_GROUP] as const);
       });
       return true;

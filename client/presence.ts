@@ -27,9 +27,11 @@ export async function obeyPresenceLine(app: App, line: string, print: (text: str
   const [command, ...words] = line.trim().split(/\s+/);
   const word = words.join(' ');
   if (command === '/typing') {
-    if (word === 'on' || word === 'off') app.vault.setSendsTyping(word === 'on');
+    if (word === 'on' || word === 'off') app.vault.profile.setSendsTyping(word === 'on');
     else if (word !== '') throw new ChatError('USAGE', 'want /typing on or /typing off');
-    print(app.vault.sendsTyping() ? 'Others are told when you are typing.' : 'Nobody is told when you are typing.');
+    print(
+      app.vault.profile.sendsTyping() ? 'Others are told when you are typing.' : 'Nobody is told when you are typing.',
+    );
     return true;
   }
   const wanted = command === '/away' ? 'away' : command === '/back' ? 'online' : word;

@@ -6,7 +6,7 @@ import { MIN_ID_DIGITS, type Reading } from './annotations.ts';
 import { UNREADABLE } from './message-table.ts';
 import type { SignedReceipt } from './receipt-table.ts';
 import { isRoomName, type Occupant } from './rooms.ts';
-import type { Message } from './vault.ts';
+import type { Message } from './message-table.ts';
 
 /** A body for a terminal: line by line, so that line breaks survive and nothing else does. */
 export function shownBody(body: Uint8Array): string {

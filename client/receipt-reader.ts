@@ -12,7 +12,8 @@ import { decodeReceipt } from '../transcript/receipt.ts';
 import { isCiphertextOf, type MessageStatement } from '../transcript/statement.ts';
 import type { ReceiptKind, SignedReceipt } from './receipt-table.ts';
 import type { Session } from './session.ts';
-import type { Conversation, Vault } from './vault.ts';
+import type { Conversation } from './roster.ts';
+import type { Vault } from './vault.ts';
 
 /** A receipt that held. */
 export interface HeldReceipt {

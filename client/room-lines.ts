@@ -5,7 +5,7 @@ import { canonicalUsername } from '../x509/identity.ts';
 import type { App } from './app.ts';
 import { shownOccupant } from './presentation.ts';
 import { isRoomName, ROLES } from './rooms.ts';
-import type { Conversation } from './vault.ts';
+import type { Conversation } from './roster.ts';
 
 export const ROOM_HELP = [
   '/join #ROOM, /create #ROOM [public], /query PERSON   go on talking there',

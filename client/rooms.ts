@@ -9,7 +9,8 @@ import { usersIn } from './e2ee/held.ts';
 import type { Groups } from './groups.ts';
 import { listRooms, type RoomReply, type RoomSummary } from './room-list.ts';
 import type { Session } from './session.ts';
-import type { Conversation, Vault } from './vault.ts';
+import type { Conversation } from './roster.ts';
+import type { Vault } from './vault.ts';
 
 export const ROLES = ['owner', 'admin', 'member'] as const;
 export type Role = (typeof ROLES)[number];

@@ -13,7 +13,8 @@ import { validatePath } from '../x509/path.ts';
 import type { ClientIdentity } from './identity.ts';
 import type { Requester } from './requester.ts';
 import { roomWithId, type RoomReply } from './room-list.ts';
-import type { Conversation, RoomFacts, Roster, Vault } from './vault.ts';
+import type { Conversation, RoomFacts, Roster } from './roster.ts';
+import type { Vault } from './vault.ts';
 
 export class Rosters {
   readonly #vault: Vault;

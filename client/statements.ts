@@ -25,7 +25,10 @@ import {
 import { openingOf as sealedOpening, partBytes } from './body.ts';
 import type { Sealed } from './group-writer.ts';
 import type { DueReceipt } from './receipt-table.ts';
-import type { Conversation, Message, Session, StagedBatch } from './vault.ts';
+import type { Conversation } from './roster.ts';
+import type { Message } from './message-table.ts';
+import type { Session } from './session-table.ts';
+import type { StagedBatch } from './staged-batch.ts';
 
 /** CBOR around one statement, its parts, the state of its group and the time when it expires, at most. */
 const ITEM_OVERHEAD_BYTES = 248 + 32 + 64 + 48 + 20;

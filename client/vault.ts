@@ -1,5 +1,5 @@
 /**
- * All that one profile keeps on disk: who it is, its conversations, its messages in both directions, and what waits to be sent. One
+ * All that one profile keeps on disk: its conversations, its messages in both directions, what waits to be sent, and the tables beside them. One
  * process has it at a time. Every method is one transaction that is durable when it returns, so a kill between two calls leaves a
  * state that the next start carries on from: waiting → signed (the outbox, resent byte for byte) → accepted → delivered → read.
  *
@@ -9,14 +9,11 @@
 import { randomBytes, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { existsSync } from 'node:fs';
-import { equal, hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
-import { bool, bytes, list, oneOf, optional, record, text, uint, type Decode, type Decoded } from '../base/decode.ts';
-import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
 import { encodeContent, SALT_BYTES } from '../transcript/content.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
-import type { SessionEnd } from '../transcript/opening.ts';
-import { decodeBs, decodeMs, isOfSession, isReceipt, KIND, SESSION_BYTES } from '../transcript/statement.ts';
+import { decodeBs, decodeMs, isOfSession, isReceipt, KIND } from '../transcript/statement.ts';
 import { Annotations } from './annotations.ts';
 import { Database, type Row } from './database.ts';
 import { FreshnessTable } from './freshness-table.ts';
@@ -25,82 +22,16 @@ import { HandoverTable } from './handover-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
 import { MessageTable, UNREADABLE, type Message } from './message-table.ts';
+import { ProfileTable } from './profile-table.ts';
 import { ReceiptTable, type ReceiptKind } from './receipt-table.ts';
 import { RoomTable } from './room-table.ts';
+import { roster, type Conversation, type Roster } from './roster.ts';
 import { Seal } from './seal.ts';
 import { SeenTable } from './seen-table.ts';
+import { SessionTable } from './session-table.ts';
+import { openings, staged, type StagedBatch } from './staged-batch.ts';
 import { clearKey, keyPath, removeLeftover } from './vault-key.ts';
 import { contentOfBody } from './writing.ts';
-
-const hash = bytes(32);
-const contacts = list(
-  record({ username: text(64), state: oneOf('none', 'asked', 'asking', 'contact', 'blocked') }),
-  100_000,
-);
-/** What the server said last about somebody. */
-export type KnownContact = Decoded<typeof contacts>[number];
-const account = record({ username: text(64), email: text(254), server: text(300) });
-/** `server` is HOST:PORT as it was dialled. */
-export type Account = Decoded<typeof account>;
-const token = record({ token: text(2048), expires: uint(), fingerprint: hash });
-export type ResumeToken = Decoded<typeof token>;
-
-const member = record({ username: text(64), devices: list(hash, 64) });
-/** `founder`: this profile made it, or came to own it; `closed`: this profile's user is no member any more. */
-const room = record({ public: bool, founder: bool, closed: bool });
-export type RoomFacts = Decoded<typeof room>;
-const conversation = record({
-  peer: text(64),
-  epoch: uint(),
-  members: list(member, 1024, 1),
-  room: optional(room),
-});
-/** Who is in a conversation, as the server said last; `peer` is the other one of the two, or the name of the room. */
-export type Roster = Decoded<typeof conversation>;
-export interface Conversation extends Roster {
-  readonly id: ConversationId;
-  /** session that convCtr counts in; null before the first own message */
-  readonly session: SessionId | null;
-  readonly convCtr: number;
-  readonly lastLeaf: Hash;
-}
-
-/** The lineage of this device's statements, as far as it is acknowledged. */
-export interface Session {
-  readonly id: SessionId;
-  readonly lastCtr: number;
-  readonly lastBatch: Hash;
-  /** How the session before it ended; null: there was none, or what is known of it is wrong. Said with its first statement. */
-  readonly before: SessionEnd | null;
-}
-
-const staged = record({
-  algorithm: uint(255),
-  signature: bytes(1, 4096),
-  batch: bytes(172),
-  messages: list(
-    record({
-      statement: bytes(248),
-      parts: list(bytes(0, 2_000_000), 1024, 1),
-      group: optional(record({ generation: uint(2 ** 32 - 1, 1), epoch: uint() })),
-      group_info: optional(bytes(1, 2_000_000)),
-      parts_blob: optional(bytes(1, MAX_BLOB_BYTES)),
-      info_blob: optional(bytes(1, MAX_BLOB_BYTES)),
-      to: optional(text(64)),
-      expires_at: optional(uint()),
-    }),
-    1024,
-    1,
-  ),
-  rows: list(uint(), 1024),
-  kfs: list(bytes(32), 1024),
-});
-/**
- * A signed batch, exactly as it is sent and sent again; `rows` are its messages here, `kfs` the keys of their commitments; receipts come
- * behind them, and the opening of a new session before them. A commit, which changes a group, goes alone but for that; the close of a session
- * alone. None of these has a row.
- */
-export type StagedBatch = Decoded<typeof staged>;
 
 export interface Received {
   readonly conversation: ConversationId;
@@ -131,9 +62,9 @@ export interface SenderLineage {
   readonly lastLeaf: Hash;
 }
 
-export type { Message } from './message-table.ts';
-
 export class Vault {
+  readonly profile: ProfileTable;
+  readonly sessions: SessionTable;
   readonly ledger: Ledger;
   readonly keys: KeyTable;
   readonly groups: GroupTable;
@@ -151,6 +82,8 @@ export class Vault {
     this.#db = db;
     this.#seal = seal;
     this.#table = new MessageTable(db, seal);
+    this.profile = new ProfileTable(db, seal);
+    this.sessions = new SessionTable(db);
     this.ledger = new Ledger(db, seal);
     this.keys = new KeyTable(db, seal);
     this.groups = new GroupTable(db, seal);
@@ -195,102 +128,6 @@ export class Vault {
   /** Several calls as one transaction. */
   transaction<T>(work: () => T): T {
     return this.#db.transaction(work);
-  }
-
-  account(): Account | null {
-    return this.#value('account', account);
-  }
-  setAccount(value: Account): void {
-    this.#setValue('account', encode(value));
-  }
-  resumeToken(): ResumeToken | null {
-    return this.#value('resume', token);
-  }
-  /** null: forget it */
-  setResumeToken(value: ResumeToken | null): void {
-    if (value === null) this.#db.run('DELETE FROM value WHERE name = ?', 'resume');
-    else this.#setValue('resume', encode(value));
-  }
-  /** The conversation that the interactive mode was last in. */
-  lastPeer(): string | null {
-    return this.#value('last_peer', text(64));
-  }
-  setLastPeer(peer: string): void {
-    this.#setValue('last_peer', encode(peer));
-  }
-
-  /** Whether others are told what has been read here. */
-  sendsRead(): boolean {
-    return this.#value('sends_read', bool) ?? false;
-  }
-  setSendsRead(value: boolean): void {
-    this.#setValue('sends_read', encode(value));
-  }
-  /** Whether others are told that this user is typing. */
-  sendsTyping(): boolean {
-    return this.#value('sends_typing', bool) ?? false;
-  }
-  setSendsTyping(value: boolean): void {
-    this.#setValue('sends_typing', encode(value));
-  }
-  /** After how many ms what this user writes in the conversation disappears; null: never. */
-  expiry(id: ConversationId): number | null {
-    return this.#value(`expiry/${hex(id)}`, uint());
-  }
-  /** @param ms null: never */
-  setExpiry(id: ConversationId, ms: number | null): void {
-    if (ms === null) this.#db.run('DELETE FROM value WHERE name = ?', `expiry/${hex(id)}`);
-    else this.#setValue(`expiry/${hex(id)}`, encode(ms));
-  }
-
-  contacts(): KnownContact[] {
-    return this.#value('contacts', contacts) ?? [];
-  }
-  setContacts(value: readonly KnownContact[]): void {
-    this.#setValue('contacts', encode(value));
-  }
-
-  /** The session of this certificate; a new certificate, or `restartSession`, begins a new one. */
-  session(fingerprint: Fingerprint): Session {
-    const row = this.#db.one('SELECT * FROM session WHERE fingerprint = ? AND is_current = 1', fingerprint);
-    return row === undefined ? this.restartSession(fingerprint) : this.#sessionOf(row);
-  }
-  /** Whether this certificate has a session that has said something, and not its end. */
-  hasOpenSession(fingerprint: Fingerprint): boolean {
-    const sql = 'SELECT 1 FROM session WHERE fingerprint = ? AND is_current = 1 AND last_ctr > 0';
-    return this.#db.one(sql, fingerprint) !== undefined;
-  }
-  /** All sessions of this profile, oldest first, each with how far it is acknowledged. */
-  sessions(): (Session & { readonly fingerprint: Fingerprint })[] {
-    return this.#db
-      .all('SELECT * FROM session ORDER BY rowid')
-      .map((row) => ({ ...this.#sessionOf(row), fingerprint: row['fingerprint'] as Uint8Array as Fingerprint }));
-  }
-  /**
-   * A session that begins at counter 1. @param isAfterLoss what this device knows of its earlier statements is wrong (its disk was put
-   * back to an older state): the new ones link to nothing, which says exactly that
-   */
-  restartSession(fingerprint: Fingerprint, isAfterLoss = false): Session {
-    const id = randomBytes(SESSION_BYTES) as Uint8Array as SessionId;
-    this.#db.transaction(() => {
-      if (isAfterLoss) this.#db.run('UPDATE conversation SET last_leaf = ?', NO_HASH);
-      this.#db.run('UPDATE session SET is_current = 0');
-      this.#db.run(
-        'INSERT INTO session (id, fingerprint, last_ctr, last_batch, is_current, is_after_loss) VALUES (?,?,0,?,1,?)',
-        ...[id, fingerprint, NO_HASH, isAfterLoss ? 1 : 0],
-      );
-    });
-    return this.session(fingerprint);
-  }
-  #sessionOf(row: Row): Session {
-    const before =
-      row['is_after_loss'] === 1
-        ? undefined
-        : this.#db.one(
-            'SELECT * FROM session WHERE last_ctr > 0 AND rowid < (SELECT rowid FROM session WHERE id = ?) ORDER BY rowid DESC LIMIT 1',
-            row['id'] as Uint8Array,
-          );
-    return { ...endOf(row), id: endOf(row).session, before: before === undefined ? null : endOf(before) };
   }
 
   conversations(): Conversation[] {
@@ -389,7 +226,7 @@ export class Vault {
   /** Somebody has seen them; what could be read is said to have been, where that is wanted. */
   markShown(rows: readonly number[], now = Date.now()): void {
     this.#db.transaction(() => {
-      const sendsRead = this.sendsRead();
+      const sendsRead = this.profile.sendsRead();
       for (const row of rows) {
         this.#db.run('UPDATE message SET is_shown = 1 WHERE row = ?', row);
         if (sendsRead && this.#table.one(row)?.reason === null) this.receipts.owe(row, KIND.read);
@@ -459,19 +296,19 @@ export class Vault {
     this.#db.transaction(() => {
       this.#db.run('DELETE FROM outbox');
       const last = bs.firstCtr + bs.count - 1;
-      this.#db.run('UPDATE session SET last_ctr = ?, last_batch = ? WHERE id = ?', last, batchHash, bs.session);
+      this.sessions.advance(bs.session, last, batchHash);
       const opened = openings(batch);
       batch.messages.forEach(({ statement, parts }, i) => {
         const ms = decodeMs(statement);
         const leaf = leafHash(statement);
-        if (ms.kind === KIND.close) this.#db.run('UPDATE session SET is_current = 0 WHERE id = ?', bs.session);
+        if (ms.kind === KIND.close) this.sessions.end(bs.session);
         if (isOfSession(ms.kind)) return;
         if (isReceipt(ms.kind)) {
           const kind = ms.kind as ReceiptKind;
           const part = parts[0]!;
           const place = { hash: leaf, batch: batchHash, conversation: ms.conversation };
           this.receipts.drop(kind, part);
-          const by = this.account()?.username ?? '';
+          const by = this.profile.account()?.username ?? '';
           this.receipts.add({ ...place, kind, by, device: ms.sender, at: serverTime, part }, true);
           return;
         }
@@ -569,23 +406,14 @@ export class Vault {
 
   #conversationOf(row: Row): Conversation {
     const id = row['id'] as Uint8Array as ConversationId;
-    const roster = conversation(
-      decode(this.#seal.open(`conversation/${hex(id)}`, row['sealed'] as Uint8Array)),
-      'conversation',
-    );
+    const of = roster(decode(this.#seal.open(`conversation/${hex(id)}`, row['sealed'] as Uint8Array)), 'conversation');
     return {
       id,
-      ...roster,
+      ...of,
       session: row['session'] as Uint8Array as SessionId | null,
       convCtr: row['conv_ctr'] as number,
       lastLeaf: row['last_leaf'] as Uint8Array as Hash,
     };
-  }
-  #value<T>(name: string, shape: Decode<T>): T | null {
-    const row = this.#db.one(SELECT_VALUE, name);
-    return row === undefined
-      ? null
-      : shape(decode(this.#seal.open(`value/${name}`, row['sealed'] as Uint8Array)), name);
   }
   #setValue(name: string, value: Uint8Array): void {
     const sealed = this.#seal.seal(`value/${name}`, value);
@@ -593,21 +421,5 @@ export class Vault {
   }
 }
 
-/** Statements before the first message: that of a session that begins. */
-export const openings = ({ messages }: Pick<StagedBatch, 'messages'>): 0 | 1 =>
-  decodeMs(messages[0]!.statement).kind === KIND.open ? 1 : 0;
-
 const isContent = ({ content, fault }: Message): boolean => content !== null || fault !== null;
 const SELECT_VALUE = 'SELECT sealed FROM value WHERE name = ?';
-
-function endOf(row: Row): SessionEnd {
-  return {
-    session: row['id'] as Uint8Array as SessionId,
-    lastCtr: row['last_ctr'] as number,
-    lastBatch: row['last_batch'] as Uint8Array as Hash,
-  };
-}
-
-/** Whether two rosters name the same people and devices at the same epoch. */
-export const isSameRoster = (a: Roster, b: Roster): boolean =>
-  equal(encode(a as unknown as Encodable), encode(b as unknown as Encodable));

@@ -9,7 +9,7 @@ import { printable } from '../runtime/printable.ts';
 import { safetyNumber } from './e2ee/safety-number.ts';
 import type { ClientIdentity } from './identity.ts';
 import type { Ledger } from './ledger.ts';
-import type { Conversation } from './vault.ts';
+import type { Conversation } from './roster.ts';
 
 export interface Verification {
   readonly peer: string;

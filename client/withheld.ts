@@ -2,7 +2,7 @@
  * Messages that the server took while a device of the recipient was connected, as it said itself, and that nobody has signed for since: it
  * may keep them back. A hint, given once for each, for a device may also have gone in that moment.
  */
-import type { Message } from './vault.ts';
+import type { Message } from './message-table.ts';
 
 /** Time enough for a device that was connected to store a message and sign for it. */
 export const WITHHELD_AFTER_MS = 60_000;

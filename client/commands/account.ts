@@ -40,7 +40,7 @@ export const registerCommand = (run: Run): CommandModule<GlobalArgs, RegisterArg
         await app.login(password, username);
         await app.settled(); // from now on others can write to this device
         context.remember();
-        const account = app.vault.account()!;
+        const account = app.vault.profile.account()!;
         if (args.json) context.json('registered', { username: account.username, email: account.email });
         else context.out(`registered ${printable(account.username)} <${printable(account.email)}>`);
       });
@@ -66,7 +66,7 @@ export const loginCommand = (run: Run): CommandModule<GlobalArgs, LoginArgs> => 
         await app.login(await context.password(false), args.account);
         await app.settled();
         context.remember();
-        const account = app.vault.account()!;
+        const account = app.vault.profile.account()!;
         if (args.json) context.json('logged_in', { username: account.username, email: account.email });
         else context.out(`logged in as ${printable(account.username)}`);
       });
@@ -96,7 +96,7 @@ export const logoutCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =
 /** Whether the session is closed at the server; never a reason not to log out. */
 async function endSession(context: Context, app: App): Promise<boolean> {
   const { vault, identity } = app;
-  if (!app.canResume || !vault.hasOpenSession(identity.fingerprint)) return false;
+  if (!app.canResume || !vault.sessions.isOpen(identity.fingerprint)) return false;
   try {
     await app.connect();
     await app.login(null);
@@ -110,8 +110,8 @@ async function endSession(context: Context, app: App): Promise<boolean> {
 }
 
 function forget(context: Context, vault: Vault, isEnded: boolean): void {
-  const hadToken = vault.resumeToken() !== null;
-  vault.setResumeToken(null);
+  const hadToken = vault.profile.resumeToken() !== null;
+  vault.profile.setResumeToken(null);
   if (context.args.json) context.json('logged_out', { was_logged_in: hadToken, session_closed: isEnded });
   else context.out(hadToken ? 'logged out' : 'was not logged in');
 }
@@ -123,7 +123,7 @@ export const whoamiCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =
     run(args, (context) =>
       context.withApp(async (app) => {
         const { chain, username, email, fingerprint, notAfter } = app.identity;
-        const account = app.vault.account();
+        const account = app.vault.profile.account();
         const days = daysLeft(notAfter, Date.now());
         if (args.json)
           return context.json('whoami', {

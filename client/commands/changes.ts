@@ -5,7 +5,7 @@ import { printable } from '../../runtime/printable.ts';
 import type { App } from '../app.ts';
 import type { GlobalArgs } from '../context.ts';
 import { messageFields } from '../presentation.ts';
-import type { Message } from '../vault.ts';
+import type { Message } from '../message-table.ts';
 import type { Run } from './account.ts';
 import { bodyOf } from './messages.ts';
 

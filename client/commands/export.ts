@@ -25,7 +25,8 @@ import {
 } from '../evidence.ts';
 import { writePieces } from '../private-file.ts';
 import { loggedCrls, type AskCrl } from '../revocations.ts';
-import type { Conversation, Vault } from '../vault.ts';
+import type { Conversation } from '../roster.ts';
+import type { Vault } from '../vault.ts';
 import type { Run } from './account.ts';
 import { conversationWith } from './messages.ts';
 

@@ -8,7 +8,9 @@ import type { App, Milestone } from '../app.ts';
 import { parseExpiry, type Context, type GlobalArgs } from '../context.ts';
 import { messageFields, receiptFields, shownMessage } from '../presentation.ts';
 import { isRoomName, roomName } from '../rooms.ts';
-import type { Conversation, Message, Vault } from '../vault.ts';
+import type { Conversation } from '../roster.ts';
+import type { Message } from '../message-table.ts';
+import type { Vault } from '../vault.ts';
 import type { Run } from './account.ts';
 
 /** What main makes of the argument `-`. */

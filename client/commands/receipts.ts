@@ -17,8 +17,8 @@ export const receiptsCommand = (run: Run): CommandModule<GlobalArgs, ReceiptsArg
   handler: (args) =>
     run(args, (context) =>
       context.withVault((vault) => {
-        if (args.state !== undefined) vault.setSendsRead(args.state === 'on');
-        const state = vault.sendsRead() ? 'on' : 'off';
+        if (args.state !== undefined) vault.profile.setSendsRead(args.state === 'on');
+        const state = vault.profile.sendsRead() ? 'on' : 'off';
         if (args.json) context.json('receipts', { read: state });
         else context.out(`read receipts: ${state}`);
       }),

@@ -70,7 +70,7 @@ function anchorsOf({ ledger }: Vault) {
 }
 
 const sessionsOf = (vault: Vault) =>
-  vault
-    .sessions()
+  vault.sessions
+    .all()
     .filter(({ lastCtr }) => lastCtr > 0)
     .map(({ fingerprint, id, lastCtr }) => ({ certificate: hex(fingerprint), session: hex(id), last_ctr: lastCtr }));

@@ -6,7 +6,8 @@ import { DatabaseSync } from 'node:sqlite';
 import t, { type Test } from 'tap';
 import { hex, utf8, type Hash, type SessionId } from '../../base/bytes.ts';
 import { messageFields, shownMessage } from '../../client/presentation.ts';
-import { Vault, type Message } from '../../client/vault.ts';
+import { Vault } from '../../client/vault.ts';
+import type { Message } from '../../client/message-table.ts';
 import { deletion, edit, reaction } from '../../client/writing.ts';
 import { encodeContent, type Content } from '../../transcript/content.ts';
 import {
@@ -307,11 +308,11 @@ t.test('what one may write about a message', async (t) => {
 
 t.test('how long what one writes stays is kept for each conversation', async (t) => {
   const talk = new Talk(t);
-  t.equal(talk.vault.expiry(id), null);
-  talk.vault.setExpiry(id, 3_600_000);
+  t.equal(talk.vault.profile.expiry(id), null);
+  talk.vault.profile.setExpiry(id, 3_600_000);
   talk.reopen(NOW);
-  t.equal(talk.vault.expiry(id), 3_600_000);
-  t.equal(talk.vault.expiry(randomBytes(32) as unknown as typeof id), null);
-  talk.vault.setExpiry(id, null);
-  t.equal(talk.vault.expiry(id), null);
+  t.equal(talk.vault.profile.expiry(id), 3_600_000);
+  t.equal(talk.vault.profile.expiry(randomBytes(32) as unknown as typeof id), null);
+  talk.vault.profile.setExpiry(id, null);
+  t.equal(talk.vault.profile.expiry(id), null);
 });

@@ -62,12 +62,12 @@ t.test('each change is announced once: at the login after it, or at once', async
   contacts.changed({ type: 'contact_changed', username: 'frank', state: 'asked', at: 1 });
   t.strictSame(take(), [], 'what this device did itself is no news');
   t.match(
-    vault.contacts().find(({ username }) => username === 'frank'),
+    vault.profile.contacts().find(({ username }) => username === 'frank'),
     { state: 'asked' },
   );
   contacts.changed({ type: 'contact_changed', username: 'frank', state: 'none', at: 1 });
   t.strictSame(take(), ['frank: asked → none']);
-  t.notOk(vault.contacts().some(({ username }) => username === 'frank'));
+  t.notOk(vault.profile.contacts().some(({ username }) => username === 'frank'));
 });
 
 t.test('a list that does not rise is not followed', async (t) => {

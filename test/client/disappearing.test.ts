@@ -20,7 +20,7 @@ t.test('for one message, for a conversation, and for what is said about one', as
   const row = side.app.send(side.id, utf8('for a minute'), { expireMs: 60_000 });
   await accepted(side, row);
   await accepted(side, say(side, 'stays'));
-  side.app.vault.setExpiry(side.id, 3_600_000);
+  side.app.vault.profile.setExpiry(side.id, 3_600_000);
   await accepted(side, say(side, 'for an hour'));
   await accepted(side, side.app.send(side.id, utf8('stays, too'), { expireMs: null }));
   await accepted(side, side.app.edit(side.app.vault.message(row)!, utf8('for one minute')));

@@ -6,7 +6,7 @@ import type { Code } from '../../base/errors.ts';
 import { bindingName } from '../../client/e2ee/binding.ts';
 import { parseMessage } from '../../client/e2ee/guard.ts';
 import { shownMessage } from '../../client/presentation.ts';
-import type { Message } from '../../client/vault.ts';
+import type { Message } from '../../client/message-table.ts';
 import type { Request } from '../../protocol/messages.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { parseCertificate } from '../../x509/certificate.ts';

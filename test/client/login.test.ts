@@ -41,7 +41,7 @@ t.test('register, log in, come back by token after the line was cut', async (t) 
   await t.rejects(app.login(password('wrong')), { code: 'AUTH_FAIL' });
   t.equal(app.status().isConnected, false);
   await app.login(password());
-  t.match(app.vault.account(), account);
+  t.match(app.vault.profile.account(), account);
   t.ok(app.canResume);
   server.latest.close('UNAVAILABLE');
   await until(events, (e) => e.on === 'lost' && e.willRetry);
@@ -68,11 +68,15 @@ t.test('a token that is no longer good: the password of this process serves', as
 
 t.test('an old token is not even shown', async (t) => {
   const { server, app } = await world(t);
-  app.vault.setResumeToken({ token: 'old', expires: Date.now() - 1, fingerprint: app.identity.fingerprint });
+  app.vault.profile.setResumeToken({ token: 'old', expires: Date.now() - 1, fingerprint: app.identity.fingerprint });
   t.notOk(app.canResume);
   await app.connect();
   await t.rejects(app.login(null), { code: 'NOT_LOGGED_IN' });
-  app.vault.setResumeToken({ token: 'of another', expires: Date.now() + 100_000, fingerprint: Buffer.alloc(32) });
+  app.vault.profile.setResumeToken({
+    token: 'of another',
+    expires: Date.now() + 100_000,
+    fingerprint: Buffer.alloc(32),
+  });
   await t.rejects(app.login(null), { code: 'NOT_LOGGED_IN' }, 'nor the token of another certificate');
   t.strictSame(server.frames('resume'), []);
 });
@@ -126,9 +130,9 @@ t.test('a server that cheats at the login', async (t) => {
     if (frame.type === 'resume') link.send(server.loginOk(frame.id, 'bob'));
     return frame.type === 'resume';
   };
-  app.vault.setResumeToken({ token: 'x', expires: 4_000_000_000_000, fingerprint: app.identity.fingerprint });
+  app.vault.profile.setResumeToken({ token: 'x', expires: 4_000_000_000_000, fingerprint: app.identity.fingerprint });
   await t.rejects(app.login(null), { code: 'CERT_ACCOUNT_MISMATCH' }, 'logged in as somebody else');
-  t.equal(app.vault.account(), null, 'nothing of it is kept');
+  t.equal(app.vault.profile.account(), null, 'nothing of it is kept');
 });
 
 t.test('pauses grow from 0.2 s to 30 s, and are drawn from their upper half', (t) => {

@@ -134,10 +134,10 @@ t.test('that something was read is said only if the person wants it', async (t) 
     said(side.server).map(({ kind }) => kind),
     [KIND.delivered],
   );
-  vault.setSendsRead(true);
+  vault.profile.setSendsRead(true);
   const second = await show('second');
   t.strictSame(said(side.server).at(-1), { kind: KIND.read, to: 'bob', messages: second, together: 1 });
-  vault.setSendsRead(false);
+  vault.profile.setSendsRead(false);
   const { length } = said(side.server);
   await show('third');
   t.equal(said(side.server).length, length + 1, 'only that it came');
@@ -177,7 +177,7 @@ t.test('what another device of the same person has read, is read', async (t) => 
   await side.server.receipts(side.server.latest, 'phone', [leaf!], KIND.read);
   await settled(side);
   t.equal(vault.unshown(null, 9).length, 0);
-  vault.setSendsRead(true);
+  vault.profile.setSendsRead(true);
   side.app.markShown([vault.messageByHash(leaf!)!.row]);
   await settled(side);
   t.notOk(
@@ -287,7 +287,7 @@ t.test('what could not be read is not receipted', async (t) => {
   t.equal(vault.receipts.owed(), 0);
   const readable = received(randomBytes(32));
   t.equal(vault.receipts.owed(), 1);
-  vault.setSendsRead(true);
+  vault.profile.setSendsRead(true);
   vault.markShown(vault.unshown(null, 9).map(({ row }) => row));
   t.match(
     vault.receipts.due().map(({ kind, to, messages }) => [kind, to, equal(messages[0]!, readable!.hash!)]),

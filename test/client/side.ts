@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { type Test } from 'tap';
 import { type ConversationId } from '../../base/bytes.ts';
 import { App, type AppEvent, type AppOptions } from '../../client/app.ts';
-import { Vault, type Message } from '../../client/vault.ts';
+import { Vault } from '../../client/vault.ts';
+import type { Message } from '../../client/message-table.ts';
 import { judge, decodeBatch } from '../../transcript/lineage.ts';
 import { LineageMemory } from '../../transcript/lineage-memory.ts';
 import { audienceOf } from '../../transcript/statement.ts';
@@ -53,7 +54,7 @@ export function open(
 ): Side {
   const vault = Vault.open(folder);
   const identity = server.identity('alice');
-  vault.setResumeToken({ token: 'token', expires: 4_000_000_000_000, fingerprint: identity.fingerprint });
+  vault.profile.setResumeToken({ token: 'token', expires: 4_000_000_000_000, fingerprint: identity.fingerprint });
   const app = new App({ vault, identity, server: 'memory', dial: async () => server.connect('alice'), now, ...more });
   const events: AppEvent[] = [];
   const watching = new Set<() => void>();

@@ -21,7 +21,7 @@ say('enqueued');
 const messages = vault.waiting(2, 1_000_000);
 const conversations = new Map([[hex(id), vault.conversation(id)!]]);
 const kfs = messages.map(() => randomBytes(32));
-const session = vault.session(fingerprint);
+const session = vault.sessions.current(fingerprint);
 say('composing');
 const signer = { fingerprint, privateKey };
 const batch = await composeBatch(signer, session, messages, conversations, kfs, 'localhost/log/n1', 1, inTheOpen);

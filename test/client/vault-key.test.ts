@@ -29,7 +29,7 @@ const ACCOUNT = { username: 'alice', email: 'alice@example.org', server: 'localh
 function profile(t: Test, name = 'p'): { folder: string; path: string; key: Buffer } {
   const folder = join(t.testdirName, name);
   const vault = Vault.open(folder);
-  vault.setAccount(ACCOUNT);
+  vault.profile.setAccount(ACCOUNT);
   vault.close();
   const path = keyPath(folder);
   return { folder, path, key: readFileSync(path) };
@@ -38,7 +38,7 @@ async function opens(folder: string, passphrase: string | null): Promise<boolean
   try {
     const key = passphrase === null ? null : await unwrappedKey(keyPath(folder), secret(passphrase));
     const vault = Vault.open(folder, key);
-    const isSame = vault.account()?.username === 'alice';
+    const isSame = vault.profile.account()?.username === 'alice';
     vault.close();
     return isSame;
   } catch (error) {

@@ -14,7 +14,9 @@ import type { ReceiptKind, SignedReceipt } from '../../client/receipt-table.ts';
 import { MIGRATIONS } from '../../client/schema.ts';
 import { Seal } from '../../client/seal.ts';
 import { clearKey } from '../../client/vault-key.ts';
-import { openings, Vault, type Message } from '../../client/vault.ts';
+import { openings } from '../../client/staged-batch.ts';
+import { Vault } from '../../client/vault.ts';
+import type { Message } from '../../client/message-table.ts';
 import { composeBatch, composeClose, fillBatch } from '../../client/statements.ts';
 import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
 import { decodeBs, KIND } from '../../transcript/statement.ts';
@@ -50,7 +52,7 @@ async function stage(vault: Vault, messages: readonly Message[] = fillBatch(vaul
   const conversation = vault.conversation(id)!;
   const batch = await composeBatch(
     alice,
-    vault.session(alice.fingerprint),
+    vault.sessions.current(alice.fingerprint),
     messages,
     new Map([[Buffer.from(id).toString('hex'), conversation]]),
     messages.map(() => randomBytes(32)),
@@ -85,14 +87,14 @@ t.test('the life of a message, and what the next batch continues from', async (t
   t.equal(vault.message(row)?.state, 'waiting');
   const first = await stage(vault);
   t.equal(vault.message(row)?.state, 'signed');
-  t.match(vault.session(alice.fingerprint), { lastCtr: 0 }, 'nothing is counted before it is acknowledged');
+  t.match(vault.sessions.current(alice.fingerprint), { lastCtr: 0 }, 'nothing is counted before it is acknowledged');
   vault.unstage(false);
   t.match(vault.message(row), { state: 'waiting', hash: null });
   const second = await stage(vault);
   t.equal(decodeBs(second.batch).firstCtr, decodeBs(first.batch).firstCtr);
   accept(vault, 7);
   t.match(vault.message(row), { state: 'accepted', seq: 7, serverTime: 5000 });
-  const session = vault.session(alice.fingerprint);
+  const session = vault.sessions.current(alice.fingerprint);
   t.equal(session.lastCtr, 2, 'its opening, and the message');
   t.ok(equal(session.lastBatch, leafHash(second.batch)));
   t.equal(vault.outbox(), null);
@@ -155,14 +157,14 @@ t.test('a new certificate begins a session; the conversation goes on linking', a
   vault.enqueue(id, 'alice', textBytes('x'), 1);
   await stage(vault);
   accept(vault, 1);
-  const { id: session, lastCtr, lastBatch, before } = vault.session(alice.fingerprint);
+  const { id: session, lastCtr, lastBatch, before } = vault.sessions.current(alice.fingerprint);
   t.equal(before, null, 'the first');
   const other = randomBytes(32) as unknown as Fingerprint;
-  t.match(vault.session(other), { lastCtr: 0, before: { lastCtr } });
-  t.same(vault.session(other).before, { session, lastCtr, lastBatch }, 'it will say how the one before ended');
+  t.match(vault.sessions.current(other), { lastCtr: 0, before: { lastCtr } });
+  t.same(vault.sessions.current(other).before, { session, lastCtr, lastBatch }, 'it will say how the one before ended');
   t.notOk(equal(vault.conversation(id)!.lastLeaf, NO_HASH));
-  t.equal(vault.restartSession(other, true).before, null, 'after a loss that is not known');
-  t.equal(vault.session(other).before, null, 'nor later');
+  t.equal(vault.sessions.restart(other, true).before, null, 'after a loss that is not known');
+  t.equal(vault.sessions.current(other).before, null, 'nor later');
   t.ok(equal(vault.conversation(id)!.lastLeaf, NO_HASH), 'and it links to nothing');
   vault.close();
 });
@@ -170,16 +172,16 @@ t.test('a new certificate begins a session; the conversation goes on linking', a
 t.test('a session that was closed is over when the server has that; the next one says how it ended', (t) => {
   const folder = join(t.testdir({}), 'p');
   let vault = Vault.open(folder);
-  vault.session(alice.fingerprint);
-  t.notOk(vault.hasOpenSession(alice.fingerprint), 'one that has said nothing is not open');
-  const begun = { ...vault.session(alice.fingerprint), lastCtr: 3, lastBatch: randomBytes(32) as never };
+  vault.sessions.current(alice.fingerprint);
+  t.notOk(vault.sessions.isOpen(alice.fingerprint), 'one that has said nothing is not open');
+  const begun = { ...vault.sessions.current(alice.fingerprint), lastCtr: 3, lastBatch: randomBytes(32) as never };
   vault.stage(composeClose(alice, begun, 'localhost/log/n1', 1000));
   vault.close();
   vault = Vault.open(folder); // killed before the answer: the same bytes are sent
   t.match(vault.outbox()?.messages.length, 1);
   const closed = accept(vault, 0);
-  t.notOk(vault.hasOpenSession(alice.fingerprint));
-  const next = vault.session(alice.fingerprint);
+  t.notOk(vault.sessions.isOpen(alice.fingerprint));
+  const next = vault.sessions.current(alice.fingerprint);
   t.not(hex(next.id), hex(begun.id));
   t.same(next.before, { session: begun.id, lastCtr: 4, lastBatch: leafHash(closed.batch) });
   vault.close();
@@ -218,9 +220,9 @@ t.test('content is nowhere in the files', async (t) => {
   const folder = join(t.testdir({}), 'p');
   const vault = Vault.open(folder);
   vault.putRoster(id, { ...roster, peer: 'canary-peer' });
-  vault.setAccount({ username: 'canary-user', email: 'canary@example.org', server: 'canary.example:1' });
-  vault.setResumeToken({ token: 'canary-token', expires: 1, fingerprint: Buffer.alloc(32) });
-  vault.setLastPeer('canary-last');
+  vault.profile.setAccount({ username: 'canary-user', email: 'canary@example.org', server: 'canary.example:1' });
+  vault.profile.setResumeToken({ token: 'canary-token', expires: 1, fingerprint: Buffer.alloc(32) });
+  vault.profile.setLastPeer('canary-last');
   vault.enqueue(id, 'alice', textBytes('canary-waiting'), 1);
   await stage(vault);
   t.equal(vault.outbox()?.messages.length, 2);
@@ -492,7 +494,7 @@ t.test('killed between any two steps', async (t) => {
     if (has('staged') && !has('accepting')) t.equal(outbox?.rows.length, 2, `${killAt}: the batch is kept`);
     if (has('accepted')) {
       t.equal(accepted, 2, `${killAt}: what was accepted is`);
-      t.equal(vault.session(CHILD).lastCtr, 2, `${killAt}: counted`);
+      t.equal(vault.sessions.current(CHILD).lastCtr, 2, `${killAt}: counted`);
       t.equal(vault.ledger.allEvidence().length, 1, `${killAt}: with its evidence`);
     }
     vault.close();

@@ -4,7 +4,8 @@
  */
 import t, { type Test } from 'tap';
 import { fromUtf8 } from '../../base/bytes.ts';
-import { Vault, type Message } from '../../client/vault.ts';
+import { Vault } from '../../client/vault.ts';
+import type { Message } from '../../client/message-table.ts';
 import { password, Person } from '../support/load.ts';
 import { System, type Program } from '../support/system.ts';
 

@@ -289,7 +289,7 @@ t.test('a stranger makes another group of a private room: nobody follows', async
   );
   const settings = roomSettings({ room: '#plan', isPublic: false, owner: 'alice' });
   const alone = await engine.create(own, groupIdOf(id, 2), settings, Date.now());
-  const session = mallory.vault.session(mallory.app.identity.fingerprint);
+  const session = mallory.vault.sessions.current(mallory.app.identity.fingerprint);
   const { origin } = w.server.transcript;
   const batch = await composeCommit(mallory.app.identity, session, roster, origin, Date.now(), async (aad) => {
     const wanted = { add: packages.map((each) => each.package), authenticatedData: aad };

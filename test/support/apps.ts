@@ -8,7 +8,8 @@ import { App, type AppEvent } from '../../client/app.ts';
 import { restore } from '../../client/e2ee/delta.ts';
 import { usersIn } from '../../client/e2ee/presence.ts';
 import type { ClientIdentity } from '../../client/identity.ts';
-import { Vault, type Message } from '../../client/vault.ts';
+import { Vault } from '../../client/vault.ts';
+import type { Message } from '../../client/message-table.ts';
 import type { Delivered, Reply } from '../../protocol/messages.ts';
 import type { ClientLink } from '../../runtime/link.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
@@ -68,7 +69,11 @@ export class DeviceApp {
     };
     const vault = Vault.open(this.folder);
     if (this.person.token !== null)
-      vault.setResumeToken({ token: this.person.token, expires: Date.now() + 60_000, fingerprint: leaf.fingerprint });
+      vault.profile.setResumeToken({
+        token: this.person.token,
+        expires: Date.now() + 60_000,
+        fingerprint: leaf.fingerprint,
+      });
     const { port } = this.#world;
     const now = (): number => Date.now() + this.aheadMs;
     const connect = async (): Promise<ClientLink> => this.#recorded(await dial(port, own));
@@ -79,7 +84,7 @@ export class DeviceApp {
     first(app);
     await app.connect();
     await app.login(this.person.token === null ? new Secret(Buffer.from(PASSWORD)) : null);
-    this.person.token = vault.resumeToken()?.token ?? null;
+    this.person.token = vault.profile.resumeToken()?.token ?? null;
     await app.settled();
     return this;
   }

@@ -5,7 +5,9 @@ import { Secret } from '../../base/secret.ts';
 import { App, type AppEvent } from '../../client/app.ts';
 import { dialer } from '../../client/dial.ts';
 import { loadIdentity } from '../../client/identity.ts';
-import { Vault, type Conversation, type Message } from '../../client/vault.ts';
+import { Vault } from '../../client/vault.ts';
+import type { Conversation } from '../../client/roster.ts';
+import type { Message } from '../../client/message-table.ts';
 import { preparePassword } from '../../protocol/scram.ts';
 import { formatAddress, resolveSettings } from '../../client/settings.ts';
 import { PATIENCE_MS, type Name, type System } from './system.ts';
@@ -46,7 +48,7 @@ export class Person {
     const app = new App({ vault, identity, server, dial: dialer(settings, identity) });
     const person = new Person(name, app, vault);
     const secret = (): Secret => new Secret(preparePassword(password(name)));
-    const isNew = vault.account() === null;
+    const isNew = vault.profile.account() === null;
     await app.connect();
     if (isNew) await app.register({ username: name, email: identity.email ?? '' }, secret());
     await app.login(app.canResume ? null : secret());
@@ -275,7 +277,7 @@ export async function auditTranscript(t: Test, system: System, talks: readonly T
       peopleOf(talks).flatMap(({ vault }) => vault.receipts.in(id).map(({ hash }) => hex(hash))),
     ),
   );
-  const begun = peopleOf(talks).flatMap(({ vault }) => vault.sessions().filter(({ lastCtr }) => lastCtr > 0));
+  const begun = peopleOf(talks).flatMap(({ vault }) => vault.sessions.all().filter(({ lastCtr }) => lastCtr > 0));
   const all = written + changes + receipts.size + begun.length;
   t.equal(checked?.messages, all, 'the log has each statement once, and an opening of each session');
 }

@@ -11,7 +11,8 @@ import type { OwnDevice } from '../../client/e2ee/key-package.ts';
 import { epochOf } from '../../client/groups.ts';
 import type { ClientIdentity } from '../../client/identity.ts';
 import { composeCommit } from '../../client/statements.ts';
-import type { Conversation, Session } from '../../client/vault.ts';
+import type { Conversation } from '../../client/roster.ts';
+import type { Session } from '../../client/session-table.ts';
 import type { DeviceApp } from './apps.ts';
 import type { Issued } from './pki.ts';
 import type { RawClient } from './raw-client.ts';
@@ -71,7 +72,7 @@ export class Rogue {
     };
     const bindings = vault.keys.bindings();
     const engine = await Engine.open(new Authority({ organisation: 'localhost', roots: identity.roots, bindings }));
-    const session = vault.session(identity.fingerprint);
+    const session = vault.sessions.current(identity.fingerprint);
     await app.leave();
     const client = await world.login(person);
     const group = restore(stored.snapshot, stored.deltas);

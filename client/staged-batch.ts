@@ -1,0 +1,36 @@
+/** A signed batch on its way to the server, as it is kept until it is acknowledged or refused. */
+import { bytes, list, optional, record, text, uint, type Decoded } from '../base/decode.ts';
+import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
+import { decodeMs, KIND } from '../transcript/statement.ts';
+
+export const staged = record({
+  algorithm: uint(255),
+  signature: bytes(1, 4096),
+  batch: bytes(172),
+  messages: list(
+    record({
+      statement: bytes(248),
+      parts: list(bytes(0, 2_000_000), 1024, 1),
+      group: optional(record({ generation: uint(2 ** 32 - 1, 1), epoch: uint() })),
+      group_info: optional(bytes(1, 2_000_000)),
+      parts_blob: optional(bytes(1, MAX_BLOB_BYTES)),
+      info_blob: optional(bytes(1, MAX_BLOB_BYTES)),
+      to: optional(text(64)),
+      expires_at: optional(uint()),
+    }),
+    1024,
+    1,
+  ),
+  rows: list(uint(), 1024),
+  kfs: list(bytes(32), 1024),
+});
+/**
+ * A signed batch, exactly as it is sent and sent again; `rows` are its messages here, `kfs` the keys of their commitments; receipts come
+ * behind them, and the opening of a new session before them. A commit, which changes a group, goes alone but for that; the close of a session
+ * alone. None of these has a row.
+ */
+export type StagedBatch = Decoded<typeof staged>;
+
+/** Statements before the first message: that of a session that begins. */
+export const openings = ({ messages }: Pick<StagedBatch, 'messages'>): 0 | 1 =>
+  decodeMs(messages[0]!.statement).kind === KIND.open ? 1 : 0;
