@@ -71,15 +71,32 @@ class Ahead {
     this.#onLost = onLost;
   }
 
-  /** What an earlier process has kept and the database lacks, from the first window that follows what it has. */
+  /**
+   * The database gets what an earlier process has kept and it lacks. Nothing is taken before it has all of it: only then may the journal be
+   * cleared.
+   * @throws STORE_FAILED when something between the two is missing; DISK_FULL
+   */
   async recover(windows: readonly NumberedWindow[]): Promise<void> {
     const byPlace = new Map(windows.map((each) => [`${each.window.origin} ${each.from}`, each.window]));
     for (const origin of new Set(windows.map(({ window }) => window.origin)))
       for (;;) {
         const next = byPlace.get(`${origin} ${await this.#size(origin)}`);
         if (next === undefined) break;
-        this.#keep(next, await this.#answers(next));
+        this.#add(next, await this.#answers(next));
       }
+    for (const { from, window } of windows)
+      if (from > this.#sizes.get(window.origin)!)
+        throw new ChatError(
+          'STORE_FAILED',
+          'what the files -ahead-0 and -ahead-1 beside the database hold does not follow what it has: it is an older copy, or they are damaged; move them away to start without the messages in them',
+        );
+    try {
+      await this.#flush();
+    } catch (error) {
+      this.#isClosed = true;
+      if (this.#timer !== null) clearTimeout(this.#timer);
+      throw error;
+    }
   }
 
   store(): Store {
@@ -103,7 +120,7 @@ class Ahead {
       batchAt: after(db.batchAt, always),
       findBatch: after(db.findBatch, ofSender),
       sessionLineage: after(db.sessionLineage, ofSender),
-      sessionEnds: after(db.sessionEnds, always), // they may be of an earlier certificate
+      sessionEnds: after(db.sessionEnds, (session) => this.#some((waiting) => waiting.hasSession(session))),
       conversationLineage: after(db.conversationLineage, ofSender),
       isCertificateLogged: async (origin, fingerprint) => {
         if (this.#some((waiting) => waiting.hasCertificate(fingerprint))) await this.#flush();
@@ -206,10 +223,14 @@ class Ahead {
     return this.#numbering.giveOut(batches);
   }
 
-  #keep(window: WindowRecord, answers: StoredMessage[][]): void {
+  #add(window: WindowRecord, answers: StoredMessage[][]): void {
     this.#sizes.set(window.origin, window.logSize);
     // Of its own: what it was cut from is larger, and may be written over.
     this.#waiting.add(pack(window).value as WindowRecord, answers);
+  }
+
+  #keep(window: WindowRecord, answers: StoredMessage[][]): void {
+    this.#add(window, answers);
     if (this.#waiting.messages >= LATE_MESSAGES || this.#waiting.bytes >= LATE_BYTES) this.#flushSoon(0);
     else this.#flushSoon(LATE_MS);
   }

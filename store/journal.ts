@@ -19,7 +19,7 @@ const CRC_BYTES = 4;
 const PAGE_BYTES = 4096;
 /** A file grows by so much, filled with zeros: writing into what is there already costs half of what growing costs. */
 const STEP_BYTES = 1024 * 1024;
-/** Far above any window. */
+/** Far above any window; what else there is, the database is told at once. */
 const MAX_FILE_BYTES = 1024 * 1024 * 1024;
 
 interface Half {
@@ -91,6 +91,7 @@ export class Journal {
     record.writeUInt32BE(crc32(record.subarray(0, length - CRC_BYTES)), length - CRC_BYTES);
     const half = this.#half; // which it stays, whatever is turned meanwhile
     const end = half.end + record.length;
+    if (end > MAX_FILE_BYTES) throw new ChatError('STORE_FAILED', 'the files beside the database are full');
     half.until.set(window.window.origin, window.window.logSize);
     try {
       for (; end > half.allocated; half.allocated += STEP_BYTES)

@@ -107,8 +107,9 @@ export function* sessionEnds(session: SessionId): Operation<SessionEnd[]> {
   const rows = yield* select('SELECT fingerprint FROM sessions WHERE session = ? ORDER BY id', session);
   const ends: SessionEnd[] = [];
   for (const row of rows) {
-    const { lastCtr, lastBatchHash } = yield* sessionLineage(blob<Fingerprint>(row, 'fingerprint'), session);
-    if (lastCtr > 0) ends.push({ session, lastCtr, lastBatch: lastBatchHash });
+    const fingerprint = blob<Fingerprint>(row, 'fingerprint');
+    const { lastCtr, lastBatchHash } = yield* sessionLineage(fingerprint, session);
+    if (lastCtr > 0) ends.push({ fingerprint, session, lastCtr, lastBatch: lastBatchHash });
   }
   return ends;
 }

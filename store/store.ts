@@ -310,6 +310,7 @@ export interface SessionLineage {
 }
 /** How one of the sessions of an id ends; there may be one for each certificate. */
 export interface SessionEnd {
+  readonly fingerprint: Fingerprint;
   readonly session: SessionId;
   readonly lastCtr: number;
   readonly lastBatch: Hash;

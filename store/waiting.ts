@@ -21,11 +21,15 @@ interface WaitingWindow {
   readonly messages: readonly (readonly WaitingMessage[])[];
 }
 
+/** Of a transaction, but for its last window: SQLite takes so many parameters. */
+const MAX_ENTRIES = 4096;
+
 export class Waiting {
   #windows: WaitingWindow[] = [];
   /** device → cursor → what is not acknowledged */
   readonly #boxes = new Map<number, Map<number, WaitingMessage>>();
   readonly #senders = new Set<string>();
+  readonly #sessions = new Set<string>();
   readonly #conversations = new Set<string>();
   readonly #certificates = new Set<string>();
   readonly #batches = new Set<string>();
@@ -39,6 +43,9 @@ export class Waiting {
   }
   hasSender(fingerprint: Uint8Array): boolean {
     return this.#senders.has(hex(fingerprint));
+  }
+  hasSession(id: Uint8Array): boolean {
+    return this.#sessions.has(hex(id));
   }
   /** @param key hex of its id */
   hasConversation(key: string): boolean {
@@ -62,6 +69,7 @@ export class Waiting {
   add(window: WindowRecord, answers: StoredMessage[][]): void {
     const messages = window.batches.map((batch, i) => {
       this.#senders.add(hex(batch.batch.fingerprint));
+      this.#sessions.add(hex(batch.batch.session));
       this.#batches.add(countersOf(batch.batch));
       return batch.messages.map((record, j) => this.#take(record, answers[i]![j]!.cursors));
     });
@@ -87,6 +95,7 @@ export class Waiting {
     for (const [id, box] of later.#boxes) for (const [cursor, message] of box) this.#boxOf(id).set(cursor, message);
     for (const [to, from] of [
       [this.#senders, later.#senders],
+      [this.#sessions, later.#sessions],
       [this.#conversations, later.#conversations],
       [this.#certificates, later.#certificates],
       [this.#batches, later.#batches],
@@ -131,11 +140,19 @@ export class Waiting {
     return known.answers;
   }
 
-  /** The first of them as one, up to where another log begins, with what is kept already said. Null: there is none. */
+  /**
+   * The first of them as one, as far as one transaction should go and up to where another log begins, with what is kept already said.
+   * Null: there is none.
+   */
   first(): { readonly window: WindowRecord; readonly answers: readonly StoredMessage[][] } | null {
     const origin = this.#windows[0]?.window.origin;
     if (origin === undefined) return null;
-    const end = this.#windows.findIndex(({ window }) => window.origin !== origin);
+    let entries = 0;
+    const end = this.#windows.findIndex(({ window }) => {
+      const isFull = entries >= MAX_ENTRIES;
+      entries += window.batches.reduce((sum, { messages }) => sum + 1 + messages.length, 0);
+      return isFull || window.origin !== origin;
+    });
     const windows = end < 0 ? this.#windows : this.#windows.slice(0, end);
     return {
       window: {

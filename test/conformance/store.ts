@@ -998,6 +998,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.equal(end?.lastCtr, 3);
       same(t, end!.lastBatch, lastBatchHash, 'how it ends');
       same(t, end!.session, session, 'its id');
+      same(t, end!.fingerprint, a1.fingerprint, 'whose it is');
       t.strictSame([more, await store.sessionEnds(newSession())], [[], []]);
       await store.rewind(w.origin, size);
       t.match(await store.sessionLineage(a1.fingerprint, session), { lastCtr: 2, isClosed: false });

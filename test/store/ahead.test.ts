@@ -166,6 +166,52 @@ t.test('what the log has lost is taken back, and its places are given out again'
   await store.close();
 });
 
+t.test('the journal is cleared when the database has all of it, however much that is', async (t) => {
+  const { ahead, copy, reopen } = await setting(t, deaf);
+  const w = await World.open(ahead);
+  const many = Array.from({ length: 1000 }, () => w.conversation);
+  for (let i = 0; i < 6; i++) await w.send({ conversations: many });
+  const files = copy();
+  const db = await openSqlite(files);
+  let told = 0;
+  const failing: Store = {
+    ...db,
+    commitWindow: (window) =>
+      told++ === 0 ? db.commitWindow(window) : Promise.reject(new ChatError('DISK_FULL', 'no more')),
+  };
+  await t.rejects(
+    openAhead(files, failing, () => {}),
+    { code: 'DISK_FULL' },
+  );
+  t.equal(told, 2, 'not in one transaction');
+  const size = await db.logSize(w.origin);
+  t.ok(0 < size && size < w.size, 'it has some of it');
+  await db.close();
+  const store = await reopen(files);
+  t.equal(await store.logSize(w.origin), w.size);
+  t.equal((await store.backlog(w.devices.b1.id, 0, 10_000, 1e9)).length, 6000);
+  await store.close();
+});
+
+t.test('what does not follow the database is not thrown away', async (t) => {
+  const { ahead, copy, reopen, path } = await setting(t, deaf);
+  const w = await World.open(ahead);
+  await w.send({ parts: [Buffer.from('first')] });
+  ahead.timesAfter('', 0).catch(() => undefined); // the other file is written from now on
+  await w.send({ parts: [Buffer.from('second')] });
+  const name = ['-ahead-0', '-ahead-1'].find((end) => readFileSync(path + end).includes('first'))!;
+  const files = copy();
+  const bytes = readFileSync(files + name);
+  const damaged = Buffer.from(bytes);
+  damaged[100]! ^= 1;
+  writeFileSync(files + name, damaged);
+  await t.rejects(reopen(files), { code: 'STORE_FAILED', message: /move them away/ });
+  writeFileSync(files + name, bytes);
+  const store = await reopen(files);
+  t.equal((await read(store, w.devices.b1)).length, 2);
+  await store.close();
+});
+
 t.test('what everybody keeps before the database is told leaves nothing there, and nothing beside it', async (t) => {
   const { ahead, db, path, losses } = await setting(t);
   const w = await World.open(ahead);
