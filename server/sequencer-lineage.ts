@@ -3,7 +3,7 @@
  * their way. Senders with such batches are never dropped from it.
  */
 import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
-import type { Store } from '../store/store.ts';
+import type { SessionEnd as StoredEnd, Store } from '../store/store.ts';
 import type { Batch, LineageChange, LineageState, SessionLineage } from '../transcript/lineage.ts';
 import { decodeOpening, openingHash, type SessionEnd } from '../transcript/opening.ts';
 import { isThreaded, KIND } from '../transcript/statement.ts';
@@ -25,7 +25,7 @@ export class LineageCache {
   /** Everything that judging this batch needs. Batches of one sender must come one after another. */
   async load({ bs, messages }: Batch, submission: Pick<Submission, 'messages'>): Promise<SenderLineage> {
     const key = hex(bs.sender);
-    const sender = this.#senders.get(key) ?? new SenderLineage();
+    const sender = this.#senders.get(key) ?? new SenderLineage((session) => this.#endsOf(session));
     const before = this.#senders.has(key) ? sender.items : 0;
     this.#senders.delete(key);
     this.#senders.set(key, sender);
@@ -39,6 +39,16 @@ export class LineageCache {
   /** False: it was dropped since it was loaded, and must not be judged by. */
   holds(fingerprint: Fingerprint, sender: SenderLineage): boolean {
     return this.#senders.get(hex(fingerprint)) === sender;
+  }
+
+  /** Of sessions of this id, by their senders, as they end now: ahead of the store by what is on its way. */
+  #endsOf(session: SessionId): Map<string, SessionEnd> {
+    const ends = new Map<string, SessionEnd>();
+    for (const [sender, lineage] of this.#senders) {
+      const known = lineage.sessionOf(session);
+      if (known !== undefined) ends.set(sender, { session, lastCtr: known.lastCtr, lastBatch: known.lastBatch });
+    }
+    return ends;
   }
 
   /** Forgets everything: what was on its way has been refused, or is in the store. */
@@ -64,14 +74,23 @@ export class SenderLineage implements LineageState {
   readonly #sessions = new Map<string, SessionLineage | null>();
   readonly #counters = new Map<string, number>();
   readonly #leaves = new Map<string, Hash | null>();
-  /** Of the session that the batch at hand names as the one before. */
-  #ends: readonly SessionEnd[] = [];
+  readonly #endsOf: (session: SessionId) => ReadonlyMap<string, SessionEnd>;
+  /** The session that the batch at hand names as the one before, and how those of this id ended when the store was asked. */
+  #named: { readonly session: SessionId; readonly stored: readonly StoredEnd[] } | null = null;
+
+  /** @param endsOf what is known of a session's end without the store, also of other senders */
+  constructor(endsOf: (session: SessionId) => ReadonlyMap<string, SessionEnd>) {
+    this.#endsOf = endsOf;
+  }
 
   get items(): number {
     return this.#sessions.size + this.#counters.size + this.#leaves.size;
   }
 
   session(_sender: Fingerprint, session: SessionId): SessionLineage | undefined {
+    return this.sessionOf(session);
+  }
+  sessionOf(session: SessionId): SessionLineage | undefined {
     return this.#sessions.get(hex(session)) ?? undefined;
   }
   convCtr(_sender: Fingerprint, session: SessionId, conversation: ConversationId): number | undefined {
@@ -81,7 +100,11 @@ export class SenderLineage implements LineageState {
     return this.#leaves.get(hex(conversation)) ?? undefined;
   }
   hasEnd(part: Hash): boolean {
-    return this.#ends.some((end) => equal(openingHash(end), part));
+    if (this.#named === null) return false;
+    // Asked in the moment of judging: what was admitted since the store answered stands before this batch in the log.
+    const ends = this.#endsOf(this.#named.session);
+    const stored = this.#named.stored.filter(({ fingerprint }) => !ends.has(hex(fingerprint)));
+    return [...ends.values(), ...stored].some((end) => equal(openingHash(end), part));
   }
   /** Only a warning asks for it. */
   hasSession(): boolean {
@@ -109,10 +132,11 @@ export class SenderLineage implements LineageState {
   /** @param opening part of a statement of kind 6 */
   async loadEnds(store: Store, opening: Uint8Array): Promise<void> {
     const named = decodeOpening(opening);
-    const own = named && this.#sessions.get(hex(named.session)); // ahead of the store, if it is here
-    if (named === null) this.#ends = [];
-    else if (own) this.#ends = [{ session: named.session, lastCtr: own.lastCtr, lastBatch: own.lastBatch }];
-    else this.#ends = await store.sessionEnds(named.session);
+    const isOwn = named !== null && this.sessionOf(named.session) !== undefined;
+    this.#named = named && {
+      session: named.session,
+      stored: isOwn ? [] : await store.sessionEnds(named.session), // it may be of an earlier certificate
+    };
   }
 
   /** Takes over an admitted batch. */

@@ -308,6 +308,33 @@ t.test('what is on its way counts: links over sessions, and certificates', async
   await w.close();
 });
 
+t.test('an opening is judged by how the session it follows ends in the log, not in the store', async (t) => {
+  const w = await worldIn(t);
+  const renewed = await w.device('renewed'); // another certificate of the same device, say
+  const held = gated(w.store);
+  const sequencer = over(w, held.gate);
+  await sequencer.submit(w.alice.batch(w.conversation, ['1'], []));
+  const old = w.alice.end;
+  held.close();
+  const second = sequencer.submit(w.alice.batch(w.conversation, ['2'], []));
+  await held.next();
+  const third = sequencer.submit(w.alice.batch(w.conversation, ['3'], []));
+  await new Promise(setImmediate);
+  await t.rejects(sequencer.submit(renewed.opening(old)), { code: 'LINEAGE', sub: 'e_session_link' });
+  const opened = sequencer.submit(renewed.opening(w.alice.end));
+  held.open();
+  await Promise.all([second, third, opened]);
+  const more = sequencer.submit(w.alice.batch(w.conversation, ['4'], []));
+  await t.rejects(sequencer.submit(renewed.opening(old)), { code: 'LINEAGE', sub: 'e_session_link' });
+  await more;
+  await sequencer.drain();
+  const later = over(w, w.store);
+  await later.submit(renewed.opening(w.alice.end));
+  t.pass('and the store knows it later');
+  await later.drain();
+  await w.close();
+});
+
 t.test('a repetition gets the same answer: at once, later, and after a restart', async (t) => {
   const w = await worldIn(t);
   const { alice, bob, conversation } = w;

@@ -11,6 +11,7 @@ import { migrateStore, openStore } from '../../store/open.ts';
 import type { Device, GroupState, Store } from '../../store/store.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
 import { leafHash, NO_HASH, rootOf } from '../../transcript/merkle.ts';
+import { encodeOpening, type SessionEnd } from '../../transcript/opening.ts';
 import { audienceOf, ciphertextHash, encodeBs, encodeMs, KIND, rosterHash } from '../../transcript/statement.ts';
 import { authority, type Authority, type Issued } from './pki.ts';
 import { LATER, newDevice, newUser, NOW } from './store-world.ts';
@@ -119,6 +120,42 @@ export class Sender {
       const { group = null, groupInfo = null } = o;
       return { statement, parts, group, groupInfo, recipients, peers: recipients, expiresAt: LATER };
     });
+    if (!o.peek) {
+      this.#convCtr.set(conversation, convCtr);
+      this.#last.set(conversation, prevConv);
+    }
+    return this.#signed(messages, firstCtr, o);
+  }
+
+  /** A new session opens, behind the end of another. */
+  opening(before: SessionEnd): Submission {
+    this.newSession();
+    const parts = [encodeOpening(before)];
+    const statement = encodeMs({
+      kind: KIND.open,
+      parts: 1,
+      ciphertextBytes: parts[0]!.length,
+      sender: this.device.fingerprint,
+      session: this.session,
+      sessionCtr: 1,
+      clientTime: NOW,
+      conversation: NO_HASH as Uint8Array as ConversationId,
+      convCtr: 0,
+      prevConv: NO_HASH,
+      rosterHash: NO_HASH,
+      commitment: NO_HASH,
+      ciphertextHash: ciphertextHash(parts),
+    });
+    const nobody = { group: null, groupInfo: null, recipients: [], peers: [], expiresAt: LATER };
+    return this.#signed([{ statement, parts, ...nobody }], 1, {});
+  }
+
+  /** How its session ends now. */
+  get end(): SessionEnd {
+    return { session: this.session, lastCtr: this.ctr - 1, lastBatch: this.prevBatch };
+  }
+
+  #signed(messages: Submission['messages'], firstCtr: number, o: BatchOptions): Submission {
     const statement = encodeBs({
       sender: o.sender ?? this.device.fingerprint,
       session: this.session,
@@ -130,10 +167,8 @@ export class Sender {
       audience: audienceOf(o.audience ?? ORIGIN),
     });
     if (!o.peek) {
-      this.ctr = firstCtr + texts.length;
+      this.ctr = firstCtr + messages.length;
       this.prevBatch = leafHash(statement);
-      this.#convCtr.set(conversation, convCtr);
-      this.#last.set(conversation, prevConv);
     }
     const { id, userId, fingerprint } = this.device;
     const device = { id, userId, fingerprint, publicKey: this.publicKey, chain: this.chain };
