@@ -65,6 +65,7 @@ import {
 } from './mls.ts';
 import { pad, unpad } from './padding.ts';
 import { openSuite } from './provider.ts';
+import { checkWidth } from './tree.ts';
 export const GROUP_ID_BYTES = 32;
 export const MAX_ADDS = 100;
 
@@ -157,6 +158,7 @@ export class Engine {
       ];
       const memberCount = [...occupants(state.ratchetTree)].length + add.length - remove.length;
       const isInline = memberCount <= MAX_INLINE_MEMBERS;
+      checkWidth(memberCount);
       const { newState, welcome, commit, consumed } = await orRefuse(
         createCommit(
           { state, cipherSuite: this.#suite, pskIndex: emptyPskIndex },

@@ -30,6 +30,7 @@ import {
   type RatchetTree,
   type SecretTree,
 } from './mls.ts';
+import { checkWidth } from './tree.ts';
 
 /** A commit that adds 100 devices to a room of 1,000 has less than 2 MB; application messages are capped far lower on their way here. */
 export const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
@@ -268,6 +269,7 @@ async function process(
       try {
         proposals = incoming.proposals;
         checkProposals(proposals, sender, rules);
+        checkCount(state.ratchetTree, proposals, newcomer);
         isRemoved = removedBy(proposals).has(ownLeaf);
       } catch (error) {
         refusal = error;
@@ -316,6 +318,11 @@ function checkProposals(proposals: readonly ProposalWithSender[], sender: Occupa
   const allowed = sender ? rules.proposals : EXTERNAL;
   for (const { proposal } of proposals)
     if (!allowed.has(proposal.proposalType)) refuse('proposal', `a proposal of type ${proposal.proposalType}`);
+}
+/** Before a tree of them is made. */
+function checkCount(before: RatchetTree, proposals: readonly ProposalWithSender[], newcomer?: LeafNode): void {
+  const { added, removed } = rosterChange(before, proposals);
+  checkWidth([...occupants(before)].length - removed.length + added.length + (newcomer ? 1 : 0));
 }
 const EXTERNAL: ReadonlySet<Proposal['proposalType']> = new Set(['external_init', 'remove'] as const);
 

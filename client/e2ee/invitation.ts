@@ -5,12 +5,16 @@ import { refuse } from './guard.ts';
 import type { PrivatePackage } from './key-package.ts';
 import {
   decodeEncryptedGroupSecrets,
-  decodeRatchetTree,
+  decodeNode,
+  decodeOptional,
+  determineLength,
   encodeEncryptedGroupSecrets,
   encodeRatchetTree,
+  extendRatchetTree,
   type RatchetTree,
   type Welcome,
 } from './mls.ts';
+import { checkWidth } from './tree.ts';
 
 export const MAX_INLINE_MEMBERS = 50;
 export const MAX_TREE_BYTES = 16 * 1024 * 1024;
@@ -58,13 +62,28 @@ export function parseTree(bytes: Uint8Array): RatchetTree {
   if (bytes.length > MAX_TREE_BYTES)
     throw new ChatError('TOO_LARGE', `a tree of ${bytes.length} bytes`, { field: 'tree' });
   try {
-    const decoded = decodeRatchetTree(new Uint8Array(bytes), 0);
-    if (decoded && decoded[1] === bytes.length) return decoded[0];
+    return extendRatchetTree(decodeNodes(new Uint8Array(bytes)));
   } catch (cause) {
+    if (cause instanceof ChatError) throw cause;
     return refuse('tree', 'a tree that cannot be read', { cause });
   }
-  return refuse('tree', 'a tree that cannot be read');
 }
+
+/** As they were sent. Counted one by one: the library makes a full tree of them, however many there are. */
+function decodeNodes(bytes: Uint8Array): RatchetTree {
+  const { length, lengthFieldSize } = determineLength(bytes);
+  if (lengthFieldSize + length !== bytes.length) refuse('tree', 'a tree that is not as long as it says');
+  const nodes: RatchetTree = [];
+  for (let at = lengthFieldSize; at < bytes.length;) {
+    checkWidth(nodes.length / 2 + 1);
+    const decoded = node(bytes, at);
+    if (decoded === undefined) return refuse('tree', 'a tree that ends within a node');
+    nodes.push(decoded[0]);
+    at += decoded[1];
+  }
+  return nodes;
+}
+const node = decodeOptional(decodeNode);
 
 /** The tree that a group info brings itself. @throws as parseTree() */
 export const inlineTree = ({

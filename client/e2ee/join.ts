@@ -4,6 +4,7 @@
  */
 import { equal } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
+import { inlineTree } from './invitation.ts';
 import {
   accumulatePskSecret,
   addLeafNode,
@@ -31,7 +32,6 @@ import {
   nodeToLeafIndex,
   pathToPathSecrets,
   protectPublicMessage,
-  ratchetTreeFromExtension,
   removeLeafNode,
   toLeafIndex,
   toNodeIndex,
@@ -51,7 +51,7 @@ import {
   type RatchetTree,
   type Welcome,
 } from './mls.ts';
-import { validateTree } from './tree.ts';
+import { checkWidth, validateTree } from './tree.ts';
 
 /** What both ways of joining need. */
 export interface Joining {
@@ -134,6 +134,7 @@ export async function joinExternal(
   const vacated = former === undefined ? current : removeLeafNode(current, toLeafIndex(former));
   const [withLeaf, nodeIndex] = addLeafNode(vacated, keyPackage.leafNode);
   const leafIndex = nodeToLeafIndex(nodeIndex);
+  checkWidth(leafWidth(withLeaf.length));
   const [tree, path, pathSecrets, leafKey] = await createUpdatePath(
     withLeaf,
     leafIndex,
@@ -226,7 +227,7 @@ async function acceptInfo(info: GroupInfo, { suite, config, keyPackage, tree: gi
     refuse('the group has another version or cipher suite than the key package');
   if (!extensionsSupportedByCapabilities(groupContext.extensions, keyPackage.leafNode.capabilities))
     refuse('the group has an extension that this device does not know');
-  const tree = await orRefuse('its tree', (async () => ratchetTreeFromExtension(info) ?? given)());
+  const tree = inlineTree(info) ?? given ?? refuse('its tree is missing');
   const signerNode = tree[leafToNodeIndex(toLeafIndex(signer))];
   if (signerNode?.nodeType !== 'leaf') return refuse('it is signed by nobody in the group');
   if (!(await verifyGroupInfoSignature(info, signerNode.leaf.signaturePublicKey, suite.signature)))

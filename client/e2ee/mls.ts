@@ -59,11 +59,13 @@ export type {
 } from 'ts-mls';
 export { exportSecret, nextEpochContext } from 'ts-mls/clientState.js';
 export { encode } from 'ts-mls/codec/tlsEncoder.js';
+export { decodeOptional } from 'ts-mls/codec/optional.js';
 export type { Decoder } from 'ts-mls/codec/tlsDecoder.js';
+export { determineLength } from 'ts-mls/codec/variableLength.js';
 export { deriveSecret } from 'ts-mls/crypto/kdf.js';
 export { extensionsSupportedByCapabilities } from 'ts-mls/extension.js';
 export { createConfirmationTag, createContentCommitSignature } from 'ts-mls/framedContent.js';
-export { ratchetTreeFromExtension, verifyGroupInfoSignature } from 'ts-mls/groupInfo.js';
+export { verifyGroupInfoSignature } from 'ts-mls/groupInfo.js';
 export { decodeKeyPackage, encodeKeyPackage, makeKeyPackageRef, verifyKeyPackage } from 'ts-mls/keyPackage.js';
 export { deriveKeySchedule, initializeEpoch } from 'ts-mls/keySchedule.js';
 export { encodeLeafNode, verifyLeafNodeSignature, verifyLeafNodeSignatureKeyPackage } from 'ts-mls/leafNode.js';
@@ -73,7 +75,7 @@ export { mergePrivateKeyPaths, toPrivateKeyPath, updateLeafKey } from 'ts-mls/pr
 export type { PrivateKeyPath } from 'ts-mls/privateKeyPath.js';
 export { decryptSenderData } from 'ts-mls/privateMessage.js';
 export { accumulatePskSecret } from 'ts-mls/pskIndex.js';
-export { addLeafNode, decodeRatchetTree, encodeRatchetTree, removeLeafNode } from 'ts-mls/ratchetTree.js';
+export { addLeafNode, decodeNode, encodeRatchetTree, extendRatchetTree, removeLeafNode } from 'ts-mls/ratchetTree.js';
 export { decodeRequiredCapabilities } from 'ts-mls/requiredCapabilities.js';
 export { consumeRatchet, createSecretTree, decodeSecretTreeNode, secretTreeNodeEncoder } from 'ts-mls/secretTree.js';
 export { leafNodeHashInputEncoder, parentNodeHashInputEncoder, treeHashRoot } from 'ts-mls/treeHash.js';

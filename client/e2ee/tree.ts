@@ -27,9 +27,20 @@ import {
   type RatchetTree,
 } from './mls.ts';
 
+/**
+ * Leaves of a tree, blank ones included: for each node, also a blank one, there is a hash and a key to derive, and a blank one costs its
+ * sender a byte. No conversation has more devices (PROTOCOL.md §5.8), and whoever comes takes the first place that is free.
+ */
+export const MAX_LEAVES = 4096;
+
 /** @throws DECRYPT_FAIL/tree, with the defect in the message */
 export function refuse(why: string): never {
   throw new ChatError('DECRYPT_FAIL', `ratchet tree: ${why}`, { sub: 'tree' });
+}
+
+/** @throws DECRYPT_FAIL/tree */
+export function checkWidth(leaves: number): void {
+  if (leaves > MAX_LEAVES) refuse(`more than ${MAX_LEAVES} leaves`);
 }
 
 /**

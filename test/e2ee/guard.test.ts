@@ -1,7 +1,15 @@
 /** What a malicious member, somebody outside, or a broken peer may send: each is refused by its name, and the group stays as it was. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { createCommit, createProposal, encodeMlsMessage, emptyPskIndex, type ClientState, type Proposal } from 'ts-mls';
+import {
+  createCommit,
+  createProposal,
+  encodeMlsMessage,
+  emptyPskIndex,
+  type ClientState,
+  type Proposal,
+  type RatchetTree,
+} from 'ts-mls';
 import { protectApplicationData } from 'ts-mls/messageProtection.js';
 import { Authority, bindingName, createBinding, credentialOf } from '../../client/e2ee/binding.ts';
 import { Engine } from '../../client/e2ee/conversation.ts';
@@ -11,6 +19,7 @@ import { MAX_MESSAGE_BYTES, parseMessage } from '../../client/e2ee/guard.ts';
 import { joinExternal } from '../../client/e2ee/join.ts';
 import { generate, type OwnDevice } from '../../client/e2ee/key-package.ts';
 import { openSuite } from '../../client/e2ee/provider.ts';
+import { MAX_LEAVES } from '../../client/e2ee/tree.ts';
 import { sha256 } from '../../base/hash.ts';
 import { parseCrls } from '../../x509/crl.ts';
 import { authority, DAY_MS } from '../support/pki.ts';
@@ -292,6 +301,32 @@ t.test('refusals, by all alike', async (t) => {
   const alive = await engine.commit(m, {}, now, openToAll);
   for (const each of [a, b])
     t.match(await engine.receive(each, alive.commit, now, byInvitation), { kind: 'commit' }, 'and the group goes on');
+});
+
+t.test('a commit into a group that is full is refused before a tree of it is made', async (t) => {
+  const { ratchetTree: few } = a.state;
+  const crowd = Array.from({ length: 2 * MAX_LEAVES - 1 }, (_, i) => {
+    if (i % 2 === 1 || few[i] !== undefined) return few[i];
+    const [node] = few;
+    if (node?.nodeType !== 'leaf') throw new Error('no leaf');
+    return { ...node, leaf: { ...node.leaf, hpkePublicKey: randomBytes(1216), signaturePublicKey: randomBytes(32) } };
+  });
+  const { keyPackage } = await generate(
+    (await world.person('eve')).device,
+    { notBefore: now - 1000, notAfter: now + DAY_MS },
+    suite,
+  );
+  const add: Proposal = { proposalType: 'add', add: { keyPackage } };
+  const afterAdd = async (ratchetTree: RatchetTree): Promise<unknown> => {
+    const among = (c: Conversation): Conversation => ({ ...c, state: { ...c.state, ratchetTree } });
+    return engine.receive(among(a), await commitOf(lawless(among(m)), [add]), now, openToAll);
+  };
+  await t.rejects(afterAdd(crowd), { code: 'DECRYPT_FAIL', sub: 'tree', message: /more than 4096 leaves/ });
+  await t.rejects(
+    afterAdd(crowd.with(crowd.length - 1, undefined)),
+    { code: 'SIG_FAIL' },
+    'there is a place: then it is found that they are nobody',
+  );
 });
 
 t.test('an old commit is refused', async (t) => {

@@ -1,8 +1,10 @@
 /** Invitations by a member who means harm, and by a server that mixes them up. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import { encodeMlsMessage } from 'ts-mls';
 import { makeKeyPackageRef } from 'ts-mls/keyPackage.js';
 import { extractWelcomeSecret, signGroupInfo } from 'ts-mls/groupInfo.js';
+import { decodeRatchetTree, encodeNode } from 'ts-mls/ratchetTree.js';
 import {
   decodeEncryptedGroupSecrets,
   decryptGroupInfo,
@@ -12,7 +14,10 @@ import {
   encryptGroupSecrets,
 } from 'ts-mls/welcome.js';
 import { openToAll, type Conversation } from '../../client/e2ee/group.ts';
+import { parseMessage } from '../../client/e2ee/guard.ts';
+import { parseTree } from '../../client/e2ee/invitation.ts';
 import { openSecret } from '../../client/e2ee/key-package.ts';
+import { usersBehind } from '../../client/e2ee/presence.ts';
 import { openSuite } from '../../client/e2ee/provider.ts';
 import { World, type Person } from './people.ts';
 
@@ -125,6 +130,51 @@ t.test('forged', async (t) => {
   ];
   for (const [name, change, message] of rows)
     await t.rejects(join(await forged(change)), { code: 'DECRYPT_FAIL', message }, name);
+});
+
+/** The tree of an invitation, with the last leaf at another place; whatever is between is blank, and costs a byte each. */
+function widened({ extensions }: Pick<Info, 'extensions'>, leaves: number): Info['extensions'] {
+  return extensions.map((each) => {
+    if (each.extensionType !== 'ratchet_tree') return each;
+    const tree = decodeRatchetTree(each.extensionData, 0)![0];
+    const at = tree.findLastIndex((node) => node?.nodeType === 'leaf');
+    const last = Buffer.concat([Buffer.of(1), encodeNode(tree[at]!)]);
+    const before = tree
+      .slice(0, at)
+      .map((node) => (node ? Buffer.concat([Buffer.of(1), encodeNode(node)]) : Buffer.of(0)));
+    const nodes = Buffer.concat([...before, Buffer.alloc(2 * leaves - 2 - at), last]); // the library cannot write that
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(0x8000_0000 + nodes.length);
+    return { ...each, extensionData: Buffer.concat([length, nodes]) };
+  });
+}
+const isWide = { code: 'DECRYPT_FAIL', sub: 'tree', message: /more than 4096 leaves/ };
+
+t.test('a tree that is wider than any conversation is refused before anything is done with it', async (t) => {
+  const wide = (leaves: number) =>
+    forged({ info: (i) => resigned({ ...i, extensions: widened(i, leaves) }) }).then((parts) => join(parts));
+  await t.rejects(wide(4096), { message: /its hash/ }, 'wide enough for 4,096 devices: nothing is wrong with that');
+  await t.rejects(wide(4097), isWide);
+  await t.rejects(wide(262_200), isWide, 'half a megabyte, which the library makes a million nodes of');
+  const door = await engine.door(mallory);
+  const message = parseMessage(door.groupInfo);
+  if (message.wireformat !== 'mls_group_info') throw new Error('no group info');
+  const extensions = widened(message.groupInfo, 262_200);
+  const groupInfo = await signGroupInfo(
+    { ...message.groupInfo, extensions },
+    people[0]!.device.mlsPrivateKey,
+    suite.signature,
+  );
+  const inside = { groupInfo: encodeMlsMessage({ ...message, groupInfo }), tree: null };
+  const tree = extensions.find(({ extensionType }) => extensionType === 'ratchet_tree')!.extensionData;
+  const without = { ...groupInfo, extensions: extensions.filter((each) => each.extensionData !== tree) };
+  const beside = { groupInfo: encodeMlsMessage({ ...message, groupInfo: without }), tree };
+  for (const [name, each] of Object.entries({ inside, beside })) {
+    await t.rejects(engine.joinExternal(each, victim.device, now), isWide, `from outside, ${name}`);
+    t.throws(() => usersBehind(each), isWide, `who is in it, ${name}`);
+  }
+  for (const bad of [tree.subarray(1), tree.subarray(0, -1), Buffer.of(0), Buffer.of(1, 0), new Uint8Array()])
+    t.throws(() => parseTree(bad), { code: 'DECRYPT_FAIL', sub: 'tree' });
 });
 
 t.test('mixed up', async (t) => {
