@@ -44,6 +44,7 @@ const TRANSIENT: ReadonlySet<Code> = new Set<Code>([
   'DISK_FULL',
   'LOG_FAILED',
   'RATE_LIMIT',
+  'QUOTA', // of a connection: this end did not read for too long
   'REPLAY',
   'DECRYPT_FAIL',
   'BAD_FRAME',

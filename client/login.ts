@@ -9,6 +9,7 @@ import { loginBinding } from '../protocol/key-schedule.ts';
 import type { Reply } from '../protocol/messages.ts';
 import {
   authMessage,
+  checkNotBelow,
   checkServerSignature,
   clientProof,
   DEFAULT_KDF,
@@ -22,13 +23,27 @@ import {
 import type { Requester } from './requester.ts';
 
 /** @param password from preparePassword(). @throws what the server refuses it with: USER_EXISTS, BAD_NAME, … */
-export async function register(
-  requester: Requester,
-  account: { readonly username: string; readonly email: string },
-  password: Secret,
-): Promise<void> {
+export async function register(requester: Requester, account: NewAccount, password: Secret): Promise<void> {
+  try {
+    await registerAt(requester, account, password, formatKdf(DEFAULT_KDF));
+  } catch (error) {
+    if (!(error instanceof ChatError) || error.code !== 'WEAK_KDF') throw error;
+    // It demands more of new accounts: what, it tells about any name that has none.
+    const nonce = randomBytes(NONCE_BYTES);
+    const { kdf } = await requester.request({ type: 'login', account: account.username, nonce }, 'login_challenge');
+    checkNotBelow(parseKdf(kdf), DEFAULT_KDF);
+    await registerAt(requester, account, password, kdf);
+  }
+}
+
+interface NewAccount {
+  readonly username: string;
+  readonly email: string;
+}
+
+async function registerAt(requester: Requester, account: NewAccount, password: Secret, kdf: string): Promise<void> {
   const salt = randomBytes(SALT_BYTES);
-  const salted = await hash(password, salt, formatKdf(DEFAULT_KDF));
+  const salted = await hash(password, salt, kdf);
   const { storedKey, serverKey } = verifierOf(salted);
   salted.wipe();
   await requester.request(
@@ -36,7 +51,7 @@ export async function register(
       type: 'register',
       ...account,
       salt,
-      kdf: formatKdf(DEFAULT_KDF),
+      kdf,
       stored_key: storedKey,
       server_key: serverKey,
     },

@@ -52,6 +52,19 @@ export function parseKdf(text: string): Kdf {
   return { name: 'pbkdf2-sha256', rounds };
 }
 
+/** Of two Argon2id's the larger of each cost; else the first. */
+export const strongerKdf = (a: Kdf, b: Kdf): Kdf =>
+  a.name === 'argon2id' && b.name === 'argon2id'
+    ? { ...a, memoryKib: Math.max(a.memoryKib, b.memoryKib), passes: Math.max(a.passes, b.passes) }
+    : a;
+
+/** @throws WEAK_KDF/memory or passes for one of the same hash that costs less than `floor`; hashes are not compared with each other */
+export function checkNotBelow(kdf: Kdf, floor: Kdf): void {
+  if (kdf.name !== 'argon2id' || floor.name !== 'argon2id') return;
+  within('memory', kdf.memoryKib, floor.memoryKib, MAX_ARGON2_MEMORY_KIB);
+  within('passes', kdf.passes, floor.passes, MAX_ARGON2_PASSES);
+}
+
 /**
  * OpaqueString (RFC 8265 §4.2) as UTF-8: other spaces become U+0020, then NFC. Characters outside PRECIS's FreeformClass are refused;
  * so are the joiners, which that class allows in some contexts.

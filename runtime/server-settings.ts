@@ -226,7 +226,7 @@ export const SERVER_SETTINGS = {
     kdf: setting(
       'auth.kdf',
       kdf,
-      'What a password must cost to try, at least, for accounts that are made from now on.',
+      'What a password must cost to try, at least, for accounts that are made from now on; chat-client takes no less than the default.',
       {
         default: 'argon2id m=65536,t=3,p=1',
       },

@@ -13,7 +13,11 @@ import {
   fakeSalt,
   fakeVerifier,
   NONCE_BYTES,
+  checkNotBelow,
+  DEFAULT_KDF,
+  formatKdf,
   parseKdf,
+  strongerKdf,
   serverSignature,
 } from '../protocol/scram.ts';
 import type { ServerLink } from '../runtime/link.ts';
@@ -30,7 +34,7 @@ export interface AccountOptions {
   /** 32 bytes that outlive restarts: the salts of names that do not exist come from it */
   readonly fakeSecret: Secret;
   readonly registration: 'open' | 'closed';
-  /** what an unknown name is answered with: the KDF of new accounts, as it travels */
+  /** the least that a new account may have, as it travels */
   readonly kdf: string;
   readonly maxFailures: number;
   readonly lockoutMs: number;
@@ -58,12 +62,14 @@ const MAX_ATTEMPTS = 32;
 
 export class Accounts {
   readonly options: AccountOptions;
+  /** What clients give new accounts here, and so what a name without an account is answered with. */
+  readonly usualKdf: string;
   /** Logins of one certificate are checked one after the other: guesses in parallel would all be made before the first is counted. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
   /** @throws WEAK_KDF for a configured KDF outside the limits */
   constructor(options: AccountOptions) {
-    parseKdf(options.kdf);
+    this.usualKdf = formatKdf(strongerKdf(parseKdf(options.kdf), DEFAULT_KDF));
     this.options = options;
   }
 
@@ -111,13 +117,13 @@ export class AccountSession {
    *   of the certificate) or `certificate` (the certificate is another account's device), USER_EXISTS, RATE_LIMIT
    */
   async register(frame: Request<'register'>): Promise<void> {
-    const { store, registration, devicesPerAccount, log, now } = this.#accounts.options;
+    const { store, registration, kdf, devicesPerAccount, log, now } = this.#accounts.options;
     this.#begin('register');
     if (registration === 'closed') throw new ChatError('REGISTRATION_CLOSED', 'this server makes no new accounts');
     const { peerChain } = this.#peer;
     const username = named('register.username', () => canonicalUsername(frame.username));
     const email = named('register.email', () => canonicalEmail(frame.email));
-    parseKdf(frame.kdf);
+    checkNotBelow(parseKdf(frame.kdf), parseKdf(kdf));
     const certified = identityOf(peerChain[0]);
     if (username !== certified.username) throw mismatch('register.username', 'the name is not that of the certificate');
     if (certified.email !== undefined && email !== certified.email)
@@ -145,7 +151,7 @@ export class AccountSession {
 
   /** @throws LOCKED with retryAfterMs, RATE_LIMIT, BAD_FRAME/frame.type when logged in already */
   async login(frame: Request<'login'>): Promise<Reply<'login_challenge'>> {
-    const { store, fakeSecret, kdf: defaultKdf, randomBytes } = this.#accounts.options;
+    const { store, fakeSecret, randomBytes } = this.#accounts.options;
     this.#begin('login');
     const name = canonicalAccount(frame.account);
     await this.#refuseIfLocked(name);
@@ -153,7 +159,7 @@ export class AccountSession {
     // Both are made in any case: the time this takes must not tell.
     const fake = fakeSalt(fakeSecret, name);
     const salt = user?.salt ?? fake;
-    const kdf = user?.pwdKdf ?? defaultKdf;
+    const kdf = user?.pwdKdf ?? this.#accounts.usualKdf;
     const serverNonce = randomBytes(NONCE_BYTES);
     const message = authMessage({
       username: frame.account,

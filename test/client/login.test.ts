@@ -43,12 +43,44 @@ t.test('register, log in, come back by token after the line was cut', async (t) 
   await app.login(password());
   t.match(app.vault.profile.account(), account);
   t.ok(app.canResume);
-  server.latest.close('UNAVAILABLE');
-  await until(events, (e) => e.on === 'lost' && e.willRetry);
-  await until(events.slice(), (e) => e.on === 'connected');
-  while (!app.status().isConnected) await new Promise((resolve) => setTimeout(resolve, 5));
-  t.equal(server.frames('resume').length, 1);
+  for (const code of ['UNAVAILABLE', 'QUOTA'] as const) {
+    server.latest.close(code);
+    await until(events, (e) => e.on === 'lost' && e.error.code === code && e.willRetry);
+    while (!app.status().isConnected) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  t.equal(server.frames('resume').length, 2);
   t.equal(server.frames('login').length, 2, 'no password was asked for again');
+});
+
+t.test('a server may demand more of a password hash than the client would, and never less', async (t) => {
+  for (const [demanded, answer] of [
+    ['argon2id$m=65536,t=4,p=1', null],
+    ['argon2id$m=19456,t=2,p=1', { code: 'WEAK_KDF', sub: 'memory' }],
+    ['argon2id$m=4194304,t=4,p=1', { code: 'WEAK_KDF', sub: 'memory' }],
+  ] as const) {
+    const { server, app } = await world(t);
+    server.script = (frame, link) => {
+      if (frame.type === 'register' && frame.kdf !== demanded)
+        link.send({ type: 'error', id: frame.id, code: 'WEAK_KDF', sub: 'passes' });
+      else if (frame.type === 'login')
+        link.send({
+          type: 'login_challenge',
+          id: frame.id,
+          nonce: Buffer.alloc(24),
+          salt: Buffer.alloc(16),
+          kdf: demanded,
+        });
+      else return false;
+      return true;
+    };
+    await app.connect();
+    if (answer === null) await app.register(account, password());
+    else await t.rejects(app.register(account, password()), answer);
+    t.strictSame(
+      server.frames('register').map(({ kdf }) => kdf),
+      ['argon2id$m=65536,t=3,p=1', ...(answer === null ? [demanded] : [])],
+    );
+  }
 });
 
 t.test('a token that is no longer good: the password of this process serves', async (t) => {

@@ -258,6 +258,22 @@ t.test('an account belongs to its identity, not to one certificate', async (t) =
   );
 });
 
+t.test('new accounts cost what the operator demands, and names without one look as if they did', async (t) => {
+  const strong = 'argon2id$m=131072,t=4,p=1';
+  const world = await World.open(t, { kdf: strong });
+  const alice = person('alice');
+  await t.rejects(world.link(alice).register('alice'), { code: 'WEAK_KDF', sub: 'memory' });
+  await t.rejects(world.link(alice).register('alice', { kdf: 'argon2id$m=131072,t=3,p=1' }), {
+    code: 'WEAK_KDF',
+    sub: 'passes',
+  });
+  await world.link(alice).register('alice', { kdf: strong });
+  await world.link(person('bob')).register('bob', { kdf: 'pbkdf2-sha256$i=600000' });
+  for (const name of ['alice', 'nobody']) t.equal((await world.link(alice).challenge(name)).kdf, strong, name);
+  const weak = new World(world.path, world.store, { kdf: 'argon2id$m=19456,t=2,p=1' });
+  t.equal((await weak.link(alice).challenge('nobody')).kdf, KDF, 'clients take no less of themselves');
+});
+
 t.test('a wrong password and an unknown name are the same', async (t) => {
   const world = await World.open(t, { maxFailures: 1000 });
   await world.link(person('alice')).register('alice');
