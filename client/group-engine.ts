@@ -1,6 +1,6 @@
 /**
  * The MLS engine as the rest of the client uses it: groups small and large alike. What concerns a group whose tree travels beside it (above
- * 50 devices) is done in a thread of its own; the rest here, for it takes milliseconds. Nothing that is done counts before it is stored.
+ * 50 devices), or is as wide as if it were one of them, is done in a thread of its own; the rest here, for it takes milliseconds. Nothing that is done counts before it is stored.
  */
 import { GroupThread } from './group-thread.ts';
 import { policy } from './group-rules.ts';
@@ -12,8 +12,11 @@ import type { Commit, Conversation } from './e2ee/group.ts';
 import { Distant, isDistant, nextHandle, type Held } from './e2ee/held.ts';
 import { MAX_INLINE_MEMBERS, type GroupDoor } from './e2ee/invitation.ts';
 import type { OwnDevice, OwnKeyPackage, Validity } from './e2ee/key-package.ts';
-import { countIn, usersBehind } from './e2ee/presence.ts';
+import { countIn, usersBehind, widthOf } from './e2ee/presence.ts';
 import { sketchOf, type Member, type Sketch } from './e2ee/sketch.ts';
+
+/** Of a tree: what MAX_INLINE_MEMBERS take. */
+const MAX_NEAR_LEAVES = 64;
 
 interface With {
   readonly conversation: Held;
@@ -47,8 +50,9 @@ export class GroupEngine {
     this.#near = near;
     this.#far = far;
   }
-  static async open(options: AuthorityOptions): Promise<GroupEngine> {
-    return new GroupEngine(await Engine.open(new Authority(options)), new GroupThread(options));
+  /** @param taskMs as for GroupThread */
+  static async open(options: AuthorityOptions, taskMs?: number): Promise<GroupEngine> {
+    return new GroupEngine(await Engine.open(new Authority(options)), new GroupThread(options, taskMs));
   }
 
   /** These are needed from now on, and no other states. @param current are on disk as the states of their groups; `besides` are not */
@@ -84,8 +88,7 @@ export class GroupEngine {
     wanted: Wanted,
     at: number,
   ): Promise<Pick<Commit, 'commit' | 'welcome'> & { conversation: Held }> {
-    const count = isDistant(held) ? 0 : countIn(held) + (wanted.add?.length ?? 0);
-    if (!isDistant(held) && count <= MAX_INLINE_MEMBERS) return this.#near.commit(held, wanted, at, policy);
+    if (!isDistant(held) && isSmall(held, wanted.add?.length)) return this.#near.commit(held, wanted, at, policy);
     const { value, made } = await this.#far.make({ do: 'commit', wanted, at }, await this.#distant(held));
     return { ...value, conversation: made! };
   }
@@ -113,13 +116,14 @@ export class GroupEngine {
     }
     const heard = await this.#near.receive(held, bytes, at, policy);
     if (heard.kind === 'removed') return heard;
-    const { conversation } = heard;
-    if (countIn(conversation) <= MAX_INLINE_MEMBERS) return heard;
-    return { ...heard, conversation: await this.#distant(conversation) } as Heard;
+    return { ...heard, conversation: await this.#placed(heard.conversation) } as Heard;
   }
   /** @throws as Engine.join() */
   async join(welcome: WelcomeTo, device: OwnDevice, secret: Uint8Array): Promise<{ conversation: Held; by: Member }> {
-    if (!welcome.tree) return this.#near.join(welcome, device, secret);
+    if (!welcome.tree) {
+      const { conversation, by } = await this.#near.join(welcome, device, secret);
+      return { conversation: await this.#placed(conversation), by };
+    }
     const { value, made } = await this.#far.make({ do: 'join', welcome, device, secret }, null);
     return { by: value.by, conversation: made! };
   }
@@ -130,7 +134,10 @@ export class GroupEngine {
     at: number,
     authenticatedData: Uint8Array,
   ): Promise<{ conversation: Held; commit: Uint8Array }> {
-    if (door.tree === null) return this.#near.joinExternal(door, device, at, authenticatedData);
+    if (door.tree === null) {
+      const { conversation, commit } = await this.#near.joinExternal(door, device, at, authenticatedData);
+      return { conversation: await this.#placed(conversation), commit };
+    }
     const { value, made } = await this.#far.make({ do: 'joinExternal', door, device, at, authenticatedData }, null);
     return { commit: value.commit, conversation: made! };
   }
@@ -146,6 +153,10 @@ export class GroupEngine {
     return door.tree === null ? usersBehind(door) : this.#far.ask({ do: 'usersBehind', door }, null);
   }
 
+  /** Where it is worked on from now on. @throws MissingBindings */
+  #placed(conversation: Conversation): Held | Promise<Held> {
+    return isSmall(conversation) ? conversation : this.#distant(conversation);
+  }
   /** A small one that becomes large, as the other thread will know it. @throws MissingBindings */
   async #distant(held: Held): Promise<Distant> {
     if (isDistant(held)) return held;
@@ -153,6 +164,10 @@ export class GroupEngine {
     return new Distant(nextHandle(), sketch, { snapshot: snapshot(held), deltas: [] });
   }
 }
+
+/** Places that nobody has take time as well. */
+const isSmall = (conversation: Conversation, more = 0): boolean =>
+  countIn(conversation) + more <= MAX_INLINE_MEMBERS && widthOf(conversation) <= MAX_NEAR_LEAVES;
 
 /** What is to be stored where `before` is stored (null: none of this group is) and `after` takes its place. */
 export function changeOf(before: Held | null, after: Held): Change {

@@ -5,9 +5,11 @@
 import { hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { decode, encode } from '../base/cbor.ts';
 import { bytes, optional, record, uint } from '../base/decode.ts';
+import { ChatError } from '../base/errors.ts';
 import type { Database } from './database.ts';
 import type { Seal } from './seal.ts';
 
+/** Of each part: also what is read is bounded by it. */
 const MAX_STATE_BYTES = 64 * 1024 * 1024;
 const sketch = optional(bytes(1, MAX_STATE_BYTES));
 const current = record({ since: uint(), state: bytes(1, MAX_STATE_BYTES), sketch });
@@ -50,7 +52,9 @@ export class GroupTable {
       .map((each) => this.#seal.open(deltaPlace(id, each['n'] as number), each['sealed'] as Uint8Array));
     return { generation: row.generation, since, snapshot, sketch, deltas };
   }
+  /** @throws TOO_LARGE/group */
   setCurrent(id: ConversationId, { generation, since, snapshot, sketch }: Omit<StoredGroup, 'deltas'>): void {
+    checkSize(snapshot, sketch);
     this.#db.transaction(() => {
       this.#db.run('DELETE FROM group_delta WHERE conversation = ?', id);
       this.#setState(id, 'current', generation, encode({ since, state: snapshot, ...(sketch && { sketch }) }));
@@ -79,7 +83,9 @@ export class GroupTable {
     const { commit, state: snapshot, sketch = null } = entry(decode(row.opened), 'group');
     return { generation: row.generation, commit, snapshot, sketch };
   }
+  /** @throws TOO_LARGE/group */
   setEntry(id: ConversationId, { generation, commit, snapshot, sketch }: StoredEntry): void {
+    checkSize(commit, snapshot, sketch);
     this.#setState(id, 'entry', generation, encode({ commit, state: snapshot, ...(sketch && { sketch }) }));
   }
   dropEntry(id: ConversationId): void {
@@ -111,6 +117,13 @@ export class GroupTable {
       ...[id, kind, generation, this.#seal.seal(statePlace(id, kind, generation), value)],
     );
   }
+}
+
+/** What could not be read again is not written: the group stays as it is. */
+function checkSize(...parts: readonly (Uint8Array | null)[]): void {
+  for (const part of parts)
+    if (part !== null && part.length > MAX_STATE_BYTES)
+      throw new ChatError('TOO_LARGE', `the state of a group of ${part.length} bytes`, { field: 'group' });
 }
 
 const statePlace = (id: ConversationId, kind: string, generation: number): string =>

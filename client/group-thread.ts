@@ -11,6 +11,10 @@ import { MissingBindings } from './e2ee/judge.ts';
 
 /** Then a snapshot takes the place of the deltas. */
 const MAX_DELTAS = 200;
+/** Of one task; a thousand devices take seconds. Meanwhile nothing is done in any conversation. */
+const TASK_MS = 120_000;
+/** What is too large when a task takes longer than that: it will the next time, too. */
+export const GROUP_WORK = 'group_work';
 
 interface Waiting {
   readonly resolve: (reply: Extract<Reply, { readonly value: unknown }>) => void;
@@ -26,21 +30,24 @@ interface Running {
 
 export class GroupThread {
   readonly #options: AuthorityOptions;
+  readonly #taskMs: number;
   #running: Running | null = null;
   #lastId = 0;
   /** of the thread that did the last task; 0: none was done yet */
   threadId = 0;
 
-  constructor(options: AuthorityOptions) {
+  /** @param taskMs a task that takes longer is over, and the thread with it */
+  constructor(options: AuthorityOptions, taskMs = TASK_MS) {
     this.#options = options;
+    this.#taskMs = taskMs;
   }
 
-  /** Does something that leaves states as they are. @throws as the engine */
+  /** Does something that leaves states as they are. @throws as the engine; TOO_LARGE/group_work */
   async ask<T extends Task>(task: T, of: Distant | null): Promise<Answers[T['do']]> {
     return (await this.#run(task, of, 0, false)).value as Answers[T['do']];
   }
 
-  /** Does something that may make another state. @throws as the engine */
+  /** Does something that may make another state. @throws as the engine; TOO_LARGE/group_work */
   async make<T extends Task>(
     task: T,
     of: Distant | null,
@@ -93,7 +100,8 @@ export class GroupThread {
     running.waiting.set(id, { resolve, reject });
     running.worker.ref();
     running.worker.postMessage(compact(request));
-    const reply = await promise;
+    const timer = setTimeout(() => this.#overdue(running), this.#taskMs);
+    const reply = await promise.finally(() => clearTimeout(timer));
     this.threadId = reply.thread;
     if (reply.made !== null) running.has.add(into);
     return reply;
@@ -125,6 +133,18 @@ export class GroupThread {
     worker.on('error', lost);
     worker.on('exit', lost);
     return running;
+  }
+
+  /** What was begun first is what the thread is at. */
+  #overdue(running: Running): void {
+    if (this.#running === running) this.#running = null;
+    const [id, first] = running.waiting.entries().next().value!;
+    running.waiting.delete(id);
+    first.reject(
+      new ChatError('TOO_LARGE', `work on a group was not done after ${this.#taskMs / 1000} s`, { field: GROUP_WORK }),
+    );
+    this.#end(running, new ChatError('INTERNAL', 'the thread that works on large groups has died'));
+    void running.worker.terminate();
   }
 
   #end({ waiting }: Running, error: ChatError): void {

@@ -31,6 +31,7 @@ import type { DeviceKeys } from './device.ts';
 import type { Member } from './e2ee/sketch.ts';
 import type { Gossip } from './gossip.ts';
 import type { GroupEngine } from './group-engine.ts';
+import { GROUP_WORK } from './group-thread.ts';
 import { GroupReader, type Opened } from './group-reader.ts';
 import type { Groups } from './groups.ts';
 import { readHandover } from './handover-content.ts';
@@ -222,6 +223,8 @@ export class Inbox {
       throw new ChatError('SIG_FAIL', 'a body that is not the one that was signed', { sub: 'ct_hash' });
     const hash = leafHash(delivered.statement);
     if (this.#vault.messageByHash(hash) !== null || this.#vault.groups.hasCommit(hash)) return null;
+    if (this.#vault.ledger.hasAlarm('TOO_LARGE', `${hex(hash)}/${GROUP_WORK}`))
+      throw new ChatError('TOO_LARGE', 'what has taken too long once is not tried again', { field: GROUP_WORK });
     const item = { ms, delivered, roster, by: username, at };
     if (ms.kind === KIND.membership) {
       if (!equal(ms.commitment, NO_HASH))

@@ -246,6 +246,11 @@ export class Ledger {
     const sql = 'INSERT OR IGNORE INTO alarm (at, code, subject, sealed) VALUES (?,?,?,?)';
     return this.#db.run(sql, at, code, key, sealed) === 1;
   }
+  hasAlarm(code: Code, subject: string): boolean {
+    return (
+      this.#db.one('SELECT 1 FROM alarm WHERE code = ? AND subject = ?', code, sha256(utf8(subject))) !== undefined
+    );
+  }
   alarms(): Alarm[] {
     return this.#db.all('SELECT * FROM alarm ORDER BY row').map((row) => {
       const place = `alarm/${row['code']}/${hex(row['subject'] as Uint8Array)}`;

@@ -10,6 +10,8 @@ export const usersIn = ({ state }: Conversation): string[] => usersOf(state.ratc
 
 /** Devices in a group. */
 export const countIn = ({ state }: Conversation): number => [...occupants(state.ratchetTree)].length;
+/** Leaves of its tree, blank ones included. */
+export const widthOf = ({ state }: Conversation): number => (state.ratchetTree.length + 1) / 2;
 
 /** Before coming in, when nothing of it is proven. @throws BAD_FRAME; DECRYPT_FAIL/welcome */
 export function usersBehind({ groupInfo, tree }: GroupDoor): string[] {

@@ -183,6 +183,35 @@ t.test(
   },
 );
 
+t.test('what takes too long is ended, and has a name that is a verdict', async (t) => {
+  const engine = await GroupEngine.open({ ...world.authority.options, bindings: world.bindings }, 1);
+  t.teardown(() => engine.close());
+  const first = await alone(engine);
+  for (let i = 0; i < 2; i++)
+    await t.rejects(engine.commit(first, adding(bob, ...crowd), now), { code: 'TOO_LARGE', field: 'group_work' });
+});
+
+t.test('a small group with many blank places is worked on elsewhere, too', async (t) => {
+  const engine = await open(t);
+  const { all } = await large(engine);
+  const more = await Promise.all(Array.from({ length: 14 }, (_, i) => world.person(`more${i}`)));
+  const packages = await Promise.all(more.map((each) => world.keyPackage(each)));
+  const wide = await engine.adopt(
+    (await engine.commit(all, { add: packages.map(({ published }) => published) }, now)).conversation,
+  );
+  const going = [bob, ...crowd, ...more.slice(0, -1)].map(({ device }) => device);
+  const few = await engine.adopt((await engine.commit(wide, { remove: going }, now)).conversation);
+  const invited = await engine.commit(few, adding(bob), now);
+  t.equal(invited.welcome!.tree, null, 'its tree is inside');
+  const { conversation, by } = await joined(engine, invited.welcome!, null);
+  t.ok(isDistant(conversation));
+  t.strictSame([by.user, usersIn(conversation)], ['alice', ['alice', 'bob', 'more13']]);
+  const door = await engine.door(conversation);
+  t.equal(door.tree, null);
+  const outside = await engine.joinExternal(door, (await world.person('eve')).device, now, Buffer.alloc(0));
+  t.ok(isDistant(outside.conversation));
+});
+
 t.test('bindings that the other thread lacks are asked for by their names, and taken', async (t) => {
   const [missing] = [...world.bindings].slice(5, 6);
   const bindings = new Map([...world.bindings].filter(([name]) => name !== missing![0]));

@@ -2,13 +2,16 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import t, { type Test } from 'tap';
+import { hex } from '../../base/bytes.ts';
 import type { Code } from '../../base/errors.ts';
 import { bindingName } from '../../client/e2ee/binding.ts';
 import { parseMessage } from '../../client/e2ee/guard.ts';
+import { GROUP_WORK } from '../../client/group-thread.ts';
 import { shownMessage } from '../../client/presentation.ts';
 import type { Message } from '../../client/message-table.ts';
 import type { Request } from '../../protocol/messages.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
+import { leafHash } from '../../transcript/merkle.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { authority } from '../support/pki.ts';
 import { drop, ScriptedServer, type Delivery } from './scripted-server.ts';
@@ -215,6 +218,20 @@ for (const { name, alarm, lie, after } of deliveries)
     await isWell(t, side, after);
     t.equal(alarms(side).length, 1);
   });
+
+t.test('what has taken too long once is skipped at every login, without another try', async (t) => {
+  const side = await logIn(t);
+  const commit = await logged(side.server, side.server.composeCommit());
+  const [item] = commit.items as readonly { readonly statement: Uint8Array }[];
+  const subject = `${hex(leafHash(item!.statement))}/${GROUP_WORK}`;
+  side.app.vault.ledger.addAlarm(Date.now(), 'TOO_LARGE', subject, 'too long', Buffer.alloc(0));
+  send(side, commit); // which is good, and would be taken
+  while (side.server.frames('msg_skipped').length === 0) await quiet(side);
+  t.strictSame([alarms(side), side.server.frames('msg_received')], [[], []]);
+  // What came after it is read from outside.
+  send(side, await logged(side.server, side.server.compose('bob', ['after it'])));
+  await isWell(t, side, 'anew');
+});
 
 t.test('two commits in one epoch, to two halves: who got the one reads nothing of the other', async (t) => {
   const side = await logIn(t);

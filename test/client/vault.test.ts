@@ -387,6 +387,24 @@ t.test('groups: a snapshot, deltas after it, and what a commit would make', (t) 
   t.end();
 });
 
+t.test('groups: a state that could not be read again is not written', (t) => {
+  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const { groups } = vault;
+  const [largest, larger] = [Buffer.alloc(64 * 1024 * 1024), Buffer.alloc(64 * 1024 * 1024 + 1)];
+  const state = { generation: 1, since: 4, snapshot: body('a state'), sketch: null };
+  groups.setCurrent(id, { ...state, snapshot: largest });
+  t.equal(groups.current(id)?.snapshot.length, largest.length);
+  groups.setCurrent(id, state);
+  const refusal = { code: 'TOO_LARGE', field: 'group' };
+  for (const part of ['snapshot', 'sketch'] as const) {
+    t.throws(() => groups.setCurrent(id, { ...state, [part]: larger }), refusal);
+    t.throws(() => groups.setEntry(id, { ...state, commit: body('commit'), [part]: larger }), refusal);
+  }
+  t.same(groups.current(id)?.snapshot, body('a state'));
+  vault.close();
+  t.end();
+});
+
 t.test('keys: the device, its packages, and whose devices were met', (t) => {
   const vault = Vault.open(join(t.testdir({}), 'p'));
   const { keys } = vault;
