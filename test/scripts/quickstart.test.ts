@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { root } from '../support/system.ts';
 
-t.setTimeout(240_000); // a busy machine is no failure
+t.setTimeout(450_000); // a busy machine is no failure
 
 const project = mkdtempSync(join(tmpdir(), 'chat-quick-'));
 t.teardown(() => rmSync(project, { recursive: true, force: true }));

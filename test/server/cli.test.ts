@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import { ca, serverCertificate } from '../support/pair.ts';
 import { Program, root } from '../support/system.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(300_000); // a busy machine is no failure
 t.jobs = 2;
 
 const dir = mkdtempSync(join(tmpdir(), 'chat-cli-'));
