@@ -212,12 +212,17 @@ export class GroupPlanner {
     const { generation, epoch, group_info: info } = reply;
     const isBefore = (state: typeof asked): boolean =>
       generation < state.generation || (generation === state.generation && epoch < state.epoch);
-    if (isBefore(asked)) refuse('group_info', 'the server shows a state of the group that is over');
+    const renewed = (): Promise<Plan> =>
+      this.#creation(session, engine, roster, Math.max(generation, this.#groups.furthest(id).generation) + 1, device);
+    if (isBefore(asked)) {
+      // It lies, or its database was put back from a backup: then nobody can end the state that everybody is in.
+      if (this.#isLost(id)) return renewed();
+      refuse('group_info', 'the server shows a state of the group that is over');
+    }
     // Not when it was asked for, but others have gone on since.
     if (isBefore(this.#groups.furthest(id)))
       throw new ChatError('STALE', 'the group has changed meanwhile', { sub: 'epoch' });
     if (generation === 0) return this.#creation(session, engine, roster, 1, device);
-    const renewed = (): Promise<Plan> => this.#creation(session, engine, roster, generation + 1, device);
     let door: GroupDoor | null;
     try {
       door = info === undefined ? null : await doorInto(session, id, { generation, epoch }, info);
@@ -344,10 +349,10 @@ export class GroupPlanner {
     }
   }
 
-  /** A device may have published since: it is asked for again. */
+  /** Another connection: a device may have published since, and what the server shows is tried again. Since when that was in vain stays known. */
   forget(): void {
     this.#asked.clear();
-    this.#closed.clear();
+    for (const [key, { since }] of this.#closed) this.#closed.set(key, { since, tried: null });
   }
 }
 

@@ -13,6 +13,8 @@ import type { Submission } from './submission.ts';
 
 /** Conversations that are remembered, about 200 bytes each. */
 const MAX_GROUPS = 100_000;
+/** Generations that a new one may leave out: numbers end at 2³² − 1, and nobody is to use them up. */
+const MAX_SKIPPED = 64;
 
 type Message = Request<'msg_send'>['messages'][number];
 
@@ -82,11 +84,10 @@ class Known {
     return generation === this.generation && (epoch === this.epoch || epoch === this.epoch - 1);
   }
 
-  /** Ends the current state, or begins the group anew. */
+  /** Ends the current state, or begins the group anew: also where members have done so before, and the database was put back since. */
   endsWith({ generation, epoch }: GroupState): boolean {
-    return (
-      (generation === this.generation && epoch === this.epoch) || (generation === this.generation + 1 && epoch === 0)
-    );
+    if (generation === this.generation) return epoch === this.epoch;
+    return epoch === 0 && generation > this.generation && generation <= this.generation + MAX_SKIPPED;
   }
 }
 

@@ -303,6 +303,24 @@ for (const [name, change] of [
     await isWell(t, side, 'anew');
   });
 
+t.test('for how long a group cannot be entered is counted across connections', async (t) => {
+  let aheadMs = 0;
+  const folder = join(t.testdir({}), 'p');
+  const side = await logIn(t, new ScriptedServer(), folder, true, { now: () => Date.now() + aheadMs });
+  await side.server.composeCommit(); // and it is withheld
+  side.server.group = { generation: 1, epoch: 2 };
+  send(side, await logged(side.server, side.server.compose('bob', ['after it'])));
+  await side.until(isAlarm);
+  await quiet(side);
+  t.equal(commits(side), 0, 'whoever made that state may still repeat it');
+  aheadMs = 31_000;
+  drop(side.server.latest);
+  await side.until((e) => e.on === 'lost');
+  await accepted(side, say(side, 'in another one'));
+  const [made] = side.server.frames('msg_send');
+  t.strictSame(made?.messages.at(-1)?.group, { generation: 2, epoch: 0 });
+});
+
 // ---- bindings --------------------------------------------------------------------------------------------------------------------
 
 async function withoutBindings(t: Test): Promise<Side> {

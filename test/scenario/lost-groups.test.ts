@@ -1,8 +1,9 @@
 /** A group that nobody can enter any more: the server has lost what lets others in, and a device has lost its state. */
+import { copyFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import t from 'tap';
-import { devicesOf } from '../support/apps.ts';
+import { devicesOf, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
@@ -46,4 +47,54 @@ t.test('after half a minute there is another one, with everybody in it', async (
   for (const each of [alice, bob, carol]) t.strictSame(each.told('alarm'), [], each.person.name);
   const after = (texts: readonly string[]) => texts.slice(texts.indexOf('to all, before') + 1);
   t.strictSame(after(alice.texts('#ops')), after(carol.texts('#ops')), 'in one order');
+});
+
+t.test('a database that was put back knows an older group than its members: they make another', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const database = join(w.dir, 'state', 'chat.db');
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
+  await alice.say('bob', 'before');
+  await bob.hears('before');
+  for (const each of [alice, bob]) await each.leave();
+  await w.stop();
+  copyFileSync(database, `${database}.copy`);
+
+  // They begin another generation, as above.
+  await w.restart();
+  const db = new DatabaseSync(database, { timeout: 10_000 });
+  t.equal(db.prepare('UPDATE conversation_groups SET group_info = NULL').run().changes, 1);
+  db.close();
+  bob.loseVault();
+  await alice.enter();
+  await bob.enter();
+  const looked = bob.heard('group');
+  await bob.write('alice', 'here again');
+  await looked;
+  bob.aheadMs = 31_000;
+  await alice.hears('here again');
+  await alice.say('bob', 'welcome back');
+  await bob.hears('welcome back');
+  const generation = (each: DeviceApp, name: string) =>
+    each.vault.groups.current(each.vault.conversationWith(name)!.id)?.generation;
+  t.strictSame([generation(alice, 'bob'), generation(bob, 'alice')], [2, 2]);
+  for (const each of [alice, bob]) await each.leave();
+  await w.stop();
+  for (const end of ['', '-wal', '-shm', '-ahead-0', '-ahead-1']) rmSync(`${database}${end}`, { force: true });
+  copyFileSync(`${database}.copy`, database);
+
+  await w.restart();
+  for (const each of [alice, bob]) await each.enter();
+  const row = await alice.write('bob', 'after it was put back');
+  await alice.until('an alarm', () => alice.told('alarm').some((text) => text.startsWith('DECRYPT_FAIL/group_info')));
+  t.equal(alice.vault.message(row)?.state, 'waiting', 'the server may still show what it knows');
+  alice.aheadMs = 31_000;
+  await alice.until('another group', () => alice.vault.message(row)?.state !== 'waiting');
+  t.equal(generation(alice, 'bob'), 3);
+  // What invites him was handed out before, as the database does not know: he enters from outside.
+  await bob.until('the same', () => generation(bob, 'alice') === 3);
+  await bob.say('alice', 'and back');
+  await alice.hears('and back');
+  await alice.say('bob', 'and forth');
+  await bob.hears('and forth');
 });

@@ -54,10 +54,10 @@ t.test('which state a message and a commit may be made in', async (t) => {
   const refused = async (...rows: Submission[]) => {
     for (const each of rows) await t.rejects(w.sequencer.submit(each), stale);
   };
-  await refused(text(alice, 1, 0, true), text(alice, 1, 1, true), commit(alice, 1, 1, true), commit(alice, 2, 0, true));
+  await refused(text(alice, 1, 0, true), text(alice, 1, 1, true), commit(alice, 1, 1, true), commit(alice, 65, 0, true));
   t.equal(await w.store.group(w.conversation), null);
   await w.sequencer.submit(commit(alice, 1, 0));
-  await refused(commit(bob, 1, 0, true), commit(bob, 1, 2, true), commit(bob, 3, 0, true), commit(bob, 2, 1, true));
+  await refused(commit(bob, 1, 0, true), commit(bob, 1, 2, true), commit(bob, 66, 0, true), commit(bob, 2, 1, true));
   await refused(text(bob, 1, 2, true), text(bob, 2, 1, true));
   await w.sequencer.submit(text(bob, 1, 1));
   await w.sequencer.submit(commit(bob, 1, 1));
@@ -70,6 +70,10 @@ t.test('which state a message and a commit may be made in', async (t) => {
   await refused(text(bob, 1, 3, true), commit(alice, 1, 3, true), commit(alice, 2, 0, true));
   await w.sequencer.submit(text(alice, 2, 1));
   t.equal(await groupOf(w), '2.1 info after 2.0');
+  await refused(commit(alice, 67, 0, true), commit(alice, 1, 0, true));
+  await w.sequencer.submit(commit(alice, 66, 0)); // members were there before the database was put back
+  await refused(commit(bob, 65, 0, true), commit(bob, 66, 0, true), text(bob, 2, 1, true));
+  t.equal(await groupOf(w), '66.1 info after 66.0');
   const without = alice.batch(w.conversation, ['in the clear'], [bob.device.id]);
   await w.sequencer.submit(without);
   const queued = await w.store.backlog(alice.device.id, 0, 20, 1e6);
