@@ -306,7 +306,11 @@ for (const [name, change] of [
 t.test('for how long a group cannot be entered is counted across connections', async (t) => {
   let aheadMs = 0;
   const folder = join(t.testdir({}), 'p');
-  const side = await logIn(t, new ScriptedServer(), folder, true, { now: () => Date.now() + aheadMs });
+  const server = new ScriptedServer();
+  const peer = await server.peer;
+  const device = server.get('bob').fingerprint;
+  server.packages = [{ device, package: (await peer.keyPackage(peer.bob)).published }];
+  const side = await logIn(t, server, folder, true, { now: () => Date.now() + aheadMs });
   await side.server.composeCommit(); // and it is withheld
   side.server.group = { generation: 1, epoch: 2 };
   send(side, await logged(side.server, side.server.compose('bob', ['after it'])));
