@@ -281,6 +281,9 @@ t.test('a stranger makes another group of a private room: nobody follows', async
   const { roots } = mallory.app.identity;
   const bindings = new Map([...alice.vault.keys.bindings(), ...mallory.vault.keys.bindings()]);
   const engine = await Engine.open(new Authority({ organisation: 'localhost', roots, bindings }));
+  const { identity } = mallory.app;
+  const session = mallory.vault.sessions.current(identity.fingerprint);
+  await mallory.leave(); // its place at the server is the other client's now
   const client = await w.login(mallory.person);
   const devices = [alice, bob].map(({ app }) => app.identity.fingerprint);
   const { packages } = await client.request(
@@ -289,9 +292,8 @@ t.test('a stranger makes another group of a private room: nobody follows', async
   );
   const settings = roomSettings({ room: '#plan', isPublic: false, owner: 'alice' });
   const alone = await engine.create(own, groupIdOf(id, 2), settings, Date.now());
-  const session = mallory.vault.sessions.current(mallory.app.identity.fingerprint);
   const { origin } = w.server.transcript;
-  const batch = await composeCommit(mallory.app.identity, session, roster, origin, Date.now(), async (aad) => {
+  const batch = await composeCommit(identity, session, roster, origin, Date.now(), async (aad) => {
     const wanted = { add: packages.map((each) => each.package), authenticatedData: aad };
     const { conversation, commit, welcome } = await engine.commit(alone, wanted, Date.now(), policy);
     const group_info = doorBytes(await engine.door(conversation)).bytes;
