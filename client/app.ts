@@ -20,10 +20,12 @@ import { announcement, Contacts, type Contact, type ContactAction, type Person }
 import { Connection, type Dial } from './connection.ts';
 import { daysLeft, type ClientIdentity } from './identity.ts';
 import { DeviceKeys } from './device.ts';
+import { usersIn } from './e2ee/held.ts';
 import { Gossip } from './gossip.ts';
 import { Groups } from './groups.ts';
 import { Handover } from './handover.ts';
 import { Inbox } from './inbox.ts';
+import { JOIN_WAIT_MS, Lobby } from './lobby.ts';
 import { Outbox } from './outbox.ts';
 import type { OwnPresence, PresenceState } from './presence.ts';
 import type { Notice, Requester } from './requester.ts';
@@ -76,6 +78,8 @@ export interface AppOptions {
   readonly dial: Dial;
   /** WITHHELD_AFTER_MS if left out */
   readonly withheldAfterMs?: number;
+  /** JOIN_WAIT_MS if left out */
+  readonly joinWaitMs?: number;
   readonly now?: () => number;
 }
 
@@ -175,10 +179,22 @@ export class App {
     this.#groups = new Groups(vault, identity, now);
     this.#gossip = new Gossip(vault, now);
     this.#devices = new DeviceKeys(vault, this.#groups, identity);
+    const lobby = new Lobby(
+      {
+        inside: (id) => {
+          const { conversation } = this.#groups.stored(id);
+          return conversation === null ? [] : usersIn(conversation);
+        },
+        want: (id) => this.#outbox.want(id, true),
+      },
+      options.joinWaitMs ?? JOIN_WAIT_MS,
+      now,
+    );
     this.#outbox = new Outbox(
       vault,
       this.#groups,
       this.#devices,
+      lobby,
       identity,
       {
         accepted: (message, isQueued) => {
@@ -226,14 +242,16 @@ export class App {
         joined: () => this.#publish(),
         grouped: (conversation) => {
           this.#emit({ on: 'group', conversation, isIdle: false });
-          if (this.vault.isWaiting(conversation)) this.#outbox.want(conversation, true);
+          const isIn = this.#groups.stored(conversation).conversation !== null && !this.#groups.isBroken(conversation);
+          const isExpected = isIn && lobby.entered(conversation);
+          if (isExpected || this.vault.isWaiting(conversation)) this.#outbox.want(conversation, true);
           else this.#outbox.pump(); // keys in it may have to be replaced
         },
       },
       now,
     );
     this.#expiry = setInterval(() => this.#expire(), EXPIRY_MS).unref();
-    this.rooms = new Rooms(vault, this.#groups, identity.username, {
+    this.rooms = new Rooms(vault, this.#groups, lobby, identity.username, {
       asked: (ask) => this.#asked(ask),
       want: (id) => this.#outbox.want(id, true),
       settles: (id, isSo) => this.#settles(id, isSo),

@@ -10,11 +10,12 @@ import { ChatError, type Code } from '../base/errors.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
 import { COMMITMENT_KEY_BYTES } from '../transcript/statement.ts';
 import type { DeviceKeys } from './device.ts';
-import { GroupPlanner, type Plan } from './group-plan.ts';
+import { GroupPlanner, type Plan, type Wishes } from './group-plan.ts';
 import { isSelf } from './group-rules.ts';
 import type { GroupEngine } from './group-engine.ts';
 import { makeCommit, sealMessage } from './group-writer.ts';
 import type { Groups } from './groups.ts';
+import type { Lobby } from './lobby.ts';
 import type { Session } from './session.ts';
 import type { DueReceipt } from './receipt-table.ts';
 import { composeBatch, composeClose, composeCommit, fillBatch, withReceipts, type Signer } from './statements.ts';
@@ -90,6 +91,7 @@ export class Composer {
     vault: Vault,
     groups: Groups,
     devices: DeviceKeys,
+    lobby: Pick<Lobby, 'guests' | 'waitsUntil'>,
     signer: Signer,
     events: ComposerEvents,
     now: () => number,
@@ -97,14 +99,13 @@ export class Composer {
     this.#vault = vault;
     this.#groups = groups;
     this.#devices = devices;
-    const isDue = (id: ConversationId): boolean => vault.freshness.isDue(id, now());
-    this.#planner = new GroupPlanner(
-      groups,
-      signer.fingerprint,
-      (id, isSelf) => (isSelf ? vault.handovers.targets() : vault.rooms.invited(id)),
-      isDue,
-      now,
-    );
+    const wishes: Wishes = {
+      invited: (id) => [...vault.rooms.invited(id), ...lobby.guests(id)],
+      approved: () => vault.handovers.targets(),
+      isDue: (id) => vault.freshness.isDue(id, now()),
+      waitsUntil: (id) => lobby.waitsUntil(id),
+    };
+    this.#planner = new GroupPlanner(groups, signer.fingerprint, wishes, now);
     this.#signer = signer;
     this.#events = events;
     this.#now = now;
@@ -143,7 +144,10 @@ export class Composer {
   pause(id: ConversationId, atLeastMs = 0): void {
     const before = this.#paused.get(hex(id));
     const ms = Math.max(Math.min((before?.ms ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS), atLeastMs);
-    this.#paused.set(hex(id), { id, ms, until: this.#now() + ms });
+    this.#pauseUntil(id, this.#now() + ms, ms);
+  }
+  #pauseUntil(id: ConversationId, until: number, ms: number): void {
+    this.#paused.set(hex(id), { id, ms, until });
     this.#passedOver.add(hex(id));
   }
   /** Whether the commit that was refused only replaces keys: then it waits in silence, and nobody else has to. */
@@ -245,7 +249,7 @@ export class Composer {
       const engine = await this.#groups.engine(session);
       const device = await this.#groups.exclusively(session, (e) => this.#devices.ready(session, e));
       const plan = await this.#planner.plan(session, engine, roster, device);
-      if (plan.kind === 'wait') return this.#waits(roster, plan.why, reason);
+      if (plan.kind === 'wait') return this.#waits(roster, plan, reason);
       const commit = plan.kind === 'ready' ? null : await this.#commit(session, id, plan);
       const isDone = this.#looked(id, reason);
       if (commit !== null) return commit;
@@ -275,8 +279,13 @@ export class Composer {
     return true;
   }
 
-  #waits(roster: Conversation, why: Extract<Plan, { kind: 'wait' }>['why'], reason: Reason | undefined): 'later' {
+  #waits(roster: Conversation, plan: Extract<Plan, { kind: 'wait' }>, reason: Reason | undefined): 'later' {
     const { id, peer, room, members } = roster;
+    if (plan.why === 'asked') {
+      this.#pauseUntil(id, plan.until, FIRST_PAUSE_MS / 2);
+      return 'later';
+    }
+    const { why } = plan;
     if (isSelf(roster) && !this.#vault.isWaiting(id)) {
       this.#looked(id, reason); // the device that has something to hand over makes the group
       return 'later';

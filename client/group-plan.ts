@@ -3,7 +3,6 @@
  * Asks the server, changes nothing. The roster says who ought to be in the group; what comes of it is judged by every member.
  */
 import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
-import { encode } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { fetchBlob } from './blobs.ts';
@@ -13,7 +12,6 @@ import type { Session } from './session.ts';
 import type { Conversation as Roster } from './roster.ts';
 import type { GroupEngine } from './group-engine.ts';
 import type { Member } from './e2ee/sketch.ts';
-import { MAX_ADDS } from './e2ee/conversation.ts';
 import type { DeviceName } from './e2ee/group.ts';
 import { refuse } from './e2ee/guard.ts';
 import { headerOf } from './e2ee/header.ts';
@@ -22,6 +20,7 @@ import type { OwnDevice } from './e2ee/key-package.ts';
 import { readDoor } from './e2ee/layout.ts';
 import { rosterToken, usersIn } from './e2ee/held.ts';
 import { nameOf } from './e2ee/judge.ts';
+import { ASK_AGAIN_MS, TakenPackages } from './taken-packages.ts';
 
 export type Plan =
   | { readonly kind: 'ready' }
@@ -36,10 +35,22 @@ export type Plan =
       readonly remove: readonly DeviceName[];
     }
   /** `alone`: nobody else is in the room; `not_let_in`: a private room, and no member has let this user in yet */
-  | { readonly kind: 'wait'; readonly why: 'no_device' | 'no_group_info' | 'alone' | 'not_let_in' };
+  | { readonly kind: 'wait'; readonly why: 'no_device' | 'no_group_info' | 'alone' | 'not_let_in' }
+  /** members were asked to let this device in. @param until Unix ms; after that it enters by itself */
+  | { readonly kind: 'wait'; readonly why: 'asked'; readonly until: number };
 
-/** A device without key packages is asked for again after this time. */
-const ASK_AGAIN_MS = 60_000;
+/** What the plan depends on besides the server, the roster and the group. */
+export interface Wishes {
+  /** Who may be let into a room though no device of theirs is in it. */
+  invited(id: ConversationId): readonly string[];
+  /** Own devices that something is handed to: fingerprints in hexadecimal. */
+  approved(): readonly string[];
+  /** Whether this device has to replace its keys. */
+  isDue(id: ConversationId): boolean;
+  /** Unix ms until which others may let this device in; 0: it enters by itself. */
+  waitsUntil(id: ConversationId): number;
+}
+
 /** How long the sender of the newest commit may take to repeat it, and the server to show a state that can be entered, before the group counts as lost. */
 const LOST_MS = 30_000;
 
@@ -58,10 +69,8 @@ export class GroupPlanner {
   readonly #groups: Groups;
   readonly #own: Fingerprint;
   readonly #now: () => number;
-  readonly #invited: (id: ConversationId, isSelf?: boolean) => readonly string[];
-  readonly #isDue: (id: ConversationId) => boolean;
-  /** device → when it had no key package */
-  readonly #asked = new Map<string, number>();
+  readonly #wishes: Wishes;
+  readonly #packages: TakenPackages;
   readonly #closed = new Map<string, Closed>();
   /** conversation → tree and roster for which nothing was to be done */
   readonly #ready = new Map<
@@ -69,23 +78,12 @@ export class GroupPlanner {
     { readonly tree: unknown; readonly epoch: number; readonly invited: string; readonly until: number }
   >();
 
-  /**
-   * @param invited who may be let into a room though no device of theirs is in it; of the own devices: the fingerprints of those that something
-   *   is handed to
-   * @param isDue whether this device has to replace its keys
-   */
-  constructor(
-    groups: Groups,
-    own: Fingerprint,
-    invited: (id: ConversationId, isSelf?: boolean) => readonly string[],
-    isDue: (id: ConversationId) => boolean,
-    now: () => number,
-  ) {
+  constructor(groups: Groups, own: Fingerprint, wishes: Wishes, now: () => number) {
     this.#groups = groups;
-    this.#isDue = isDue;
     this.#own = own;
-    this.#invited = invited;
+    this.#wishes = wishes;
     this.#now = now;
+    this.#packages = new TakenPackages(groups, now);
   }
 
   /**
@@ -103,9 +101,9 @@ export class GroupPlanner {
     if (
       known?.tree === tree &&
       known.epoch === roster.epoch &&
-      known.invited === this.#invited(id).join() &&
+      known.invited === this.#wishes.invited(id).join() &&
       this.#now() < known.until &&
-      !this.#isDue(id)
+      !this.#wishes.isDue(id)
     )
       return { kind: 'ready' };
     const members = await this.#groups.resolving(session, () => engine.members(conversation));
@@ -122,7 +120,7 @@ export class GroupPlanner {
   async #ofOwnDevices(session: Session, engine: GroupEngine, roster: Roster): Promise<Plan> {
     const { id } = roster;
     const approved = devicesOf(roster).filter(
-      (each) => !equal(each, this.#own) && this.#invited(id, true).includes(hex(each)),
+      (each) => !equal(each, this.#own) && this.#wishes.approved().includes(hex(each)),
     );
     const { conversation } = this.#groups.stored(id);
     if (conversation !== null && !this.#groups.isBroken(id)) {
@@ -133,8 +131,8 @@ export class GroupPlanner {
       if (members.every(isWanted) && wanted.every(isIn) && approved.length > 0) return { kind: 'ready' };
     }
     const { generation } = await session.requester.request({ type: 'group_get', conversation: id }, 'group');
-    for (const each of approved) this.#asked.delete(hex(each)); // whoever waits for them waits for that
-    const add = await this.#packagesOf(session, engine, roster, approved, []);
+    for (const each of approved) this.#packages.wanted(each); // whoever waits for them waits for that
+    const add = await this.#packages.of(session, engine, roster, approved, []);
     if (add.length < approved.length || add.length === 0) return { kind: 'wait', why: 'no_device' };
     return { kind: 'create', generation: Math.max(generation, this.#groups.furthest(id).generation) + 1, add };
   }
@@ -147,7 +145,7 @@ export class GroupPlanner {
     device: OwnDevice,
   ): Promise<Plan> {
     const { id } = roster;
-    const { conversation } = this.#groups.stored(id);
+    const { conversation, generation } = this.#groups.stored(id);
     if (conversation === null) return this.plan(session, engine, roster, device);
     let wanted = devicesOf(roster);
     if (members.some(({ certificate }) => !wanted.some((each) => equal(each, certificate)))) {
@@ -158,18 +156,19 @@ export class GroupPlanner {
     const staying = members.filter((member) => !remove.includes(member));
     const missing = wanted.filter((each) => !staying.some(({ certificate }) => equal(certificate, each)));
     const wantedIn = roster.room === undefined ? missing : this.#welcome(roster, missing, staying);
-    const add = await this.#packagesOf(session, engine, roster, wantedIn, staying);
+    const state = `${generation}/${epochOf(conversation)}`;
+    const add = await this.#packages.of(session, engine, roster, wantedIn, staying, state);
     if (roster.room === undefined && add.length === 0 && !staying.some(({ user }) => user === roster.peer))
       return { kind: 'wait', why: 'no_device' };
     if (add.length > 0 || remove.length > 0) return { kind: 'change', epoch: epochOf(conversation), add, remove };
     if (roster.room !== undefined && !staying.some(({ user }) => user !== device.user))
       return { kind: 'wait', why: 'alone' };
-    if (this.#isDue(id)) return { kind: 'change', epoch: epochOf(conversation), add: [], remove: [] };
+    if (this.#wishes.isDue(id)) return { kind: 'change', epoch: epochOf(conversation), add: [], remove: [] };
     const until = wantedIn.length === 0 ? Infinity : this.#now() + ASK_AGAIN_MS;
     this.#ready.set(hex(id), {
       tree: rosterToken(conversation),
       epoch: roster.epoch,
-      invited: this.#invited(id).join(),
+      invited: this.#wishes.invited(id).join(),
       until,
     });
     return { kind: 'ready' };
@@ -184,7 +183,7 @@ export class GroupPlanner {
     devices: readonly Fingerprint[],
     inside: readonly Pick<Member, 'user'>[],
   ): readonly Fingerprint[] {
-    const users = new Set([...inside.map(({ user }) => user), ...this.#invited(roster.id)]);
+    const users = new Set([...inside.map(({ user }) => user), ...this.#wishes.invited(roster.id)]);
     const theirs = devicesOf({ members: roster.members.filter(({ username }) => users.has(username)) });
     return devices.filter((each) => theirs.some((device) => equal(device, each)));
   }
@@ -223,6 +222,8 @@ export class GroupPlanner {
     if (isBefore(this.#groups.furthest(id)))
       throw new ChatError('STALE', 'the group has changed meanwhile', { sub: 'epoch' });
     if (generation === 0) return this.#creation(session, engine, roster, 1, device);
+    const until = this.#wishes.waitsUntil(id);
+    if (until > 0) return { kind: 'wait', why: 'asked', until };
     let door: GroupDoor | null;
     try {
       door = info === undefined ? null : await doorInto(session, id, { generation, epoch }, info);
@@ -257,13 +258,13 @@ export class GroupPlanner {
   ): Promise<Plan> {
     if (roster.room !== undefined) return this.#roomCreation(session, engine, roster, generation, device);
     const of = (username: string) => roster.members.find((m) => m.username === username)?.devices as Fingerprint[];
-    for (const each of of(roster.peer)) this.#asked.delete(hex(each)); // whoever waits for them waits for that
-    const theirs = await this.#packagesOf(session, engine, roster, of(roster.peer), []);
+    for (const each of of(roster.peer)) this.#packages.wanted(each); // whoever waits for them waits for that
+    const theirs = await this.#packages.of(session, engine, roster, of(roster.peer), []);
     if (theirs.length === 0) return { kind: 'wait', why: 'no_device' };
     const others = devicesOf(roster).filter(
       (each) => !equal(each, this.#own) && !of(roster.peer).some((theirs) => equal(theirs, each)),
     );
-    const ours = await this.#packagesOf(session, engine, roster, others, []);
+    const ours = await this.#packages.of(session, engine, roster, others, []);
     return { kind: 'create', generation, add: [...theirs, ...ours] };
   }
 
@@ -280,78 +281,13 @@ export class GroupPlanner {
     if (roster.room?.public !== true && former === null && !isFounder) return { kind: 'wait', why: 'not_let_in' };
     const inside = [device.user, ...(former === null ? [] : usersIn(former))].map((user) => ({ user }));
     const others = devicesOf(roster).filter((each) => !equal(each, this.#own));
-    const add = await this.#packagesOf(session, engine, roster, this.#welcome(roster, others, inside), []);
+    const add = await this.#packages.of(session, engine, roster, this.#welcome(roster, others, inside), []);
     return { kind: 'create', generation, add };
-  }
-
-  /** One good key package of each device that has any. @param members who must not come twice */
-  async #packagesOf(
-    session: Session,
-    engine: GroupEngine,
-    roster: Roster,
-    devices: readonly Fingerprint[],
-    members: readonly Member[],
-  ): Promise<Uint8Array[]> {
-    const asked = devices
-      .filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now())
-      .slice(0, MAX_ADDS); // the rest with the next commit
-    if (asked.length === 0) return [];
-    const { packages } = await session.requester
-      .request({ type: 'keypackages_take', conversation: roster.id, devices: asked }, 'keypackages_taken')
-      .catch((error: unknown) => this.#unlisted(session, roster.id, asked, error));
-    const names = new Set(members.map(nameOf));
-    const good: Uint8Array[] = [];
-    for (const device of asked) {
-      const found = packages.find((each) => equal(each.device, device));
-      const holder = found ? await this.#holder(session, engine, roster, device, found.package) : null;
-      // A device that has renewed its certificate is still listed with the old one.
-      if (found && holder && names.size !== names.add(nameOf(holder)).size) good.push(found.package);
-      else this.#asked.set(hex(device), this.#now());
-    }
-    return good;
-  }
-
-  /** One of the devices is revoked or has expired since the roster was asked for. @throws STALE/epoch then; else what was refused */
-  async #unlisted(session: Session, id: ConversationId, asked: readonly Fingerprint[], cause: unknown): Promise<never> {
-    if (ChatError.from(cause).code !== 'NOT_FOUND') throw cause;
-    const listed = devicesOf(await session.rosters.refresh(id));
-    if (asked.every((device) => listed.some((each) => equal(each, device)))) throw cause;
-    throw new ChatError('STALE', 'the devices of the conversation have changed', { sub: 'epoch', cause });
-  }
-
-  /** Null for one that cannot be used; where that is a lie, it is told and kept. */
-  async #holder(
-    session: Session,
-    engine: GroupEngine,
-    roster: Roster,
-    device: Fingerprint,
-    published: Uint8Array,
-  ): Promise<Member | null> {
-    try {
-      const holder = await this.#groups.resolving(session, () => engine.holder(published, session.serverNow()));
-      const isMembers = roster.members.some(
-        ({ username, devices }) => username === holder.user && devices.some((each) => equal(each, device)),
-      );
-      if (isMembers && equal(holder.certificate, device)) return holder;
-      // Published under the certificate before a renewal, and about to be replaced.
-      if (isMembers && equal(holder.certificateKeyHash, await session.rosters.keyHash(device))) return null;
-      throw new ChatError('SIG_FAIL', `a key package of ${holder.user} in the place of another device's`, {
-        sub: 'key_package',
-      });
-    } catch (cause) {
-      const error = ChatError.from(cause);
-      const { code, sub } = error;
-      const isOver = sub === 'freshness' || sub === 'expired' || sub === 'not_yet_valid';
-      const isVerdict = code === 'SIG_FAIL' || code === 'BAD_CERT' || code === 'BAD_FRAME' || code === 'DECRYPT_FAIL';
-      if (!isVerdict && code !== 'NOT_FOUND' && code !== 'TOO_LARGE') throw error;
-      if (!isOver) session.alarm(error, `key package of ${hex(device)}`, encode(published));
-      return null;
-    }
   }
 
   /** Another connection: a device may have published since, and what the server shows is tried again. Since when that was in vain stays known. */
   forget(): void {
-    this.#asked.clear();
+    this.#packages.forget();
     for (const [key, { since }] of this.#closed) this.#closed.set(key, { since, tried: null });
   }
 }

@@ -20,6 +20,7 @@ import type { DeviceKeys } from './device.ts';
 import { usersIn, type Held } from './e2ee/held.ts';
 import type { Member } from './e2ee/sketch.ts';
 import { epochOf, NO_GROUP, type Group, type Groups } from './groups.ts';
+import type { Lobby } from './lobby.ts';
 import type { Session } from './session.ts';
 import type { Signer } from './statements.ts';
 import { isBetrayal } from './trust.ts';
@@ -90,6 +91,7 @@ export class Outbox {
     vault: Vault,
     groups: Groups,
     devices: DeviceKeys,
+    lobby: Pick<Lobby, 'guests' | 'waitsUntil'>,
     signer: Signer,
     events: OutboxEvents,
     now: () => number,
@@ -105,7 +107,7 @@ export class Outbox {
     };
     const warn = (sentence: string): void => events.warn(sentence);
     const idle = (id: ConversationId): void => events.grouped(id, true);
-    this.#composer = new Composer(vault, groups, devices, signer, { refused, warn, idle }, now);
+    this.#composer = new Composer(vault, groups, devices, lobby, signer, { refused, warn, idle }, now);
   }
 
   attach(session: Session): void {

@@ -2,11 +2,12 @@
  * Rooms of this profile. The server keeps names, members and roles, and its word about them is shown; who can read is decided by the
  * members' devices alone. So every change of members is two: one at the server, and one of the group, which is asked for here.
  */
-import type { ConversationId } from '../base/bytes.ts';
+import { hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { usersIn } from './e2ee/held.ts';
 import type { Groups } from './groups.ts';
+import type { Lobby } from './lobby.ts';
 import { listRooms, type RoomReply, type RoomSummary } from './room-list.ts';
 import type { Session } from './session.ts';
 import type { Conversation } from './roster.ts';
@@ -46,13 +47,17 @@ const MAX_DELAY_MS = 2000;
 export class Rooms {
   readonly #vault: Vault;
   readonly #groups: Groups;
+  readonly #lobby: Lobby;
   readonly #own: string;
   readonly #host: RoomsHost;
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** conversation → the look at its members that is under way, or comes behind that */
+  readonly #looks = new Map<string, { isBegun: boolean; readonly done: Promise<void> }>();
 
-  constructor(vault: Vault, groups: Groups, own: string, host: RoomsHost) {
+  constructor(vault: Vault, groups: Groups, lobby: Lobby, own: string, host: RoomsHost) {
     this.#vault = vault;
     this.#groups = groups;
+    this.#lobby = lobby;
     this.#own = own;
     this.#host = host;
   }
@@ -80,8 +85,9 @@ export class Rooms {
   /** @throws NO_SUCH_ROOM, NOT_ALLOWED/banned, QUOTA; NOT_REACHED when the group cannot be entered in time */
   async join(name: string): Promise<Conversation> {
     const conversation = await this.#host.asked(async (session) => {
-      const reply = await session.requester.request({ type: 'room_join', room: roomName(name) }, 'room');
-      return this.#enter(session, asAsked(reply, name));
+      const reply = asAsked(await session.requester.request({ type: 'room_join', room: roomName(name) }, 'room'), name);
+      if (reply.asked === true) this.#lobby.wait(reply.conversation as ConversationId);
+      return this.#enter(session, reply);
     });
     await this.#comesIn(conversation.id);
     return conversation;
@@ -197,7 +203,10 @@ export class Rooms {
     const { change, username = frame.by } = frame;
     const known = this.#vault.conversation(frame.conversation as ConversationId);
     const isOut = change === 'left' || change === 'kicked' || change === 'banned';
-    if (isOut && known !== null) this.#vault.rooms.forget(known.id, [username]);
+    if (isOut && known !== null) {
+      this.#vault.rooms.forget(known.id, [username]);
+      this.#lobby.forget(known.id, [username]);
+    }
     if (isOut && known !== null && username === this.#own) session.rosters.close(known.id);
     this.#host.warn(announcement(frame, this.#own));
     if (change !== 'topic' && change !== 'role' && change !== 'unbanned')
@@ -208,22 +217,45 @@ export class Rooms {
   detach(): void {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
+    this.#looks.clear();
+    this.#lobby.detach();
   }
 
   async #follow(
     session: Session,
-    { room, conversation }: Reply<'room_changed'>,
+    { room, conversation, change, by, turn }: Reply<'room_changed'>,
     known: Conversation | null,
     isOut: boolean,
     isOwn: boolean,
   ): Promise<void> {
     const id = conversation as ConversationId;
     if (isOwn && isOut) return;
-    if (isOwn)
+    if (isOwn) {
+      if (change === 'joined') this.#lobby.wait(id); // another device of this user has asked for all
       return void (await this.#enter(session, await session.requester.request({ type: 'room_get', room }, 'room')));
+    }
     if (known === null || known.room?.closed !== false) return;
-    await session.rosters.refresh(id);
+    await this.#looked(session, id);
     if (isOut) this.#later(() => this.#host.want(id));
+    if (change === 'joined' && turn !== undefined && known.room.public) this.#lobby.ask(id, by, turn);
+  }
+
+  /** Who is in it now: asked once for all changes that come while it is being asked. */
+  #looked(session: Session, id: ConversationId): Promise<void> {
+    const last = this.#looks.get(hex(id));
+    if (last?.isBegun === false) return last.done;
+    const look = { isBegun: false, done: Promise.resolve() };
+    look.done = (last?.done ?? Promise.resolve())
+      .catch(() => {})
+      .then(async () => {
+        look.isBegun = true;
+        await session.rosters.refresh(id);
+      })
+      .finally(() => {
+        if (this.#looks.get(hex(id)) === look) this.#looks.delete(hex(id));
+      });
+    this.#looks.set(hex(id), look);
+    return look.done;
   }
 
   async #get(name: string): Promise<RoomReply> {

@@ -28,6 +28,8 @@ export const MAX_BODY_BYTES = 1_015_808;
 /** An encoded `msg_send`: what is left of the 1 MiB record is room for the receipt that a `msg_deliver` adds. */
 export const MAX_SEND_BYTES = 1_040_384;
 export const MAX_PARTS = 1024;
+/** Devices that are asked to let somebody into a public room, one after the other. */
+export const MAX_TURNS = 3;
 /** Deliveries that one notice may acknowledge. */
 export const MAX_RECEIVED = 1024;
 /** One key package: 100 of them fit the record that answers `keypackages_take`. */
@@ -320,6 +322,7 @@ export const replies = {
     topic: optional(topic),
     members: list(record({ username, role }), 1024),
     banned: list(username, 1024),
+    asked: optional(bool),
   }),
   rooms: record({
     type: literal('rooms'),
@@ -336,6 +339,7 @@ export const replies = {
     username: optional(username),
     role: optional(role),
     topic: optional(topic),
+    turn: optional(uint(MAX_TURNS - 1)),
   }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, hashes: list(hash, 128) }),
   log_checkpoint: record({ type: literal('log_checkpoint'), id: requestId, note: text(4096) }),

@@ -314,8 +314,27 @@ export class Hub {
       for (const member of this.#users.get(watching) ?? []) this.#presence.unwatch(member, watched);
   }
 
-  /** To every connection of a user, but not to the one that has its answer. */
-  tell(userId: number, notice: Reply<'contact_changed' | 'room_changed'>, except?: Member): void {
-    for (const member of this.#users.get(userId) ?? []) if (member !== except) member.link.send(notice);
+  /** Connections of these users that keep up, and may be known to be there. */
+  atHand(userIds: readonly number[]): Member[] {
+    return userIds
+      .filter((userId) => this.#presence.isVisible(userId))
+      .flatMap((userId) => [...(this.#users.get(userId) ?? [])].filter(({ outlet }) => !outlet.isBehind));
+  }
+
+  /**
+   * To every connection of a user, but not to the one that has its answer.
+   * @param turns what is said to some of them besides
+   */
+  tell(
+    userId: number,
+    notice: Reply<'contact_changed' | 'room_changed'>,
+    except?: Member,
+    turns?: ReadonlyMap<Member, number>,
+  ): void {
+    for (const member of this.#users.get(userId) ?? []) {
+      if (member === except) continue;
+      const turn = turns?.get(member);
+      member.link.send(turn === undefined ? notice : ({ ...notice, turn } as typeof notice));
+    }
   }
 }

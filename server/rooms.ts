@@ -1,8 +1,9 @@
 /** Rooms as their members ask for them: names to users, changes to the store, and what has changed to whoever is connected. */
 import { randomBytes } from 'node:crypto';
-import type { ConversationId } from '../base/bytes.ts';
+import { hex, u64, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import type { Reply, Request } from '../protocol/messages.ts';
+import { sha256 } from '../base/hash.ts';
+import { MAX_TURNS, type Reply, type Request } from '../protocol/messages.ts';
 import type { Room, RoomChange, RoomSummary, Store } from '../store/store.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import type { Hub, Member } from './hub.ts';
@@ -16,6 +17,8 @@ const PAGE_ROOMS = 100;
 /** Of one user. Each may make what everybody else has signed for the room stale, so that one who comes and goes keeps all from writing. */
 const CHANGES_PER_MINUTE = 20;
 const CHANGES_AT_ONCE = 200;
+/** How long somebody who has joined a room counts as new there: he may not be in its group yet, and can let nobody in. */
+const NEW_MS = 60_000;
 /** `#` and what a username may be. */
 const NAME = /^#[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/;
 
@@ -36,7 +39,7 @@ const EVENTS: Readonly<Record<Change['type'], Event>> = {
 
 export interface RoomsOptions {
   readonly store: Store;
-  readonly hub: Pick<Hub, 'forgetConversation' | 'tell'>;
+  readonly hub: Pick<Hub, 'forgetConversation' | 'tell' | 'atHand'>;
   readonly contactPolicy: ContactPolicy;
   readonly now: () => number;
   readonly monotonicMs?: () => number;
@@ -45,6 +48,8 @@ export interface RoomsOptions {
 export class Rooms {
   readonly #o: RoomsOptions;
   readonly #changes: RateLimit;
+  /** room and user → when he joined it; the newest last */
+  readonly #new = new Map<string, number>();
 
   constructor(options: RoomsOptions) {
     this.#o = options;
@@ -94,6 +99,8 @@ export class Rooms {
     const { room } = changed;
     // In the same moment as it is known: nobody is to be answered, or written to, by the members of before.
     if (changed.isOfMembers) hub.forgetConversation(room.id);
+    const isJoined = frame.type === 'room_join' && changed.isChanged;
+    const turns = isJoined ? this.#turns(room, user.id) : new Map<Member, number>();
     if (changed.isChanged) {
       const notice: Reply<'room_changed'> = {
         type: 'room_changed',
@@ -108,9 +115,35 @@ export class Rooms {
       // Also to who was a member until now; a stranger need not learn of a private room that it has banned him.
       const gone = changed.isOfMembers ? [target] : [];
       const audience = new Set([...room.members.map(({ userId }) => userId), user.id, ...gone]);
-      for (const userId of audience) hub.tell(userId, notice, member);
+      for (const userId of audience) hub.tell(userId, notice, member, turns);
     }
-    return frame.type === 'room_leave' ? { type: 'ok', id: frame.id } : roomReply(frame.id, room);
+    if (frame.type === 'room_leave') return { type: 'ok', id: frame.id };
+    return { ...roomReply(frame.id, room), ...(turns.size > 0 ? { asked: true } : {}) };
+  }
+
+  /**
+   * The devices that let somebody in, and in which order: those of the members who have been there longest, the same ones for each who comes,
+   * so that one of them lets in all who come at a time; others in another room.
+   */
+  #turns({ id, members }: Room, newcomer: number): Map<Member, number> {
+    const key = (userId: number): string => `${hex(id)}/${userId}`;
+    const now = this.#o.now();
+    for (const [old, at] of this.#new) {
+      if (now - at < NEW_MS && at <= now) break;
+      this.#new.delete(old);
+    }
+    this.#new.delete(key(newcomer));
+    this.#new.set(key(newcomer), now);
+    const others = members.flatMap(({ userId }) => (userId === newcomer ? [] : [userId]));
+    const order = this.#o.hub
+      .atHand(others)
+      .map((member) => ({
+        member,
+        isNew: this.#new.has(key(member.user.id)) ? 1 : 0,
+        draw: sha256(id, u64(member.device.id)),
+      }))
+      .sort((a, b) => a.isNew - b.isNew || a.draw.compare(b.draw));
+    return new Map(order.slice(0, MAX_TURNS).map(({ member }, turn) => [member, turn]));
   }
 
   /** Nobody is brought into a room by somebody who may not write to him. */

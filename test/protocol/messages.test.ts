@@ -171,6 +171,7 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
     topic: 't',
     members: [{ username: 'bob', role: 'owner' }],
     banned: ['mallory'],
+    asked: true,
   },
   rooms: {
     type: 'rooms',
@@ -190,6 +191,7 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
     username: 'bob',
     role: 'admin',
     topic: 't',
+    turn: 2,
   },
   log_consistency: { type: 'log_consistency', id: 1, hashes: [b(32)] },
   log_checkpoint: { type: 'log_checkpoint', id: 1, note: 'n' },
@@ -216,6 +218,8 @@ const OPTIONAL = [
   'group',
   'group_info',
   'topic',
+  'asked',
+  'turn',
 ];
 const roles = [
   { role: 'request', table: requests, samples: sends, read: decodeRequests },

@@ -295,6 +295,27 @@ function synchronised(device: DeviceApp): Promise<void> {
   });
 }
 
+/** He lets carol in, who has just been listed, with an invitation that he has spoilt. */
+async function invite(rogue: Rogue, carol: DeviceApp, spoil: (typeof invitations)[number]['spoil']): Promise<void> {
+  const { id: conversation } = rogue.roster;
+  const { epoch, members } = await rogue.client.request({ type: 'conversation_get', conversation }, 'conversation');
+  rogue.roster = {
+    ...rogue.roster,
+    epoch,
+    members: members.map((each) => ({ ...each, devices: [...each.devices] })),
+  };
+  const devices = [carol.app.identity.fingerprint];
+  const ask = { type: 'keypackages_take', conversation, devices } as const;
+  const [taken] = (await rogue.client.request(ask, 'keypackages_taken')).packages;
+  const published = taken!.package;
+  rogue.know(carol.vault.keys.device()!.binding);
+  await rogue.commit(async (authenticatedData) => {
+    const made = await rogue.engine.commit(rogue.group, { add: [published], authenticatedData }, Date.now(), openToAll);
+    const groupInfo = await rogue.door(made.conversation);
+    return { parts: commitParts(made.commit, await spoil(rogue, made.welcome!, published)).bytes, groupInfo };
+  });
+}
+
 // Fails when a refused invitation is no new reason to look at the group, or is forgotten at the end of the look before it.
 for (const { name, isLooking, spoil } of invitations)
   t.test(`an invitation ${name}: refused by name, and whom it was for comes in by himself`, async (t) => {
@@ -305,28 +326,7 @@ for (const { name, isLooking, spoil } of invitations)
     await raw.request({ type: 'room_invite', room: ROOM, username: 'carol' }, 'room');
     await raw.close();
     await looked;
-    const { id: conversation } = rogue.roster;
-    const { epoch, members } = await rogue.client.request({ type: 'conversation_get', conversation }, 'conversation');
-    rogue.roster = {
-      ...rogue.roster,
-      epoch,
-      members: members.map((each) => ({ ...each, devices: [...each.devices] })),
-    };
-    const devices = [carol.app.identity.fingerprint];
-    const ask = { type: 'keypackages_take', conversation, devices } as const;
-    const [taken] = (await rogue.client.request(ask, 'keypackages_taken')).packages;
-    const published = taken!.package;
-    rogue.know(carol.vault.keys.device()!.binding);
-    await rogue.commit(async (authenticatedData) => {
-      const made = await rogue.engine.commit(
-        rogue.group,
-        { add: [published], authenticatedData },
-        Date.now(),
-        openToAll,
-      );
-      const groupInfo = await rogue.door(made.conversation);
-      return { parts: commitParts(made.commit, await spoil(rogue, made.welcome!, published)).bytes, groupInfo };
-    });
+    await invite(rogue, carol, spoil);
     await carol.until('an alarm', () => carol.told('alarm').length > 0);
     t.match(carol.told('alarm'), [/^(DECRYPT_FAIL\/(welcome|policy)|BAD_FRAME\/\S+): .*mallory/]);
     for (const each of [alice, bob]) {
@@ -338,3 +338,18 @@ for (const { name, isLooking, spoil } of invitations)
     await carol.until('a way in', () => isIn(carol, 'alice', 'bob', 'carol'));
     await talk(t, alice, bob, carol);
   });
+
+// Fails when she waits for others although they have let her down.
+t.test('a public room, where he is asked to let her in, and spoils it: she comes in by herself', async (t) => {
+  const { w, alice, bob, rogue } = await scene(t, true);
+  for (const each of [alice, bob])
+    each.hear = (frame) => (frame.type === 'room_changed' && frame.turn !== undefined ? [] : [frame]);
+  const carol = await (await deviceOf(t, w, 'carol')).enter();
+  const joined = carol.app.rooms.join(ROOM);
+  await rogue.client.nth('room_changed', 1);
+  await invite(rogue, carol, async (_, good) => ({ ...good, shared: junk() }));
+  await joined;
+  t.match(carol.told('alarm'), [/^DECRYPT_FAIL\/welcome: .*mallory/]);
+  for (const each of [alice, bob]) t.strictSame(each.told('alarm'), [], 'they know of nothing');
+  await talk(t, alice, bob, carol);
+});

@@ -18,6 +18,8 @@ function desk() {
     ms: 0,
     told: [] as number[],
     forgotten: 0,
+    atHand: [] as Member[],
+    turns: [] as number[],
     answer: { room: ROOM, isChanged: true, isOfMembers: true },
   };
   const store = {
@@ -30,7 +32,12 @@ function desk() {
   };
   const hub = {
     forgetConversation: () => void made.forgotten++,
-    tell: (userId: number) => void made.told.push(userId),
+    tell: (userId: number, _: unknown, __: unknown, turns?: ReadonlyMap<Member, number>) => {
+      made.told.push(userId);
+      for (const member of made.atHand)
+        if (member.user.id === userId && turns?.has(member)) made.turns[turns.get(member)!] = member.device.id;
+    },
+    atHand: (userIds: readonly number[]) => made.atHand.filter(({ user }) => userIds.includes(user.id)),
   };
   const rooms = new Rooms({
     store: store as never,
@@ -74,4 +81,29 @@ t.test('members are told, and who was one until now; nobody of what was so alrea
   d.answer = { room: ROOM, isChanged: false, isOfMembers: false };
   await d.ask(1, { type: 'room_invite', username: 'bob' });
   t.strictSame([d.told, d.forgotten], [[], 1]);
+});
+
+t.test('three of those who are there longest are asked to let somebody in, always in the same order', async (t) => {
+  const d = desk();
+  const at = (userId: number): Member => ({ user: { id: userId }, device: { id: 100 + userId } }) as Member;
+  const members = [1, 2, 3, 4, 5, 6].map((userId) => ({ userId, username: `u${userId}`, role: 'member' as const }));
+  d.atHand = [1, 2, 3, 4, 5, 6].map(at);
+  const joins = async (userId: number, upTo: number) => {
+    d.turns = [];
+    d.answer = { ...d.answer, room: { ...ROOM, members: members.slice(0, upTo) as never } };
+    return { reply: await d.ask(userId, { type: 'room_join' }), turns: d.turns };
+  };
+  const fourth = await joins(4, 4);
+  t.match(fourth.reply, { type: 'room', asked: true });
+  t.strictSame(fourth.turns.toSorted(), [101, 102, 103]);
+  const fifth = await joins(5, 5);
+  t.strictSame(fifth.turns, fourth.turns, 'the same: one of them lets in both, and nobody who has just come');
+  d.atHand = [2, 4, 5, 6].map(at);
+  t.strictSame((await joins(6, 6)).turns.toSorted().includes(102), true);
+  t.equal(d.turns[0], 102, 'who has just come, last');
+  d.atHand = [];
+  t.notOk('asked' in (await joins(3, 6)).reply, 'nobody is there');
+  d.atHand = [1, 2].map(at);
+  d.answer = { ...d.answer, isChanged: false };
+  t.notOk('asked' in (await d.ask(3, { type: 'room_join' })), 'he is in it already');
 });

@@ -32,6 +32,8 @@ export class DeviceApp {
   hear: (frame: Reply) => readonly Reply[] = (frame) => [frame];
   /** added to the device's clock, ms */
   aheadMs = 0;
+  /** how long it lets others take to let it into a room; null: as long as usual */
+  joinWaitMs: number | null = null;
   readonly #world: World;
   readonly #test: Test;
   #app: App | null = null;
@@ -77,7 +79,15 @@ export class DeviceApp {
     const { port } = this.#world;
     const now = (): number => Date.now() + this.aheadMs;
     const connect = async (): Promise<ClientLink> => this.#recorded(await dial(port, own));
-    const app = new App({ vault, identity, server: 'world', dial: connect, now });
+    const { joinWaitMs } = this;
+    const app = new App({
+      vault,
+      identity,
+      server: 'world',
+      dial: connect,
+      now,
+      ...(joinWaitMs === null ? {} : { joinWaitMs }),
+    });
     this.#app = app;
     this.#test.teardown(() => app.close());
     app.on((event) => this.events.push(event));

@@ -1,0 +1,136 @@
+/**
+ * Key packages of others, by which they are let into groups: taken from the server, and each judged. What is taken for one state of a group is
+ * kept as long as that state, for its commit may have to be made again when only the roster has changed. What is wrong with one concerns its
+ * device alone.
+ */
+import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
+import { encode } from '../base/cbor.ts';
+import { ChatError } from '../base/errors.ts';
+import { inParallel } from './in-parallel.ts';
+import type { GroupEngine } from './group-engine.ts';
+import type { Groups } from './groups.ts';
+import type { Session } from './session.ts';
+import type { Conversation as Roster } from './roster.ts';
+import { MAX_ADDS } from './e2ee/conversation.ts';
+import { nameOf } from './e2ee/judge.ts';
+import type { Member } from './e2ee/sketch.ts';
+
+/** A device without key packages is asked for again after this time. */
+export const ASK_AGAIN_MS = 60_000;
+/** Judged at the same time: their bindings come with one round trip. */
+const AT_ONCE = 32;
+
+export class TakenPackages {
+  readonly #groups: Groups;
+  readonly #now: () => number;
+  /** device → when it had no key package */
+  readonly #asked = new Map<string, number>();
+  /** conversation → what was taken for the newest state of its group, by device */
+  readonly #taken = new Map<string, { readonly state: string; readonly packages: Map<string, Uint8Array> }>();
+
+  constructor(groups: Groups, now: () => number) {
+    this.#groups = groups;
+    this.#now = now;
+  }
+
+  /**
+   * One good key package of each device that has any, of a hundred devices at most.
+   * @param members who must not come twice
+   * @param state of the group that they come into; left out: of none that is there
+   * @throws STALE/epoch when one of the devices is listed no more; what the requests throw
+   */
+  async of(
+    session: Session,
+    engine: GroupEngine,
+    roster: Roster,
+    devices: readonly Fingerprint[],
+    members: readonly Member[],
+    state?: string,
+  ): Promise<Uint8Array[]> {
+    const taken = this.#takenFor(roster.id, state);
+    const asked = devices
+      .filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now())
+      .slice(0, MAX_ADDS); // the rest with the next commit
+    const missing = asked.filter((each) => !taken.has(hex(each)));
+    if (missing.length > 0) {
+      const { packages } = await session.requester
+        .request({ type: 'keypackages_take', conversation: roster.id, devices: missing }, 'keypackages_taken')
+        .catch((error: unknown) => this.#unlisted(session, roster.id, missing, error));
+      for (const each of packages)
+        if (missing.some((device) => equal(device, each.device))) taken.set(hex(each.device), each.package);
+    }
+    const holders = await inParallel(asked, AT_ONCE, async (device) => {
+      const published = taken.get(hex(device));
+      return published === undefined ? null : this.#holder(session, engine, roster, device, published);
+    });
+    const names = new Set(members.map(nameOf));
+    const good: Uint8Array[] = [];
+    for (const [i, device] of asked.entries()) {
+      const [published, holder] = [taken.get(hex(device)), holders[i]];
+      // A device that has renewed its certificate is still listed with the old one.
+      if (published && holder && names.size !== names.add(nameOf(holder)).size) good.push(published);
+      else {
+        taken.delete(hex(device));
+        this.#asked.set(hex(device), this.#now());
+      }
+    }
+    return good;
+  }
+
+  /** Somebody waits for this device: it is asked for whenever that was done last. */
+  wanted(device: Fingerprint): void {
+    this.#asked.delete(hex(device));
+  }
+  /** Devices may have published since: they are asked for again. */
+  forget(): void {
+    this.#asked.clear();
+    this.#taken.clear();
+  }
+
+  #takenFor(id: ConversationId, state: string | undefined): Map<string, Uint8Array> {
+    if (state === undefined) return new Map();
+    const before = this.#taken.get(hex(id));
+    if (before?.state === state) return before.packages;
+    const packages = new Map<string, Uint8Array>();
+    this.#taken.set(hex(id), { state, packages });
+    return packages;
+  }
+
+  /** One of the devices is revoked or has expired since the roster was asked for. @throws STALE/epoch then; else what was refused */
+  async #unlisted(session: Session, id: ConversationId, asked: readonly Fingerprint[], cause: unknown): Promise<never> {
+    if (ChatError.from(cause).code !== 'NOT_FOUND') throw cause;
+    const listed = (await session.rosters.refresh(id)).members.flatMap(({ devices }) => devices);
+    if (asked.every((device) => listed.some((each) => equal(each, device)))) throw cause;
+    throw new ChatError('STALE', 'the devices of the conversation have changed', { sub: 'epoch', cause });
+  }
+
+  /** Null for one that cannot be used; where that is a lie, it is told and kept. */
+  async #holder(
+    session: Session,
+    engine: GroupEngine,
+    roster: Roster,
+    device: Fingerprint,
+    published: Uint8Array,
+  ): Promise<Member | null> {
+    try {
+      const holder = await this.#groups.resolving(session, () => engine.holder(published, session.serverNow()));
+      const isMembers = roster.members.some(
+        ({ username, devices }) => username === holder.user && devices.some((each) => equal(each, device)),
+      );
+      if (isMembers && equal(holder.certificate, device)) return holder;
+      // Published under the certificate before a renewal, and about to be replaced.
+      if (isMembers && equal(holder.certificateKeyHash, await session.rosters.keyHash(device))) return null;
+      throw new ChatError('SIG_FAIL', `a key package of ${holder.user} in the place of another device's`, {
+        sub: 'key_package',
+      });
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      const { code, sub } = error;
+      const isOver = sub === 'freshness' || sub === 'expired' || sub === 'not_yet_valid';
+      const isVerdict = code === 'SIG_FAIL' || code === 'BAD_CERT' || code === 'BAD_FRAME' || code === 'DECRYPT_FAIL';
+      if (!isVerdict && code !== 'NOT_FOUND' && code !== 'TOO_LARGE') throw error;
+      if (!isOver) session.alarm(error, `key package of ${hex(device)}`, encode(published));
+      return null;
+    }
+  }
+}
