@@ -62,8 +62,8 @@ export function provenStatements(ledger: Ledger, conversation: ConversationId | 
       const leaf = leafHash(statement);
       const message = { ms, statement, leaf, position: i + 1, index: ack.first + 1 + i, batch };
       const before = found.get(hex(leaf));
-      // A batch that was signed again for another log has the same statements: the first place counts.
-      if (before === undefined || isBefore(message, before)) found.set(hex(leaf), message);
+      // A batch that was signed again for another log has the same statements: the last place counts, for what follows links to it.
+      if (before === undefined || isBefore(before, message)) found.set(hex(leaf), message);
     }
   }
   return inOrder([...found.values()]);

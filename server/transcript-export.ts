@@ -73,7 +73,9 @@ interface LoggedList {
 export async function exportConversation(request: ExportRequest): Promise<Exported> {
   const { conversation, own, now } = request;
   const said = new Set<string>();
-  const all = logDirectories(request.dir).map((dir) => readSection(dir, request, said));
+  // The newest first: what follows a batch that was signed again links to it, and not to the one in the log before.
+  const newest = logDirectories(request.dir).toReversed();
+  const all = newest.map((dir) => readSection(dir, request, said)).toReversed();
   const sections = all.filter(({ found }) => found.length > 0);
   const found = sections.flatMap((section) => section.found);
   if (found.length === 0)
@@ -112,7 +114,7 @@ export async function exportConversation(request: ExportRequest): Promise<Export
   };
 }
 
-/** @param said leaf(MS) of what logs before this have: a batch that was signed again has its first place @throws LOG_CORRUPT */
+/** @param said leaf(MS) of what later logs have: a batch that was signed again has its last place @throws LOG_CORRUPT */
 function readSection(dir: string, { conversation, from, until }: ExportRequest, said: Set<string>): Section {
   const published = publishedLog(dir);
   const chains = new Map<string, readonly Uint8Array[]>();

@@ -25,14 +25,21 @@ interface Placed {
   readonly number: number;
   readonly user: string;
 }
+/** A receipt that comes before a message that it names. */
+interface Early extends MessageReceipt {
+  readonly file: string;
+  readonly user: string;
+  readonly origin: string | undefined;
+  readonly isGood: boolean;
+}
 
 export class BundleReceipts {
   readonly #certificates: CertificateAudit;
   readonly #findings: Findings;
   /** leaf(MS) → message, of those that came so far */
   readonly #messages = new Map<string, Placed>();
-  /** leaf(MS) that is not here yet → where it was named */
-  readonly #early = new Map<string, string>();
+  /** leaf(MS) that is not here yet → what has named it */
+  readonly #early = new Map<string, Early[]>();
   /** messages of kind 1 */
   readonly #wanted = new Map<number, string>();
   /** number of a message → what was signed about it, in the order of the bundle */
@@ -46,16 +53,21 @@ export class BundleReceipts {
   }
 
   /** The next message of the bundle. @param isGood nothing was found against it so far */
-  add(where: string, number: number, files: MessageFiles, { leaf, ms }: ReadMessage, isGood: boolean): void {
+  add(where: string, number: number, files: MessageFiles, { leaf, ms, log }: ReadMessage, isGood: boolean): void {
     const file = `${where}/ciphertext`;
     const part = files.get('ciphertext');
     if (!leaf || !ms) return;
     if (isThreaded(ms.kind)) {
       if (part) this.#findings.add('E_FORMAT', file, 'only a receipt has its contents here');
       const name = hex(leafHash(leaf.ms));
-      const early = this.#early.get(name);
-      if (early !== undefined) this.#findings.add('E_RECEIPT', early, 'speaks of a message that was written later');
-      this.#messages.set(name, { number, user: this.#userOf(hex(ms.sender)) });
+      const message = { number, user: this.#userOf(hex(ms.sender)) };
+      // Of another log it may speak: the message was there, and its batch was signed again for this one.
+      for (const early of this.#early.get(name) ?? [])
+        if (early.origin === log?.origin)
+          this.#findings.add('E_RECEIPT', early.file, 'speaks of a message that was written later');
+        else this.#count(message, early);
+      this.#early.delete(name);
+      this.#messages.set(name, message);
       if (ms.kind === KIND.message) this.#wanted.set(number, where);
       return;
     }
@@ -65,16 +77,19 @@ export class BundleReceipts {
     if (!isCiphertextOf(ms, [part])) return this.#findings.add('E_COMMIT', file, 'is not what the sender signed');
     const device = hex(ms.sender);
     const user = this.#userOf(device);
+    const kind = ms.kind as MessageReceipt['kind'];
+    const receipt: Early = { kind, device, at: leaf.serverTime, file, user, origin: log?.origin, isGood };
     for (const hash of decodeReceipt(part)) {
-      const named = this.#messages.get(hex(hash));
-      if (named === undefined) this.#early.set(hex(hash), file);
-      else if (named.user === user) this.#findings.add('E_RECEIPT', file, 'speaks of a message of its own sender');
-      else if (isGood) {
-        const known = this.receipts.get(named.number) ?? [];
-        known.push({ kind: ms.kind as MessageReceipt['kind'], device, at: leaf.serverTime });
-        this.receipts.set(named.number, known);
-      }
+      const name = hex(hash);
+      const named = this.#messages.get(name);
+      if (named !== undefined) this.#count(named, receipt);
+      else this.#early.set(name, pushed(this.#early.get(name), receipt));
     }
+  }
+
+  #count({ number, user }: Placed, { kind, device, at, ...by }: Early): void {
+    if (by.user === user) return this.#findings.add('E_RECEIPT', by.file, 'speaks of a message of its own sender');
+    if (by.isGood) this.receipts.set(number, pushed(this.receipts.get(number), { kind, device, at }));
   }
 
   /** Each message must have been received. */
@@ -94,4 +109,10 @@ export class BundleReceipts {
       return device;
     }
   }
+}
+
+/** Once, if it was the last already. */
+function pushed<T>(list: T[] = [], item: T): T[] {
+  if (list.at(-1) !== item) list.push(item);
+  return list;
 }

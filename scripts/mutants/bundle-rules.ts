@@ -82,7 +82,13 @@ export const BUNDLE_RULES: Rules = {
     ["this.#profile === 'complete' ? 'E_CONV_GAP' : 'W_GAP'", "'W_GAP'"],
     ["this.#profile === 'complete' ? 'E_CONV_GAP' : 'W_GAP'", "'E_CONV_GAP'"],
   ],
-  'verify/bundle-receipts.ts': [['if (ms.kind === KIND.message) this.#wanted.set', 'if (true) this.#wanted.set']],
+  'verify/bundle-receipts.ts': [
+    ['if (ms.kind === KIND.message) this.#wanted.set', 'if (true) this.#wanted.set'],
+    ['if (early.origin === log?.origin)', 'if (true)'],
+    ['if (early.origin === log?.origin)', 'if (false)'],
+    ['else this.#count(message, early);', ''],
+    ['if (by.isGood) this.receipts', 'this.receipts'],
+  ],
   'verify/bundle-crls.ts': [
     ['this.#checkPlace(`${where}.tlog-proof`, leaf, proof, logOf, findings);', ''],
     ['const isOther = list !== null && !equal(', 'const isOther = list !== null && false && !equal('],

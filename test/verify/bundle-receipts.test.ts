@@ -7,8 +7,9 @@ import { ciphertextHash, decodeMs, KIND, type MessageStatement } from '../../tra
 import { auditBundle, type BundleOptions } from '../../verify/bundle.ts';
 import { compareBundles } from '../../verify/comparison.ts';
 import { Findings } from '../../verify/finding.ts';
-import { bundleOf, type BundleAlterations } from '../support/bundle-writer.ts';
+import { bundleOf, contentOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import { compose, STORY, type Step } from '../support/log-writer.ts';
+import { after, before, first as firstLog, receipt, second as secondLog } from '../support/signed-again.ts';
 import { ca, leaves, world } from './tamper.ts';
 
 /** leaf(MS) of what somebody wrote to the other, in order. */
@@ -124,6 +125,23 @@ t.test('false receipts', async (t) => {
     }),
   );
   t.strictSame(odd.found, ['E_FORMAT msg/000001/ciphertext'], 'a message is not in the clear');
+});
+
+t.test('a receipt of a batch that was signed again for the next epoch', async (t) => {
+  const [old, later] = [contentOf(firstLog, before, 'ab'), contentOf(secondLog, after, 'ab')];
+  const [one, other, , , received] = old.messages();
+  const archive = bundleOf(firstLog, before, 'ab', {
+    messages: () =>
+      [one!, other!, { ...received!, ciphertext: receipt }, ...later.messages()].map((m) => ({ ...m, opening: null })),
+    content: (content) => ({ ...content, logs: [...old.logs, ...later.logs] }),
+  });
+  const { audited, found } = judge(archive);
+  t.strictSame(found, [], 'it came before the place that is proven, and in another log');
+  t.strictSame(
+    [...audited.receiptsOf].map(([number, all]) => [number, all.map(({ kind }) => kind)]),
+    [[4, [KIND.delivered]]],
+    'and counts',
+  );
 });
 
 t.test('another party need not have the receipts that one has', async (t) => {
