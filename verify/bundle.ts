@@ -353,7 +353,8 @@ class BundleAudit {
     if (this.#logs) return this.#logs;
     const certificates = this.#authorities();
     const logs = new Map<string, BundleLog>();
-    const outside = new OutsideAudit(this.#trust, this.#findings);
+    const lists = [...this.#crls.names.keys(), ...this.#trust.crls];
+    const outside = new OutsideAudit({ ...this.#trust, crls: lists }, this.#findings);
     for (const read of this.#logFiles.values()) {
       const log = BundleLog.open(read, certificates, this.#findings, this.#confirmed, outside);
       if (log && logs.has(log.origin)) this.#find('E_FORMAT', read.folder, 'is the same log as one before');

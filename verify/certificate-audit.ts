@@ -122,16 +122,8 @@ export class CertificateAudit {
         purpose,
         revocation: 'at-signing',
       });
-      for (const ca of issuers) {
-        this.#issuers.set(hex(ca.fingerprint), ca);
-        const end = Math.max(-Infinity, ...crlsOf(crls, ca).map(({ nextUpdate }) => nextUpdate));
-        if (at <= end) continue;
-        const [code, message] =
-          end === -Infinity
-            ? (['W_NO_CRL', `no revocation list of ${ca.subject.text} was given`] as const)
-            : (['W_CRL_OLD', `the newest list of ${ca.subject.text} was in force until ${iso(end)}`] as const);
-        this.#findings.addOnce(hex(ca.fingerprint), code, where, message);
-      }
+      for (const ca of issuers) this.#issuers.set(hex(ca.fingerprint), ca);
+      checkLists(where, issuers, crls, at, this.#findings);
       return null;
     } catch (error) {
       const { code, sub, message } = ChatError.from(error);
@@ -150,6 +142,25 @@ export class CertificateAudit {
       from: Math.max(...edges.filter((edge) => edge <= at), -Infinity),
       until: Math.min(...edges.filter((edge) => edge > at), Infinity),
     };
+  }
+}
+
+/** CAs of an accepted path without a list that was in force: each is found once. */
+export function checkLists(
+  where: string,
+  issuers: readonly Certificate[],
+  crls: readonly Crl[],
+  at: number,
+  findings: Findings,
+): void {
+  for (const ca of issuers) {
+    const end = Math.max(-Infinity, ...crlsOf(crls, ca).map(({ nextUpdate }) => nextUpdate));
+    if (at <= end) continue;
+    const [code, message] =
+      end === -Infinity
+        ? (['W_NO_CRL', `no revocation list of ${ca.subject.text} was given`] as const)
+        : (['W_CRL_OLD', `the newest list of ${ca.subject.text} was in force until ${iso(end)}`] as const);
+    findings.addOnce(hex(ca.fingerprint), code, where, message);
   }
 }
 

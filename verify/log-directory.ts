@@ -56,8 +56,7 @@ export function auditDirectory(
   // Before the checkpoint: a statement that is older than it stands in the log, a younger one might not yet.
   const text = read(dir, 'key.stmt', MAX_STATEMENT_BYTES, findings);
   const signature = read(dir, 'key.sig', MAX_STATEMENT_BYTES, findings);
-  const outside = new OutsideAudit(trust, findings);
-  const cosigned = outside.asked.quorum > 0 ? cosignedIn(dir, findings) : null; // never newer than the checkpoint
+  const cosigned = trust.outside?.quorum ? cosignedIn(dir, findings) : null; // never newer than the checkpoint
   const note = read(dir, 'checkpoint', MAX_NOTE_BYTES, findings);
   if (text === null || signature === null || note === null) return null;
 
@@ -68,14 +67,15 @@ export function auditDirectory(
     findings.add('E_FORMAT', 'key.stmt', ChatError.from(error).message);
     return null;
   }
-  // After the checkpoint: a server keeps a list before it logs it.
   const size = peekSize(note);
   const others = cosigned === null ? known : [...known, { name: 'cosigned', note: cosigned }];
   const sizes = new Set(others.map((each) => peekSize(each.note)));
+  const lists = readLists(dir, findings); // after the checkpoint: a server keeps a list before it logs it
+  const outside = new OutsideAudit({ ...trust, crls: [...trust.crls, ...lists.values()] }, findings);
   const attestations = new Attestations(dir, size, outside, findings);
   const onStamp: ConstructorParameters<typeof LogAudit>[4] = (index, leaf) =>
     attestations.entry(index, leaf, (at) => audit.keyAt(at));
-  const audit: LogAudit = new LogAudit(log, trust, findings, readLists(dir, findings), onStamp, earlier);
+  const audit: LogAudit = new LogAudit(log, trust, findings, lists, onStamp, earlier);
   const tiles = new HashTiles(dir, size, findings);
   const roots = replay(dir, size, audit, tiles, sizes, findings, onProgress);
   audit.end();

@@ -8,7 +8,7 @@ import { openCosignatures, type WitnessKey } from '../transcript/cosignature.ts'
 import { imprintOf } from '../transcript/stamp.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { openTimeStamp, trustTimeStamp, type TimeStamp } from '../x509/time-stamp.ts';
-import type { Trust } from './certificate-audit.ts';
+import { checkLists, type Trust } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
 import { iso } from './time.ts';
 
@@ -79,9 +79,11 @@ export class OutsideAudit {
 
   #isTrusted(where: string, stamp: TimeStamp): boolean {
     const { stampRoots } = this.asked;
+    const { crls, at } = this.#trust;
     if (stampRoots.length === 0) return false;
     try {
-      trustTimeStamp(stamp, stampRoots, this.#trust.crls, this.#trust.at);
+      const issuers = trustTimeStamp(stamp, stampRoots, crls, at);
+      checkLists(where, issuers, crls, at ?? stamp.time, this.#findings);
       return true;
     } catch (error) {
       const { code, message } = ChatError.from(error);

@@ -38,7 +38,8 @@ export type CrlReason = NonNullable<(typeof CRL_REASONS)[number]>;
 export interface Revocation {
   /** Unix ms. */
   readonly at: number;
-  readonly reason: CrlReason;
+  /** null: the entry gives none, which is not `unspecified`; or the list has several for one certificate */
+  readonly reason: CrlReason | null;
 }
 
 export interface Crl {
@@ -88,17 +89,18 @@ function parseRevoked(sequence: DerReader): Map<string, Revocation> {
     const entry = sequence.inside();
     const serial = serialHex(integer(entry.element(TAG.integer), 'userCertificate'), 'userCertificate');
     const at = time(entry.any(), 'revocationDate');
-    const reason = entry.isEmpty ? 'unspecified' : parseEntryExtensions(parseRawExtensions(entry.inside()));
+    const reason = entry.isEmpty ? null : parseEntryExtensions(parseRawExtensions(entry.inside()));
     entry.end();
     // The earlier date of two for one certificate: a list may not be able to shorten a revocation by repeating it.
     const before = revoked.get(serial);
-    if (!before || at < before.at) revoked.set(serial, { at, reason });
+    if (!before) revoked.set(serial, { at, reason });
+    else revoked.set(serial, { at: Math.min(at, before.at), reason: reason === before.reason ? reason : null });
   } while (!sequence.isEmpty);
   return revoked;
 }
 
-function parseEntryExtensions(extensions: readonly RawExtension[]): CrlReason {
-  let reason: CrlReason = 'unspecified';
+function parseEntryExtensions(extensions: readonly RawExtension[]): CrlReason | null {
+  let reason: CrlReason | null = null;
   for (const { oid, isCritical, value } of extensions) {
     if (isCritical) throw refusal('unsupported', `CRL entry with critical extension ${oid}`); // certificateIssuer above all
     const reader = new DerReader(value, 'CRL entry');

@@ -3,7 +3,7 @@ import { ChatError } from '../base/errors.ts';
 import { hex } from '../base/bytes.ts';
 import { sha256 } from '../base/hash.ts';
 import type { Certificate } from './certificate.ts';
-import { crlsOf, type Crl } from './crl.ts';
+import { crlsOf, type Crl, type CrlReason, type Revocation } from './crl.ts';
 import type { Name } from './name.ts';
 import { refusal } from './refusal.ts';
 
@@ -11,8 +11,18 @@ import { refusal } from './refusal.ts';
  * `live`: as soon as any list is given, each element needs a current list of its issuer, else it fails closed.
  * `at-signing`: only a list that dates the revocation at or before `at` counts, however old or young the list is. That there is no list
  * is no error: callers find out with `crlsOf(crls, issuer)` for each issuer of the path, and say so.
+ * `at-stamping`: the same of a key that says itself when it signed. Whoever has stolen it can say another time, so that only a revocation
+ * for a harmless reason leaves what is dated before.
  */
-export type RevocationRule = 'live' | 'at-signing';
+export type RevocationRule = 'live' | 'at-signing' | 'at-stamping';
+
+/** RFC 3161 §4: the key is in no other hands. No reason at all is none of them. */
+const HARMLESS: ReadonlySet<CrlReason | null> = new Set<CrlReason>([
+  'unspecified',
+  'affiliationChanged',
+  'superseded',
+  'cessationOfOperation',
+]);
 
 export interface RevocationQuery {
   readonly crls: readonly Crl[];
@@ -28,17 +38,18 @@ export function checkRevocation(element: Certificate, issuer: Certificate, query
   const { crls, at, rule, graceMs } = query;
   if (crls.length === 0) return;
   const lists = crlsOf(crls, issuer);
-  if (rule === 'at-signing') {
+  if (rule !== 'live') {
     for (const list of lists) {
       const entry = list.revoked.get(element.serial);
-      if (entry && entry.at <= at) throw revoked(element, entry.at, entry.reason);
+      const isForAllTimes = rule === 'at-stamping' && !HARMLESS.has(entry?.reason ?? null);
+      if (entry && (isForAllTimes || entry.at <= at)) throw revoked(element, entry);
     }
     return;
   }
   const newest = lists.find((list) => list.thisUpdate <= at);
   // Listed is revoked, even in a list that went stale and even if its date is still to come.
   const entry = newest?.revoked.get(element.serial);
-  if (entry) throw revoked(element, entry.at, entry.reason);
+  if (entry) throw revoked(element, entry);
   if (!newest || at > newest.nextUpdate + graceMs) {
     const why = newest ? `expired at ${iso(newest.nextUpdate)}` : 'is missing, not yet valid or not properly signed';
     throw refusal('revocation_unknown', `${element.subject.text}: the CRL of ${issuer.subject.text} ${why}`);
@@ -63,6 +74,6 @@ export const revokedKeys = (crls: readonly Crl[], issuers: readonly Certificate[
     crlsOf(crls, issuer).flatMap((list) => [...list.revoked.keys()].map((serial) => serialKey(list.issuer, serial))),
   );
 
-const revoked = ({ subject }: Certificate, at: number, reason: string): ChatError =>
-  refusal('revoked', `${subject.text}: revoked at ${iso(at)} (${reason})`);
+const revoked = ({ subject }: Certificate, { at, reason }: Revocation): ChatError =>
+  refusal('revoked', `${subject.text}: revoked at ${iso(at)} (${reason ?? 'no reason given'})`);
 const iso = (at: number): string => new Date(at).toISOString();

@@ -63,6 +63,7 @@ export function openTimeStamp(token: Uint8Array): TimeStamp {
 /**
  * The path from the signer to one of these roots at the time of the stamp: keyUsage for signing, extendedKeyUsage critical and for
  * time-stamps alone (RFC 3161 §2.3).
+ * @returns the CAs of the path, the root last
  * @param at judge as of this time (Unix ms) instead
  * @throws BAD_CERT as validatePath()
  */
@@ -71,17 +72,18 @@ export function trustTimeStamp(
   roots: readonly Certificate[],
   crls: readonly Crl[],
   at?: number,
-): void {
+): Certificate[] {
   const { signer: leaf, certificates: intermediates, time } = stamp;
-  validatePath({
+  const [, ...issuers] = validatePath({
     leaf,
     intermediates,
     roots,
     crls,
     at: at ?? time,
     purpose: 'timeStamping',
-    revocation: 'at-signing',
+    revocation: 'at-stamping',
   });
+  return issuers;
 }
 
 /** RFC 3161 §2.4.2 */

@@ -11,7 +11,10 @@ export const OUTSIDE_RULES: Rules = {
     ['if (serverTime >= moment - MAX_SKEW_MS) return;', 'return;'],
     ['if (serverTime <= moment + MAX_SKEW_MS) return;', 'if (serverTime <= moment) return;'],
     ['if (stampRoots.length === 0) return false;', 'if (stampRoots.length === 0) return true;'],
-    ['trustTimeStamp(stamp, stampRoots, this.#trust.crls, this.#trust.at);', ''],
+    ['trustTimeStamp(stamp, stampRoots, crls, at);', '[];'],
+    ['trustTimeStamp(stamp, stampRoots, crls, at);', 'trustTimeStamp(stamp, stampRoots, [], at);'],
+    ['      checkLists(where, issuers, crls, at ?? stamp.time, this.#findings);\n', ''],
+    ['at ?? stamp.time', 'Infinity'],
   ],
   'verify/attestations.ts': [
     ['size > index || size === 0', 'size === 0'],

@@ -64,6 +64,11 @@ t.test('witnesses and trusted time', async (t) => {
   const log = await verify(system.transcript, ...outside);
   t.equal(log.exit, 0, `of the log: ${log.out}`);
   t.notMatch(log.out, /W_UNSTAMPED|W_STAMP/);
+  t.match(
+    log.out,
+    /W_NO_CRL entry \d+: .* CN=Time root was given/,
+    'whether the authority was revoked, nobody has said',
+  );
   const stranger = new WitnessServer('w.example/3');
   t.match(await verify(system.transcript, '--witness', stranger.vkey), { exit: 11, out: /W_NO_QUORUM checkpoint/ });
 
@@ -71,7 +76,7 @@ t.test('witnesses and trusted time', async (t) => {
     .conversation as string;
   const bundle = join(folder, 'ops.tar');
   await system.command('transcript', 'export', '--conversation', conversation, '-o', bundle);
-  const good = await verify(bundle, ...outside, '--strict');
+  const good = await verify(bundle, ...outside, '--crl', tsa.crl, '--strict');
   t.match(good, { exit: 0, out: /ok {5}witnesses: .*\nok {5}trusted time: .*\n[^]*\nVALID / }, 'of a bundle');
   const page = await verify(bundle, ...outside, '--report', 'md');
   t.match(

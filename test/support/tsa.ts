@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 
 export interface Tsa {
-  /** PEM file of its root. */
+  /** PEM file of its root, and of a list of it that is empty. */
   readonly ca: string;
+  readonly crl: string;
   /** DER of the request to DER of the answer. */
   readonly answer: (request: Uint8Array) => Buffer;
 }
@@ -45,6 +46,11 @@ export function localTsa(dir: string, kind: 'rsa:2048' | 'P-256' | 'P-384' = 'P-
     ...'x509 -req -in tsa.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile ext -out tsa.crt -days 20'.split(' '),
   );
   writeFileSync(file('serial'), '01\n');
+  writeFileSync(file('index'), '');
+  writeFileSync(file('crlnumber'), '01\n');
+  const list = `database=${file('index')}\ncrlnumber=${file('crlnumber')}\ndefault_md=sha256\ndefault_crl_days=30\n`;
+  writeFileSync(file('crl.cnf'), `[ca]\ndefault_ca=here\n[here]\n${list}`);
+  run(dir, ...'ca -gencrl -config crl.cnf -keyfile ca.key -cert ca.crt -out ca.crl'.split(' '));
   writeFileSync(
     file('tsa.cnf'),
     [
@@ -61,7 +67,7 @@ export function localTsa(dir: string, kind: 'rsa:2048' | 'P-256' | 'P-384' = 'P-
     run(dir, 'ts', '-reply', '-config', file('tsa.cnf'), '-queryfile', `${name}.tsq`, '-out', `${name}.tsr`);
     return readFileSync(file(`${name}.tsr`));
   };
-  return { ca: file('ca.crt'), answer };
+  return { ca: file('ca.crt'), crl: file('ca.crl'), answer };
 }
 
 /** What is done in place of an honest answer. */

@@ -10,7 +10,7 @@ import { Findings } from '../../verify/finding.ts';
 import { bundleOf, contentOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import { compose, STORY, type Step } from '../support/log-writer.ts';
 import { after, before, first as firstLog, receipt, second as secondLog } from '../support/signed-again.ts';
-import { ca, leaves, world } from './tamper.ts';
+import { ca, flipped, leaves, world } from './tamper.ts';
 
 /** leaf(MS) of what somebody wrote to the other, in order. */
 const written = (name: 'alice' | 'bob'): Hash[] => {
@@ -38,6 +38,7 @@ interface Row {
   readonly part: Uint8Array;
   /** what is in the file; null: there is none */
   readonly file?: Uint8Array | null;
+  readonly isForged?: boolean;
 }
 const withoutLast: BundleAlterations = { messages: (messages) => messages.slice(0, -1) };
 /** The log with these receipts behind all messages, each in a batch of its own. */
@@ -67,7 +68,8 @@ function withReceipts(rows: readonly Row[], more: readonly Step[] = [], story = 
       return messages.map((message, i) => {
         const row = rows[i - from];
         if (row === undefined) return message;
-        return { ...message, opening: null, ciphertext: row.file === undefined ? row.part : row.file };
+        const signature = row.isForged ? flipped(message.signature, 9) : message.signature;
+        return { ...message, signature, opening: null, ciphertext: row.file === undefined ? row.part : row.file };
       });
     },
   });
@@ -82,7 +84,8 @@ function judge(archive: Buffer, options: BundleOptions = {}) {
   };
 }
 const plain = judge(withReceipts([])).audited.messages;
-const file = (nth: number) => `msg/${String(plain + nth).padStart(6, '0')}/ciphertext`;
+const place = (nth: number) => `msg/${String(plain + nth).padStart(6, '0')}`;
+const file = (nth: number) => `${place(nth)}/ciphertext`;
 
 t.test('what recipients have signed is said of each message', async (t) => {
   const { audited, found } = judge(
@@ -108,6 +111,7 @@ t.test('false receipts', async (t) => {
   const rows: readonly (readonly [string, Buffer, readonly string[]])[] = [
     ['of another part than was signed', withReceipts([{ part: first, file: second }]), [`E_COMMIT ${file(1)}`]],
     ['of no part', withReceipts([{ part: first, file: null }]), [`E_FORMAT ${file(1)}`]],
+    ['that nobody signed so', withReceipts([{ part: first, isForged: true }]), [`E_BATCH_SIG ${place(1)}/batch.sig`]],
     ['for the sender’s own message', withReceipts([{ part: his }]), [`E_RECEIPT ${file(1)}`]],
   ];
   for (const [name, archive, want] of rows) {

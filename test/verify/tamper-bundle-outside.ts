@@ -2,12 +2,13 @@
 import type { BundleLog } from '../../transcript/bundle-writer.ts';
 import { bundleOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import { tokenOver, type TokenShape } from '../support/token-writer.ts';
-import { int, seq } from '../x509/maker.ts';
+import { int, list, seq } from '../x509/maker.ts';
 import type { BundleRow } from './bundle-edits.ts';
 import {
   cosigned,
   flip,
   found,
+  FROM,
   lastTime,
   MINUTE,
   newest,
@@ -15,9 +16,11 @@ import {
   root,
   SEEN,
   shape,
+  signer,
   stamped,
   stranger,
   two,
+  UNTIL,
   w1,
   w2,
 } from './outside-edits.ts';
@@ -99,6 +102,21 @@ export const BUNDLE_OUTSIDE: readonly BundleRow[] = [
   {
     name: 'a time-stamp of an authority that was not given',
     archive: token(lastTime, { signer: stranger.signer, issuer: stranger.root }),
+    outside: { stampRoots: [root.der] },
+    ...found('W_STAMP', TSR, 0),
+  },
+  {
+    name: 'a time-stamp of an authority whose key was in other hands later, as a list in the bundle says',
+    archive: () => {
+      const der = list(root, { from: FROM, until: UNTIL, revoked: [[signer.serial, lastTime + 1000, 1]] });
+      return bundleOf(world, leaves, 'ab', {
+        content: (content) => ({
+          ...content,
+          crls: [{ der, logged: null }],
+          logs: content.logs.map((log) => ({ ...log, token: tokenOver(newest, shape(lastTime)) })),
+        }),
+      });
+    },
     outside: { stampRoots: [root.der] },
     ...found('W_STAMP', TSR, 0),
   },

@@ -1,5 +1,5 @@
 /** Rows of log directories: what witnesses and time-stamping authorities said altered, missing, of something else, or against the server's times. */
-import { generateKeyPairSync } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { signCheckpoint } from '../../transcript/checkpoint.ts';
@@ -56,6 +56,14 @@ const stampOf = (note: Uint8Array, time: number, more?: Partial<TokenShape>, ove
 const signedBy = (extensions: readonly Buffer[], from = FROM, until = UNTIL): Made =>
   make(root, { pair: ec(), subject: named('Time 2'), from, until, extensions });
 const revoked = signedBy([keyUsage(0), stamping()]);
+const lists = new Map<number | undefined, Buffer>();
+/** The same each time. @param reason why it was revoked, after it stamped */
+function revocation(reason?: number): Buffer {
+  const shape = { from: FROM, until: UNTIL, revoked: [[revoked.serial, lastTime + 1000, reason] as const] };
+  const made = lists.get(reason) ?? list(root, shape);
+  lists.set(reason, made);
+  return made;
+}
 const generalizedAt = (at: number) => generalized(`${new Date(at).toISOString().replace(/[-:T]|\.\d+Z/g, '')}Z`);
 const END = `entry ${size}`;
 export const LOG_OUTSIDE: readonly Row[] = [
@@ -255,9 +263,39 @@ export const LOG_OUTSIDE: readonly Row[] = [
   {
     name: 'a stamp by a certificate that was revoked later',
     files: () => withStamp(size, stampOf(newest, lastTime, { signer: revoked })),
-    crls: [list(root, { from: FROM, until: UNTIL, revoked: [[revoked.serial, lastTime + 1000]] })],
+    crls: [revocation(4)],
     outside: stamped,
     exit: 0,
+  },
+  {
+    name: 'later, and the list says that it does not say why',
+    files: () => withStamp(size, stampOf(newest, lastTime, { signer: revoked })),
+    crls: [revocation(0)],
+    outside: stamped,
+    exit: 0,
+  },
+  {
+    name: 'later, and the list gives no reason',
+    files: () => withStamp(size, stampOf(newest, lastTime, { signer: revoked })),
+    crls: [revocation()],
+    outside: { stampRoots: [root.der] },
+    ...found('W_STAMP', END, 0),
+  },
+  {
+    name: 'later, and its key was in other hands: it can have been dated back',
+    files: () => withStamp(size, stampOf(newest, lastTime, { signer: revoked })),
+    crls: [revocation(1)],
+    outside: { stampRoots: [root.der] },
+    ...found('W_STAMP', END, 0),
+  },
+  {
+    name: 'and it is the list in the log directory that says so',
+    files: () => {
+      const name = `crl/${createHash('sha256').update(revocation(1)).digest('hex')}.crl`;
+      return new Map(withStamp(size, stampOf(newest, lastTime, { signer: revoked }))).set(name, revocation(1));
+    },
+    outside: { stampRoots: [root.der] },
+    ...found('W_STAMP', END, 0),
   },
   {
     name: 'a stamp of another checkpoint',

@@ -148,8 +148,8 @@ export interface ListShape {
   readonly issuer?: Uint8Array;
   /** 1: v2 */
   readonly version?: number;
-  /** Serial numbers; `[serial, date]` for another date than a day ago */
-  readonly revoked?: readonly (number | readonly [number, number])[];
+  /** Serial numbers; `[serial, date]` for another date than a day ago; `[serial, date, reason]` */
+  readonly revoked?: readonly (number | readonly [serial: number, at: number, reason?: number | undefined])[];
   readonly entryExtensions?: readonly Uint8Array[];
   readonly extensions?: readonly Uint8Array[];
 }
@@ -157,8 +157,10 @@ export interface ListShape {
 export function list(issuer: Made, shape: ListShape = {}): Buffer {
   const { from = NOW - DAY, until = NOW + DAY, revoked = [], entryExtensions = [] } = shape;
   const entries = revoked.map((entry) => {
-    const [serial, at] = typeof entry === 'number' ? [entry, NOW - DAY] : entry;
-    return seq(int(serial), utc(at), ...(entryExtensions.length > 0 ? [seq(...entryExtensions)] : []));
+    const [serial, at, reason] = typeof entry === 'number' ? [entry, NOW - DAY] : entry;
+    const reasons = reason === undefined ? [] : [ext('2.5.29.21', tlv(10, Buffer.of(reason)))];
+    const extensions = [...reasons, ...entryExtensions];
+    return seq(int(serial), utc(at), ...(extensions.length > 0 ? [seq(...extensions)] : []));
   });
   const algorithm = algorithmOf(issuer.pair.privateKey);
   const tbs = seq(

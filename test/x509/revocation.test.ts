@@ -53,7 +53,7 @@ t.test('live: every issuer needs a current list, as soon as there is any', (t) =
     [
       'leaf',
       'revoked',
-      /^CN=alice: revoked at 2026-06-14T00:00:00\.000Z \(unspecified\)/,
+      /^CN=alice: revoked at 2026-06-14T00:00:00\.000Z \(no reason given\)/,
       [list(root), list(ica, { revoked: [leaf.serial] })],
     ],
     ['intermediate', 'revoked', /^CN=Issuing: revoked/, [list(root, { revoked: [ica.serial] }), list(ica)]],
@@ -163,6 +163,32 @@ t.test('at-signing: only what was revoked by then counts', (t) => {
   t.end();
 });
 
+t.test('at-stamping: only what was revoked for a harmless reason leaves what is dated before', (t) => {
+  const revoked = (at: number, code?: number) => list(ica, { revoked: [[leaf.serial, at, code]] });
+  for (let code = 0; code <= 10; code++) {
+    if (code === 7 || code === 8) continue; // not of a complete list
+    const [later, before] = [revoked(NOW + 1000, code), revoked(NOW, code)];
+    if ([0, 3, 4, 5].includes(code)) t.equal(check([later], 'at-stamping').length, 3, `reason ${code}`);
+    else t.throws(() => check([later], 'at-stamping'), { code: 'BAD_CERT', sub: 'revoked' }, `reason ${code}`);
+    t.throws(() => check([before], 'at-stamping'), { code: 'BAD_CERT', sub: 'revoked' }, `reason ${code}, by then`);
+    t.equal(check([later], 'at-signing').length, 3, `reason ${code}: of no concern for other signatures`);
+  }
+  t.throws(() => check([revoked(NOW + 1000)], 'at-stamping'), { sub: 'revoked', message: /no reason given/ });
+  t.throws(
+    () => check([revoked(NOW + 1000, 4), revoked(NOW + 1000, 1)], 'at-stamping'),
+    { code: 'BAD_CERT', sub: 'revoked' },
+    'two lists',
+  );
+  const ofCa = list(root, { revoked: [[ica.serial, NOW + 1000, 2]] });
+  t.throws(
+    () => check([ofCa], 'at-stamping'),
+    { sub: 'revoked', message: /^CN=Issuing/ },
+    'who has it can make others',
+  );
+  t.equal(check([], 'at-stamping').length, 3, 'no list is no error');
+  t.end();
+});
+
 t.test('what is in a list', (t) => {
   const der = list(root, {
     revoked: [5, [300, NOW - 5000]],
@@ -193,6 +219,19 @@ t.test('what is in a list', (t) => {
     NOW - DAY,
     'the earliest of several dates',
   );
+  const [bare, unspecified] = [undefined, 0].map((reason) =>
+    parseCrl(list(root, { revoked: [[5, NOW, reason]] })).revoked.get('05'),
+  );
+  t.same([bare?.reason, unspecified?.reason], [null, 'unspecified'], 'none is not the one that says nothing');
+  const twice = parseCrl(
+    list(root, {
+      revoked: [
+        [5, NOW, 4],
+        [5, NOW - DAY, 1],
+      ],
+    }),
+  ).revoked.get('05');
+  t.same(twice, { at: NOW - DAY, reason: null }, 'two reasons are none');
   const pem = `-----BEGIN X509 CRL-----\n${der.toString('base64')}\n-----END X509 CRL-----\n`;
   t.strictSame(
     [parseCrls(der), parseCrls(Buffer.from(pem.repeat(2)))].map((crls) => crls.length),

@@ -196,10 +196,10 @@ t.test('not signed', async (t) => {
 });
 
 t.test('who may stamp', async (t) => {
-  const trusts = (extensions: Buffer[], at?: number, crls: Buffer[] = []) => {
+  const trusts = (extensions: Buffer[], at?: number, reason: number | undefined = 4) => {
     const by = make(root, { pair: ec(), subject: named('Time'), from: NOW - DAY, until: NOW + DAY, extensions });
     const stamp = openTimeStamp(token({ signer: by, time: at ?? NOW }));
-    trustTimeStamp(stamp, roots, [...crls, list(root, { revoked: [[by.serial, NOW + 1000]] })].map(parseCrl));
+    trustTimeStamp(stamp, roots, [list(root, { revoked: [[by.serial, NOW + 1000, reason]] })].map(parseCrl));
   };
   trusts([keyUsage(0), stamping()]);
   trusts([keyUsage(1), stamping()]);
@@ -213,6 +213,7 @@ t.test('who may stamp', async (t) => {
   refused('wrong_usage', 'may not sign', [keyUsage(2), stamping()]);
   refused('expired', 'after its end', [keyUsage(0), stamping()], NOW + 2 * DAY);
   refused('revoked', 'after its revocation', [keyUsage(0), stamping()], NOW + 2000);
+  refused('revoked', 'before its key was in other hands', [keyUsage(0), stamping()], NOW, 1);
   const early = openTimeStamp(token({ time: NOW - 2 * DAY }));
   t.throws(() => trustTimeStamp(early, roots, []), { code: 'BAD_CERT', sub: 'not_yet_valid' });
   trustTimeStamp(early, roots, [], NOW);
