@@ -68,8 +68,10 @@ export function auditDirectory(
     return null;
   }
   const size = peekSize(note);
-  const others = cosigned === null ? known : [...known, { name: 'cosigned', note: cosigned }];
-  const sizes = new Set(others.map((each) => peekSize(each.note)));
+  // A copy that was made while the server wrote may have it of a later checkpoint, of which there is nothing else.
+  const isAhead = cosigned !== null && peekSize(cosigned) > size;
+  const beside = cosigned === null ? [] : [{ name: 'cosigned', note: cosigned }];
+  const sizes = new Set([...known, ...beside].map((each) => peekSize(each.note)));
   const lists = readLists(dir, findings); // after the checkpoint: a server keeps a list before it logs it
   const outside = new OutsideAudit({ ...trust, crls: [...trust.crls, ...lists.values()] }, findings);
   const attestations = new Attestations(dir, size, outside, findings);
@@ -80,10 +82,12 @@ export function auditDirectory(
   const roots = replay(dir, size, audit, tiles, sizes, findings, onProgress);
   audit.end();
   const checkpoint = openOwn(note, audit.keyAt(size), 'checkpoint', findings);
-  const wanted = others.flatMap(({ name, note: bytes }) => {
-    const opened = openOwn(bytes, audit.keyAt(peekSize(bytes)), name, findings);
-    return opened ? [{ name, ...opened }] : [];
-  });
+  const opened = ({ name, note: bytes }: KnownCheckpoint) => {
+    const found = openOwn(bytes, audit.keyAt(peekSize(bytes)), name, findings);
+    return found ? [{ name, ...found }] : [];
+  };
+  const wanted = known.flatMap(opened);
+  const [own] = beside.flatMap(opened);
   audit.keyFiles(text, signature);
 
   const root = roots.get(size);
@@ -92,9 +96,11 @@ export function auditDirectory(
   if (checkpoint && root && !isProven)
     findings.add('E_ROOT', 'checkpoint', `the entries do not have the root that was signed for size ${size}`);
   if (checkpoint) attestations.checkpoint('checkpoint', note, size);
-  const own = cosigned === null ? undefined : wanted.find(({ name }) => name === 'cosigned');
   if (own && cosigned) attestations.checkpoint('cosigned', cosigned, own.size);
   attestations.end(isProven, audit.lastMessage);
+  if (own && isAhead)
+    findings.add('W_COSIGNED_AHEAD', 'cosigned', `of ${own.size} entries; the checkpoint has ${size}`);
+  else if (own) wanted.push(own);
   if (checkpoint) for (const w of wanted) compare(w, checkpoint, isProven, roots.get(w.size), findings);
   return { origin: log.name, checkpoint, tally: audit.tally, lineage: audit.lineage };
 }

@@ -24,7 +24,11 @@ export const OUTSIDE_RULES: Rules = {
     ['this.#outside.checkNotBefore(where, leaf.serverTime, moment.from);', ''],
     ["code === 'SIG_FAIL' ? 'E_CKPT_SIG' : 'E_STAMP'", "'E_STAMP'"],
   ],
-  'verify/log-directory.ts': [['const others = cosigned === null ? known :', 'const others = true ? known :']],
+  'verify/log-directory.ts': [
+    ['const beside = cosigned === null ? [] :', 'const beside = true ? [] :'],
+    ['peekSize(cosigned) > size;', 'false;'],
+    ['else if (own) wanted.push(own);', ''],
+  ],
   'transcript/cosignature.ts': [
     ['if (seconds === 0n || seconds > BigInt(MAX_TIME_S)) throw wrong(witness);', ''],
     ['if (!verify(null, message, witness.publicKey, signature.subarray(TIME_BYTES))) throw wrong(witness);', ''],

@@ -120,7 +120,17 @@ t.test('JSON', async (t) => {
 });
 
 t.test('every finding that a bundle can get belongs to one check', async (t) => {
-  const ofLogs = ['W_KEY_FILES', 'W_LOST', 'E_ENTRIES', 'E_BATCH_SHORT', 'E_BATCH_ROOT', 'E_LINK', 'E_TILE', 'E_ROOT'];
+  const ofLogs = [
+    'W_KEY_FILES',
+    'W_LOST',
+    'W_COSIGNED_AHEAD',
+    'E_ENTRIES',
+    'E_BATCH_SHORT',
+    'E_BATCH_ROOT',
+    'E_LINK',
+    'E_TILE',
+    'E_ROOT',
+  ];
   const named = CHECKS.flatMap(({ codes }) => codes);
   t.same([...named, ...ofLogs].toSorted(), Object.keys(FINDINGS).toSorted());
 });

@@ -174,8 +174,35 @@ export const LOG_OUTSIDE: readonly Row[] = [
       return seal(world, short, { files: (files) => void files.set('cosigned', cosigned(newest, [w1], [w2])) });
     },
     outside: two,
-    exit: 14,
-    code: 'E_ROLLBACK',
+    exit: 11,
+    code: 'W_COSIGNED_AHEAD',
+    where: 'cosigned',
+  },
+  {
+    name: 'and the checkpoint is cosigned as well: a copy that was made while the server wrote',
+    files: () => {
+      const short = leaves.slice(0, batch(11));
+      const at = Math.floor(short.at(-1)!.serverTime / 1000) + 1;
+      return seal(world, short, {
+        note: () => cosigned(noteAt(world, short), [w1, at], [w2, at]),
+        files: (files) => void files.set('cosigned', cosigned(newest, [w1], [w2])),
+      });
+    },
+    outside: two,
+    ...found('W_COSIGNED_AHEAD', 'cosigned', 0),
+  },
+  {
+    name: 'a newer one that the log did not sign',
+    files: () => {
+      const { privateKey } = generateKeyPairSync('ed25519');
+      const strange = signCheckpoint(headOf(world, leaves.map(encodeLeaf)), privateKey);
+      return seal(world, leaves.slice(0, batch(11)), {
+        files: (files) => void files.set('cosigned', cosigned(strange, [w1], [w2])),
+      });
+    },
+    outside: two,
+    exit: 10,
+    code: 'E_CKPT_SIG',
     where: 'cosigned',
   },
   {
