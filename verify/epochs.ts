@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { equal } from '../base/bytes.ts';
 import { openCheckpoint, peekCheckpoint } from '../transcript/checkpoint.ts';
-import { parseKeyStatement, type KeyStatement } from '../transcript/key-statement.ts';
+import { formatOrigin, parseKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
 import { formatVkey } from '../transcript/note.ts';
 import { readInside } from './capped-file.ts';
 import type { Trust } from './certificate-audit.ts';
@@ -14,6 +14,8 @@ import { Findings } from './finding.ts';
 import { auditDirectory, MAX_STATEMENT_BYTES, type AuditedLog, type KnownCheckpoint } from './log-directory.ts';
 
 interface Epoch {
+  /** What its folder says that it is: 1 for the first. */
+  readonly number: number;
   /** Before the name of each of its files. */
   readonly prefix: string;
   readonly dir: string;
@@ -32,34 +34,61 @@ export function auditEpochs(
   findings: Findings,
   onProgress?: (done: number, total: number) => void,
 ): AuditedLog[] {
-  const epochs: Epoch[] = ['', ...laterIn(dir)].map((name) => ({
-    prefix: name === '' ? '' : `${name}/`,
-    dir: join(dir, name),
-    statement: statementIn(join(dir, name)),
+  const epochs: Epoch[] = [1, ...laterIn(dir)].map((number) => ({
+    number,
+    prefix: number === 1 ? '' : `e${number}/`,
+    dir: number === 1 ? dir : join(dir, `e${number}`),
+    statement: statementIn(number === 1 ? dir : join(dir, `e${number}`)),
     findings: new Findings(),
     known: [],
     audited: null,
   }));
+  const before = predecessors(epochs, findings);
   for (const note of known) {
     const origin = originOf(note.note);
-    const at = epochs.findIndex(({ statement }) => statement?.log.name === origin);
-    const owner = epochs[at] ?? epochs.at(-1)!;
-    if (!isLost(owner, epochs[at + 1], note)) owner.known.push(note);
+    const owner = epochs.find(({ statement }) => statement?.log.name === origin) ?? epochs.at(-1)!;
+    const next = epochs.find((epoch) => before.get(epoch) === owner);
+    if (!isLost(owner, next, note)) owner.known.push(note);
   }
-  for (const [i, epoch] of epochs.entries()) {
-    const before = epochs[i - 1];
-    const earlier = before?.audited?.lineage;
+  for (const epoch of epochs) {
+    const last = before.get(epoch);
+    const earlier = last?.audited?.lineage;
     epoch.audited = auditDirectory(epoch.dir, trust, epoch.known, epoch.findings, onProgress, earlier);
     findings.include(epoch.findings, epoch.prefix);
-    if (before) compare(before, epoch, findings);
+    if (last) compare(last, epoch, findings);
   }
   return epochs.flatMap(({ audited }) => audited ?? []);
 }
 
-function laterIn(dir: string): string[] {
+/** The log that each goes on from, where both are there and are what their folders say. Finds what is missing. */
+function predecessors(epochs: readonly Epoch[], findings: Findings): ReadonlyMap<Epoch, Epoch> {
+  const found = new Map<Epoch, Epoch>();
+  if (epochs.length === 1) return found; // the log of a later epoch may be judged by itself
+  const name = epochs.find(({ statement }) => statement !== null)?.statement?.log.name;
+  const isOwn = ({ number, statement }: Epoch): boolean =>
+    !name || !statement || statement.log.name === formatOrigin({ ...parseOrigin(name), epoch: number });
+  for (const [i, epoch] of epochs.entries()) {
+    const { number, prefix, statement } = epoch;
+    const last = epochs[i - 1];
+    if (!isOwn(epoch))
+      findings.add(
+        'E_TRUNCATED',
+        `${prefix}key.stmt`,
+        `is of ${statement?.log.name}: the log of this epoch is missing`,
+      );
+    if (last === undefined) continue;
+    if (number !== last.number + 1)
+      findings.add('E_TRUNCATED', `e${last.number + 1}`, 'the log of this epoch is missing');
+    else if (isOwn(last) && isOwn(epoch)) found.set(epoch, last);
+  }
+  return found;
+}
+
+/** Numbers. */
+function laterIn(dir: string): number[] {
   try {
     const names = readdirSync(dir).filter((name) => /^e([2-9]|[1-9][0-9]{1,8})$/.test(name));
-    return names.sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)));
+    return names.map((name) => Number(name.slice(1))).sort((a, b) => a - b);
   } catch {
     return []; // auditDirectory() says what is wrong with it
   }

@@ -77,6 +77,14 @@ export const LOG_RULES: Rules = {
     ["code === 'SIG_FAIL' ? 'E_CKPT_SIG' : 'E_FORMAT'", "'E_FORMAT'"],
     ["file.isMissing ? 'E_TRUNCATED' : 'E_ENTRIES'", "'E_TRUNCATED'"],
   ],
+  'verify/epochs.ts': [
+    ['if (epochs.length === 1) return found;', ''],
+    ['!name || !statement || statement.log.name ===', 'true || !name || !statement || statement.log.name ==='],
+    ['number !== last.number + 1', 'false'],
+    ['isOwn(last) && isOwn(epoch)', 'isOwn(epoch)'],
+    ['isOwn(last) && isOwn(epoch)', 'isOwn(last)'],
+    ['epochs.find((epoch) => before.get(epoch) === owner)', 'epochs[epochs.indexOf(owner) + 1]'],
+  ],
   'verify/hash-tiles.ts': [
     ['stored === undefined || equal(stored, hash)', 'true'],
     ['level === 0 && !areEntriesProven', 'level === 0'],

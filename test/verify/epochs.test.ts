@@ -3,7 +3,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Hash } from '../../base/bytes.ts';
-import { endorseKeyStatement, type KeyStatement } from '../../transcript/key-statement.ts';
+import { signCheckpoint } from '../../transcript/checkpoint.ts';
+import { endorseKeyStatement, type KeyStatement, type Recovery } from '../../transcript/key-statement.ts';
 import { encodeLeaf, type Leaf } from '../../transcript/leaf.ts';
 import { verifierKey } from '../../transcript/note.ts';
 import { auditEpochs } from '../../verify/epochs.ts';
@@ -205,3 +206,58 @@ for (const [name, row, exit, found] of rows)
     t.strictSame(judged.logs, [first.origin, second.origin]);
     t.end();
   });
+
+/** A log of one message, with the statement that it goes on from another. */
+function logOf(
+  of: string,
+  previous: World | null,
+  before: Recovery | null,
+): { world: World; files: Map<string, Buffer> } {
+  const pair = generateKeyPairSync('ed25519');
+  const world: World = { ...first, origin: of, logKey: pair.privateKey, log: verifierKey(of, pair.publicKey) };
+  const keyStatement = (s: KeyStatement) => ({ ...s, previous: previous?.log ?? null, recovery: before });
+  const story: Step[] = [{ sender: 'carol', conversations: ['ab'], at: 0 }];
+  return { world, files: seal(world, compose(world, story, { keyStatement })) };
+}
+const one = logOf(first.origin, null, null);
+const ofOne = { kept: 4, known: { size: 9, root } };
+const two = logOf(`${first.origin}/e2`, one.world, ofOne);
+/** Less than the first log has: of the second, that is so. */
+const three = logOf(`${first.origin}/e3`, two.world, { kept: 2, known: { size: 4, root } });
+const elsewhere = logOf('chat.example.org/log/n2/e2', null, ofOne);
+
+const places: [name: string, logs: Record<string, { files: Map<string, Buffer> }>, found: readonly string[]][] = [
+  ['one of a later epoch by itself', { '.': two }, []],
+  ['the second is not here, and nothing is compared across it', { '.': one, e3: three }, ['E_TRUNCATED e2']],
+  ['the third in the place of the second', { '.': one, e2: three }, ['E_TRUNCATED e2/key.stmt']],
+  ['the second twice', { '.': one, e2: two, e3: two }, ['E_TRUNCATED e3/key.stmt']],
+  ['one of another node', { '.': one, e2: elsewhere }, ['E_TRUNCATED e2/key.stmt']],
+  ['and nothing is compared with it', { '.': one, e2: elsewhere, e3: three }, ['E_TRUNCATED e2/key.stmt']],
+  ['the first is not here', { '.': two, e3: three }, ['E_TRUNCATED key.stmt', 'E_TRUNCATED e2']],
+  ['nor are others', { '.': one, e5: three }, ['E_TRUNCATED e5/key.stmt', 'E_TRUNCATED e2']],
+];
+for (const [name, logs, found] of places)
+  t.test(name, (t) => {
+    const dir = t.testdir();
+    for (const [folder, { files }] of Object.entries(logs)) writeFiles(join(dir, folder), files);
+    const findings = new Findings();
+    auditEpochs(dir, { roots: [ca], crls: [] }, [], findings);
+    const said = findings.kept.filter(({ code }) => code.startsWith('E_')).map(({ code, where }) => `${code} ${where}`);
+    t.strictSame(said, found);
+    t.equal(EXIT[findings.verdict(false)], found.length > 0 ? 10 : 0);
+    t.end();
+  });
+
+t.test('what is known of the log before a missing one is not lost by what a later one says', (t) => {
+  const dir = t.testdir();
+  writeFiles(dir, one.files);
+  writeFiles(join(dir, 'e3'), three.files);
+  const findings = new Findings();
+  const strange = signCheckpoint({ origin: first.origin, size: 3, root }, one.world.logKey);
+  auditEpochs(dir, { roots: [ca], crls: [] }, [{ name: 'known', note: strange }], findings);
+  t.ok(
+    findings.kept.some(({ code, where }) => code === 'E_FORK' && where === 'known'),
+    JSON.stringify(findings.kept),
+  );
+  t.end();
+});
