@@ -2,7 +2,7 @@
 import { equal } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
-import { BLOB_PIECE_BYTES, MAX_BLOB_BYTES } from '../protocol/messages.ts';
+import { BLOB_PIECE_BYTES, MAX_BLOB_BYTES, type Reply } from '../protocol/messages.ts';
 import type { BlobReference } from './e2ee/layout.ts';
 import type { Requester } from './requester.ts';
 
@@ -31,31 +31,42 @@ export async function putBlob(requester: Requester, blob: Uint8Array): Promise<v
 }
 
 /**
- * @throws TOO_LARGE for a reference to more than anybody needs; NOT_FOUND/blob when the server does not have it; SIG_FAIL/blob for something
- *   else than is referred to
+ * Whatever its writer says of the size: else a false reference would make the server the liar.
+ * @throws TOO_LARGE for a reference to more than anybody needs; BAD_FRAME/reference for one with another size than what has that hash;
+ *   NOT_FOUND/blob when the server does not have it; SIG_FAIL/blob for something else than is referred to
  */
 export async function fetchBlob(requester: Requester, { hash, size }: BlobReference): Promise<Uint8Array> {
   if (size > MAX_BLOB_BYTES)
     throw new ChatError('TOO_LARGE', `a blob of ${size} bytes is referred to`, { field: 'blob' });
-  const blob = Buffer.alloc(size);
-  const get = async (offset: number): Promise<void> => {
-    const { piece, size: said } = await requester.request({ type: 'blob_get', hash, offset }, 'blob').catch(missing);
-    if (said !== size || piece.length !== Math.min(BLOB_PIECE_BYTES, size - offset)) throw another();
+  const get = (offset: number): Promise<Reply<'blob'>> =>
+    requester.request({ type: 'blob_get', hash, offset }, 'blob').catch(missing);
+  const first = await get(0);
+  const blob = Buffer.alloc(first.size);
+  const take = ({ piece, size: said }: Reply<'blob'>, offset: number): void => {
+    if (said !== blob.length || piece.length !== Math.min(BLOB_PIECE_BYTES, said - offset)) throw another();
     blob.set(piece, offset);
   };
-  for (let from = 0; from < size; from += AT_ONCE * BLOB_PIECE_BYTES) {
+  take(first, 0);
+  for (let from = BLOB_PIECE_BYTES; from < blob.length; from += AT_ONCE * BLOB_PIECE_BYTES) {
     const offsets: number[] = [];
-    for (let at = from; at < size && offsets.length < AT_ONCE; at += BLOB_PIECE_BYTES) offsets.push(at);
-    await Promise.all(offsets.map(get));
+    for (let at = from; at < blob.length && offsets.length < AT_ONCE; at += BLOB_PIECE_BYTES) offsets.push(at);
+    await Promise.all(offsets.map(async (offset) => take(await get(offset), offset)));
   }
   if (!equal(sha256(blob), hash)) throw another();
+  if (size !== blob.length)
+    throw new ChatError('BAD_FRAME', `a reference to ${size} bytes, where ${blob.length} have that hash`, {
+      field: 'reference',
+    });
   return blob;
 }
 
 function missing(cause: unknown): never {
   const error = ChatError.from(cause);
   if (error.code !== 'NOT_FOUND') throw error;
-  throw new ChatError('NOT_FOUND', 'the server does not keep what a commit refers to', { sub: 'blob', cause });
+  throw new ChatError('NOT_FOUND', 'what a commit refers to was never put, or the server keeps it back', {
+    sub: 'blob',
+    cause,
+  });
 }
 const another = (): ChatError =>
   new ChatError('SIG_FAIL', 'the server answered with something else than a commit refers to', { sub: 'blob' });

@@ -297,10 +297,11 @@ async function treeOf(
   }
 }
 
-/** A commit that the server has delivered without what it refers to: as if it had not. */
+/** A commit that was delivered, and what it refers to is not to be had: as if it had not been. Whose doing that is, nobody can tell. */
 function withheld(cause: unknown): never {
   const { code, sub } = ChatError.from(cause);
-  if (code === 'NOT_FOUND' && sub === 'blob') refuse('gap', 'a change of the group did not arrive');
+  if (code === 'NOT_FOUND' && sub === 'blob')
+    refuse('gap', 'a change of the group did not arrive: it was never put, or the server keeps it back');
   throw cause;
 }
 

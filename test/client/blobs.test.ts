@@ -68,7 +68,12 @@ t.test('what is not what was referred to is not taken', async (t) => {
   const fetched = (reference = named(LARGE)) => fetchBlob(shelf.requester, reference);
   const lie = { code: 'SIG_FAIL', sub: 'blob' };
   await t.rejects(fetched({ hash: randomBytes(32), size: LARGE.length }), lie, 'another hash');
-  await t.rejects(fetched({ ...named(LARGE), size: LARGE.length - 1 }), lie, 'another size');
+  for (const size of [0, LARGE.length - 1, LARGE.length + 1, MAX_BLOB_BYTES])
+    await t.rejects(
+      fetched({ ...named(LARGE), size }),
+      { code: 'BAD_FRAME', field: 'reference' },
+      'the server has what has that hash: the size is the lie of who refers to it',
+    );
   shelf.twist = (reply) => ({ ...reply, size: reply.size + 1 });
   await t.rejects(fetched(), lie);
   shelf.twist = (reply) => ({ ...reply, piece: reply.piece.subarray(1) });
@@ -80,5 +85,5 @@ t.test('what is not what was referred to is not taken', async (t) => {
   await t.rejects(fetched({ ...named(LARGE), size: MAX_BLOB_BYTES + 1 }), { code: 'TOO_LARGE', field: 'blob' });
   t.equal(asked, 0, 'nothing is reserved or asked for');
   shelf.kept = Buffer.alloc(0);
-  await t.rejects(fetched(), { code: 'NOT_FOUND', sub: 'blob' });
+  await t.rejects(fetched(), { code: 'NOT_FOUND', sub: 'blob', message: /never put, or/ });
 });
