@@ -23,7 +23,7 @@ export const EVENTS = [
   'register.done', 'register.refused', 'login.done', 'login.resumed', 'login.refused', 'login.locked',
   'session.opened', 'session.closed', 'session.cut', 'request.refused',
   // messages: counts, sizes and places; never bodies
-  'message.accepted', 'message.delivered', 'message.duplicate', 'message.refused', 'queue.drained', 'queue.expired', 'queue.full',
+  'message.accepted', 'message.delivered', 'message.duplicate', 'message.refused', 'message.incomplete', 'queue.drained', 'queue.expired', 'queue.full',
   // disk and database
   'store.opened', 'store.migrated', 'store.recovered', 'store.failed',
   'transcript.opened', 'transcript.held', 'transcript.rekeyed', 'transcript.recovered', 'transcript.published', 'transcript.failed', 'transcript.corrupt',

@@ -19,9 +19,11 @@ import type { Sequencer, Submission } from './sequencer.ts';
 const NO_DEVICE_RETRY_MS = 60_000;
 /** Devices that one message is queued for: what the store keeps about it has room for 6553 (`messages.targets`, a BLOB of MySQL). */
 const MAX_RECIPIENTS = 4096;
+/** Of what is kept for the GroupInfos of one user's commits: 256 trees of a thousand devices. */
+const MAX_KEPT_INFO_BYTES = 512 * 1024 * 1024;
 
 export interface AdmissionOptions {
-  readonly store: Pick<Store, 'blobSizes'>;
+  readonly store: Pick<Store, 'blobSizes' | 'keptInfoBytes'>;
   readonly sequencer: Pick<Sequencer, 'isKnown'>;
   readonly conversations: Conversations;
   readonly quota: Quota;
@@ -89,8 +91,8 @@ export class Admission {
       audiences.set(key, audience);
       const { recipients, peers } = audience;
       refusal ??= refusalBy(audience, ms.rosterHash, ms.kind === KIND.membership, field);
-      const { blobs, missing } = await this.#blobsOf(member, message, `msg_send.messages[${i}]`);
-      refusal ??= missing ?? null;
+      const { blobs, refusal: unkept } = await this.#blobsOf(member, message, `msg_send.messages[${i}]`);
+      refusal ??= unkept ?? null;
       messages.push({ statement, parts, group, groupInfo, recipients, peers, expiresAt, ...(blobs && { blobs }) });
     }
     const { id, userId, fingerprint } = member.device;
@@ -108,12 +110,12 @@ export class Admission {
     };
   }
 
-  /** What a commit refers to, if this device has put all of it. */
+  /** What a commit refers to, if this device has put all of it, and its user may have it kept. */
   async #blobsOf(
-    { device }: Member,
+    { device, user }: Member,
     message: Request<'msg_send'>['messages'][number],
     at: string,
-  ): Promise<{ blobs?: Submission['messages'][number]['blobs']; missing?: ChatError }> {
+  ): Promise<{ blobs?: Submission['messages'][number]['blobs']; refusal?: ChatError }> {
     const { parts_blob: parts, info_blob: groupInfo } = message;
     const named = Object.entries({ parts, groupInfo }).flatMap(([use, hash]) =>
       hash ? [{ use, hash: hash as Hash }] : [],
@@ -126,11 +128,16 @@ export class Admission {
     if (sizes.includes(null)) {
       const field = named[sizes.indexOf(null)]!.use === 'parts' ? 'parts_blob' : 'info_blob';
       return {
-        missing: new ChatError('NOT_FOUND', 'this blob was not put, or not all of it', {
+        refusal: new ChatError('NOT_FOUND', 'this blob was not put, or not all of it', {
           field: `${at}.${field}`,
         }),
       };
     }
+    const infoBytes = named.reduce((sum, { use }, i) => (use === 'groupInfo' ? sum + sizes[i]! : sum), 0);
+    if (infoBytes > 0 && (await this.#o.store.keptInfoBytes(user.id)) + infoBytes > MAX_KEPT_INFO_BYTES)
+      return {
+        refusal: new ChatError('QUOTA', 'too much is kept for the commits of this user', { field: `${at}.info_blob` }),
+      };
     return { blobs: Object.fromEntries(named.map(({ use, hash }, i) => [use, { hash, size: sizes[i]! }])) };
   }
 

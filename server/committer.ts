@@ -5,7 +5,7 @@
 import { hex, type Fingerprint } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
-import type { Store, StoredMessage, WindowRecord } from '../store/store.ts';
+import type { MessageRecord, Store, StoredMessage, WindowRecord } from '../store/store.ts';
 import { encodeLeaf, type Leaf } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { sha256 } from '../base/hash.ts';
@@ -256,6 +256,7 @@ export class Committer {
     }
     const answers = stored.status === 'fulfilled' ? stored.value : await this.#storeAgain(window.record, stored.reason);
     if (answers === null) return this.#refuse(tickets, unavailable('the database did not answer', MAX_RETRY_MS));
+    for (const [i, { messages }] of window.record.batches.entries()) warnOfBlobs(this.#o.log, messages, answers[i]!);
     for (const fingerprint of window.record.certificates) this.#remember(hex(fingerprint));
     await this.#accept(tickets, window, answers).catch((error: unknown) =>
       this.#refuse(tickets, unanswered(this.#o.log, error)),
@@ -330,6 +331,16 @@ export class Committer {
     if (this.#logged.size >= MAX_LOGGED) this.#logged.clear();
     this.#logged.add(key);
   }
+}
+
+/** A commit stands in the log without what it refers to: whoever needs that comes in from outside. */
+export function warnOfBlobs(
+  log: Log,
+  messages: readonly Pick<MessageRecord, 'index'>[],
+  answers: readonly StoredMessage[],
+): void {
+  for (const [i, { lacksBlob }] of answers.entries())
+    if (lacksBlob) log.warn('message.incomplete', { index: messages[i]!.index });
 }
 
 export const unavailable = (message: string, retryAfterMs: number, cause?: unknown): ChatError =>

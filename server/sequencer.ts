@@ -12,7 +12,14 @@ import { decodeLeaf, LEAF_HEADER_BYTES, type Leaf } from '../transcript/leaf.ts'
 import { decodeBatch, judge, type Batch } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { audienceOf, decodeBs, isCiphertextOf } from '../transcript/statement.ts';
-import { Committer, MAX_WINDOW_ENTRIES, unanswered, unavailable, type CommitterOptions } from './committer.ts';
+import {
+  Committer,
+  MAX_WINDOW_ENTRIES,
+  unanswered,
+  unavailable,
+  warnOfBlobs,
+  type CommitterOptions,
+} from './committer.ts';
 import { GroupCache } from './groups.ts';
 import type { ServerIdentity } from './log/log.ts';
 import { LineageCache } from './sequencer-lineage.ts';
@@ -284,6 +291,7 @@ export class Sequencer {
     const records = messageRecords(submission, batch, firstIndex);
     const lacking = bare.map((i) => records[i]!);
     const completed = lacking.length > 0 ? await store.complete(transcript.origin, lacking) : [];
+    warnOfBlobs(log, lacking, completed);
     for (const { isCommit, conversation } of lacking)
       if (isCommit && conversation !== null) this.#groups.forget(conversation);
     const cursors = new Map(bare.map((i, at) => [i, completed[at]!.cursors]));

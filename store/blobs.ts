@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { equal, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { forgetInfos } from './groups.ts';
 import { holdDevices } from './keys.ts';
 import { first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer } from './row.ts';
@@ -46,6 +47,8 @@ export function* putBlobPiece(
   if (known && integer(known, 'size') !== size)
     throw new ChatError('BAD_FRAME', 'the same hash was put with another size', { field: 'size' });
   const have = known ? integer(known, 'have') : 0;
+  // Put again, it is wanted: a commit is about to refer to it.
+  if (known && have === size) yield* run('UPDATE blobs SET put_at = ? WHERE id = ?', now, integer(known, 'id'));
   if (offset !== have || have === size) return have;
   if (!known) yield* insert(BLOBS, [[deviceId, hash, size, 0, now, 0, KIND.unused]]);
   const id = integer((known ?? (yield* first(UNUSED, deviceId, hash))) as Row, 'id');
@@ -74,7 +77,10 @@ function* hashOf(id: number): Operation<Uint8Array> {
 
 /** What the device has put and not used gives way, the oldest first. */
 function* makeRoom(deviceId: number, newest: number, limits: BlobLimits): Operation<void> {
-  const rows = yield* select('SELECT id, size FROM blobs WHERE device_id = ? AND entry = 0 ORDER BY id DESC', deviceId);
+  const rows = yield* select(
+    'SELECT id, size FROM blobs WHERE device_id = ? AND entry = 0 ORDER BY id DESC FOR UPDATE',
+    deviceId,
+  );
   const others = rows.filter((row) => integer(row, 'id') !== newest);
   let bytes = rows.reduce((sum, row) => (others.includes(row) ? sum : sum + integer(row, 'size')), 0);
   const gone = others.filter((row, i) => (bytes += integer(row, 'size')) > limits.bytes || i + 1 >= limits.count);
@@ -103,21 +109,33 @@ export function* blobSizes(deviceId: number, hashes: readonly Hash[]): Operation
   return sizes;
 }
 
-/** Inside the transaction that keeps the commit at `entry`. */
-export function* useBlobs(entry: number, { senderDeviceId, content }: MessageRecord): Operation<void> {
+export function* keptInfoBytes(userId: number): Operation<number> {
+  const row = yield* first(
+    'SELECT SUM(b.size) AS bytes FROM devices d JOIN blobs b ON b.device_id = d.id AND b.entry > 0 ' +
+      'WHERE d.user_id = ? AND b.kind = 2',
+    userId,
+  );
+  return Number(row?.['bytes'] ?? 0);
+}
+
+/** Inside the transaction that keeps the commit at `entry`. False: something that it refers to has gone since it was admitted. */
+export function* useBlobs(entry: number, { senderDeviceId, content }: MessageRecord): Operation<boolean> {
   const { parts, groupInfo } = content?.blobs ?? {};
+  let isWhole = true;
   for (const [kind, used] of [
     [KIND.parts, parts],
     [KIND.groupInfo, groupInfo],
-  ] as const)
-    if (used)
-      yield* run(
-        'UPDATE blobs SET entry = ?, kind = ? WHERE device_id = ? AND hash = ? AND entry = 0 AND have = size',
-        entry,
-        kind,
-        senderDeviceId,
-        used.hash,
-      );
+  ] as const) {
+    if (!used) continue;
+    const row = yield* first(
+      'SELECT id FROM blobs WHERE device_id = ? AND hash = ? AND entry = 0 AND have = size FOR UPDATE',
+      senderDeviceId,
+      used.hash,
+    );
+    if (row) yield* run('UPDATE blobs SET entry = ?, kind = ? WHERE id = ?', entry, kind, integer(row, 'id'));
+    else isWhole = false;
+  }
+  return isWhole;
 }
 
 /** The commits at these entries were never made: their senders may refer to the same again. */
@@ -126,8 +144,10 @@ export function* rewindBlobs(from: number, to: number): Operation<void> {
 }
 
 export function* forgetBlobs(putBefore: number, limit: number): Operation<number> {
+  yield* forgetInfos(limit);
   const rows = [
-    ...(yield* select('SELECT id FROM blobs WHERE entry = 0 AND put_at < ? LIMIT ?', putBefore, limit)),
+    // Held, for a commit may be about to use them.
+    ...(yield* select('SELECT id FROM blobs WHERE entry = 0 AND put_at < ? LIMIT ? FOR UPDATE', putBefore, limit)),
     ...(yield* select(
       'SELECT b.id FROM blobs b WHERE b.entry > 0 AND b.kind = 1 AND NOT EXISTS ' +
         '(SELECT 1 FROM contents c WHERE c.entry = b.entry) LIMIT ?',

@@ -142,6 +142,18 @@ function* insertInfos(rows: readonly Scalar[][]): Operation<void> {
   }
 }
 
+/** Of commits that wait for nobody any more: whom they have added has come in, or comes from outside. */
+export function* forgetInfos(limit: number): Operation<void> {
+  const rows = yield* select(
+    'SELECT i.entry FROM group_infos i WHERE NOT EXISTS (SELECT 1 FROM contents c WHERE c.entry = i.entry) LIMIT ?',
+    limit,
+  );
+  yield* run(
+    'DELETE FROM group_infos WHERE entry IN (?...)',
+    rows.map((row) => integer(row, 'entry')),
+  );
+}
+
 /** The contents of a commit have come that was known from the log alone. */
 export function* completeCommit(entry: number, content: MessageRecord['content']): Operation<void> {
   const made = madeBy(content);

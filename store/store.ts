@@ -253,6 +253,8 @@ export interface StoredMessage {
   readonly seq: number;
   /** one queue cursor for each recipient, in the order of `recipients` */
   readonly cursors: readonly number[];
+  /** of a commit: a blob that it refers to was there when it was admitted, and is not any more; not repeated */
+  readonly lacksBlob?: true;
 }
 
 export interface Places {
@@ -392,7 +394,7 @@ export interface Store {
   binding(hash: Hash): Promise<Uint8Array | null>;
   /**
    * Appends a piece to a blob of the device, if it begins where the blob ends so far; in any other place nothing changes. The first
-   * piece makes the blob. What the device has put before and no commit refers to gives way to it, the oldest first, above the limits.
+   * piece makes the blob; putting one that is whole again makes it newer. What the device has put before and no commit refers to gives way to it, the oldest first, above the limits.
    * @returns how many bytes are there from the beginning; null: it was the last piece, the whole has another hash, and nothing is left
    * @throws NOT_FOUND/device; BAD_FRAME/size for a blob that was begun with another size
    */
@@ -401,9 +403,12 @@ export interface Store {
   blobPiece(hash: Hash, offset: number): Promise<{ readonly size: number; readonly piece: Uint8Array } | null>;
   /** Of whole blobs that the device has put; null: it is not there, or not whole. */
   blobSizes(deviceId: number, hashes: readonly Hash[]): Promise<(number | null)[]>;
+  /** Of all blobs that are kept for the GroupInfos of commits that devices of this user have made. */
+  keptInfoBytes(userId: number): Promise<number>;
   /**
    * Deletes blobs that nobody needs: put before that time, and never referred to; of a commit whose parts wait for no device any more;
-   * of a GroupInfo that is neither the newest nor kept (see groupInfo). At most `limit` of each kind. @returns how many
+   * of a GroupInfo that is neither the newest nor kept (see groupInfo). Before that, GroupInfos that are kept and whose commits wait for no
+   * device any more. At most `limit` of each kind. @returns how many
    */
   forgetBlobs(putBefore: number, limit: number): Promise<number>;
   /**

@@ -159,7 +159,8 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
   yield* mailboxes.write();
   yield* conversations.write();
   yield* groups.write();
-  for (const message of commits) yield* useBlobs(entryOf(log.id, message.index), message);
+  const lacking = new Set<MessageRecord>();
+  for (const message of commits) if (!(yield* useBlobs(entryOf(log.id, message.index), message))) lacking.add(message);
   yield* insert(COUNTERS, [...counters.values()]);
   yield* run('UPDATE sessions SET is_closed = 1 WHERE id IN (?...)', closed);
   yield* insert(
@@ -167,7 +168,9 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
     certificates.map((fingerprint) => [log.id, fingerprint, logSize]),
   );
   yield* run('UPDATE logs SET size = ? WHERE id = ?', logSize, log.id);
-  return answers;
+  return answers.map((batch, i) =>
+    batch.map((answer, j) => (lacking.has(batches[i]!.messages[j]!) ? { ...answer, lacksBlob: true } : answer)),
+  );
 }
 
 export function* complete(origin: string, messages: readonly MessageRecord[]): Operation<StoredMessage[]> {
@@ -186,6 +189,7 @@ export function* complete(origin: string, messages: readonly MessageRecord[]): O
     const row = sameMessage(stored.get(entry), message);
     const known = blobOrNull(row, 'targets');
     let targets: readonly QueueTarget[] = known ? decodeTargets(known) : [];
+    let isWhole = true;
     if (!known && message.content) {
       const delivery = deliver(entry, message, mailboxes, rows);
       targets = delivery.targets;
@@ -199,10 +203,14 @@ export function* complete(origin: string, messages: readonly MessageRecord[]): O
       );
       if (message.isCommit) {
         yield* completeCommit(entry, message.content);
-        yield* useBlobs(entry, message);
+        isWhole = yield* useBlobs(entry, message);
       }
     }
-    answers.push({ seq: integer(row, 'seq'), cursors: targets.map((target) => target.cursor) });
+    answers.push({
+      seq: integer(row, 'seq'),
+      cursors: targets.map((target) => target.cursor),
+      ...(!isWhole && { lacksBlob: true as const }),
+    });
   }
   yield* insert(CONTENTS, rows.contents);
   yield* insert(EXPIRIES, rows.expiries);

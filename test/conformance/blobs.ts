@@ -124,15 +124,58 @@ export const BLOB_TESTS: readonly (readonly [string, (t: Test, suite: Suite) => 
       t.equal(await store.forgetBlobs(NOW, 100), 1);
       t.strictSame([await fetched(store, parts), await fetched(store, tree)], [null, hex(tree)]);
       await put(store, a1, newer);
-      await w.send(commit(1, { blobs: { groupInfo: nameOf(newer) }, parts: [Buffer.of(1), Buffer.of(2)] }));
+      const inviting = await w.send(
+        commit(1, { blobs: { groupInfo: nameOf(newer) }, parts: [Buffer.of(1), Buffer.of(2)] }),
+      );
       t.equal(await store.forgetBlobs(NOW, 100), 1, 'another GroupInfo is the newest');
       await w.send(commit(2));
       t.equal(await store.forgetBlobs(NOW, 100), 0, 'one that has added somebody is kept');
       t.strictSame([await fetched(store, tree), await fetched(store, newer)], [null, hex(newer)]);
+      for (const [i, { id, userId }] of [b1, b2].entries()) {
+        t.ok(await store.groupInfo(w.conversation, { generation: 1, epoch: 2 }), 'while somebody may still be invited');
+        await store.acknowledge(id, [inviting.stored[0]!.cursors[i]!], userId);
+        t.equal(await store.forgetBlobs(NOW, 100), i);
+      }
+      t.equal(await store.groupInfo(w.conversation, { generation: 1, epoch: 2 }), null);
+      t.equal(await fetched(store, newer), null);
       t.equal(await store.forgetBlobs(NOW + 6, 100), 1);
       t.strictSame(await sizes(store, a1, unused), [null]);
-      await w.send(commit(3, { expiresAt: LATER, blobs: { parts: nameOf(unused) } }));
+      const late = await w.send(commit(3, { expiresAt: LATER, blobs: { parts: nameOf(unused) } }));
       t.equal(await fetched(store, unused), null, 'nothing refers to what is not there');
+      t.strictSame([stored[0]!.lacksBlob, late.stored[0]!.lacksBlob], [undefined, true], 'and that is said');
+    },
+  ],
+  [
+    'blobs: one that is put again is as new as the last time',
+    async (t, { store }) => {
+      const { a1 } = (await World.open(store)).devices;
+      const bytes = randomBytes(70);
+      await put(store, a1, bytes);
+      await put(store, a1, bytes, NOW + 10);
+      await store.forgetBlobs(NOW + 10, 10_000);
+      t.strictSame(await sizes(store, a1, bytes), [70]);
+      await store.forgetBlobs(NOW + 11, 10_000);
+      t.strictSame(await sizes(store, a1, bytes), [null]);
+    },
+  ],
+  [
+    'blobs: what the GroupInfos of one user take',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const { a1, a2, b1 } = w.devices;
+      const [one, two, parts] = [randomBytes(PIECE_BYTES + 1), randomBytes(80), randomBytes(90)];
+      const kept = async () => [await store.keptInfoBytes(w.alice.id), await second.keptInfoBytes(w.bob.id)];
+      await put(store, a1, one);
+      for (const each of [two, parts]) await put(store, a2, each);
+      t.strictSame(await kept(), [0, 0], 'nothing refers to them');
+      await w.send(commit(0, { blobs: { groupInfo: nameOf(one) } }));
+      await w.send(commit(1, { sender: a2, blobs: { groupInfo: nameOf(two), parts: nameOf(parts) } }));
+      t.strictSame(await kept(), [PIECE_BYTES + 81, 0], 'of all devices, and not what waits for others');
+      await store.forgetBlobs(NOW, 10_000);
+      t.strictSame(await kept(), [80, 0]);
+      await w.send(commit(2, { sender: b1 }));
+      await store.forgetBlobs(NOW, 10_000);
+      t.strictSame(await kept(), [0, 0]);
     },
   ],
   [

@@ -1,9 +1,11 @@
 /** The state of groups as the sequencer judges it: ahead of the store, and never another one than the log's. */
+import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
-import { equal } from '../../base/bytes.ts';
+import { equal, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { Sequencer, type Submission } from '../../server/sequencer.ts';
 import type { GroupState, Store } from '../../store/store.ts';
+import { memoryLog } from '../support/pair.ts';
 import { NOW } from '../support/store-world.ts';
 import { identity, silent, transcriptWorld, type Sender, type TranscriptWorld } from '../support/transcript-world.ts';
 
@@ -221,5 +223,30 @@ t.test('after a crash the log alone knows a commit; its sender’s repetition co
   await w.sequencer.submit(text(w.alice, 2, 1));
   await w.sequencer.submit(commit(w.alice, 2, 1));
   t.equal(await groupOf(w), '2.2 info after 2.1');
+  await w.close();
+});
+
+t.test('what a commit refers to goes in the last moment: it stands without, and the operator is told', async (t) => {
+  const w = await worldIn(t);
+  const { commit } = letters(w);
+  const { log, lines } = memoryLog();
+  const told = () => lines.flatMap(({ event, index }) => (event === 'message.incomplete' ? [index] : []));
+  const referring = (made: Submission): Submission => {
+    const blobs = { groupInfo: { hash: randomBytes(32) as Uint8Array as Hash, size: 70 } };
+    return { ...made, messages: made.messages.map((message) => ({ ...message, blobs })) };
+  };
+  const sequencer = () => new Sequencer({ transcript: w.transcript, store: w.store, log, now: () => NOW, retryMs: 1 });
+  const first = sequencer();
+  const { messages } = await first.submit(referring(commit(w.alice, 1, 0)));
+  t.strictSame(told(), [messages[0]!.index]);
+  await first.submit(commit(w.alice, 1, 1));
+  t.equal(told().length, 1);
+  await first.drain();
+  const lost = referring(commit(w.bob, 1, 2));
+  await lose(t, w, lost);
+  const again = sequencer();
+  const completed = await again.submit(lost);
+  t.strictSame(told().slice(1), [completed.messages[0]!.index], 'also where only the log had it');
+  await again.drain();
   await w.close();
 });

@@ -34,6 +34,7 @@ class Desk {
   isDown = false;
   /** hash → size of what alice's device has put */
   readonly blobs = new Map<string, number>();
+  keptInfoBytes = 0;
   /** gate of store.conversation() */
   gate: Promise<void> = Promise.resolve();
   /** gate of store.backlog() */
@@ -88,6 +89,7 @@ class Desk {
       group: async () => this.group,
       blobSizes: async (id: number, hashes: readonly Uint8Array[]) =>
         hashes.map((hash) => (id === 11 ? (this.blobs.get(hex(hash)) ?? null) : null)),
+      keptInfoBytes: async (id: number) => (id === 1 ? this.keptInfoBytes : 0),
       standing: async () => this.standing,
     };
     const sequencer = {
@@ -409,6 +411,19 @@ t.test(
     t.match((await commit(both)).messages, [{ blobs }]);
     t.strictSame((await commit({ info_blob: info })).messages[0]!.blobs, { groupInfo: blobs.groupInfo });
     t.equal((await commit({})).messages[0]!.blobs, undefined);
+
+    desk.keptInfoBytes = 512 * 1024 * 1024 - 70;
+    t.match((await commit(both)).messages, [{ blobs }], 'just so much is kept for the commits of one user');
+    desk.keptInfoBytes++;
+    const full = { code: 'QUOTA', field: 'msg_send.messages[0].info_blob' };
+    await t.rejects(commit(both), full);
+    t.match(
+      (await commit({ parts_blob: parts })).messages,
+      [{ blobs: { parts: blobs.parts } }],
+      'that counts in queues',
+    );
+    desk.isKnown = true;
+    t.match(await commit(both), { refusal: full });
   },
 );
 
