@@ -308,7 +308,7 @@ function checkOwnRemoval(
   if (sender) return { committer: sender, isExternal: false, added, removed };
   const [gone] = removed;
   if (!newcomer || !gone || removed.length > 1) return refuse('proposal', 'an external commit without a leaf');
-  if (rules.device(gone.leaf) !== rules.device(newcomer))
+  if (!isSameDevice(gone.leaf, newcomer, rules.device))
     refuse('external_removal', 'an external commit that removes somebody else');
   return { committer: { leafIndex: gone.leafIndex, leaf: newcomer }, isExternal: true, added: [newcomer], removed };
 }
@@ -379,11 +379,15 @@ function checkChange(
   }
   const [newcomer, second] = fresh;
   if (!newcomer || second || added.length > 0) return refuse('roster', 'an external commit adds exactly its author');
-  const isOthers = ({ leaf }: Occupant) => rules.device(leaf) !== rules.device(newcomer.leaf);
+  const isOthers = ({ leaf }: Occupant) => !isSameDevice(leaf, newcomer.leaf, rules.device);
   if (removed.length > 1 || removed.some(isOthers))
     refuse('external_removal', 'an external commit that removes somebody else');
   return { committer: newcomer, isExternal: true, added: [newcomer.leaf], removed };
 }
+
+/** Its id anybody can copy; its key signs the leaf. */
+const isSameDevice = (was: LeafNode, is: LeafNode, device: Rules['device']): boolean =>
+  device(was) === device(is) && equal(was.signaturePublicKey, is.signaturePublicKey);
 
 function checkSameIdentity(was: LeafNode, is: LeafNode, device: Rules['device']): void {
   if (!equal(was.signaturePublicKey, is.signaturePublicKey) || device(was) !== device(is) || !sameCredential(was, is))

@@ -129,14 +129,20 @@ t.test('coming in from outside, and back', async (t) => {
   t.same(ra.authenticatedData, aad);
   t.ok(equal(epochAuthenticator(ra.conversation), epochAuthenticator(joining.conversation)));
 
-  const renewed = await world.person('bob', {
-    certificate: bob!.certificate,
-    deviceId: Buffer.from(bob!.device.deviceId),
-  });
+  const copied = await world.person('bob', { deviceId: Buffer.from(bob!.device.deviceId) });
+  const takeover = await engine.joinExternal(await engine.door(rb.conversation), copied.device, now);
+  for (const each of [ra, rb])
+    await t.rejects(
+      engine.receive(each.conversation, takeover.commit, now, openToAll),
+      { code: 'DECRYPT_FAIL', sub: 'external_removal' },
+      'an id can be copied, a key cannot',
+    );
+  const renewed = await world.person('bob', { again: bob!.device });
   const resync = await engine.joinExternal(await engine.door(rb.conversation), renewed.device, now);
   const back = await received('commit', ra.conversation, resync.commit, byInvitation);
   t.match(back.change, { isExternal: true, by: { user: 'bob' }, removed: [{ user: 'bob' }] });
-  t.same(back.change.removed[0]!.mlsKey, bob!.device.mlsKey);
+  t.same(back.change.added[0]!.mlsKey, bob!.device.mlsKey);
+  t.notSame(back.change.added[0]!.certificate, back.change.removed[0]!.certificate);
   t.ok(equal(epochAuthenticator(back.conversation), epochAuthenticator(resync.conversation)));
   const old = await received('removed', rb.conversation, resync.commit);
   t.equal(old.change.isExternal, true, 'the old state learns that its device lives on elsewhere');

@@ -36,14 +36,15 @@ export class World {
     return world;
   }
 
-  /** With a bound device; another device of the same person if a certificate is given, the same device again if an id is. */
+  /** With a bound device; another device of the same person if a certificate is given; the same one under another certificate: `again`. */
   async person(
     user: string,
-    options: { key?: KeyType; certificate?: Issued; deviceId?: Buffer; ca?: Ca } = {},
+    options: { key?: KeyType; certificate?: Issued; deviceId?: Buffer; again?: OwnDevice; ca?: Ca } = {},
   ): Promise<Person> {
     const certificate = options.certificate ?? (options.ca ?? this.ca).client(user, { key: options.key ?? 'ed25519' });
-    const keys = await this.engine.newDeviceKey();
-    const deviceId = options.deviceId ?? randomBytes(16);
+    const { mlsKey, mlsPrivateKey } = options.again ?? (await this.engine.newDeviceKey());
+    const keys = { mlsKey, mlsPrivateKey };
+    const deviceId = options.again?.deviceId ?? options.deviceId ?? randomBytes(16);
     const validity = { notBefore: this.now - 60_000, notAfter: this.now + 60 * DAY_MS };
     const statement = { organisation: 'corp', user, deviceId, mlsKey: keys.mlsKey, ...validity };
     const binding = createBinding(statement, [certificate.der], certificate.key);
