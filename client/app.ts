@@ -28,7 +28,9 @@ import { Inbox } from './inbox.ts';
 import { JOIN_WAIT_MS, Lobby } from './lobby.ts';
 import { Outbox } from './outbox.ts';
 import type { OwnPresence, PresenceState } from './presence.ts';
+import { followRenewals } from './renewal.ts';
 import type { Notice, Requester } from './requester.ts';
+import { confirmNumber, seenCertificates, showNumber } from './marks.ts';
 import { isRoomName, Rooms } from './rooms.ts';
 import { Rosters } from './rosters.ts';
 import type { AskCrl } from './revocations.ts';
@@ -327,10 +329,27 @@ export class App {
     return known;
   }
 
-  /** What to compare with somebody, by voice or face to face. @throws as open(); NOT_FOUND for somebody without a device */
+  /** What to compare with somebody, by voice or face to face; a person gets to see it. @throws as open(); NOT_FOUND for somebody without a device */
   async verification(peer: string): Promise<Verification> {
+    const found = await this.#verification(peer);
+    showNumber(this.vault, found.peer, found.number, found.devices);
+    return found;
+  }
+  /** A person has compared the number that was shown last. @throws as verification(); USAGE, NOT_ALLOWED/number */
+  async confirm(peer: string): Promise<Verification> {
+    const found = await this.#verification(peer);
+    confirmNumber(this.vault, found.peer, found.number, found.devices, this.#now());
+    return this.#verification(peer);
+  }
+  async #verification(peer: string): Promise<Verification> {
     if (isRoomName(peer)) throw new ChatError('BAD_NAME', 'numbers are compared between two people, not with a room');
-    return verificationOf(this.vault.ledger, this.identity, await this.open(peer));
+    return verificationOf(this.vault, this.identity, await this.open(peer));
+  }
+  /** Nothing that was compared with somebody counts any more. @throws NOT_FOUND */
+  unconfirm(peer: string): void {
+    const name = canonicalUsername(peer);
+    if (this.vault.marks.of(name) === null) throw new ChatError('NOT_FOUND', `${name} is not verified`);
+    this.vault.marks.remove(name);
   }
 
   /**
@@ -437,8 +456,11 @@ export class App {
     return this.#asked(({ requester }) => this.#contacts.change(requester, action, account));
   }
   /** Of this account; the newest first. */
-  async devices(): Promise<Reply<'devices'>['devices']> {
-    return (await this.#asked(({ requester }) => requester.request({ type: 'device_list' }, 'devices'))).devices;
+  devices(): Promise<Reply<'devices'>['devices']> {
+    return this.#asked(async ({ requester, rosters }) => {
+      await rosters.openSelf(); // which of them is one that was approved under an earlier certificate
+      return (await requester.request({ type: 'device_list' }, 'devices')).devices;
+    });
   }
   /** @throws NOT_FOUND; NOT_ALLOWED/this_device */
   async revokeDevice(fingerprint: Uint8Array): Promise<void> {
@@ -670,7 +692,13 @@ export class App {
     const session: Session = {
       requester,
       log,
-      rosters: new Rosters(vault, requester, identity, parseOrigin(log.origin).host),
+      rosters: new Rosters(vault, requester, identity, parseOrigin(log.origin).host, (username, certificates) => {
+        const text = vault.transaction(() => {
+          if (username === identity.username) followRenewals(vault, certificates, this.#now());
+          return seenCertificates(vault, username, certificates, true, this.#now());
+        });
+        if (text !== null) warn(text);
+      }),
       serverNow: () => this.#now() + (this.#skewMs ?? 0),
       caughtUp: async () => {
         await requester.request({ type: 'sync' }, 'synced');

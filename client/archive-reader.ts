@@ -16,7 +16,14 @@ import {
   type BatchStatement,
   type MessageStatement,
 } from '../transcript/statement.ts';
-import { rosterIn, type ArchiveRecord, type BatchRecord, type ConversationRecord } from './archive.ts';
+import {
+  rosterIn,
+  type ArchiveRecord,
+  type BatchRecord,
+  type ConversationRecord,
+  type VerifiedRecord,
+} from './archive.ts';
+import { hearMark } from './marks.ts';
 import { readOpening } from './body.ts';
 import { checkBatch, isVerdict, type CheckedBatch } from './delivery-check.ts';
 import { UNREADABLE } from './message-table.ts';
@@ -33,6 +40,8 @@ export interface Imported {
   refused: number;
   /** batches of another log than the one that the server writes now */
   elsewhere: number;
+  /** users whose keys that device has compared, as it says */
+  verified: string[];
 }
 
 /** Checked, and not stored yet. */
@@ -54,15 +63,19 @@ export class ArchiveReader {
   /** the last place in each conversation, and where it stands in the log */
   readonly #places = new Map<string, { readonly index: number; readonly seq: number }>();
   #ready: Ready[] = [];
-  readonly result: Imported = { messages: 0, refused: 0, elsewhere: 0 };
+  #marks: VerifiedRecord[] = [];
+  readonly #from: Fingerprint;
+  readonly result: Imported = { messages: 0, refused: 0, elsewhere: 0, verified: [] };
 
-  /** @param refused is told of each record that does not hold, with the record */
+  /** @param from the device that hands it over @param refused is told of each record that does not hold, with the record */
   constructor(
     vault: Vault,
     session: Session,
     username: string,
+    from: Fingerprint,
     refused: (error: ChatError, subject: string, detail: Uint8Array) => void,
   ) {
+    this.#from = from;
     this.#vault = vault;
     this.#session = session;
     this.#username = username;
@@ -88,6 +101,8 @@ export class ArchiveReader {
     const ready = this.#ready.splice(0);
     for (const { checked } of ready) log.keep(checked.checkpoint, checked.note); // by itself: a fork must leave its proof behind
     this.#vault.transaction(() => {
+      for (const mark of this.#marks.splice(0))
+        if (hearMark(this.#vault, mark, this.#from)) this.result.verified.push(mark.user);
       for (const { checked, record, received, receipts } of ready) {
         this.#vault.ledger.addEvidence(leafHash(record.batch), log.origin, checked.evidence);
         for (const message of received) if (this.#vault.addImported(message, now)) this.result.messages++;
@@ -107,6 +122,8 @@ export class ArchiveReader {
       }
       case 'conversation':
         return void this.#told.set(hex(record.id), record);
+      case 'verified':
+        return void this.#marks.push(record);
       case 'batch':
         return this.#batch(record);
     }

@@ -1,7 +1,7 @@
 /**
  * A history as bytes: what one profile can prove, written so that another device of the same user can prove it too. Records one behind the
- * other, each `u32 length ‖ deterministic CBOR`: certificates, conversations, then batches in the order of the log, each with its evidence and
- * the openings of its messages. Nothing in it is believed because it is there: archive-reader.ts.
+ * other, each `u32 length ‖ deterministic CBOR`: certificates, conversations, whose keys were compared, then batches in the order of the log,
+ * each with its evidence and the openings of its messages. Nothing in it is believed because it is there: archive-reader.ts.
  */
 import { concat, hex, u32, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
@@ -10,6 +10,8 @@ import { ChatError } from '../base/errors.ts';
 import { isReceipt, KIND } from '../transcript/statement.ts';
 import { provenStatements, type Proven } from './evidence.ts';
 import { evidenceItem, type Evidence } from './ledger.ts';
+import { markedKeys } from './mark-table.ts';
+import { ownMarks } from './marks.ts';
 import type { Roster } from './roster.ts';
 import type { Vault } from './vault.ts';
 
@@ -37,6 +39,8 @@ const batch = record({
   messages: list(record({ i: uint(1023), seq: uint(), opening: optional(bytes(32, 2_000_000)) }), 1024),
   receipts: list(record({ i: uint(1023), part: bytes(32, 32_768) }), 1024),
 });
+const verified = record({ t: literal('verified'), user: text(64), at: uint(), keys: markedKeys });
+export type VerifiedRecord = Decoded<typeof verified>;
 export type CertificateRecord = Decoded<typeof certificate>;
 export type ConversationRecord = Decoded<typeof conversation>;
 /**
@@ -44,7 +48,7 @@ export type ConversationRecord = Decoded<typeof conversation>;
  * are receipts, with what they are about.
  */
 export type BatchRecord = Decoded<typeof batch>;
-export type ArchiveRecord = CertificateRecord | ConversationRecord | BatchRecord;
+export type ArchiveRecord = CertificateRecord | ConversationRecord | VerifiedRecord | BatchRecord;
 
 /**
  * @param self conversation of the own devices, which is left out
@@ -62,6 +66,7 @@ export function* archiveRecords(vault: Vault, self: ConversationId, since: numbe
   for (const { id, peer, epoch, members, room } of vault.conversations())
     if (mentioned.has(hex(id)))
       yield framed({ t: 'conversation', id, peer, epoch, members, ...(room === undefined ? {} : { room }) });
+  for (const { user, at, keys } of ownMarks(vault)) yield framed({ t: 'verified', user, at, keys });
   const conversations = new Map(proven.map(({ ms }) => [hex(ms.conversation), ms.conversation]));
   const receipts = new Map(
     [...conversations.values()].flatMap((id) => vault.receipts.in(id)).map(({ hash, part }) => [hex(hash), part]),
@@ -129,6 +134,7 @@ function parsed(content: Uint8Array): ArchiveRecord {
   const kind = value instanceof Map ? value.get('t') : undefined;
   if (kind === 'certificate') return certificate(value, 'archive');
   if (kind === 'conversation') return conversation(value, 'archive');
+  if (kind === 'verified') return verified(value, 'archive');
   return batch(value, 'archive');
 }
 

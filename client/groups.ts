@@ -8,13 +8,15 @@
 import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
-import { parseCertificate } from '../x509/certificate.ts';
+import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import type { ClientIdentity } from './identity.ts';
+import { isSameIdentity } from './renewal.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 import { changeOf, GroupEngine, type Change } from './group-engine.ts';
 import type { StoredGroup } from './group-table.ts';
-import { bindingName } from './e2ee/binding.ts';
+import { bindingName, readBinding } from './e2ee/binding.ts';
+import { seenCertificates } from './marks.ts';
 import { restore } from './e2ee/delta.ts';
 import { erase } from './e2ee/group.ts';
 import { groupIdOf } from './e2ee/direct.ts';
@@ -159,28 +161,38 @@ export class Groups {
   /** Remembers devices, inside a transaction, and says in words which of them are new. Whoever is met for the first time has no new ones. */
   meet(devices: readonly Member[]): string[] {
     const strangers = new Set<string>();
-    return devices.flatMap(({ user, deviceId, certificate }) => {
-      const { keys } = this.#vault;
-      const meeting = keys.meet(user, deviceId, certificate);
-      const issuer = meeting === 'known' ? null : this.#issuerOf(certificate);
-      const isNewIssuer = issuer !== null && keys.meetIssuer(user, issuer) === 'new';
+    return devices.flatMap(({ user, deviceId, certificate, bindingHash }) => {
+      const { keys, marks } = this.#vault;
+      const { mlsKey, certificate: der } = readBinding(this.#bindings.get(hex(bindingHash))!);
+      const meeting = keys.meet(user, deviceId, certificate, mlsKey);
+      if (meeting === 'known') return [];
+      const found = parseCertificate(der);
+      const issuer = found.issuer.text;
+      const isNewIssuer = keys.meetIssuer(user, issuer) === 'new';
       if (meeting === 'first') strangers.add(user);
       if (strangers.has(user) || equal(certificate, this.#own.fingerprint)) return [];
       const isOwn = user === this.#own.username;
+      if (isOwn && meeting === 'renewed') this.#inherit(deviceId, found);
       const whose = isOwn ? 'of yours' : `of ${user}`;
       const news: string[] = [];
       if (meeting === 'renewed') news.push(`a device ${whose} has a new certificate (${shortName(certificate)})`);
       if (meeting === 'new')
         news.push(`${isOwn ? 'you use' : `${user} uses`} a new device (${shortName(certificate)})`);
       if (isNewIssuer) news.push(`a certificate ${whose} is issued by another authority than before: ${issuer}`);
-      return news;
+      const over = seenCertificates({ marks }, user, [found], false, this.#now());
+      return over === null ? news : [...news, over];
     });
   }
 
-  /** Null for a certificate that this profile has not seen itself. */
-  #issuerOf(certificate: Uint8Array): string | null {
-    const [der] = this.#vault.ledger.certificate(certificate as Fingerprint) ?? [];
-    return der === undefined ? null : parseCertificate(der).issuer.text;
+  /** What was decided about a device of this user holds when it goes on with another certificate. */
+  #inherit(deviceId: Uint8Array, certificate: Certificate): void {
+    const { keys, handovers, ledger } = this.#vault;
+    const isEarlier = (approved: Uint8Array): boolean => {
+      const [der] = ledger.certificate(approved as Fingerprint) ?? [];
+      const isMet = keys.hasMet(this.#own.username, deviceId, approved);
+      return isMet && der !== undefined && isSameIdentity(parseCertificate(der), certificate);
+    };
+    handovers.inherit(certificate.fingerprint, isEarlier, this.#now());
   }
 
   /** In words: devices that are in a group no more, of people who have others in it. @param after who is in it now */

@@ -35,6 +35,10 @@ export class HandoverTable {
   approve(fingerprint: Fingerprint, at: number): void {
     if (!this.approved().has(hex(fingerprint))) this.#setApprovals([...this.#approvals(), { fingerprint, at }]);
   }
+  /** Another certificate of a device: approved if the device was. */
+  inherit(fingerprint: Fingerprint, isEarlier: (approved: Uint8Array) => boolean, at: number): void {
+    if (this.#approvals().some((each) => isEarlier(each.fingerprint))) this.approve(fingerprint, at);
+  }
   withdraw(fingerprint: Uint8Array): void {
     this.#setApprovals(this.#approvals().filter((each) => hex(each.fingerprint) !== hex(fingerprint)));
   }

@@ -220,9 +220,9 @@ export class Handover {
     this.#importing = this.#importing.then(async () => {
       for (const { archive, from, announcement } of this.#vault.handovers.allIncoming()) {
         if (announcement === undefined || this.#vault.handovers.pieceCount(archive) < announcement.pieces) continue;
-        const which = `your device ${hex(from).slice(0, 16)}…`;
+        const which = deviceName(from);
         try {
-          this.#events.warn(await this.#read(session, announcement, which));
+          this.#events.warn(await this.#read(session, announcement, from as Fingerprint));
         } catch (cause) {
           const error = ChatError.from(cause);
           if (error.code !== 'DECRYPT_FAIL' && error.code !== 'BAD_FRAME' && error.code !== 'TOO_LARGE') return; // at the next login again
@@ -234,7 +234,7 @@ export class Handover {
     });
   }
 
-  async #read(session: Session, announcement: Announcement, which: string): Promise<string> {
+  async #read(session: Session, announcement: Announcement, from: Fingerprint): Promise<string> {
     const { archive, key, pieces, size, sha256 } = announcement;
     const { handovers } = this.#vault;
     const digest = createHash('sha256');
@@ -248,7 +248,7 @@ export class Handover {
       throw new ChatError('DECRYPT_FAIL', 'it is not what was announced', { sub: 'archive' });
     const cipher = new StreamCipher(key, archive);
     const parser = new ArchiveParser();
-    const reader = new ArchiveReader(this.#vault, session, this.#username, this.#events.refused);
+    const reader = new ArchiveReader(this.#vault, session, this.#username, from, this.#events.refused);
     for (let n = 0; n < pieces; n++) {
       for (const record of parser.push(cipher.open(n, n === pieces - 1, handovers.piece(archive, n)!)))
         await reader.take(record);
@@ -256,11 +256,19 @@ export class Handover {
     }
     parser.end();
     session.prove();
-    const { messages, refused, elsewhere } = reader.result;
+    const { messages, refused, elsewhere, verified } = reader.result;
     return (
-      `${which} handed over its history: ${messages} messages that were not here` +
+      `${deviceName(from)} handed over its history: ${messages} messages that were not here` +
       (refused === 0 ? '' : `; ${refused} records of it do not hold and were left out`) +
-      (elsewhere === 0 ? '' : `; ${elsewhere} batches are of another log and were left out`)
+      (elsewhere === 0 ? '' : `; ${elsewhere} batches are of another log and were left out`) +
+      (verified.length === 0
+        ? ''
+        : `; it has verified ${verified.join(', ')}${this.#isApproved(from) ? '' : `: device approve ${hex(from).slice(0, 16)} --history none takes its word for that`}`)
     );
   }
+  #isApproved(device: Fingerprint): boolean {
+    return this.#vault.handovers.approved().has(hex(device));
+  }
 }
+
+const deviceName = (device: Uint8Array): string => `your device ${hex(device).slice(0, 16)}…`;

@@ -5,18 +5,16 @@
 import { ChatError, type Code } from '../base/errors.ts';
 import { equal, utf8 } from '../base/bytes.ts';
 import { printable } from '../runtime/printable.ts';
-import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
 import type { App, AppEvent } from './app.ts';
-import { CONTACT_ACTIONS, CONTACT_WORDS, type ContactAction } from './contacts.ts';
 import { askPassword, type Context } from './context.ts';
 import { MESSAGE_HELP, obeyMessageLine } from './message-lines.ts';
+import { obeyPeopleLine, PEOPLE_HELP, standingNote } from './people-lines.ts';
 import { shownMessage, shownQuote, shownSaying, statusReply } from './presentation.ts';
 import { obeyPresenceLine, PRESENCE_HELP, TypingNotices } from './presence.ts';
 import { obeyRoomLine, ROOM_HELP } from './room-lines.ts';
 import { needed, type Terminal } from './terminal.ts';
 import type { Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
-import { verificationLines } from './verification.ts';
 
 const TRIES = 3;
 /** How long leaving waits for what is still on its way. */
@@ -25,10 +23,7 @@ const HELP = [
   '/quit (/exit, /q)   leave',
   '/history [N]        the last messages of this conversation',
   '/status             connection, queue, certificate',
-  '/contacts           who is in contact, who asks',
-  '/receipts [on|off]  whether others are told what you have read',
-  '/verify [PERSON]    the number to compare, by voice or face to face, and the certificates behind it',
-  '/add /accept /decline /remove /block /unblock PERSON',
+  ...PEOPLE_HELP,
   ...MESSAGE_HELP,
   ...ROOM_HELP,
   ...PRESENCE_HELP,
@@ -205,6 +200,8 @@ class Room {
   /** Answers where the talk goes on; null: nowhere. */
   async run(): Promise<Conversation | 'elsewhere' | null> {
     const app = this.#app;
+    const note = standingNote(app, this.#conversation.peer);
+    if (note !== null) this.#terminal.print(note);
     this.#showNew();
     if (this.#conversation.room === undefined)
       app.watch(this.#conversation.peer).then(
@@ -246,19 +243,16 @@ class Room {
 
   async #command(text: string): Promise<Conversation | 'elsewhere' | undefined> {
     const [command, argument] = text.split(/\s+/, 2);
-    const action = CONTACT_ACTIONS.find((name) => command === `/${name}`);
     if (command === '/help') for (const help of HELP) this.#terminal.print(help);
     else if (command === '/history') this.#history(argument);
     else if (command === '/status') this.#status();
-    else if (command === '/contacts') this.#contacts();
-    else if (command === '/receipts') this.#receipts(argument);
-    else if (command === '/verify') this.#verify(argument ?? this.#conversation.peer);
-    else if (action !== undefined) this.#changeContact(action, argument);
     else
       try {
         const row = obeyMessageLine(this.#app, this.#conversation, text, (line) => this.#terminal.print(line));
         if (typeof row === 'number') this.#sent.push(row);
         if (row !== 'unknown') return undefined;
+        if (await obeyPeopleLine(this.#app, this.#conversation, text, (line) => this.#terminal.print(line)))
+          return undefined;
         if (await obeyPresenceLine(this.#app, text, (line) => this.#terminal.print(line))) return undefined;
         const move = await obeyRoomLine(this.#app, this.#conversation, text, (line) => this.#terminal.print(line));
         if (move === 'unknown') this.#terminal.print(`Unknown command ${printable(command ?? '')}; /help lists them.`);
@@ -278,42 +272,6 @@ class Room {
       const error = ChatError.from(cause);
       this.#terminal.print(`! not sent: ${printable(error.message)} [${error.code}]`);
     }
-  }
-
-  #receipts(argument?: string): void {
-    const { vault } = this.#app;
-    if (argument === 'on' || argument === 'off') vault.profile.setSendsRead(argument === 'on');
-    else if (argument !== undefined) return this.#terminal.print('/receipts wants on or off.');
-    this.#terminal.print(`Read receipts: ${vault.profile.sendsRead() ? 'on' : 'off'}`);
-  }
-
-  #verify(person: string): void {
-    this.#app.verification(person).then(
-      (verification) => verificationLines(verification).forEach((line) => this.#terminal.print(line)),
-      (error: unknown) => this.#complain(error),
-    );
-  }
-
-  #contacts(): void {
-    this.#app.contacts().then(
-      (people) => {
-        if (people.length === 0) this.#terminal.print('No contacts.');
-        for (const { username, state } of people)
-          this.#terminal.print(`${printable(username, 64)}: ${CONTACT_WORDS[state]}`);
-      },
-      (error: unknown) => this.#complain(error),
-    );
-  }
-
-  #changeContact(action: ContactAction, person: string | undefined): void {
-    if (person === undefined) return this.#terminal.print(`/${action} wants a name`);
-    Promise.resolve()
-      .then(() => (person.includes('@') ? canonicalEmail(person) : canonicalUsername(person)))
-      .then((account) => this.#app.changeContact(action, account))
-      .then(
-        ({ username, state }) => this.#terminal.print(`${printable(username, 64)}: ${CONTACT_WORDS[state]}`),
-        (error: unknown) => this.#complain(error),
-      );
   }
 
   #complain(cause: unknown): void {

@@ -29,7 +29,10 @@ export interface StoredPackage {
   readonly secret: Uint8Array;
 }
 
-/** How somebody's device appears the first time: his first of all, one more, or a known one with another certificate. */
+/**
+ * How somebody's device appears the first time: his first of all, one more, or a known one with another certificate, which its MLS key
+ * shows that it is.
+ */
 export type Meeting = 'first' | 'new' | 'renewed' | 'known';
 
 export class KeyTable {
@@ -120,13 +123,21 @@ export class KeyTable {
     this.#db.run('INSERT INTO known_device (hash, user_hash, device_hash) VALUES (?,?,?)', hash, all, all);
     return known.length === 0 ? 'first' : 'new';
   }
-  /** Remembers it. Names are kept as hashes, so that the file tells nobody whom this profile knows. */
-  meet(user: string, deviceId: Uint8Array, certificate: Uint8Array): Meeting {
+  /** Whether the device was met with this certificate. */
+  hasMet(user: string, deviceId: Uint8Array, certificate: Uint8Array): boolean {
+    const hash = sha256(named(user), deviceId, certificate);
+    return this.#db.one('SELECT 1 FROM known_device WHERE hash = ?', hash) !== undefined;
+  }
+  /**
+   * Remembers it. Names are kept as hashes, so that the file tells nobody whom this profile knows.
+   * @param mlsKey by which it is in a group: its id anybody can copy
+   */
+  meet(user: string, deviceId: Uint8Array, certificate: Uint8Array, mlsKey: Uint8Array): Meeting {
     const userHash = sha256(utf8(user));
-    const deviceHash = sha256(named(user), deviceId);
+    const deviceHash = sha256(utf8('key of '), named(user), deviceId, mlsKey);
     const hash = sha256(named(user), deviceId, certificate);
     return this.#db.transaction(() => {
-      if (this.#db.one('SELECT 1 FROM known_device WHERE hash = ?', hash)) return 'known';
+      if (this.#db.run('UPDATE known_device SET device_hash = ? WHERE hash = ?', deviceHash, hash) > 0) return 'known';
       const isRenewed = this.#db.one('SELECT 1 FROM known_device WHERE device_hash = ?', deviceHash) !== undefined;
       const isFirst = this.#db.one('SELECT 1 FROM known_device WHERE user_hash = ?', userHash) === undefined;
       this.#db.run(

@@ -20,6 +20,9 @@ export type Account = Decoded<typeof account>;
 const token = record({ token: text(2048), expires: uint(), fingerprint: bytes(32) });
 export type ResumeToken = Decoded<typeof token>;
 
+const readExceptions = list(record({ peer: text(64), read: bool }), 10_000);
+export type ReadException = Decoded<typeof readExceptions>[number];
+
 export class ProfileTable {
   readonly #db: Database;
   readonly #seal: Seal;
@@ -51,12 +54,25 @@ export class ProfileTable {
     this.#setValue('last_peer', encode(peer));
   }
 
-  /** Whether others are told what has been read here. */
+  /** Whether others are told what has been read here, unless there is an exception for them. */
   sendsRead(): boolean {
     return this.#value('sends_read', bool) ?? false;
   }
   setSendsRead(value: boolean): void {
     this.#setValue('sends_read', encode(value));
+  }
+  /** People and rooms for which it is otherwise. */
+  readExceptions(): ReadException[] {
+    return this.#value('sends_read_to', readExceptions) ?? [];
+  }
+  /** @param read null: no exception any more */
+  setReadException(peer: string, read: boolean | null): void {
+    const others = this.readExceptions().filter((each) => each.peer !== peer);
+    this.#setValue('sends_read_to', encode(read === null ? others : [...others, { peer, read }]));
+  }
+  /** @param peer username, or name of a room */
+  sendsReadTo(peer: string): boolean {
+    return this.readExceptions().find((each) => each.peer === peer)?.read ?? this.sendsRead();
   }
   /** Whether others are told that this user is typing. */
   sendsTyping(): boolean {

@@ -82,6 +82,14 @@ export class ReceiptTable {
   owed(): number {
     return this.#db.one('SELECT count(*) AS n FROM receipt_due')?.['n'] as number;
   }
+  owedOf(kind: ReceiptKind): number[] {
+    return this.#db
+      .all('SELECT row FROM receipt_due WHERE kind = ? ORDER BY row', kind)
+      .map((due) => due['row'] as number);
+  }
+  unowe(row: number, kind: ReceiptKind): void {
+    this.#db.run('DELETE FROM receipt_due WHERE row = ? AND kind = ?', row, kind);
+  }
   /** What there is to say, the oldest first: one statement for each kind, conversation and author. */
   due(): DueReceipt[] {
     const found = new Map<string, DueReceipt & { readonly messages: Hash[] }>();

@@ -16,16 +16,21 @@ import { roomWithId, type RoomReply } from './room-list.ts';
 import type { Conversation, RoomFacts, Roster } from './roster.ts';
 import type { Vault } from './vault.ts';
 
+/** Somebody has these certificates, and no others, but for the one of this device. */
+export type SeenDevices = (username: string, certificates: readonly Certificate[]) => void;
+
 export class Rosters {
   readonly #vault: Vault;
   readonly #requester: Requester;
   readonly #own: ClientIdentity;
   readonly #self: ConversationId;
+  readonly #seen: SeenDevices;
   /** conversations whose devices were checked on this connection, as they were then */
   readonly #checked = new Map<string, number>();
 
-  /** @param organisation host of the log's origin */
-  constructor(vault: Vault, requester: Requester, own: ClientIdentity, organisation: string) {
+  /** @param organisation host of the log's origin @param seen told of each member whose devices were checked */
+  constructor(vault: Vault, requester: Requester, own: ClientIdentity, organisation: string, seen: SeenDevices) {
+    this.#seen = seen;
     this.#self = selfConversation(organisation, own.username);
     this.#vault = vault;
     this.#requester = requester;
@@ -219,7 +224,8 @@ export class Rosters {
   }
 
   async #check(id: ConversationId, { epoch, members }: Roster): Promise<void> {
-    for (const member of members)
+    for (const member of members) {
+      const certificates: Certificate[] = [];
       for (const device of member.devices) {
         if (equal(device, this.#own.fingerprint)) continue;
         const { leaf, username } = await this.#certificateOfDevice(device as Fingerprint);
@@ -231,7 +237,10 @@ export class Rosters {
               sub: 'bad_name',
             },
           );
+        certificates.push(leaf);
       }
+      this.#seen(member.username, certificates);
+    }
     this.#checked.set(hex(id), epoch);
   }
 

@@ -21,6 +21,7 @@ import { GroupTable } from './group-table.ts';
 import { HandoverTable } from './handover-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
+import { MarkTable } from './mark-table.ts';
 import { MessageTable, UNREADABLE, type Message } from './message-table.ts';
 import { ProfileTable } from './profile-table.ts';
 import { ReceiptTable, type ReceiptKind } from './receipt-table.ts';
@@ -74,6 +75,7 @@ export class Vault {
   readonly annotations: Annotations;
   readonly handovers: HandoverTable;
   readonly seen: SeenTable;
+  readonly marks: MarkTable;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -93,6 +95,7 @@ export class Vault {
     this.annotations = new Annotations(db, this.#table);
     this.handovers = new HandoverTable(db, seal);
     this.seen = new SeenTable(db);
+    this.marks = new MarkTable(db, seal);
   }
 
   /**
@@ -226,13 +229,26 @@ export class Vault {
   /** Somebody has seen them; what could be read is said to have been, where that is wanted. */
   markShown(rows: readonly number[], now = Date.now()): void {
     this.#db.transaction(() => {
-      const sendsRead = this.profile.sendsRead();
       for (const row of rows) {
         this.#db.run('UPDATE message SET is_shown = 1 WHERE row = ?', row);
-        if (sendsRead && this.#table.one(row)?.reason === null) this.receipts.owe(row, KIND.read);
+        const message = this.#table.one(row);
+        if (message?.reason === null && this.#sendsReadIn(message.conversation)) this.receipts.owe(row, KIND.read);
       }
       this.annotations.read(rows, now);
     });
+  }
+
+  /** What was to be said of messages that were read is said no more where it is not wanted now. */
+  keepReadUnsaid(): void {
+    this.#db.transaction(() => {
+      for (const row of this.receipts.owedOf(KIND.read)) {
+        const message = this.#table.one(row);
+        if (message !== null && !this.#sendsReadIn(message.conversation)) this.receipts.unowe(row, KIND.read);
+      }
+    });
+  }
+  #sendsReadIn(id: ConversationId): boolean {
+    return this.profile.sendsReadTo(this.conversation(id)?.peer ?? '');
   }
 
   /** The batch that is signed and not yet acknowledged. */

@@ -8,8 +8,9 @@ import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import { printable } from '../runtime/printable.ts';
 import { safetyNumber } from './e2ee/safety-number.ts';
 import type { ClientIdentity } from './identity.ts';
-import type { Ledger } from './ledger.ts';
+import { standingOf, type Standing } from './marks.ts';
 import type { Conversation } from './roster.ts';
+import type { Vault } from './vault.ts';
 
 export interface Verification {
   readonly peer: string;
@@ -17,15 +18,17 @@ export interface Verification {
   readonly number: string;
   /** certificates of the other one's devices */
   readonly devices: readonly Certificate[];
+  /** what this user has said of it */
+  readonly standing: Standing;
 }
 
 /** @param conversation with every device checked. @throws NOT_FOUND for somebody without a device */
-export function verificationOf(ledger: Ledger, own: ClientIdentity, { peer, members }: Conversation): Verification {
+export function verificationOf(vault: Vault, own: ClientIdentity, { peer, members }: Conversation): Verification {
   const certificatesOf = (username: string): Certificate[] => {
     const { devices } = members.find((member) => member.username === username) ?? { devices: [] };
     return devices.flatMap((device) => {
       if (equal(device, own.fingerprint)) return [own.chain[0]];
-      const chain = ledger.certificate(device as Fingerprint);
+      const chain = vault.ledger.certificate(device as Fingerprint);
       return chain === null ? [] : [parseCertificate(chain[0]!)];
     });
   };
@@ -35,11 +38,12 @@ export function verificationOf(ledger: Ledger, own: ClientIdentity, { peer, memb
     user,
     certificateKeyHashes: certificates.map(({ spkiHash }) => spkiHash),
   });
-  return { peer, number: safetyNumber(holder(own.username, ours), holder(peer, theirs)), devices: theirs };
+  const number = safetyNumber(holder(own.username, ours), holder(peer, theirs));
+  return { peer, number, devices: theirs, standing: standingOf(vault, peer) };
 }
 
 /** For a person, fit for a terminal. */
-export function verificationLines({ peer, number, devices }: Verification): string[] {
+export function verificationLines({ peer, number, devices, standing }: Verification): string[] {
   const groups = number.match(/\d{5}/g) ?? [];
   return [
     groups.slice(0, 6).join(' '),
@@ -50,5 +54,22 @@ export function verificationLines({ peer, number, devices }: Verification): stri
         `device ${hex(fingerprint).slice(0, 16)}  ${printable(subject.text)}, issued by ${printable(issuer.text)}, ` +
         `valid until ${new Date(notAfter).toISOString()}`,
     ),
+    standingLine(peer, standing),
   ];
 }
+
+/** @param peer as it is typed in a command */
+function standingLine(peer: string, standing: Standing): string {
+  const name = printable(peer, 64);
+  switch (standing.is) {
+    case 'verified':
+      return `verified since ${date(standing.at)}${standing.on === null ? '' : `, on your device ${hex(standing.on).slice(0, 16)}`}`;
+    case 'told':
+      return `not verified: your device ${hex(standing.on!).slice(0, 16)} says it is; device approve ${hex(standing.on!).slice(0, 16)} takes its word`;
+    case 'ended':
+      return `not verified any more: it was from ${date(standing.at)} to ${date(standing.ended)}`;
+    case 'unverified':
+      return `not verified: if it was the same, contact verify ${name} --confirm, or /trust ${name} in the interactive mode`;
+  }
+}
+const date = (at: number): string => new Date(at).toISOString().slice(0, 10);

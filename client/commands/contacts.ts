@@ -1,16 +1,21 @@
 /** `contact …`: who is in contact, who asks to be, and whom one wants to hear nothing of. */
 import type { Argv, CommandModule } from 'yargs';
 import { hex } from '../../base/bytes.ts';
-
+import { ChatError } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
 import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import { CONTACT_WORDS, type ContactAction } from '../contacts.ts';
 import type { GlobalArgs } from '../context.ts';
+import { verifiedPeople, type Standing } from '../marks.ts';
 import { verificationLines } from '../verification.ts';
 import type { Run } from './account.ts';
 
 interface PersonArgs extends GlobalArgs {
   readonly person: string;
+}
+interface VerifyArgs extends PersonArgs {
+  readonly confirm: boolean;
+  readonly clear: boolean;
 }
 
 const ACTIONS: readonly (readonly [ContactAction, string])[] = [
@@ -39,8 +44,18 @@ export const contactCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> 
     commands = commands.command({
       command: 'verify <person>',
       describe: 'The number to compare with somebody, by voice or face to face, and the certificates behind it',
-      builder: (z: Argv) => z.positional('person', { type: 'string', describe: 'username or e-mail address' }),
-      handler: (args) => verify(run, args as unknown as PersonArgs),
+      builder: (z: Argv) =>
+        z
+          .positional('person', { type: 'string', describe: 'username or e-mail address' })
+          .option('confirm', {
+            type: 'boolean',
+            default: false,
+            describe: 'it was the same: the person counts as verified until there is another key',
+          })
+          .option('clear', { type: 'boolean', default: false, describe: 'the person counts as verified no more' })
+          .example('$0 contact verify bob', 'read the number to each other')
+          .example('$0 contact verify bob --confirm', 'it was the same'),
+      handler: (args) => verify(run, args as unknown as VerifyArgs),
     });
     for (const [action, describe] of ACTIONS)
       commands = commands.command({
@@ -59,10 +74,17 @@ export const contactCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> 
 const list = (run: Run, args: GlobalArgs): Promise<void> =>
   run(args, (context) =>
     context.withLogin(async (app) => {
-      for (const { username, email, state, at } of await app.contacts()) {
+      const people = await app.contacts();
+      const verified = verifiedPeople(app.vault);
+      for (const { username, email, state, at } of people) {
         const since = new Date(at).toISOString();
-        if (args.json) context.json('contact', { username, email, state, since });
-        else context.out(`${printable(username, 64)} <${printable(email)}>: ${CONTACT_WORDS[state]}, since ${since}`);
+        const known = verified.get(username);
+        const mark = { verified: known !== undefined, verified_at: known === undefined ? null : time(known) };
+        if (args.json) context.json('contact', { username, email, state, since, ...mark });
+        else
+          context.out(
+            `${printable(username, 64)} <${printable(email)}>: ${CONTACT_WORDS[state]}, since ${since}${known === undefined ? '' : ', verified'}`,
+          );
       }
     }),
   );
@@ -81,14 +103,18 @@ const directory = (run: Run, args: GlobalArgs): Promise<void> =>
     }),
   );
 
-const verify = (run: Run, args: PersonArgs): Promise<void> =>
+const verify = (run: Run, args: VerifyArgs): Promise<void> =>
   run(args, (context) =>
     context.withLogin(async (app) => {
-      const { peer, number, devices } = await app.verification(args.person);
-      if (args.json)
+      if (args.confirm && args.clear) throw new ChatError('USAGE', '--confirm and --clear exclude each other');
+      if (args.clear) app.unconfirm(args.person);
+      const found = await (args.confirm ? app.confirm(args.person) : app.verification(args.person));
+      if (args.json) {
+        const { peer, number, devices, standing } = found;
         return context.json('verification', {
           peer,
           number,
+          ...standingFields(standing),
           devices: devices.map(({ subject, issuer, notAfter, fingerprint }) => ({
             subject: subject.text,
             issuer: issuer.text,
@@ -96,9 +122,19 @@ const verify = (run: Run, args: PersonArgs): Promise<void> =>
             sha256: hex(fingerprint),
           })),
         });
-      for (const line of verificationLines({ peer, number, devices })) context.out(line);
+      }
+      for (const line of verificationLines(found)) context.out(line);
     }),
   );
+
+/** `verified_on`: the device of this user that it was confirmed on, if it was another; it counts once that one is approved here. */
+const standingFields = (standing: Standing): Record<string, unknown> => ({
+  verified: standing.is === 'verified',
+  verified_at: 'at' in standing ? time(standing.at) : null,
+  verified_until: standing.is === 'ended' ? time(standing.ended) : null,
+  verified_on: 'on' in standing && standing.on !== null ? hex(standing.on) : null,
+});
+const time = (at: number): string => new Date(at).toISOString();
 
 const change = (run: Run, action: ContactAction, args: PersonArgs): Promise<void> =>
   run(args, (context) =>

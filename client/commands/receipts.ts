@@ -1,26 +1,33 @@
-/** `receipts [on|off]`: whether others are told what was read here. */
+/** `receipts [on|off|default] [PEER]`: whether others are told what was read here, by default and one by one. */
 import type { CommandModule } from 'yargs';
 import type { GlobalArgs } from '../context.ts';
+import { READ_CHOICES, setReadReceipts, shownReadReceipts, word, type ReadChoice } from '../read-receipts.ts';
 import type { Run } from './account.ts';
 
 interface ReceiptsArgs extends GlobalArgs {
-  readonly state?: 'on' | 'off' | undefined;
+  readonly state?: ReadChoice | undefined;
+  readonly peer?: string | undefined;
 }
 
 export const receiptsCommand = (run: Run): CommandModule<GlobalArgs, ReceiptsArgs> => ({
-  command: 'receipts [state]',
+  command: 'receipts [state] [peer]',
   describe: 'Whether others are told what you have read (off at first); that a message came is always told',
   builder: (y) =>
     y
-      .positional('state', { choices: ['on', 'off'] as const, describe: 'nothing: say what is so now' })
-      .example('$0 receipts on', 'from now on, for what is shown by any command or in the interactive mode'),
+      .positional('state', {
+        choices: READ_CHOICES,
+        describe: 'nothing: say what is so now; default: no exception any more',
+      })
+      .positional('peer', { type: 'string', describe: 'username or #room; nobody: all that are no exceptions' })
+      .example('$0 receipts on', 'from now on, for what is shown by any command or in the interactive mode')
+      .example('$0 receipts off bob', 'whatever all the others are told'),
   handler: (args) =>
     run(args, (context) =>
       context.withVault((vault) => {
-        if (args.state !== undefined) vault.profile.setSendsRead(args.state === 'on');
-        const state = vault.profile.sendsRead() ? 'on' : 'off';
-        if (args.json) context.json('receipts', { read: state });
-        else context.out(`read receipts: ${state}`);
+        setReadReceipts(vault, args.state, args.peer);
+        if (!args.json) return shownReadReceipts(vault).forEach((line) => context.out(line));
+        const exceptions = vault.profile.readExceptions().map(({ peer, read }) => ({ peer, read: word(read) }));
+        context.json('receipts', { read: word(vault.profile.sendsRead()), exceptions });
       }),
     ),
 });

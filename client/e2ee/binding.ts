@@ -83,6 +83,14 @@ export function createBinding(
 /** Its hash, in hexadecimal: the key under which `Authority` looks for it. */
 export const bindingName = (binding: Uint8Array): string => hex(sha256(binding));
 
+/** What it says; true of one that was resolved. @throws BAD_FRAME */
+export function readBinding(
+  binding: Uint8Array,
+): Pick<BindingStatement, 'mlsKey'> & { readonly certificate: Uint8Array } {
+  const { statement, chain } = decodeBinding(binding);
+  return { mlsKey: statement.mlsKey, certificate: chain[0]! };
+}
+
 /** The MLS credential of a device: `0x01 ‖ user ‖ device id[16] ‖ SHA-256(binding)[32]`. */
 export function credentialOf(device: Pick<Device, 'user' | 'deviceId' | 'bindingHash'>): Credential {
   const identity = concat(Buffer.of(1), utf8(device.user), device.deviceId, device.bindingHash);

@@ -191,6 +191,15 @@ t.test('contact verify: a number to compare, and whose certificates are behind i
   ]);
   const stranger = await alice.run(['contact', 'verify', 'carol']);
   t.match([stranger.status, stranger.err], [8, /NO_SUCH_PEER/]);
+
+  const shown = await alice.run(['contact', 'verify', 'bob', '--confirm']);
+  t.match(shown, { status: 0, out: /\nverified since \d{4}-\d\d-\d\d\n$/ });
+  t.match(lines((await alice.run(['contact', 'verify', 'bob', '--json'])).out), [
+    { type: 'verification', peer: 'bob', verified: true, verified_at: String, verified_until: null, verified_on: null },
+  ]);
+  t.match(await alice.run(['contact', 'verify', 'bob', '--clear']), { status: 0, out: /\nnot verified: if it was/ });
+  t.match(await alice.run(['contact', 'verify', 'bob', '--clear']), { status: 8, err: /\[NOT_FOUND\]/ });
+  t.match(await alice.run(['contact', 'verify', 'bob', '--clear', '--confirm']), { status: 2, err: /\[USAGE\]/ });
 });
 
 t.test('send that is interrupted while it waits asks nothing of the closed store later', async (t) => {
@@ -598,8 +607,18 @@ t.test('receipts: off at first; history says who has signed what', async (t) => 
   const { server, alice } = await world(t);
   await alice.register();
   t.match(await alice.run(['receipts']), { status: 0, out: 'read receipts: off\n' });
-  t.match(await alice.run(['receipts', 'on', '--json']), { status: 0, out: '{"v":1,"type":"receipts","read":"on"}\n' });
+  t.match(await alice.run(['receipts', 'on', '--json']), {
+    status: 0,
+    out: '{"v":1,"type":"receipts","read":"on","exceptions":[]}\n',
+  });
   t.match(await alice.run(['receipts', 'maybe']), { status: 2, err: /\[USAGE\]/ });
+  t.match(await alice.run(['receipts', 'off', 'Bob']), { out: 'read receipts: on\nbob: off\n' });
+  t.match(await alice.run(['receipts', 'on', '#ops', '--json']), {
+    out: '{"v":1,"type":"receipts","read":"on","exceptions":[{"peer":"bob","read":"off"},{"peer":"#ops","read":"on"}]}\n',
+  });
+  t.match(await alice.run(['receipts', 'default', 'bob']), { out: 'read receipts: on\n#ops: on\n' });
+  t.match(await alice.run(['receipts', 'default']), { status: 2, err: /want a name \[USAGE\]/ });
+  t.match(await alice.run(['receipts', 'off', 'no body']), { status: 2, err: /\[BAD_NAME/ });
   server.script = (frame, link) => {
     if (frame.type !== 'msg_send') return false;
     server.ack(link, frame, server.append(frame));

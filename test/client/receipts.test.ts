@@ -7,6 +7,7 @@ import type { Request } from '../../protocol/messages.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { decodeReceipt } from '../../transcript/receipt.ts';
 import { decodeMs, isReceipt, KIND } from '../../transcript/statement.ts';
+import { setReadReceipts } from '../../client/read-receipts.ts';
 import { ScriptedServer } from './scripted-server.ts';
 import { accepted, equip, findings, isAlarm, isMessage, logIn, open, quiet, say, type Side } from './side.ts';
 
@@ -297,6 +298,43 @@ t.test('what could not be read is not receipted', async (t) => {
     ],
   );
 });
+
+t.test(
+  'who is not told what was read: nothing is signed and nothing is sent, and what waited is not said',
+  async (t) => {
+    const server = new ScriptedServer();
+    const side = await logIn(t, server);
+    const { vault } = side.app;
+    const said = (): number[] =>
+      server.frames('msg_send').flatMap(({ messages }) => messages.map((m) => decodeMs(m.statement).kind));
+    const hears = async (text: string): Promise<void> => {
+      const { length } = side.shown();
+      await server.say(server.latest, 'bob', [text]);
+      for (let i = 0; side.shown().length === length && i < 500; i++) await new Promise((r) => setTimeout(r, 5));
+      side.app.markShown(vault.unshown(null, 9).map(({ row }) => row));
+      await side.app.settled();
+    };
+    setReadReceipts(vault, 'on', undefined);
+    setReadReceipts(vault, 'off', 'bob');
+    await hears('one');
+    t.ok(said().includes(KIND.delivered));
+    t.notOk(said().includes(KIND.read), 'bob is an exception');
+    t.equal(vault.receipts.owed(), 0);
+    setReadReceipts(vault, 'default', 'bob');
+    await hears('two');
+    t.equal(said().filter((kind) => kind === KIND.read).length, 1);
+    setReadReceipts(vault, 'off', undefined);
+    await hears('three');
+    t.equal(said().filter((kind) => kind === KIND.read).length, 1, 'nobody is told any more');
+
+    setReadReceipts(vault, 'on', 'bob');
+    const [row] = vault.history(side.id, 1).map((message) => message.row);
+    vault.receipts.owe(row!, KIND.read);
+    t.equal(vault.receipts.owed(), 1);
+    setReadReceipts(vault, 'off', 'bob');
+    t.equal(vault.receipts.owed(), 0, 'what was not said yet');
+  },
+);
 
 t.test('what is taken while somebody is there, and signed for by nobody, is said once', async (t) => {
   const server = new ScriptedServer();

@@ -86,7 +86,8 @@ export class ScriptedPeer {
     for (const binding of [this.alice.binding, this.bob.binding]) vault.keys.addBinding(binding);
     if (!hasGroup) return;
     vault.groups.setCurrent(this.#id, { generation: 1, since: 1, snapshot: snapshot(this.#alices), sketch: null });
-    for (const { own, stored } of [this.alice, this.bob]) vault.keys.meet(own.user, own.deviceId, stored.certificate);
+    for (const { own, stored } of [this.alice, this.bob])
+      vault.keys.meet(own.user, own.deviceId, stored.certificate, stored.mls_key);
   }
 
   /** Bob alone, in a group that nobody else is in yet. */

@@ -436,11 +436,14 @@ t.test('keys: the device, its packages, and whose devices were met', (t) => {
 
   const [one, two] = [Buffer.alloc(16, 1), Buffer.alloc(16, 2)];
   const [first, second] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
-  t.equal(keys.meet('bob', one, first), 'first');
-  t.equal(keys.meet('bob', one, first), 'known');
-  t.equal(keys.meet('bob', one, second), 'renewed');
-  t.equal(keys.meet('bob', two, first), 'new');
-  t.equal(keys.meet('carol', one, first), 'first', 'ids of others are no concern');
+  const [own, another] = [Buffer.alloc(32, 3), Buffer.alloc(32, 4)];
+  t.equal(keys.meet('bob', one, first, own), 'first');
+  t.equal(keys.meet('bob', one, first, own), 'known');
+  t.equal(keys.meet('bob', one, second, own), 'renewed');
+  t.equal(keys.meet('bob', one, Buffer.alloc(32, 5), another), 'new', 'an id that anybody can copy');
+  t.equal(keys.meet('bob', two, first, own), 'new');
+  t.equal(keys.meet('carol', one, first, own), 'first', 'ids of others are no concern');
+  t.strictSame([keys.hasMet('bob', one, second), keys.hasMet('bob', two, second)], [true, false]);
   vault.close();
   t.end();
 });
@@ -451,7 +454,11 @@ t.test('who issues the certificates of somebody', (t) => {
   const meet = (user: string, issuer: string) => vault.keys.meetIssuer(user, issuer);
   t.strictSame([meet('bob', 'CN=One'), meet('bob', 'CN=One'), meet('carol', 'CN=Two')], ['first', 'known', 'first']);
   t.strictSame([meet('bob', 'CN=Two'), meet('bob', 'CN=Two'), meet('bob', 'CN=One')], ['new', 'known', 'known']);
-  t.equal(vault.keys.meet('bob', Buffer.alloc(16), Buffer.alloc(32)), 'first', 'and that says nothing of his devices');
+  t.equal(
+    vault.keys.meet('bob', Buffer.alloc(16), Buffer.alloc(32), Buffer.alloc(32)),
+    'first',
+    'and that says nothing of his devices',
+  );
   t.end();
 });
 

@@ -128,6 +128,15 @@ t.test('in the interactive mode', async (t) => {
   a.type('/verify');
   await a.sees('the same for bob: nobody is between you');
   await a.sees('issued by CN=');
+  await a.sees('not verified: if it was the same');
+  a.type('/trust');
+  await a.sees('bob: verified');
+  a.type('/trust nobody off');
+  await a.sees('[NOT_FOUND]');
+  a.type('/receipts off bob');
+  await a.sees('read receipts: off; bob: off');
+  a.type('/receipts perhaps');
+  await a.sees('! receipts: want one of on, off, default [USAGE]');
   a.type('/verify nobody-of-that-name');
   await a.sees('[NO_SUCH_PEER]');
   a.type('/help');
@@ -136,6 +145,12 @@ t.test('in the interactive mode', async (t) => {
   await a.sees('deleting ');
   a.type('/quit');
   t.equal(await a.ended, 0);
+  const again = alice.talk();
+  await again.sees('Chat with');
+  again.type('bob');
+  await again.sees('bob is verified.');
+  again.type('/quit');
+  t.equal(await again.ended, 0);
   await bob('recv', '--quiet');
   const { out } = await bob('history', 'alice');
   t.match(out, /stand down \(edited\)|at noon \(edited\)/);

@@ -1,4 +1,5 @@
 /** Real clients of a whole server, all in one process: client/app.ts over TLS, each with a vault in a folder of the test. */
+import { createPublicKey } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -13,9 +14,9 @@ import type { Message } from '../../client/message-table.ts';
 import type { Delivered, Reply } from '../../protocol/messages.ts';
 import type { ClientLink } from '../../runtime/link.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
-import { ca, dial } from './pair.ts';
+import { ca, credentials, dial } from './pair.ts';
 import { deliveredOf } from './raw-client.ts';
-import type { CertOptions } from './pki.ts';
+import type { Authority, CertOptions } from './pki.ts';
 import { PASSWORD, type Person, type World } from './world.ts';
 
 /** Only a test that has failed already meets it. */
@@ -58,7 +59,7 @@ export class DeviceApp {
     const { own, name } = this.person;
     const [leaf] = own.chain;
     const identity: ClientIdentity = {
-      chain: [leaf],
+      chain: own.chain,
       roots: [parseCertificate(ca.der)],
       intermediates: [],
       privateKey: own.privateKey,
@@ -210,4 +211,22 @@ export function anotherOf(
   options: CertOptions = {},
 ): DeviceApp {
   return new DeviceApp(t, world, world.certificate(person.name, options), join(t.testdirName, folder));
+}
+/** The same, issued by another authority, one below that of everybody else. */
+export function issuedBy(
+  t: Test,
+  world: World,
+  { person }: DeviceApp,
+  folder: string,
+  authority: Authority,
+): DeviceApp {
+  const issued = authority.client(person.name, { key: 'ed25519' });
+  const own = credentials(issued, authority);
+  return new DeviceApp(t, world, { ...world.certificate(person.name), issued, own }, join(t.testdirName, folder));
+}
+/** The same device with the certificate that comes next: for the same key or, with `isNewKey`, for another. The one before has left. */
+export function renewed(t: Test, world: World, { person, folder }: DeviceApp, isNewKey = false): DeviceApp {
+  const { key } = person.issued;
+  const keyPair = { publicKey: createPublicKey(key), privateKey: key };
+  return new DeviceApp(t, world, world.certificate(person.name, isNewKey ? {} : { keyPair }), folder);
 }

@@ -1,0 +1,85 @@
+/**
+ * A person's certificate is renewed, for the same key and for another one: conversations of two, private and public rooms and the own
+ * second device go on without anybody's approval, and it is said once. A device that can show neither key is a new one.
+ */
+import t, { type Test } from 'tap';
+import { hex } from '../../base/bytes.ts';
+import { anotherOf, devicesOf, renewed, type DeviceApp } from '../support/apps.ts';
+import { world } from '../support/world.ts';
+
+t.setTimeout(280_000); // a busy machine is no failure
+
+const fingerprintOf = ({ app }: DeviceApp) => app.identity.fingerprint;
+const isApproved = (by: DeviceApp, device: DeviceApp): boolean =>
+  by.app.approvedDevices().has(hex(fingerprintOf(device)));
+const told = (device: DeviceApp, what: RegExp): number =>
+  device.told('warning').filter((text) => what.test(text)).length;
+
+/** alice with two devices, the second approved; bob, and carol in the rooms with both. */
+async function scene(t: Test) {
+  t.testdir({});
+  const w = await world(t);
+  const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
+  await bob.say('alice', 'first of all');
+  await alice.hears('first of all');
+  const laptop = anotherOf(t, w, alice, 'alices-laptop');
+  await laptop.enter();
+  await bob.app.rooms.create('#open', true);
+  await alice.app.rooms.join('#open');
+  await bob.app.rooms.create('#shut', false);
+  await bob.app.rooms.invite('#shut', 'alice');
+  await bob.app.rooms.invite('#shut', 'carol');
+  for (const place of ['alice', '#open', '#shut']) await bob.say(place, `before ${place}`);
+  for (const each of [alice, laptop]) await each.hears('before alice', 'before #open', 'before #shut');
+  await carol.hears('before #shut');
+  await alice.app.approveDevice(fingerprintOf(laptop), 0);
+  return { w, alice, bob, carol, laptop };
+}
+
+async function goesOn(t: Test, isNewKey: boolean): Promise<void> {
+  const { w, alice, bob, carol, laptop } = await scene(t);
+  await laptop.leave();
+  if (!isNewKey) await bob.say('alice', 'while it is away');
+  const again = renewed(t, w, laptop, isNewKey);
+  await again.enter();
+  if (!isNewKey) {
+    await alice.app.devices();
+    t.ok(isApproved(alice, again), 'the key says so by itself');
+    await again.hears('while it is away');
+  }
+  for (const place of ['bob', '#open', '#shut']) await again.say(place, `from it to ${place}`);
+  await bob.hears('from it to bob', 'from it to #open', 'from it to #shut');
+  await carol.hears('from it to #shut');
+  await alice.hears('from it to bob', 'from it to #open', 'from it to #shut');
+  for (const place of ['alice', '#open', '#shut']) await bob.say(place, `to it ${place}`);
+  for (const each of [alice, again]) await each.hears('to it alice', 'to it #open', 'to it #shut');
+
+  await alice.app.devices();
+  t.ok(isApproved(alice, again), 'still approved on the other one');
+  const words = /^a device of (alice|yours) has a new certificate/;
+  for (const each of [alice, bob, carol]) t.equal(told(each, words), 1, 'said once');
+  t.equal(told(alice, /^you use a new device/), 1, 'when the second device came');
+  for (const each of [bob, carol]) t.ok(told(each, /^alice uses a new device/) <= 1);
+  await alice.app.approveDevice(fingerprintOf(again), 0);
+  await again.until('a history', () => told(again, /handed over its history/) > 0);
+  for (const each of [alice, bob, carol, again]) t.strictSame(each.told('alarm'), []);
+}
+
+t.test('for the same key', (t) => goesOn(t, false));
+t.test('for another key, in the same profile', (t) => goesOn(t, true));
+
+t.test('who cannot show that it is the same device is a new one, and not approved', async (t) => {
+  const { w, alice, bob, laptop } = await scene(t);
+  await laptop.leave();
+  laptop.loseVault();
+  const again = renewed(t, w, laptop, true);
+  await again.enter();
+  await again.say('bob', 'from it to bob');
+  await bob.hears('from it to bob');
+  await alice.hears('from it to bob');
+  await alice.app.devices();
+  t.notOk(isApproved(alice, again));
+  t.equal(told(bob, /has a new certificate/), 0);
+  t.ok(told(bob, /^alice uses a new device/) > 0);
+  t.equal(told(alice, /^you use a new device/), 2);
+});
