@@ -101,7 +101,7 @@ t.test('register, whoami, login, send, history, status', async (t) => {
 
   t.equal((await alice.run(['send', 'bob', '--', '-42'])).out, 'bob #4 accepted\n');
   t.equal((await alice.run(['send', 'bob', '007'])).out, 'bob #5 accepted\n');
-  const late = await alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '50ms']);
+  const late = await alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '1s']);
   t.strictSame([late.status, late.out], [7, '']);
   t.equal(late.err, 'chat: the message is accepted, not delivered yet [NOT_REACHED]\n');
 
