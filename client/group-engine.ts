@@ -1,6 +1,7 @@
 /**
  * The MLS engine as the rest of the client uses it: groups small and large alike. What concerns a group whose tree travels beside it (above
- * 50 devices), or is as wide as if it were one of them, is done in a thread of its own; the rest here, for it takes milliseconds. Nothing that is done counts before it is stored.
+ * 50 devices), or is as wide as if it did, and a commit that is as large, is done in a thread of its own; the rest here, for it takes
+ * milliseconds. Nothing that is done counts before it is stored.
  */
 import { GroupThread } from './group-thread.ts';
 import { policy } from './group-rules.ts';
@@ -10,8 +11,10 @@ import { Engine } from './e2ee/conversation.ts';
 import { delta, snapshot } from './e2ee/delta.ts';
 import type { Commit, Conversation } from './e2ee/group.ts';
 import { Distant, isDistant, nextHandle, type Held } from './e2ee/held.ts';
+import { headerOf } from './e2ee/header.ts';
 import { MAX_INLINE_MEMBERS, type GroupDoor } from './e2ee/invitation.ts';
 import type { OwnDevice, OwnKeyPackage, Validity } from './e2ee/key-package.ts';
+import { MAX_COMMIT_BYTES } from './e2ee/layout.ts';
 import { countIn, usersBehind, widthOf } from './e2ee/presence.ts';
 import { sketchOf, type Member, type Sketch } from './e2ee/sketch.ts';
 
@@ -110,8 +113,10 @@ export class GroupEngine {
   }
   /** @throws as Engine.receive() */
   async receive(held: Held, bytes: Uint8Array, at: number): Promise<Heard> {
-    if (isDistant(held)) {
-      const { value, made } = await this.#far.make({ do: 'receive', bytes, at }, held);
+    // A large commit of a small group may add hundreds, to be refused only when all were looked at.
+    const isHeavy = !isDistant(held) && bytes.length > MAX_COMMIT_BYTES && headerOf(bytes).isCommit;
+    if (isDistant(held) || isHeavy) {
+      const { value, made } = await this.#far.make({ do: 'receive', bytes, at }, await this.#distant(held));
       return value.kind === 'removed' ? (value as Heard) : ({ ...value, conversation: made!, spent: [] } as Heard);
     }
     const heard = await this.#near.receive(held, bytes, at, policy);

@@ -212,6 +212,22 @@ t.test('a small group with many blank places is worked on elsewhere, too', async
   t.ok(isDistant(outside.conversation));
 });
 
+t.test('a large change of a small group is worked on elsewhere, a large message is not', async (t) => {
+  const engine = await open(t);
+  const { conversation, welcome } = await engine.commit(await alone(engine), adding(bob), now);
+  const bobs = (await joined(engine, welcome!, null)).conversation;
+  const said = await engine.encrypt(await engine.adopt(conversation), Buffer.alloc(100_000), Buffer.alloc(0));
+  const read = await engine.receive(bobs, said.message, now);
+  if (read.kind !== 'message') return t.fail(read.kind);
+  const many = await engine.commit(said.conversation, adding(...crowd.slice(0, 30)), now);
+  t.notOk([bobs, read.conversation, many.conversation].some(isDistant), 'small');
+  t.ok(many.commit.length > 65_536);
+  const [turns, heard] = await turnsDuring(() => engine.receive(read.conversation, many.commit, now));
+  t.ok(turns > 10, `${turns} turns of the event loop`);
+  t.match(heard, { kind: 'commit', change: { by: { user: 'alice' } } });
+  t.ok('conversation' in heard && isDistant(heard.conversation));
+});
+
 t.test('bindings that the other thread lacks are asked for by their names, and taken', async (t) => {
   const [missing] = [...world.bindings].slice(5, 6);
   const bindings = new Map([...world.bindings].filter(([name]) => name !== missing![0]));
