@@ -17,6 +17,8 @@ export class BundleAttestation {
   readonly #outside: OutsideAudit;
   /** What each says that the messages are not younger than, Unix ms. */
   readonly #limits: { readonly moment: number; readonly whose: string }[] = [];
+  #hasMessages = false;
+  #isTied = true;
 
   /** @param isSigned the log has signed the checkpoint */
   constructor({ folder, checkpoint, stamp }: Files, isSigned: boolean, outside: OutsideAudit, findings: Findings) {
@@ -41,14 +43,22 @@ export class BundleAttestation {
     else if (requiresStamp) findings.add('W_NO_STAMP', where, 'no time-stamp by a given authority');
   }
 
+  /** Whether somebody outside has seen all messages that are proven here; also if there are none. */
+  get isDated(): boolean {
+    return !this.#hasMessages || (this.#isTied && this.#limits.length > 0);
+  }
+
   /** Nothing shows that what is proven here is of one history with the largest checkpoint, so what is said of that one is not said of it. */
   misses(where: string): void {
+    this.#isTied = false;
     const { quorum, requiresStamp } = this.#outside.asked;
     if (quorum > 0) this.#findings.add('W_NO_QUORUM', where, 'nothing ties it to the checkpoint that witnesses saw');
     if (requiresStamp) this.#findings.add('W_NO_STAMP', where, 'nothing ties it to the checkpoint that was stamped');
   }
 
+  /** Of a message. */
   checkTime(where: string, serverTime: number): void {
+    this.#hasMessages = true;
     for (const { moment, whose } of this.#limits) this.#outside.checkNotAfter(where, serverTime, moment, whose);
   }
 

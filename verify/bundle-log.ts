@@ -134,7 +134,7 @@ export class BundleLog {
   }
 
   /** Whether parties outside the server vouch for its largest checkpoint. */
-  get attested(): { readonly isCosigned: boolean; readonly isStamped: boolean } {
+  get attested(): Pick<BundleAttestation, 'isCosigned' | 'isStamped' | 'isDated'> {
     return this.#seen;
   }
 

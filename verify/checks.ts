@@ -91,10 +91,15 @@ export interface CheckResult {
   readonly result: 'ok' | 'warned' | 'failed' | 'none';
 }
 
-/** @param skipped names of checks for which there was nothing */
-export const resultsOf = (findings: Findings, skipped: ReadonlySet<string>): CheckResult[] =>
+/** @param skipped names of checks for which there was nothing @param partial of those that only a part of the bundle stands */
+export const resultsOf = (
+  findings: Findings,
+  skipped: ReadonlySet<string>,
+  partial: ReadonlySet<string>,
+): CheckResult[] =>
   CHECKS.map(({ name, claim, codes }) => {
     const found = codes.filter((code) => findings.count(code) > 0);
     const worst = found.some((code) => code.startsWith('E_')) ? 'failed' : found.length > 0 ? 'warned' : null;
-    return { name, claim, result: worst ?? (skipped.has(name) ? 'none' : 'ok') };
+    const best = partial.has(name) ? 'warned' : 'ok';
+    return { name, claim, result: worst ?? (skipped.has(name) ? 'none' : best) };
   });

@@ -79,7 +79,8 @@ export function bundleOutcome(
     ...(logs.some(({ attested }) => attested.isCosigned || attested.isStamped) ? [] : ['trusted time']),
     ...(isCompared ? [] : ['comparison']),
   ];
-  const checks = resultsOf(findings, new Set(skipped));
+  const partial = logs.every(({ attested }) => attested.isDated) ? [] : ['trusted time'];
+  const checks = resultsOf(findings, new Set(skipped), new Set(partial));
   const nameOf = (fingerprint: string): string =>
     audited.certificates.certificate(fingerprint)?.subject.text ?? `unknown certificate ${fingerprint.slice(0, 16)}…`;
   return {

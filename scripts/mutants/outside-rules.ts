@@ -16,6 +16,12 @@ export const OUTSIDE_RULES: Rules = {
     ['      checkLists(where, issuers, crls, at ?? stamp.time, this.#findings);\n', ''],
     ['at ?? stamp.time', 'Infinity'],
   ],
+  'verify/bundle-attestation.ts': [
+    ['!this.#hasMessages || ', ''],
+    ['(this.#isTied && ', '('],
+    ['this.#limits.length > 0)', 'true)'],
+  ],
+  'verify/outcome.ts': [['attested.isDated) ?', 'true) ?']],
   'verify/attestations.ts': [
     ['size > index || size === 0', 'size === 0'],
     ['size > index || size === 0', 'size > index'],

@@ -18,8 +18,8 @@ const BESIDE: readonly (readonly [file: RegExp, tests: readonly string[]])[] = [
 const OWN: Readonly<Record<string, readonly string[]>> = {
   'verify/finding.ts': verify('finding'),
   'verify/program.ts': verify('program', 'bundle'),
-  'verify/checks.ts': verify('bundle'),
-  'verify/outcome.ts': verify('bundle', 'program'),
+  'verify/checks.ts': verify('bundle', 'bundle-attestation'),
+  'verify/outcome.ts': verify('bundle-attestation', 'bundle', 'program'),
   'verify/outside-flags.ts': verify('program'),
   'verify/usage.ts': verify('program'),
   'verify/report.ts': verify('bundle'),
