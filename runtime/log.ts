@@ -27,8 +27,9 @@ export const EVENTS = [
   // disk and database
   'store.opened', 'store.migrated', 'store.recovered', 'store.failed',
   'transcript.opened', 'transcript.held', 'transcript.rekeyed', 'transcript.recovered', 'transcript.published', 'transcript.failed', 'transcript.corrupt',
+  'transcript.ahead',
   // parties outside
-  'witness.cosigned', 'witness.refused', 'witness.failed', 'timestamp.logged', 'timestamp.failed',
+  'witness.cosigned', 'witness.refused', 'witness.forked', 'witness.failed', 'timestamp.logged', 'timestamp.failed',
 ] as const;
 export type LogEvent = (typeof EVENTS)[number];
 

@@ -56,7 +56,7 @@ export class OutsideJobs {
     this.#witnesses = witnesses.length > 0 ? new Witnesses({ transcript, witnesses, log, now }) : null;
   }
 
-  /** Before anything is signed. A witness that does not answer is not waited for longer than one request. @throws ROLLBACK */
+  /** Before anything is signed. A witness that does not answer is not waited for longer than one request. @throws ROLLBACK, FORK */
   async gate(): Promise<void> {
     await this.#witnesses?.round();
   }
@@ -80,7 +80,7 @@ export class OutsideJobs {
 
   #failed(event: 'timestamp.failed' | 'witness.failed', error: unknown): void {
     const failure = ChatError.from(error);
-    if (failure.code === 'ROLLBACK') this.#o.transcript.halt(failure);
+    if (failure.code === 'ROLLBACK' || failure.code === 'FORK') this.#o.transcript.halt(failure);
     this.#o.log.warn(event, errorFields(failure));
   }
 }

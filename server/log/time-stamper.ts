@@ -14,6 +14,7 @@ import { MAX_ANSWER_BYTES, timeStampRequest, tokenIn } from '../../x509/time-sta
 import { openTimeStamp, trustTimeStamp } from '../../x509/time-stamp.ts';
 import type { TranscriptLog } from './log.ts';
 import { post } from './outbound.ts';
+import { checkSeen, isAhead, MAX_SKEW_MS } from './outside-time.ts';
 
 export interface TimeStamperOptions {
   readonly transcript: TranscriptLog;
@@ -32,8 +33,6 @@ export interface TimeStamperOptions {
 }
 
 const TIMEOUT_MS = 10_000;
-/** A stamp further off than this would contradict the log's own times. */
-const MAX_SKEW_MS = 5 * 60_000;
 /** So far back a start looks for the newest stamp. */
 const LOOK_BACK = 4096;
 
@@ -64,13 +63,13 @@ export class TimeStamper {
   }
 
   async #round(): Promise<void> {
-    const { transcript, note: published, enter, log } = this.#o;
-    if (transcript.heldMs > 0) return;
+    const { transcript, note: published, enter, log, now } = this.#o;
+    if (transcript.heldMs > 0 || isAhead(transcript, now(), log)) return;
     const note = await published();
     if (note === null) return;
     const { size } = peekCheckpoint(note);
     if (size <= (this.#covered ??= await this.#look())) return;
-    const token = await this.#token(note);
+    const token = await this.#token(note, size);
     if (this.#end.signal.aborted) return;
     const stamp = encodeStamp({ checkpoint: note, token });
     const { firstIndex } = await enter((serverTime) => [{ type: 'time', serverTime, stamp }]);
@@ -78,8 +77,8 @@ export class TimeStamper {
     log.info('timestamp.logged', { index: firstIndex, size, bytes: token.length });
   }
 
-  async #token(note: Uint8Array): Promise<Buffer> {
-    const { url, roots, now, timeoutMs = TIMEOUT_MS } = this.#o;
+  async #token(note: Uint8Array, size: number): Promise<Buffer> {
+    const { transcript, url, roots, now, timeoutMs = TIMEOUT_MS } = this.#o;
     const imprint = imprintOf(note);
     const nonce = randomBytes(16);
     nonce[0] = 0x40 | (nonce[0]! & 0x3f); // positive, and in its shortest form
@@ -94,6 +93,7 @@ export class TimeStamper {
     trustTimeStamp(stamp, roots, []);
     if (Math.abs(stamp.time - now()) > MAX_SKEW_MS)
       throw new ChatError('SIG_FAIL', 'the time-stamp of another time than ours', { sub: 'clock' });
+    await checkSeen(transcript, size, stamp.time);
     return token;
   }
 

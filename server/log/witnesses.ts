@@ -1,6 +1,6 @@
 /**
  * Asks witnesses to cosign published checkpoints (C2SP tlog-witness, add-checkpoint). A witness keeps the newest checkpoint that it has
- * cosigned and wants to be shown that the next one continues it; so it also knows when this log was set back. Nothing waits for it.
+ * cosigned and wants to be shown that the next one continues it; so it also knows when this log was set back or changed. Nothing waits for it.
  */
 import { concat } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
@@ -10,11 +10,18 @@ import { decimal, peekCheckpoint } from '../../transcript/checkpoint.ts';
 import { openCosignatures, withCosignatures, type Cosignature, type WitnessKey } from '../../transcript/cosignature.ts';
 import type { TranscriptLog } from './log.ts';
 import { post, type Answer } from './outbound.ts';
+import { checkSeen, isAhead, MAX_SKEW_MS } from './outside-time.ts';
 
 export interface WitnessAddress {
   readonly key: WitnessKey;
   /** Submission prefix: `/add-checkpoint` comes behind it. */
   readonly url: string;
+}
+
+interface Asked {
+  readonly address: WitnessAddress;
+  /** What it has cosigned, as far as we know. */
+  size: number;
 }
 
 export interface WitnessOptions {
@@ -29,13 +36,11 @@ export interface WitnessOptions {
 
 /** A few signature lines; one of ML-DSA, which is ignored, has 3,300 bytes. */
 const MAX_ANSWER_BYTES = 16 * 1024;
-/** A witness whose clock is further off would later make this log contradict it. */
-const MAX_SKEW_MS = 5 * 60_000;
 const TIMEOUT_MS = 5000;
 
 export class Witnesses {
   readonly #o: WitnessOptions;
-  readonly #asked: readonly { readonly address: WitnessAddress; size: number }[];
+  readonly #asked: readonly Asked[];
   readonly #end = new AbortController();
   /** What the last round made of the checkpoint that was published then. */
   #newest: Buffer | null = null;
@@ -47,7 +52,7 @@ export class Witnesses {
   }
 
   /** Shows every witness what is published, if it has not cosigned that yet. @returns the published note, with what came of it; null: there is none
-   *  @throws ROLLBACK if a witness has cosigned more than the log has; DISK_FULL, LOG_FAILED */
+   *  @throws ROLLBACK if a witness has cosigned more than the log has; FORK if it has cosigned something else; DISK_FULL, LOG_FAILED */
   round(): Promise<Buffer | null> {
     this.#running ??= this.#round().finally(() => (this.#running = null));
     return this.#running;
@@ -65,7 +70,8 @@ export class Witnesses {
     if (note === null) return null;
     const { size } = peekCheckpoint(note);
     if (size === 0) return note;
-    const isFirst = this.#newest === null;
+    const isFirst = this.#newest === null; // asked in any case: a witness also knows what the log has lost
+    if (!isFirst && isAhead(transcript, this.#o.now(), this.#o.log)) return note;
     if (isFirst) await this.#remember();
     // The first time all: whoever has cosigned more than there is now says so.
     const asked = this.#asked.filter((each) => isFirst || each.size !== size);
@@ -110,41 +116,37 @@ export class Witnesses {
     return kept === null || count(note) >= count(kept);
   }
 
-  /** Null, and a line of the log: it did not cosign. @throws ROLLBACK */
-  async #ask(
-    witness: { readonly address: WitnessAddress; size: number },
-    note: Buffer,
-    size: number,
-  ): Promise<Cosignature | null> {
-    const { log } = this.#o;
+  /** Null, and a line of the log: it did not cosign. @throws ROLLBACK, FORK */
+  async #ask(witness: Asked, note: Buffer, size: number): Promise<Cosignature | null> {
+    const { log, transcript } = this.#o;
     const { name } = witness.address.key.witness;
     try {
       let answer = await this.#show(witness, note, size);
       if (answer.status === 409) {
-        witness.size = this.#sizeIn(answer, witness.size, size);
+        witness.size = this.#sizeIn(answer, witness, size);
         answer = await this.#show(witness, note, size);
+        if (answer.status === 409) this.#sizeIn(answer, witness, size);
       }
+      // The proof is of our own tree: what it does not lead to from there is not in it.
+      if (answer.status === 422 && witness.size > 0) throw this.#forked(witness, answer);
       if (answer.status !== 200) {
         log.warn('witness.refused', { witness: name, status: answer.status, size });
         return null;
       }
       const cosignature = this.#cosignatureIn(answer, witness.address, note);
+      await checkSeen(transcript, size, cosignature.time);
       witness.size = size;
       log.debug('witness.cosigned', { witness: name, size });
       return cosignature;
     } catch (error) {
       const failure = ChatError.from(error);
-      if (failure.code === 'ROLLBACK') throw failure;
+      if (failure.code === 'ROLLBACK' || failure.code === 'FORK') throw failure;
       if (!this.#end.signal.aborted) log.warn('witness.failed', { witness: name, size, ...errorFields(failure) });
       return null;
     }
   }
 
-  async #show(
-    { address, size: old }: { address: WitnessAddress; size: number },
-    note: Buffer,
-    size: number,
-  ): Promise<Answer> {
+  async #show({ address, size: old }: Asked, note: Buffer, size: number): Promise<Answer> {
     const proof = await this.#o.transcript.consistency(old, size);
     const url = `${address.url.replace(/\/+$/, '')}/add-checkpoint`;
     const { timeoutMs = TIMEOUT_MS } = this.#o;
@@ -152,11 +154,13 @@ export class Witnesses {
     return post(url, 'text/plain; charset=utf-8', formatConsistency(old, proof, note), limits);
   }
 
-  /** What a 409 says that the witness has cosigned. @throws ROLLBACK; BAD_FRAME for what is no such size */
-  #sizeIn({ type, body }: Answer, told: number, size: number): number {
-    const known = decimal(/^(\d+)\n$/.exec(body.toString('latin1'))?.[1] ?? '');
-    if (type !== 'text/x.tlog.size' || known === null || known === told)
-      throw new ChatError('BAD_FRAME', 'a conflict without another size', { field: 'answer' });
+  /** What a 409 says that the witness has cosigned. @throws ROLLBACK, FORK; BAD_FRAME for what is no such size */
+  #sizeIn(answer: Answer, witness: Asked, size: number): number {
+    const { type, body } = answer;
+    const known = type === 'text/x.tlog.size' ? decimal(/^(\d+)\n$/.exec(body.toString('latin1'))?.[1] ?? '') : null;
+    const isOther = known !== null && known !== witness.size;
+    if (!isOther && witness.size === size) throw this.#forked(witness, answer); // it has this size, and another root
+    if (!isOther) throw new ChatError('BAD_FRAME', 'a conflict without another size', { field: 'answer' });
     if (known > this.#o.transcript.size)
       throw new ChatError(
         'ROLLBACK',
@@ -164,6 +168,11 @@ export class Witnesses {
       );
     if (known > size) throw new ChatError('BAD_FRAME', 'a size that was not published', { field: 'answer' });
     return known;
+  }
+
+  #forked({ address, size }: Asked, { status }: Answer): ChatError {
+    this.#o.log.warn('witness.forked', { witness: address.key.witness.name, status, size });
+    return new ChatError('FORK', `a witness has cosigned ${size} entries that this log does not have: it was changed`);
   }
 
   /** @throws SIG_FAIL/cosignature, SIG_FAIL/clock, BAD_FRAME */

@@ -139,7 +139,14 @@ t.test('witnesses and trusted time', async (t) => {
   await run('alice', 'send', 'bob', 'one more');
   const { log_size: later } = await system.status();
   await system.line('timestamp.logged', from, (line) => Number(line['size']) >= later);
-  await system.stop();
+  // And a server whose history is another one than a witness has seen ends.
+  one!.seen = { ...one!.seen, root: Buffer.alloc(32, 9).toString('base64') };
+  await system.client('alice', ['send', 'bob', 'and a fork', '--timeout', '5s']).ended; // too late, maybe
+  await system.line('witness.forked', from, (line) => line['status'] === 422);
+  t.equal(await system.server.ended, 1);
+  const again = system.launch();
+  t.equal(await again.ended, 14, 'and does not start');
+  t.match(again.err, /a witness has cosigned \d+ entries that this log does not have: it was changed \[FORK\]/);
   rmSync(system.state, { recursive: true });
   cpSync(copy, system.state, { recursive: true });
   chmodSync(system.state, 0o700);

@@ -34,7 +34,8 @@ async function setting(t: Test, by = tsa) {
       note: () => transcript.published(),
       enter: async (leavesAt) => {
         const firstIndex = transcript.size;
-        await transcript.append({ time: NOW, entries: leavesAt(NOW).map(encodeLeaf) });
+        const time = Math.max(NOW, transcript.time);
+        await transcript.append({ time, entries: leavesAt(time).map(encodeLeaf) });
         return { firstIndex };
       },
       log: silent,
@@ -111,6 +112,37 @@ t.test('answers that are no good', async (t) => {
   http.misdeed = null;
   await start().round();
   t.equal(transcript.size, size + 1, 'and an honest one is');
+});
+
+t.test('after a clock that was ahead', async (t) => {
+  const { transcript, requests, start } = await setting(t);
+  const grow = async (by: number) => {
+    const time = Date.now() + by;
+    await transcript.append({ time, entries: [entry(time, 12)] });
+    await transcript.publish();
+    return transcript.size;
+  };
+  const near = await grow(240_000);
+  await start().round();
+  t.equal(transcript.size, near + 1, 'by so much it may be off');
+  const size = await grow(3_600_000);
+  const asked = requests.length;
+  await start().round();
+  t.same([requests.length, transcript.size], [asked, size], 'nobody is asked until the clock has come up');
+  const isLate = { code: 'SIG_FAIL', sub: 'clock' };
+  await t.rejects(start({ now: () => Date.now() + 3_600_000 }).round(), isLate, 'nor is a stamp logged');
+  t.equal(transcript.size, size);
+});
+
+t.test('what is newer than the authority says it can be', async (t) => {
+  const { transcript, start } = await setting(t);
+  const time = Date.now() + 540_000;
+  await transcript.append({ time, entries: [entry(time, 12)] });
+  await transcript.publish();
+  const { size } = transcript;
+  const early = start({ now: () => Date.now() + 280_000 }); // less than five minutes from the authority, and from the entry
+  await t.rejects(early.round(), { code: 'SIG_FAIL', sub: 'clock' });
+  t.equal(transcript.size, size);
 });
 
 t.test('what is under way ends with the server', async (t) => {

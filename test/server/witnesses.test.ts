@@ -123,8 +123,7 @@ t.test('a restart', async (t) => {
 });
 
 t.test('a log that was set back', async (t) => {
-  const { dir, transcript, servers, witnesses, start } = await setting(t);
-  const [one] = servers as [WitnessServer];
+  const { dir, transcript, witnesses, start } = await setting(t);
   await grow(transcript, 5);
   await transcript.close();
   cpSync(dir, `${dir}-copy`, { recursive: true });
@@ -135,18 +134,79 @@ t.test('a log that was set back', async (t) => {
   const copy = await openLog(logOptions(`${dir}-copy`, server));
   await t.rejects(start(copy).round(), { code: 'ROLLBACK' }, 'it knows more than the copy has');
   await whole.close();
-  one.seen = { size: copy.size, root: Buffer.alloc(32).toString('base64') };
-  const { log, said } = listening();
-  const asking = new Witnesses({
-    transcript: copy,
-    witnesses: [{ key: parseWitness(one.vkey), url: one.url }],
-    log,
-    now: Date.now,
-  });
-  await asking.round();
-  t.same(failures(said), ['witness.refused 422'], 'and of another history of the same size it says so');
   await copy.close();
   await witnesses.close();
+});
+
+t.test('a log that was changed', async (t) => {
+  const strange = Buffer.alloc(32, 9).toString('base64');
+  const forked = async (t: Test, old: (size: number) => number, isBrief: boolean, status: number) => {
+    const { transcript, servers, said, start } = await setting(t);
+    const [one] = servers as [WitnessServer];
+    await grow(transcript, 9);
+    const before = transcript.size;
+    one.seen = { size: old(before), root: strange };
+    one.isBrief = isBrief;
+    await t.rejects(start(transcript).round(), { code: 'FORK' }, 'at a start');
+    t.same(failures(said), [`witness.forked ${status}`]);
+    t.equal(said[0]?.fields.size, old(before));
+    t.equal(one.seen.root, strange, 'it has not changed its mind');
+  };
+  await t.test('a smaller one', (t) => forked(t, (size) => size - 4, false, 422));
+  await t.test('one of the same size', (t) => forked(t, (size) => size, false, 409));
+  await t.test('one of the same size, in few words', (t) => forked(t, (size) => size, true, 409));
+  await t.test('while the server runs', async (t) => {
+    const { transcript, servers, said, witnesses, cosigners } = await setting(t);
+    const [one] = servers as [WitnessServer];
+    await witnesses.round();
+    one.seen = { ...one.seen, root: strange };
+    await grow(transcript, 1);
+    await t.rejects(witnesses.round(), { code: 'FORK' });
+    t.same(failures(said), ['witness.forked 422']);
+    t.same(cosigners('checkpoint'), []);
+  });
+  await t.test('who has seen nothing knows of no other', async (t) => {
+    const { servers, said, witnesses } = await setting(t);
+    const [one] = servers as [WitnessServer];
+    one.lie = (response) => void response.writeHead(422).end();
+    await witnesses.round();
+    t.same(failures(said), ['witness.refused 422']);
+  });
+});
+
+t.test('after a clock that was ahead', async (t) => {
+  const { transcript, servers, said, start, cosigners } = await setting(t);
+  const [one] = servers as [WitnessServer];
+  const ahead = Date.now() + 3_600_000;
+  await transcript.append({ time: ahead, entries: [entry(ahead)] });
+  await transcript.publish();
+  const witnesses = start(transcript);
+  await witnesses.round();
+  t.same(failures(said), ['witness.failed SIG_FAIL clock'], 'at a start it is asked, and its answer is of no use');
+  t.same(cosigners('checkpoint'), [], 'for it saw what was made later');
+  said.length = one.asked.length = 0;
+  await witnesses.round();
+  t.same(failures(said), ['transcript.ahead']);
+  t.ok(Number(said[0]?.fields.ms) > 3_000_000);
+  t.equal(one.asked.length, 0, 'then nobody is asked until the clock has come up');
+});
+
+t.test('an entry that is of the future by a little, seen by a witness whose clock is behind by a little', async (t) => {
+  const { transcript, servers, said, witnesses, cosigners, file } = await setting(t);
+  const [one] = servers as [WitnessServer];
+  const ahead = Date.now() + 240_000;
+  await transcript.append({ time: ahead, entries: [entry(ahead)] });
+  await transcript.publish();
+  const behind = (minutes: number): Lie => {
+    const at = Math.floor(Date.now() / 1000) - 60 * minutes;
+    return (response) => void response.writeHead(200).end(cosignatureLine(file('checkpoint'), one.self, at));
+  };
+  one.lie = behind(4);
+  await witnesses.round();
+  t.same(failures(said), ['witness.failed SIG_FAIL clock'], 'eight minutes between the two');
+  one.lie = behind(0.5);
+  await witnesses.round();
+  t.same(cosigners('checkpoint'), ['witness.example/w1']);
 });
 
 t.test('answers that are no good', async (t) => {

@@ -50,6 +50,8 @@ export class WitnessServer {
   readonly asked: { readonly old: number; readonly size: number; readonly status: number }[] = [];
   seen: Seen = { size: 0, root: '' };
   lie: Lie | null = null;
+  /** Of a checkpoint of the size that it has, and of another root, it says no more than that. */
+  isBrief = false;
   /** Vkeys of the logs that it knows; null: whichever comes. */
   logs: readonly string[] | null = null;
   url = '';
@@ -103,6 +105,8 @@ export class WitnessServer {
     if (old !== this.seen.size) return end(409, `${this.seen.size}\n`, 'text/x.tlog.size');
     const proof = proofLines.map((line) => Buffer.from(line, 'base64'));
     const [before, root] = [Buffer.from(this.seen.root, 'base64'), Buffer.from(rootText, 'base64')];
+    const isOther = old === size && proof.length === 0 && size > 0 && !before.equals(root);
+    if (isOther) return end(409, ...(this.isBrief ? [] : ([`${size}\n`, 'text/x.tlog.size'] as const)));
     if (!continues(old, size, before, root, proof)) return end(422);
     this.seen = { size, root: rootText };
     const line = cosignatureLine(Buffer.from(note), this.self, Math.floor(Date.now() / 1000));
