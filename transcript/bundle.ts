@@ -8,6 +8,7 @@ import {
   fromUtf8,
   hex,
   utf8,
+  view,
   type ConversationId,
   type Fingerprint,
   type Hash,
@@ -132,14 +133,15 @@ export function formatConsistency(from: number, proof: readonly Hash[], checkpoi
   return bytes;
 }
 
-/** @throws BAD_FRAME naming consistency.lines, .old or .proof; the checkpoint is not looked into */
+/** @throws BAD_FRAME naming consistency.lines, .old or .proof; the checkpoint is not looked into, and is a view */
 export function parseConsistency(bytes: Uint8Array): { from: number; proof: Hash[]; checkpoint: Buffer } {
-  const text = fromUtf8(bytes) ?? bad('consistency', 'UTF-8');
-  const end = text.indexOf('\n\n');
-  const [old, ...lines] = end < 0 ? bad('consistency.lines', 'an empty line') : text.slice(0, end).split('\n');
+  const whole = view(bytes);
+  const end = whole.indexOf('\n\n', 0, 'latin1');
+  const [old, ...lines] =
+    end < 0 ? bad('consistency.lines', 'an empty line') : whole.toString('latin1', 0, end).split('\n');
   const from = decimal(/^old (.+)$/.exec(old!)?.[1] ?? '') ?? bad('consistency.old', 'a decimal number');
   if (lines.length > 63) bad('consistency.proof', 'at most 63 hashes');
-  return { from, proof: hashes(lines, 'consistency.proof'), checkpoint: utf8(text.slice(end + 2)) };
+  return { from, proof: hashes(lines, 'consistency.proof'), checkpoint: whole.subarray(end + 2) };
 }
 
 const hashes = (lines: readonly string[], field: string): Hash[] =>

@@ -1,5 +1,5 @@
 /** One entry's inclusion as a file (C2SP tlog-proof@v1): index, path and checkpoint, readable by any tool that knows the format. */
-import { base64, equal, fromBase64, fromUtf8, utf8, type Hash } from '../base/bytes.ts';
+import { base64, equal, fromBase64, utf8, view, type Hash } from '../base/bytes.ts';
 import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import { decimal, openCheckpoint, peekCheckpoint, type Checkpoint } from './checkpoint.ts';
@@ -10,7 +10,7 @@ export interface TlogProof {
   readonly index: number;
   /** Leaf's sibling first. */
   readonly path: readonly Hash[];
-  /** The signed note, verbatim. */
+  /** The signed note, verbatim; a view of what was decoded. */
   readonly checkpoint: Uint8Array;
   /** Not authenticated by anything; left out when empty. */
   readonly extra?: Uint8Array;
@@ -29,10 +29,17 @@ export function encodeTlogProof({ index, path, checkpoint, extra }: TlogProof): 
 
 /** @throws BAD_FRAME naming proof.header, .extra, .index, .path or .checkpoint, or as parseNote() and parseCheckpoint() */
 export function decodeTlogProof(bytes: Uint8Array): TlogProof {
-  const text = (bytes.length <= 2 * MAX_NOTE_BYTES ? fromUtf8(bytes) : null) ?? bad('proof', 'UTF-8 of at most 2 MB');
-  const end = text.indexOf('\n\n');
+  const proof = splitTlogProof(bytes);
+  peekCheckpoint(proof.checkpoint);
+  return proof;
+}
+
+/** The same for whoever opens the checkpoint at once: it is not looked into. */
+export function splitTlogProof(bytes: Uint8Array): TlogProof {
+  if (bytes.length > 2 * MAX_NOTE_BYTES) bad('proof', 'at most 2 MB');
+  const end = view(bytes).indexOf('\n\n', 0, 'latin1');
   if (end < 0) bad('proof.checkpoint', 'an empty line and a checkpoint');
-  const [header, ...lines] = text.slice(0, end).split('\n');
+  const [header, ...lines] = view(bytes).toString('latin1', 0, end).split('\n');
   if (header !== HEADER) bad('proof.header', HEADER);
   const extra = lines[0]?.startsWith('extra ') ? fromBase64(lines.shift()!.slice(6)) : undefined;
   if (extra === null || extra?.length === 0) bad('proof.extra', 'base64');
@@ -40,8 +47,7 @@ export function decodeTlogProof(bytes: Uint8Array): TlogProof {
   const index = decimal(number) ?? bad('proof.index', 'a decimal number without leading zeros');
   if (lines.length > MAX_PATH) bad('proof.path', `at most ${MAX_PATH} hashes`);
   const path = lines.map((line) => hashFrom(line) ?? bad('proof.path', 'a hash in base64 on each line'));
-  const checkpoint = utf8(text.slice(end + 2));
-  peekCheckpoint(checkpoint);
+  const checkpoint = bytes.subarray(end + 2);
   return { index, path, checkpoint, ...(extra && { extra }) };
 }
 

@@ -29,6 +29,8 @@ export interface ArchivedFile {
 export class UstarReader {
   readonly #limitOf: (name: string) => number;
   #held: Buffer[] = [];
+  /** So far the first of them was taken. */
+  #at = 0;
   #heldBytes = 0;
   #open: { readonly name: string; readonly size: number; readonly faults: string[] } | null = null;
   #last = '';
@@ -60,7 +62,7 @@ export class UstarReader {
       if (this.#heldBytes < size + padding) return;
       this.#open = null;
       const whole = this.#take(size + padding);
-      if (whole.compare(EMPTY, 0, padding, size) !== 0) faults.push('is not followed by zeros');
+      if (padding > 0 && whole.compare(EMPTY, 0, padding, size) !== 0) faults.push('is not followed by zeros');
       yield { name, bytes: whole.subarray(0, size), faults };
     }
   }
@@ -73,7 +75,7 @@ export class UstarReader {
   }
 
   #begin(block: Buffer): void {
-    if (block.equals(EMPTY)) {
+    if (block[0] === 0 && block.equals(EMPTY)) {
       if (++this.#emptyBlocks > 2) this.#fault = 'goes on behind its end';
       return;
     }
@@ -99,12 +101,22 @@ export class UstarReader {
   }
 
   #take(bytes: number): Buffer {
-    const [first] = this.#held;
-    const whole = first !== undefined && first.length >= bytes ? first : Buffer.concat(this.#held);
-    const rest = whole.subarray(bytes);
-    this.#held = [...(rest.length > 0 ? [rest] : []), ...(whole === first ? this.#held.slice(1) : [])];
+    let [first] = this.#held;
+    if (first === undefined || first.length - this.#at < bytes) {
+      if (first !== undefined) this.#held[0] = first.subarray(this.#at);
+      first = Buffer.concat(this.#held);
+      this.#held = [first];
+      this.#at = 0;
+    }
+    const end = this.#at + bytes;
+    const whole = first.subarray(this.#at, end);
+    this.#at = end;
+    if (end === first.length) {
+      this.#held.shift();
+      this.#at = 0;
+    }
     this.#heldBytes -= bytes;
-    return whole.subarray(0, bytes);
+    return whole;
   }
 }
 

@@ -41,7 +41,7 @@ export class BundleCrls {
       const leaf = decodeLeaf(bytes);
       if (leaf.type !== 'crl') throw new ChatError('BAD_FRAME', 'is not the entry of a revocation list');
       files.leaf = { bytes: Buffer.from(bytes), leaf };
-    } else files.proof = decodeTlogProof(bytes);
+    } else files.proof = decodeTlogProof(Buffer.from(bytes));
   }
 
   /** When the logs are known. A list without entry and proof is one that the exporter has from elsewhere, and counts like any. */

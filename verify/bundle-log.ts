@@ -19,7 +19,8 @@ import type { Confirmed } from './signatures-ahead.ts';
 interface Proof {
   readonly where: string;
   readonly path: readonly Hash[];
-  readonly note: string;
+  /** To the largest checkpoint of the bundle, byte for byte. */
+  readonly isToLargest: boolean;
 }
 
 /** What a bundle holds of a log, as it is read. */
@@ -42,7 +43,8 @@ export class LogFiles {
   addProof(where: string, size: number, bytes: Uint8Array): void {
     const { from, proof, checkpoint } = parseConsistency(bytes);
     if (from !== size) throw new ChatError('BAD_FRAME', 'is for another size than its name');
-    this.proofs.set(size, { where, path: proof, note: digestOf(checkpoint) });
+    const isToLargest = this.checkpoint !== null && equal(checkpoint, this.checkpoint); // it comes before, by its name
+    this.proofs.set(size, { where, path: proof, isToLargest });
   }
 }
 
@@ -60,8 +62,8 @@ export class BundleLog {
   readonly checkpoint: Checkpoint | null;
   /** All that it has had; any of them may have signed what is here. */
   readonly #keys: LogKeys;
+  readonly #vkeys: ReadonlyMap<VerifierKey, string>;
   readonly #confirmed: Confirmed;
-  readonly #note: string;
   readonly #proofs: ReadonlyMap<number, Proof>;
   readonly #certificates: CertificateAudit;
   readonly #findings: Findings;
@@ -89,13 +91,13 @@ export class BundleLog {
     this.#findings = findings;
     this.#statements = statements;
     this.#keys = keys;
+    this.#vkeys = new Map(keys.map((key) => [key, formatVkey(key)]));
     this.origin = keys[0].name;
     this.audience = audienceOf(this.origin);
     const where = `${read.folder}/checkpoint`;
     if (read.checkpoint === null) findings.add('E_FORMAT', where, 'is missing');
     const note = read.checkpoint ?? Buffer.alloc(0);
-    this.#note = digestOf(note);
-    this.checkpoint = read.checkpoint && this.#open(where, note);
+    this.checkpoint = read.checkpoint && this.#open(where, note, digestOf(note));
     if (this.checkpoint) this.#roots.set(this.checkpoint.size, this.checkpoint.root);
     this.#seen = new BundleAttestation(read, this.checkpoint !== null, outside, findings);
   }
@@ -148,14 +150,14 @@ export class BundleLog {
     const digest = digestOf(note);
     const known = this.#opened.get(digest);
     if (known !== undefined) return known;
-    const found = this.#open(where, note);
+    const found = this.#open(where, note, digest);
     if (found) this.#tie(where, found);
     return found;
   }
 
   /** One that the caller holds from elsewhere. */
   known(where: string, note: Uint8Array): void {
-    const found = this.#open(where, note);
+    const found = this.#open(where, note, digestOf(note));
     if (!found) return;
     const root = this.#roots.get(found.size);
     if (root !== undefined) this.#compare(where, found, root);
@@ -179,12 +181,11 @@ export class BundleLog {
       this.#findings.addOnce(this.origin, 'E_KEYBIND', where, 'no statement of the log key covers this time');
   }
 
-  #open(where: string, note: Uint8Array): Checkpoint | null {
+  #open(where: string, note: Uint8Array, digest: string): Checkpoint | null {
     let found: Checkpoint | null = null;
-    const digest = digestOf(note);
     try {
       const key = this.#signerOf(note);
-      found = openCheckpoint(note, key, this.#confirmed.note(digest, formatVkey(key)));
+      found = openCheckpoint(note, key, this.#confirmed.note(digest, this.#vkeys.get(key)!));
     } catch (error) {
       const { code, message } = ChatError.from(error);
       if (code === 'INTERNAL') throw error;
@@ -224,7 +225,7 @@ export class BundleLog {
         where,
         'nothing shows that this checkpoint and the largest one are of one history',
       );
-    if (proof.note !== this.#note || !isConsistent(size, root, newest.size, newest.root, proof.path))
+    if (!proof.isToLargest || !isConsistent(size, root, newest.size, newest.root, proof.path))
       this.#find('E_CONSISTENCY', proof.where, 'does not lead from the older checkpoint to the largest');
   }
 

@@ -16,7 +16,7 @@ import {
   type BatchStatement,
   type MessageStatement,
 } from '../transcript/statement.ts';
-import { decodeTlogProof } from '../transcript/tlog-proof.ts';
+import { decodeTlogProof, splitTlogProof, type TlogProof } from '../transcript/tlog-proof.ts';
 import type { BundleLog } from './bundle-log.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
@@ -31,6 +31,9 @@ export interface ReadMessage {
   readonly ms: MessageStatement | null;
   readonly bs: BatchStatement | null;
   readonly bsLeaf: Hash | null;
+  /** leaf(MS), and that of the entry. */
+  readonly msLeaf: Hash | null;
+  readonly entryLeaf: Hash | null;
   readonly log: BundleLog | null;
   readonly index: number | null;
   /** By somebody whose certificate was good: nobody else can have made it. */
@@ -86,22 +89,26 @@ export class MessageAudit {
     const bs = this.#read(where, files, 'batch.tbs', (bytes) => decodeBs(openBatchTbs(bytes)));
     const tbs = files.get('batch.tbs');
     const bsLeaf = bs && tbs ? leafHash(openBatchTbs(tbs)) : null;
-    const place = this.#place(where, files, entry);
+    const bytes = files.get('entry');
+    const msLeaf = entry && leafHash(entry.ms);
+    const entryLeaf = bytes ? leafHash(bytes) : null;
+    const place = this.#place(where, files, entry, entryLeaf);
     const hasSignature = bs !== null && this.#checkSignature(where, files, bs, entry);
-    const hasPath = bs !== null && entry !== null && this.#checkPath(where, files, bs, entry);
+    const hasPath = bs !== null && entry !== null && this.#checkPath(where, files, bs, entry, msLeaf!);
     if (ms && bs && entry) this.#checkStatements(where, ms, bs, entry);
     if (place && bs && !equal(bs.audience, place.log.audience))
       this.#find('E_AUDIENCE', `${where}/batch.tbs`, 'made for another log');
     const opening = files.get('opening');
     const plaintext = opening && (entry ? this.#disclosed(`${where}/opening`, opening, entry.ms) : null);
     const { log = null, index = null, isIncluded = false } = place ?? {};
-    return { leaf: entry, ms, bs, bsLeaf, log, index, isSigned: hasSignature && hasPath, isIncluded, plaintext };
+    const own = { leaf: entry, ms, bs, bsLeaf, msLeaf, entryLeaf };
+    return { ...own, log, index, isSigned: hasSignature && hasPath, isIncluded, plaintext };
   }
 
   /** In the log, under a checkpoint that the log signed, and the log's key is vouched for at that time. */
-  #place(where: string, files: MessageFiles, entry: MsgLeaf | null): Place | null {
+  #place(where: string, files: MessageFiles, entry: MsgLeaf | null, leaf: Hash | null): Place | null {
     const file = `${where}/log.tlog-proof`;
-    const proof = this.#read(where, files, 'log.tlog-proof', decodeTlogProof);
+    const proof = this.#read(where, files, 'log.tlog-proof', (bytes) => this.#proofIn(bytes));
     if (!proof) return null;
     const { index, path } = proof;
     const log = this.#logOf(originIn(proof.checkpoint));
@@ -111,12 +118,17 @@ export class MessageAudit {
     }
     if (entry) log.checkCoverage(file, entry.serverTime);
     const checkpoint = log.checkpointOf(file, proof.checkpoint);
-    const bytes = files.get('entry');
-    if (!checkpoint || !bytes) return { log, index, isIncluded: false };
-    const root = rootFromInclusion(index, checkpoint.size, leafHash(bytes), path);
+    if (!checkpoint || !leaf) return { log, index, isIncluded: false };
+    const root = rootFromInclusion(index, checkpoint.size, leaf, path);
     const isIncluded = root !== null && equal(root, checkpoint.root);
     if (!isIncluded) this.#find('E_INCLUSION', file, 'the entry is not in the log at this index');
     return { log, index, isIncluded: isIncluded && log.isVouched };
+  }
+
+  /** A note of a log that is known is opened, and so looked into, by the log. @throws BAD_FRAME */
+  #proofIn(bytes: Uint8Array): TlogProof {
+    const proof = splitTlogProof(bytes);
+    return this.#logOf(originIn(proof.checkpoint)) ? proof : decodeTlogProof(bytes);
   }
 
   #checkSignature(where: string, files: MessageFiles, { sender }: BatchStatement, entry: MsgLeaf | null): boolean {
@@ -147,11 +159,11 @@ export class MessageAudit {
     return isGood && judgement?.fault === null;
   }
 
-  #checkPath(where: string, files: MessageFiles, bs: BatchStatement, entry: MsgLeaf): boolean {
+  #checkPath(where: string, files: MessageFiles, bs: BatchStatement, entry: MsgLeaf, leaf: Hash): boolean {
     const found = this.#read(where, files, 'batch.path', parsePath);
     if (!found) return false;
     const { index, size, path } = found;
-    const root = rootFromInclusion(index, size, leafHash(entry.ms), path);
+    const root = rootFromInclusion(index, size, leaf, path);
     const isRight = index === entry.position - 1 && size === bs.count && root !== null && equal(root, bs.batchRoot);
     if (!isRight) this.#find('E_BATCH_PATH', `${where}/batch.path`, 'the message is not one of those that were signed');
     return isRight;
@@ -200,7 +212,7 @@ export class MessageAudit {
 }
 
 /** The first line of a note. */
-export const originIn = (note: Uint8Array): string => fromUtf8(note)?.split('\n', 1)[0] ?? '';
+export const originIn = (note: Uint8Array): string => fromUtf8(note.subarray(0, Math.max(0, note.indexOf(0x0a)))) ?? '';
 
 function refuse(message: string): never {
   throw new ChatError('BAD_FRAME', message);

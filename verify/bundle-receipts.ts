@@ -4,7 +4,6 @@
  */
 import { hex } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { leafHash } from '../transcript/merkle.ts';
 import { decodeReceipt } from '../transcript/receipt.ts';
 import { isCiphertextOf, isReceipt, isThreaded, KIND } from '../transcript/statement.ts';
 import { identityOf } from '../x509/identity.ts';
@@ -53,13 +52,19 @@ export class BundleReceipts {
   }
 
   /** The next message of the bundle. @param isGood nothing was found against it so far */
-  add(where: string, number: number, files: MessageFiles, { leaf, ms, log }: ReadMessage, isGood: boolean): void {
+  add(
+    where: string,
+    number: number,
+    files: MessageFiles,
+    { leaf, ms, msLeaf, log }: ReadMessage,
+    isGood: boolean,
+  ): void {
     const file = `${where}/ciphertext`;
     const part = files.get('ciphertext');
-    if (!leaf || !ms) return;
+    if (!leaf || !ms || !msLeaf) return;
     if (isThreaded(ms.kind)) {
       if (part) this.#findings.add('E_FORMAT', file, 'only a receipt has its contents here');
-      const name = hex(leafHash(leaf.ms));
+      const name = hex(msLeaf);
       const message = { number, user: this.#userOf(hex(ms.sender)) };
       // Of another log it may speak: the message was there, and its batch was signed again for this one.
       for (const early of this.#early.get(name) ?? [])

@@ -17,7 +17,6 @@ import {
 } from '../transcript/bundle.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import { MAX_ENTRY_BYTES } from '../transcript/leaf.ts';
-import { leafHash } from '../transcript/merkle.ts';
 import { MAX_NOTE_BYTES } from '../transcript/note.ts';
 import { parseTakeovers } from '../transcript/takeovers.ts';
 import { UstarReader, type ArchivedFile } from '../transcript/ustar.ts';
@@ -382,7 +381,7 @@ class BundleAudit {
     if (number !== this.#lastNumber + 1) this.#find('E_ORDER', where, `want message ${this.#lastNumber + 1}`);
     this.#lastNumber = number;
     const read = this.#messages!.check(where, files);
-    this.#follow(where, files, read);
+    this.#follow(where, read);
     this.#receipts!.add(where, number, files, read, isSound && this.#findings.errors === before);
     if (read.plaintext) this.#disclosed++;
     this.#options.onMessage?.({ ...read, number, isGood: isSound && this.#findings.errors === before });
@@ -392,8 +391,7 @@ class BundleAudit {
   /** After the message before it. */
   #follow(
     where: string,
-    files: ReadonlyMap<MessageFile, Buffer>,
-    { leaf, ms, bs, bsLeaf, log, index, isSigned, isIncluded }: ReadMessage,
+    { leaf, ms, bs, bsLeaf, msLeaf, entryLeaf, log, index, isSigned, isIncluded }: ReadMessage,
   ): void {
     if (!leaf) return;
     const { serverTime } = leaf;
@@ -402,11 +400,11 @@ class BundleAudit {
     if (log && index !== null) {
       this.#checkOrder(where, log, index, serverTime);
       log.checkTime(where, serverTime);
-      if (isIncluded) this.#placed.set(`${log.origin} ${index}`, { leaf: hex(leafHash(files.get('entry')!)), where });
+      if (isIncluded) this.#placed.set(`${log.origin} ${index}`, { leaf: hex(entryLeaf!), where });
     }
-    if (!ms || !bs || !bsLeaf || !equal(ms.sender, bs.sender) || !equal(ms.session, bs.session)) return;
+    if (!ms || !bs || !bsLeaf || !msLeaf || !equal(ms.sender, bs.sender) || !equal(ms.session, bs.session)) return;
     const batchIndex = index === null ? null : index - leaf.position;
-    this.#lineage!.add({ where, ms, msLeaf: leafHash(leaf.ms), bs, bsLeaf, batchIndex, serverTime, isSigned });
+    this.#lineage!.add({ where, ms, msLeaf, bs, bsLeaf, batchIndex, serverTime, isSigned });
   }
 
   #checkOrder(where: string, log: BundleLog, index: number, time: number): void {

@@ -59,7 +59,6 @@ export function* inputChunks(path: string): Generator<Buffer> {
   let fd: number | null = null;
   try {
     fd = path === '-' ? 0 : openSync(path, 'r');
-    if (fstatSync(fd).isDirectory()) throw new ChatError('USAGE', 'is a directory');
     for (;;) {
       const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
       const read = readSync(fd, chunk, 0, chunk.length, null);
@@ -67,7 +66,7 @@ export function* inputChunks(path: string): Generator<Buffer> {
       yield chunk.subarray(0, read);
     }
   } catch (cause) {
-    if (cause instanceof ChatError || (cause as NodeJS.ErrnoException).syscall === undefined) throw cause;
+    if ((cause as NodeJS.ErrnoException).syscall === undefined) throw cause;
     throw new ChatError('USAGE', `can't be read (${(cause as NodeJS.ErrnoException).code})`, { cause });
   } finally {
     if (fd !== null && fd !== 0) closeSync(fd);

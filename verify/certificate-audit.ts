@@ -98,8 +98,7 @@ export class CertificateAudit {
     const key = `${purpose} ${name}`;
     const known = this.#judged.get(key);
     if (known && known.from <= at && at < known.until) return known;
-    const chain = this.#chains.get(name);
-    if (chain === undefined) throw new ChatError('INTERNAL', 'a certificate is judged that is not known');
+    const chain = this.#chains.get(name)!;
     const judgement = { ...this.#stretch(chain, at), fault: this.#fault(where, chain, at, purpose) };
     this.#judged.set(key, judgement);
     return judgement;

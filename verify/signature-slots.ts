@@ -25,12 +25,12 @@ export class SignatureSlots {
     return true;
   }
 
-  /** The thread's: false if the judge has it, or has gone on to another. */
+  /** Whoever checks it: false if somebody has it, or has gone on to another. */
   take(job: number): boolean {
     return this.#change(job, 'waiting', 'taken') === word(job, 'waiting');
   }
 
-  /** The thread's, for a job that it took. */
+  /** For a job that was taken. */
   answer(job: number, isGood: boolean): void {
     this.#change(job, 'taken', isGood ? 'good' : 'open');
     Atomics.notify(this.words, job % SLOTS);
@@ -38,12 +38,14 @@ export class SignatureSlots {
 
   /**
    * The judge's: whether the signature was found good. What nobody has begun is not begun any more; what is begun is waited for.
+   * @param help does another job meanwhile; false: there is none
    * @returns null when there is no answer after `patienceMs`
    */
-  isGood(job: number, patienceMs: number): boolean | null {
-    const slot = job % SLOTS;
-    if (this.#change(job, 'waiting', 'open') === word(job, 'taken'))
-      if (Atomics.wait(this.words, slot, word(job, 'taken'), patienceMs) === 'timed-out') return null;
+  isGood(job: number, patienceMs: number, help: () => boolean = () => false): boolean | null {
+    const [slot, taken] = [job % SLOTS, word(job, 'taken')];
+    this.#change(job, 'waiting', 'open');
+    while (Atomics.load(this.words, slot) === taken)
+      if (!help() && Atomics.wait(this.words, slot, taken, patienceMs) === 'timed-out') return null;
     return Atomics.load(this.words, slot) === word(job, 'good');
   }
 

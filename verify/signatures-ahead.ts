@@ -1,7 +1,8 @@
 /**
  * Signatures of a bundle on a second thread: files pass through here some way ahead of where they are judged, and what is signed in them
  * is given to the thread. It can only confirm: what it has not confirmed when the judge asks is checked there as ever, so that findings
- * and their order are those of one thread. Memory is bounded by the files that are held back.
+ * and their order are those of one thread. While the thread is at what the judge asks for, the first one does what comes behind it. Memory
+ * is bounded by the files that are held back.
  */
 import { Worker } from 'node:worker_threads';
 import { concat, fromUtf8 } from '../base/bytes.ts';
@@ -10,13 +11,15 @@ import { openBatchTbs, parseName } from '../transcript/bundle.ts';
 import { parseKeyStatement } from '../transcript/key-statement.ts';
 import { formatVkey } from '../transcript/note.ts';
 import type { ArchivedFile } from '../transcript/ustar.ts';
+import { BATCH, SignatureCheck } from './signature-check.ts';
 import { SignatureSlots, SLOTS } from './signature-slots.ts';
 
-/** What is signed and what was signed; who signs is a batch statement's own sender, or a log by its vkey. */
+/** What is signed and what was signed; who signs is a batch statement's own sender, or a log. */
 interface Job {
+  /** Counted through. */
   readonly number: number;
-  /** Null: a batch statement. */
-  readonly vkey: string | null;
+  /** Number of the log, or BATCH. */
+  readonly log: number;
   readonly body: Uint8Array;
   readonly signature: Uint8Array;
 }
@@ -27,7 +30,7 @@ export interface Work {
   readonly certificates: readonly (readonly [fingerprint: string, pem: string])[];
   /** Of logs that are new to the thread; counted through from the first letter on. */
   readonly vkeys: readonly string[];
-  /** Four numbers for each job: its own, log (-1: a batch), bytes of the body, bytes of the signature. */
+  /** Four numbers for each job: its own, log or BATCH, bytes of the body, bytes of the signature. */
   readonly jobs: Int32Array;
   /** Bodies and signatures, one behind the other. */
   readonly bytes: Uint8Array;
@@ -49,8 +52,9 @@ const MAX_FILES = 2048;
 const MAX_BYTES = 8 * 1024 * 1024;
 /** Jobs in one letter to the thread. */
 const LETTER = 32;
-/** A thread pays from so many files on. */
+/** A thread pays from so many files on: a line of SHA256SUMS for each. */
 const FEW_FILES = 1000;
+const LINE_BYTES = 64 + 2 + 'msg/000001/entry'.length + 1;
 /** A signature takes a millisecond at most: a thread that does not answer for so long is not asked any more. */
 const PATIENCE_MS = 2000;
 
@@ -59,17 +63,20 @@ export class SignaturesAhead implements Confirmed {
   readonly #held: ArchivedFile[] = [];
   #heldFrom = 0;
   #heldBytes = 0;
-  #seen = 0;
   #worker: Worker | null = null;
   #isLost = false;
   readonly #slots = new SignatureSlots();
   /** Key → job. */
   readonly #jobOf = new Map<string, number>();
-  /** Key of the newest job in each slot. */
-  readonly #keys = Array.from<string | undefined>({ length: SLOTS });
+  /** The newest job of each slot, and its key. */
+  readonly #placed = Array.from<{ readonly key: string; readonly job: Job } | undefined>({ length: SLOTS });
+  /** Jobs [#begun, #next) may be waiting. */
   #next = 0;
+  #begun = 0;
   #jobs: Job[] = [];
+  readonly #check = new SignatureCheck();
   readonly #logs: string[] = [];
+  #sentLogs = 0;
   #certificates: (readonly [string, string])[] = [];
   /** By origin. */
   readonly #vkeys = new Map<string, string>();
@@ -82,7 +89,6 @@ export class SignaturesAhead implements Confirmed {
   }
 
   push(file: ArchivedFile): void {
-    this.#seen++;
     this.#look(file);
     this.#held.push(file);
     this.#heldBytes += file.bytes.length;
@@ -113,9 +119,21 @@ export class SignaturesAhead implements Confirmed {
     const job = this.#jobOf.get(key);
     if (job === undefined || this.#isLost) return false;
     // What nobody has begun is done here: both threads work until there is nothing left.
-    const isGood = this.#slots.isGood(job, PATIENCE_MS);
+    const isGood = this.#slots.isGood(job, PATIENCE_MS, () => this.#help());
     this.#isLost ||= isGood === null;
     return isGood === true;
+  }
+
+  /** Does the oldest job that nobody has begun. @returns whether there was one */
+  #help(): boolean {
+    this.#begun = Math.max(this.#begun, this.#next - SLOTS);
+    while (this.#begun < this.#next) {
+      const job = this.#placed[this.#begun++ % SLOTS]?.job;
+      if (job === undefined || !this.#slots.take(job.number)) continue;
+      this.#slots.answer(job.number, this.#check.isGood(job.log, job.body, job.signature));
+      return true;
+    }
+    return false;
   }
 
   #release(): void {
@@ -130,6 +148,7 @@ export class SignaturesAhead implements Confirmed {
 
   #look({ name, bytes }: ArchivedFile): void {
     if (name.startsWith('msg/')) {
+      if (this.#worker === null) return;
       const folder = name.slice(0, 'msg/000000'.length);
       if (name.endsWith('/batch.sig')) this.#signature = { folder, bytes };
       else if (name.endsWith('/batch.tbs') && this.#signature?.folder === folder)
@@ -138,8 +157,16 @@ export class SignaturesAhead implements Confirmed {
       return;
     }
     const file = parseName(name);
-    if (file?.is === 'certificate') this.#certificates.push([file.fingerprint, Buffer.from(bytes).toString('latin1')]);
+    if (file?.is === 'certificate') this.#certificate(file.fingerprint, Buffer.from(bytes).toString('latin1'));
     else if (file?.is === 'statement') this.#statement(bytes);
+    else if (file?.is === 'sums' && bytes.length > FEW_FILES * LINE_BYTES && !this.#isLost)
+      this.#worker ??= this.#start();
+  }
+
+  #certificate(fingerprint: string, pem: string): void {
+    if (this.#worker === null) return;
+    this.#check.addCertificate(fingerprint, pem);
+    this.#certificates.push([fingerprint, pem]);
   }
 
   #statement(bytes: Uint8Array): void {
@@ -154,7 +181,7 @@ export class SignaturesAhead implements Confirmed {
   #batch(tbs: Uint8Array, signature: Uint8Array): void {
     try {
       const statement = openBatchTbs(tbs);
-      this.#add(`batch ${batchKey(statement, signature)}`, { vkey: null, body: statement, signature });
+      this.#add(`batch ${batchKey(statement, signature)}`, { log: BATCH, body: statement, signature });
     } catch {
       // As above.
     }
@@ -165,34 +192,35 @@ export class SignaturesAhead implements Confirmed {
     const note = proof.subarray(end + 2);
     const vkey = this.#vkeys.get(fromUtf8(note.subarray(0, Math.max(0, note.indexOf(0x0a)))) ?? '');
     if (end < 0 || vkey === undefined) return;
-    this.#add(`note ${sha256Hex(note)} ${vkey}`, { vkey, body: note, signature: NOTHING });
+    this.#add(`note ${sha256Hex(note)} ${vkey}`, { log: this.#logOf(vkey), body: note, signature: NOTHING });
   }
 
   #add(key: string, job: Omit<Job, 'number'>): void {
     if (this.#jobOf.has(key) || this.#isLost) return;
-    if (this.#worker === null && this.#seen < FEW_FILES) return;
     const number = this.#next++;
-    const before = this.#keys[number % SLOTS];
-    if (before !== undefined) this.#jobOf.delete(before);
-    this.#keys[number % SLOTS] = key;
+    const slot = number % SLOTS;
+    const before = this.#placed[slot];
+    if (before !== undefined) this.#jobOf.delete(before.key);
+    this.#placed[slot] = undefined;
     if (!this.#slots.offer(number)) return; // the thread is still at work for a file that was judged long ago
+    const placed = { key, job: { ...job, number } };
+    this.#placed[slot] = placed;
     this.#jobOf.set(key, number);
-    this.#jobs.push({ ...job, number });
+    this.#jobs.push(placed.job);
     if (this.#jobs.length >= LETTER) this.#send();
   }
 
   #send(): void {
-    if (this.#jobs.length === 0) return;
-    this.#worker ??= this.#start();
-    const known = this.#logs.length;
+    if (this.#jobs.length === 0 || this.#worker === null) return;
     const numbers = new Int32Array(4 * this.#jobs.length);
     const parts: Uint8Array[] = [];
-    for (const [i, { number, vkey, body, signature }] of this.#jobs.entries()) {
-      numbers.set([number, vkey === null ? -1 : this.#logOf(vkey), body.length, signature.length], 4 * i);
+    for (const [i, { number, log, body, signature }] of this.#jobs.entries()) {
+      numbers.set([number, log, body.length, signature.length], 4 * i);
       parts.push(body, signature);
     }
     const bytes = joined(parts);
-    const vkeys = this.#logs.slice(known);
+    const vkeys = this.#logs.slice(this.#sentLogs);
+    this.#sentLogs = this.#logs.length;
     const { words } = this.#slots;
     const work: Work = { words, certificates: this.#certificates, vkeys, jobs: numbers, bytes };
     this.#worker.postMessage(work, [numbers.buffer, bytes.buffer]);
@@ -202,7 +230,9 @@ export class SignaturesAhead implements Confirmed {
 
   #logOf(vkey: string): number {
     const known = this.#logs.indexOf(vkey);
-    return known < 0 ? this.#logs.push(vkey) - 1 : known;
+    if (known >= 0) return known;
+    this.#check.addLog(vkey);
+    return this.#logs.push(vkey) - 1;
   }
 
   #start(): Worker {

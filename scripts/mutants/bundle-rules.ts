@@ -46,7 +46,7 @@ export const BUNDLE_RULES: Rules = {
     ['if (found) this.#tie(where, found);', ''],
     ['if (root !== undefined) this.#compare(where, found, root);', 'if (root !== undefined) return;'],
     ['if (other !== undefined) return this.#compare(where, found, other);', 'if (other !== undefined) return;'],
-    ['proof.note !== this.#note || ', ''],
+    ['!proof.isToLargest || ', ''],
     [' || !isConsistent(size, root, newest.size, newest.root, proof.path)', ''],
     ["this.isVouched ? 'E_FORK' : 'E_CONSISTENCY'", "'E_FORK'"],
   ],
@@ -114,8 +114,10 @@ export const BUNDLE_RULES: Rules = {
     ],
     ['(4 * job + STATE[state]) | 0', 'STATE[state] + 0 * job'],
   ],
-  'verify/signature-thread.ts': [
+  'verify/signature-check.ts': [
     ['return own !== undefined && verify(', 'return own === undefined || true || verify('],
-    ['      openCheckpoint(body, logs[log]!);\n', ''],
+    ['return own !== undefined && verify(', 'return own === undefined || verify('],
+    ['      openCheckpoint(body, this.#logs[log]!);\n', ''],
+    ['own && hex(own.fingerprint) === fingerprint', 'own'],
   ],
 };

@@ -7,12 +7,11 @@ const verify = (...names: readonly string[]): string[] => names.map((name) => `t
 
 /** What some test sees that is not in the matrix. */
 const BESIDE: readonly (readonly [file: RegExp, tests: readonly string[]])[] = [
-  [/^verify\/(?:log-audit|attestations)\.ts$/, verify('takeover', 'epochs')],
+  [/^verify\/(?:log-audit|attestations)\.ts$/, verify('takeover', 'epochs', 'program')],
   [/^verify\/(?:log-directory|capped-file|tile-file|hash-tiles|crl-files)\.ts$/, verify('live-directory', 'program')],
-  [/^verify\/bundle-(?:lineage|message|log)\.ts$/, verify('bundle-receipts')],
+  [/^verify\/bundle-(?:lineage|message|log)\.ts$/, verify('bundle-receipts', 'bundle')],
   [/^verify\/(?:bundle|certificate-audit|comparison)\.ts$/, verify('bundle-receipts', 'program', 'bundle')],
   [/^transcript\/(?:lineage|key-statement)\.ts$/, verify('epochs')],
-  [/^transcript\/statement\.ts$/, ['test/transcript/receipt.test.ts']],
 ];
 /** What the matrix hardly sees: these are asked first. */
 const OWN: Readonly<Record<string, readonly string[]>> = {
@@ -28,7 +27,9 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   'verify/epochs.ts': verify('epochs', 'takeover'),
   'verify/bundle-receipts.ts': verify('bundle-receipts'),
   'verify/signatures-ahead.ts': verify('signatures-ahead'),
-  'verify/signature-thread.ts': verify('signatures-ahead'),
+  'verify/signature-slots.ts': verify('signature-slots'),
+  'verify/signature-check.ts': verify('signature-check'),
+  'transcript/statement.ts': ['test/transcript/statement.test.ts', 'test/transcript/receipt.test.ts'],
 };
 
 export interface Witnesses {
