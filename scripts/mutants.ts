@@ -7,13 +7,14 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deserialize } from 'node:v8';
+import { genCerts } from '../test/support/log-writer.ts';
 import { byHand } from './mutants/by-hand.ts';
 import { reasonOf, staleReasons } from './mutants/known.ts';
 import { fails, Lane, Unloadable } from './mutants/lane.ts';
 import { nameOf, type Mutant } from './mutants/mutant.ts';
-import type { RowData } from './mutants/row-thread.ts';
+import type { RowData } from './mutants/witness-thread.ts';
 import { filesOfVerifier, sitesOf } from './mutants/sites.ts';
-import { surveyOf } from './mutants/survey.ts';
+import { survey } from './mutants/survey.ts';
 
 const words = process.argv.slice(2).filter((word) => word !== '--quiet');
 const isQuiet = process.argv.includes('--quiet');
@@ -22,19 +23,23 @@ const began = Date.now();
 const folder = mkdtempSync(join(tmpdir(), 'mutants-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 mkdirSync(join(folder, 'bundles'));
+// For all that is started, and for all threads.
+Object.assign(process.env, { CHAT_FEW_FLIPS: '1', CHAT_TEST_CERTS: join(folder, 'certs'), TAP_BAIL: '1' });
+genCerts();
 
+const lanes = Math.max(2, availableParallelism());
 const { mutants, stale } = byHand();
 const all = [...filesOfVerifier().flatMap(sitesOf), ...mutants];
 const chosen = all.filter((mutant) => words.every((word) => nameOf(mutant).includes(word)));
 
-const matrix = await Promise.all(
-  ['tamper', 'tamper-bundle'].map((test) => fails(null, `test/verify/${test}.test.ts`, folder)),
-);
+process.env['CHAT_TAMPER_CASES'] = folder;
+const matrix = await Promise.all(['tamper', 'tamper-bundle'].map((test) => fails(null, `test/verify/${test}.test.ts`)));
 if (matrix.includes(true)) throw new Error('the tamper matrix fails without any mutant');
+delete process.env['CHAT_TAMPER_CASES'];
 const cases = [folder, join(folder, 'bundles')].flatMap(
   (each) => deserialize(readFileSync(join(each, 'cases'))) as RowData['cases'],
 );
-const data: RowData = { cases, survey: await surveyOf(cases) };
+const data: RowData = { cases, survey: await survey(cases, lanes) };
 
 /** What speaks against the check as a whole. */
 const troubles = [...stale, ...staleReasons()].map((name) => `does not apply once: ${name}`);
@@ -62,8 +67,8 @@ async function judge(lane: Lane, mutant: Mutant): Promise<string> {
 let next = 0;
 let done = 0;
 await Promise.all(
-  Array.from({ length: Math.max(2, availableParallelism()) }, async () => {
-    const lane = new Lane(folder, data);
+  Array.from({ length: lanes }, async () => {
+    const lane = new Lane(data);
     for (let mutant = chosen[next++]; mutant !== undefined; mutant = chosen[next++]) {
       const from = Date.now();
       const word = await judge(lane, mutant);

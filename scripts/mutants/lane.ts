@@ -1,12 +1,13 @@
-/** Asks rows and tests about one mutant at a time: a thread for the rows, a process for each test. As many lanes as there are processors. */
+/** Asks rows and tests about one mutant at a time, in a thread of its own. As many lanes as there are processors. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { HOOKED } from './hook-options.ts';
 import { root, type Mutant } from './mutant.ts';
-import type { Answer, Order, RowData } from './row-thread.ts';
 import { codesNear } from './sites.ts';
 import { witnessesOf } from './witnesses.ts';
+import type { Answer, Order, RowData } from './witness-thread.ts';
 
 /** A mutant that never ends is noticed as well. */
 const PATIENCE_MS = 300_000;
@@ -14,31 +15,24 @@ const PATIENCE_MS = 300_000;
 /** What is no program with the rule broken tells nothing. */
 export class Unloadable extends Error {}
 
+/** Tests that start threads of their own: those would not have the broken file. */
+const IN_A_PROCESS: readonly string[] = ['test/verify/signatures-ahead.test.ts'];
 /** A test's own folder has the name of the test: one of each at a time. */
 const turns = new Map<string, Promise<unknown>>();
 
-/** Runs a test. @param folder where the rows of the matrix are kept */
-export function fails(mutant: Mutant | null, test: string, folder: string): Promise<boolean> {
-  const turn = (turns.get(test) ?? Promise.resolve()).then(() => run(mutant, test, folder));
+/** Runs a test as a process. */
+export function fails(mutant: Mutant | null, test: string): Promise<boolean> {
+  const turn = (turns.get(test) ?? Promise.resolve()).then(() => run(mutant, test));
   turns.set(test, turn);
   return turn;
 }
 
-async function run(mutant: Mutant | null, test: string, folder: string): Promise<boolean> {
+async function run(mutant: Mutant | null, test: string): Promise<boolean> {
   const child = spawn(process.execPath, [test], {
     cwd: root,
     timeout: PATIENCE_MS,
     stdio: 'ignore',
-    env: {
-      ...process.env,
-      TAP_BAIL: '1',
-      TAP_TIMEOUT: String(PATIENCE_MS / 1000),
-      CHAT_FEW_FLIPS: '1',
-      CHAT_TAMPER_CASES: folder,
-      CHAT_MUTANT: JSON.stringify(mutant),
-      // What a test starts is to have the broken file as well.
-      NODE_OPTIONS: `--import ${join(root, 'scripts/mutants/hook.ts')}`,
-    },
+    env: { ...process.env, TAP_BAIL: '1', TAP_TIMEOUT: String(PATIENCE_MS / 1000), ...HOOKED(mutant) },
   });
   const [status] = (await once(child, 'close')) as [number | null];
   return status !== 0;
@@ -48,26 +42,26 @@ async function run(mutant: Mutant | null, test: string, folder: string): Promise
 const healthy = new Map<string, Promise<void>>();
 
 export class Lane {
-  readonly #folder: string;
   readonly #data: RowData;
   #thread: Worker | null = null;
 
-  constructor(folder: string, data: RowData) {
-    this.#folder = folder;
+  constructor(data: RowData) {
     this.#data = data;
   }
 
   /** Who notices; null: nobody. The quickest is asked first. @throws Unloadable */
   async noticedBy(mutant: Mutant): Promise<string | null> {
     const { own, isOwnFirst, others } = witnessesOf(mutant.file);
-    const codes = codesNear(mutant);
-    const rows = async (which: Order['rows']) => {
-      const name = await this.#rows({ mutant, codes, rows: which });
-      return name === null ? null : `row "${name}"`;
-    };
-    const before = isOwnFirst ? await this.#tests(mutant, own) : null;
-    const likely = before ?? (await rows('likely')) ?? (isOwnFirst ? null : await this.#tests(mutant, own));
-    return likely ?? (await rows('all')) ?? (await this.#tests(mutant, others));
+    await this.#ask({ ask: 'begin', mutant, tests: [...own, ...others] });
+    const likely = async () => named(await this.#ask({ ask: 'likely', codes: codesNear(mutant) }));
+    const tests = (which: readonly string[]) => this.#tests(mutant, which);
+    return (
+      (isOwnFirst ? await tests(own) : null) ??
+      (await likely()) ??
+      (isOwnFirst ? null : await tests(own)) ??
+      named(await this.#ask({ ask: 'rest' })) ??
+      (await tests(others))
+    );
   }
 
   async end(): Promise<void> {
@@ -76,8 +70,8 @@ export class Lane {
 
   async #tests(mutant: Mutant, tests: readonly string[]): Promise<string | null> {
     for (const test of tests) {
-      if (!(await fails(mutant, test, this.#folder))) continue;
-      const health = healthy.get(test) ?? checkHealth(test, this.#folder);
+      if (!(await this.#fails(mutant, test))) continue;
+      const health = healthy.get(test) ?? this.#checkHealth(test);
       healthy.set(test, health);
       await health;
       return test;
@@ -85,8 +79,13 @@ export class Lane {
     return null;
   }
 
-  async #rows(order: Order): Promise<string | null> {
-    this.#thread ??= new Worker(join(root, 'scripts/mutants/row-thread.ts'), { workerData: this.#data });
+  async #fails(mutant: Mutant | null, test: string): Promise<boolean> {
+    if (IN_A_PROCESS.includes(test)) return await fails(mutant, test);
+    return (await this.#ask({ ask: 'test', test })) !== null;
+  }
+
+  async #ask(order: Order): Promise<string | null> {
+    this.#thread ??= new Worker(join(root, 'scripts/mutants/witness-thread.ts'), { workerData: this.#data });
     const thread = this.#thread;
     const patience = AbortSignal.timeout(PATIENCE_MS);
     thread.postMessage(order);
@@ -95,14 +94,17 @@ export class Lane {
       async (error: unknown): Promise<Answer> => {
         this.#thread = null;
         await thread.terminate();
-        return patience.aborted ? 'one that never ends' : { error: String(error) };
+        return patience.aborted ? 'one that never ends' : `a thread that ends: ${String(error)}`;
       },
     );
     if (answer !== null && typeof answer !== 'string') throw new Unloadable(answer.error);
     return answer;
   }
+
+  async #checkHealth(test: string): Promise<void> {
+    if (!IN_A_PROCESS.includes(test)) await this.#ask({ ask: 'begin', mutant: null, tests: [test] });
+    if (await this.#fails(null, test)) throw new Error(`${test} fails without any mutant`);
+  }
 }
 
-async function checkHealth(test: string, folder: string): Promise<void> {
-  if (await fails(null, test, folder)) throw new Error(`${test} fails without any mutant`);
-}
+const named = (row: string | null): string | null => (row === null ? null : `row "${row}"`);

@@ -2,6 +2,8 @@
  * Which rows of the tamper matrix come to which places of the verifier, as the engine counts it: a row that never comes to a place can't
  * notice what is broken there.
  */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import { Session, type Profiler } from 'node:inspector';
 import { join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -21,7 +23,25 @@ export interface Survey {
 
 export const JUDGE = 'test/verify/judge.ts';
 
-/** Judges every row once. @throws Error if one is judged otherwise than it should be */
+/** Judges every row once, some in each of so many processes. @throws Error if one is judged otherwise than it should be */
+export async function survey(cases: readonly judge.Case[], processes: number): Promise<Survey> {
+  const share = Math.ceil(cases.length / processes);
+  const parts = await Promise.all(
+    Array.from({ length: processes }, async (_, i) => {
+      const execArgv = ['--no-opt', '--no-maglev'];
+      const child = fork(join(root, 'scripts/mutants/survey-process.ts'), [], { execArgv, serialization: 'advanced' });
+      child.send(cases.slice(i * share, (i + 1) * share));
+      const failed = once(child, 'exit').then(([status]) => {
+        throw new Error(`the survey ended with ${status}`);
+      });
+      const [answer] = await Promise.race([once(child, 'message'), failed]);
+      return answer as Survey;
+    }),
+  );
+  return { loading: parts[0]!.loading, rows: parts.flatMap(({ rows }) => rows) };
+}
+
+/** In this process. @throws Error if one is judged otherwise than it should be */
 export async function surveyOf(cases: readonly judge.Case[]): Promise<Survey> {
   const session = new Session();
   session.connect();

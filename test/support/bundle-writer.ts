@@ -6,10 +6,12 @@ import { formatHead, sumLine, type BundleHead } from '../../transcript/bundle.ts
 import { filesOf, sealFiles, type BundleContent, type BundleMessage } from '../../transcript/bundle-writer.ts';
 import { encodeLeaf, type Leaf } from '../../transcript/leaf.ts';
 import { leafHash, nodesOver, Tree } from '../../transcript/merkle.ts';
-import { decodeMs } from '../../transcript/statement.ts';
+import { decodeMs, type MessageStatement } from '../../transcript/statement.ts';
 import { fingerprintOf, noteAt, type Credential, type World } from './log-writer.ts';
 
 export interface BundleAlterations {
+  /** What is in it that is not of the conversation. */
+  readonly beside?: (ms: MessageStatement) => boolean;
   readonly head?: (head: BundleHead) => BundleHead;
   readonly content?: (content: BundleContent) => BundleContent;
   readonly messages?: (messages: BundleMessage[]) => BundleMessage[];
@@ -25,7 +27,13 @@ export const conversationOf = (name: string): ConversationId =>
   sha256(Buffer.from(name)) as Uint8Array as ConversationId;
 
 /** One conversation of a log that compose() made. Each message is proven under the checkpoint that was made with its batch. */
-export function contentOf(world: World, leaves: readonly Leaf[], name: string, exporter = 'alice'): BundleContent {
+export function contentOf(
+  world: World,
+  leaves: readonly Leaf[],
+  name: string,
+  exporter = 'alice',
+  beside: (ms: MessageStatement) => boolean = () => false,
+): BundleContent {
   const entries = leaves.map(encodeLeaf);
   const node = nodesOver(entries.map(leafHash));
   const conversation = conversationOf(name);
@@ -34,7 +42,7 @@ export function contentOf(world: World, leaves: readonly Leaf[], name: string, e
   leaves.forEach((leaf, index) => {
     if (leaf.type !== 'msg') return;
     const ms = decodeMs(leaf.ms);
-    if (!equal(ms.conversation, conversation)) return;
+    if (!equal(ms.conversation, conversation) && !beside(ms)) return;
     const at = index - leaf.position;
     const sigb = leaves[at];
     if (sigb?.type !== 'sigb') throw new RangeError(`entry ${at}`);
@@ -104,7 +112,7 @@ export function bundleOf(
   alter: BundleAlterations = {},
   exporter = 'alice',
 ): Buffer {
-  const plain = contentOf(world, leaves, name, exporter);
+  const plain = contentOf(world, leaves, name, exporter, alter.beside);
   const messages = alter.messages?.([...plain.messages()]) ?? [...plain.messages()];
   const head = { ...plain.head, messages: messages.length };
   const made = { ...plain, head: alter.head?.(head) ?? head, messages: () => messages };

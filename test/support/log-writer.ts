@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -56,12 +56,18 @@ export interface Authority {
 }
 
 let made: Authority | null = null;
-/** An authority, a server and one person for each kind of key; made once in a process. */
+/**
+ * An authority, a server and one person for each kind of key; made once in a process. With the environment variable CHAT_TEST_CERTS they are
+ * kept in that folder, and are the same in each process and thread.
+ */
 export function genCerts(): Authority {
   if (made) return made;
-  const dir = mkdtempSync(join(tmpdir(), 'log-writer-'));
+  const kept = process.env['CHAT_TEST_CERTS'];
+  const dir = kept ?? mkdtempSync(join(tmpdir(), 'log-writer-'));
+  const isThere = existsSync(join(dir, 'carol.crt'));
   try {
     const run = (...args: string[]) =>
+      isThere ||
       execFileSync(
         'sh',
         [fileURLToPath(new URL('../../scripts/gen-certs.sh', import.meta.url)), '--out', dir, ...args],
@@ -88,7 +94,7 @@ export function genCerts(): Authority {
     const world = { origin, logKey, log: verifierKey(origin, publicKey), server, people, begin };
     return (made = { ca: ca!, key: createPrivateKey(text('ca.key')), world });
   } finally {
-    rmSync(dir, { recursive: true, force: true });
+    if (kept === undefined) rmSync(dir, { recursive: true, force: true });
   }
 }
 

@@ -80,6 +80,7 @@ function judge(archive: Buffer, options: BundleOptions = {}) {
   const audited = auditBundle([archive], { roots: [ca], crls: [], at: undefined }, findings, options);
   return {
     audited,
+    findings: findings.kept,
     found: findings.kept.map(({ code, where }) => `${code} ${where}`).filter((f) => !f.startsWith('W_NO_CRL')),
   };
 }
@@ -145,6 +146,20 @@ t.test('a receipt of a batch that was signed again for the next epoch', async (t
     [...audited.receiptsOf].map(([number, all]) => [number, all.map(({ kind }) => kind)]),
     [[4, [KIND.delivered]]],
     'and counts',
+  );
+});
+
+t.test('where a session opens is of no conversation', async (t) => {
+  const story = compose(world, [{ sender: 'alice', conversations: ['ab'], opens: null, at: 0 }]);
+  const archive = bundleOf(world, story, 'ab', {
+    beside: ({ kind }) => kind === KIND.open,
+    messages: (messages) => messages.map((each, i) => (i === 0 ? { ...each, opening: null } : each)),
+  });
+  t.ok(judge(archive).found.includes('E_FORMAT msg/000001/entry'));
+  const { findings } = judge(archive);
+  t.match(
+    findings.filter(({ code }) => code === 'E_FORMAT').map(({ message }) => message),
+    ['is not of a conversation'],
   );
 });
 

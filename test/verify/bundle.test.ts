@@ -115,6 +115,11 @@ t.test('JSON', async (t) => {
   t.equal(checked.senders.length, 2);
   t.same(checks[0], { check: 'form', result: 'ok' });
   t.same(checks.at(-1), { check: 'comparison', result: 'none' });
+  const unsigned = (all: Map<string, Buffer>): void => {
+    for (const [name, bytes] of all) if (/^msg.*sig$/.test(name)) all.set(name, flipped(bytes, 10));
+  };
+  writeFileSync(path('unsigned'), bundleOf(world, leaves, 'bc', { files: unsigned }, 'bob'));
+  t.same(JSON.parse(run(path('unsigned'), ...CA, '--json').out[0]!).checked.senders, [], 'who signed, and nobody else');
   const torn = JSON.parse(run(path('torn'), ...CA, '--json').out[0]!);
   t.ok(torn.checks.some((c: { check: string; result: string }) => c.check === 'seal' && c.result === 'failed'));
 });

@@ -42,6 +42,11 @@ export const BUNDLE_OUTSIDER: readonly BundleRow[] = [
     ...found('E_SUMS', 'BUNDLE', false),
   },
   {
+    name: 'no head',
+    archive: raw((bytes) => cut(bytes, 'BUNDLE')),
+    ...found('E_FORMAT', 'BUNDLE', false),
+  },
+  {
     name: 'the time of a file',
     archive: raw((bytes) => flipped(bytes, headerOf(msg(3, 'entry')) + 140)),
     ...found('E_FORMAT', msg(3, 'entry')),

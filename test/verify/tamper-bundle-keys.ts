@@ -1,15 +1,36 @@
 /** Rows of an exporter who alters certificates, the key of the log, and checkpoints. */
 import { concat } from '../../base/bytes.ts';
+import { sha256Hex } from '../../base/hash.ts';
 import { signCheckpoint } from '../../transcript/checkpoint.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
 import { certificateFile, credentialOf } from '../support/bundle-writer.ts';
-import { headOf, noteAt } from '../support/log-writer.ts';
-import { file, first, found, msg, swapped, text, withContent, without, type BundleRow } from './bundle-edits.ts';
+import { headOf, noteAt, pemOf } from '../support/log-writer.ts';
+import {
+  file,
+  first,
+  found,
+  msg,
+  swapped,
+  text,
+  withContent,
+  withFiles,
+  without,
+  type BundleRow,
+} from './bundle-edits.ts';
 import { rogue, rogueKey } from './rogue-log.ts';
 import { flipped, leaves, world } from './tamper.ts';
 
 const alice = credentialOf(world, 'alice');
 const bob = credentialOf(world, 'bob');
+
+/** As many certificates as are kept, beside those that are needed: each differs in its signature, which nobody looks at. */
+const crowd = new Map(
+  Array.from({ length: 4096 }, (_, i) => {
+    const der = Buffer.from(alice.chain[0]!);
+    der.writeUInt32BE(i, der.length - 4);
+    return [`cert/${sha256Hex(der)}.pem`, der];
+  }),
+);
 
 const consistency = 'log/01/consistency/10';
 
@@ -33,6 +54,15 @@ export const BUNDLE_KEYS: readonly BundleRow[] = [
     name: 'a malformed certificate',
     archive: file(certificateFile(bob), (b) => b.subarray(1)),
     ...found('E_FORMAT', certificateFile(bob), false),
+  },
+  {
+    name: 'more certificates than are kept',
+    archive: withFiles((files) => {
+      for (const [name, der] of crowd) files.set(name, Buffer.from(pemOf(der)));
+    }),
+    exit: 10,
+    code: 'E_FORMAT',
+    where: [...crowd.keys()].sort().at(-1)!,
   },
   {
     name: 'two certificates in one file',

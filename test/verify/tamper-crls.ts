@@ -1,13 +1,13 @@
 /** Rows of revocation lists that the server has logged: in the archive beside a log, and in bundles with their entries. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { concat, hex, type Hash } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
 import type { BundleCrl } from '../../transcript/bundle-writer.ts';
 import { encodeLeaf, type CrlLeaf, type Leaf } from '../../transcript/leaf.ts';
 import { leafHash, nodesOver, Tree } from '../../transcript/merkle.ts';
-import { parseCrl } from '../../x509/crl.ts';
+import { MAX_CRL_BYTES, parseCrl } from '../../x509/crl.ts';
 import { bundleOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import { compose, noteAt, pemOf, seal, STORY, type World } from '../support/log-writer.ts';
 import { authority, clientExtensions, DAY, ec, list, make, named, type Made } from '../x509/maker.ts';
@@ -68,6 +68,8 @@ const instead = (make: (file: string, aside: string) => void) => (dir: string) =
 const bad = (code: NonNullable<Row['code']>, where: string, exit = 10) => ({ exit, code, where, isAlone: true });
 const stranger: Made = { ...authority('Strangers', { from: BEGIN - DAY, until: BEGIN + DAY }), subject: root.subject };
 
+/** A name that no list of so many zeros has. */
+const large = (digit: string) => `crl/${digit.repeat(64)}.crl`;
 const forged = lists(null, BEGIN + DAY, stranger);
 
 export const ARCHIVE: readonly Row[] = [
@@ -140,6 +142,18 @@ export const ARCHIVE: readonly Row[] = [
     files: () => kept(empty),
     prepare: (dir) => rmSync(join(dir, 'crl'), { recursive: true }),
     ...bad('W_CRL_MISSING', ENTRY, 0),
+  },
+  {
+    name: 'more in the archive than is read',
+    files: () => archived(logOf([])),
+    prepare: (dir) => {
+      mkdirSync(join(dir, 'crl'));
+      for (const digit of '12345') writeFileSync(join(dir, large(digit)), '');
+      for (const digit of '1234') truncateSync(join(dir, large(digit)), MAX_CRL_BYTES);
+    },
+    exit: 10,
+    code: 'W_CRL_MISSING',
+    where: large('5'),
   },
   {
     name: 'an entry that says another time of the list',
@@ -265,7 +279,7 @@ export const BUNDLE_CRLS: readonly BundleRow[] = [
   },
   {
     name: 'another list than that of the entry',
-    archive: withFiles((files) => files.set(LIST, Buffer.from(pemOf(lists(null, BEGIN + 2 * DAY), 'X509 CRL')))),
+    archive: withFiles((files) => files.set(LIST, Buffer.from(pemOf(lists(BEGIN + 80_000), 'X509 CRL')))),
     ...bad('E_LEAF', PLACE),
   },
   {

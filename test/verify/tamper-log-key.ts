@@ -1,7 +1,9 @@
 /** Rows of the key of the log, and of who vouches for it. */
 import { endorseKeyStatement, signKeyStatement, type KeyStatement } from '../../transcript/key-statement.ts';
 import { verifierKey } from '../../transcript/note.ts';
-import { compose, keyLeaves, publicOf, seal, STORY, type Alterations } from '../support/log-writer.ts';
+import { compose, keyLeaves, publicOf, seal, STORY, type Alterations, type Credential } from '../support/log-writer.ts';
+import { DAY, dns, ec, EKU, eku, keyUsage, make, named, san } from '../x509/maker.ts';
+import { root } from './bundle-edits.ts';
 import { at, bob, insert, otherLog, otherLogKey, place } from './log-edits.ts';
 import { batch, leafAt, leaves, relogged, resigned, world, type Row } from './tamper.ts';
 
@@ -24,6 +26,20 @@ const restated = (ends: number, begins: number) => {
   list.splice(batch(6), 0, ...keyLeaves(world, LATER, second));
   return seal(world, list);
 };
+
+/** Another log of the same host, and other servers. */
+const elsewhere = verifierKey(world.origin.replace('/n1', '/n2'), publicOf(otherLogKey));
+const serverNamed = (name: string): Credential => {
+  const { der, pair } = make(root, {
+    from: world.begin - DAY,
+    until: world.begin + 30 * DAY,
+    pair: ec(),
+    subject: named(name),
+    extensions: [keyUsage(0), eku(EKU.server), san(dns(name))],
+  });
+  return { chain: [der], key: pair.privateKey };
+};
+const [otherServer, otherHost] = [serverNamed('chat.example.org'), serverNamed('chat.example.com')];
 
 /** As many statements more, each good for its own instant alone. */
 const withStatements = (count: number) =>
@@ -221,5 +237,38 @@ export const LOG_KEY: readonly Row[] = [
     where: `entry ${batch(6) + 64}`,
     isAlone: true,
   },
+  ...(
+    [
+      [
+        'a later statement by a certificate that is not in the log',
+        () => keyLeaves(world, LATER, {}, otherServer).slice(1),
+      ],
+      [
+        'a later statement for another log',
+        () =>
+          keyLeaves(
+            world,
+            LATER,
+            key(() => ({ log: elsewhere })),
+          ),
+      ],
+      ['a later statement by a server of another host', () => keyLeaves(world, LATER, {}, otherHost)],
+      [
+        'a later statement that its certificate did not sign',
+        () => {
+          const [cert, made] = keyLeaves(world, LATER);
+          const leaf = leafAt([made!], 0, 'key');
+          return [cert!, { ...leaf, signature: signKeyStatement(leaf.statement, bob.key).subarray(1) }];
+        },
+      ],
+    ] as const
+  ).map(([name, added]): Row => ({
+    name,
+    files: () => insert(batch(6), ...added()),
+    exit: 12,
+    code: 'E_KEYBIND',
+    where: `entry ${batch(6) + added().length - 1}`,
+    isAlone: true,
+  })),
   { name: 'a repeated statement', files: () => insert(batch(3), ...keyLeaves(world, at(batch(3)))), exit: 0 },
 ];

@@ -1,6 +1,6 @@
 /** Rows of log directories: what witnesses and time-stamping authorities said altered, missing, of something else, or against the server's times. */
 import { createHash, generateKeyPairSync } from 'node:crypto';
-import { symlinkSync } from 'node:fs';
+import { rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { signCheckpoint } from '../../transcript/checkpoint.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
@@ -67,6 +67,24 @@ function revocation(reason?: number): Buffer {
 const generalizedAt = (at: number) => generalized(`${new Date(at).toISOString().replace(/[-:T]|\.\d+Z/g, '')}Z`);
 const END = `entry ${size}`;
 export const LOG_OUTSIDE: readonly Row[] = [
+  {
+    name: 'a time-stamp, and a hash tile is missing',
+    files: () => withStamp(size, stampOf(newest, lastTime + 1000)),
+    prepare: (dir) => rmSync(join(dir, 'tile/0/002.p'), { recursive: true }),
+    outside: stamped,
+    exit: 10,
+    code: 'E_TILE',
+    where: 'tile/0/002.p/73',
+  },
+  {
+    name: 'cosigned, and the last entries are missing',
+    files: () => withNote(cosigned(newest, [w1], [w2])),
+    prepare: (dir) => rmSync(join(dir, 'tile/entries/002.p'), { recursive: true }),
+    outside: two,
+    exit: 10,
+    code: 'E_TRUNCATED',
+    where: 'tile/entries/002.p/72',
+  },
   { name: 'two of three witnesses', files: () => withNote(cosigned(newest, [w1], [w3])), outside: two, exit: 0 },
   {
     name: 'all are asked for, and are there',
