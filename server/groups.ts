@@ -87,7 +87,8 @@ class Known {
   /** Ends the current state, or begins the group anew: also where members have done so before, and the database was put back since. */
   endsWith({ generation, epoch }: GroupState): boolean {
     if (generation === this.generation) return epoch === this.epoch;
-    return epoch === 0 && generation > this.generation && generation <= this.generation + MAX_SKIPPED;
+    const most = this.generation === 0 ? 1 : this.generation + MAX_SKIPPED;
+    return epoch === 0 && generation > this.generation && generation <= most;
   }
 }
 

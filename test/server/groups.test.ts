@@ -56,12 +56,7 @@ t.test('which state a message and a commit may be made in', async (t) => {
   const refused = async (...rows: Submission[]) => {
     for (const each of rows) await t.rejects(w.sequencer.submit(each), stale);
   };
-  await refused(
-    text(alice, 1, 0, true),
-    text(alice, 1, 1, true),
-    commit(alice, 1, 1, true),
-    commit(alice, 65, 0, true),
-  );
+  await refused(text(alice, 1, 0, true), text(alice, 1, 1, true), commit(alice, 1, 1, true), commit(alice, 2, 0, true));
   t.equal(await w.store.group(w.conversation), null);
   await w.sequencer.submit(commit(alice, 1, 0));
   await refused(commit(bob, 1, 0, true), commit(bob, 1, 2, true), commit(bob, 66, 0, true), commit(bob, 2, 1, true));
