@@ -3,7 +3,7 @@
  * neither knows frames, sockets or tables.
  */
 import { randomBytes } from 'node:crypto';
-import { equal, utf8, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { equal, utf8, type ConversationId } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
@@ -16,6 +16,8 @@ import { sameName } from '../x509/name.ts';
 import { encodeContent, SALT_BYTES, type Content } from '../transcript/content.ts';
 import type { Frame } from '../transcript/content-meaning.ts';
 import { MAX_TEXT_BYTES } from './body.ts';
+import type { AppEvent } from './app-event.ts';
+import { Comparisons } from './comparisons.ts';
 import { announcement, Contacts, type Contact, type ContactAction, type Person } from './contacts.ts';
 import { Connection, type Dial } from './connection.ts';
 import { daysLeft, type ClientIdentity } from './identity.ts';
@@ -26,51 +28,25 @@ import { Groups } from './groups.ts';
 import { Handover } from './handover.ts';
 import { Inbox } from './inbox.ts';
 import { JOIN_WAIT_MS, Lobby } from './lobby.ts';
+import { LogInquiries } from './log-inquiries.ts';
+import { Milestones, type Milestone } from './milestones.ts';
 import { Outbox } from './outbox.ts';
+import { OwnDevices } from './own-devices.ts';
 import type { OwnPresence, PresenceState } from './presence.ts';
 import { followRenewals } from './renewal.ts';
 import type { Notice, Requester } from './requester.ts';
-import { confirmNumber, seenCertificates, showNumber } from './marks.ts';
+import { seenCertificates } from './marks.ts';
 import { isRoomName, Rooms } from './rooms.ts';
 import { Rosters } from './rosters.ts';
-import type { AskCrl } from './revocations.ts';
 import type { Session } from './session.ts';
+import { recordsOf, type Status } from './status.ts';
 import { admitLog, isBetrayal, LogView } from './trust.ts';
-import { verificationOf, type Verification } from './verification.ts';
-import type { MessageState } from './message-table.ts';
 import { Withheld } from './withheld.ts';
-import type { Account, KnownContact } from './profile-table.ts';
+import type { KnownContact } from './profile-table.ts';
 import type { Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
 import type { Vault } from './vault.ts';
 import { answer, contentOfBody, deletion, edit, expirationAt, reaction } from './writing.ts';
-
-export type AppEvent =
-  /** one of our messages is accepted (isQueued: nobody there to take it now), delivered or failed */
-  | { readonly on: 'state'; readonly message: Message; readonly isQueued: boolean }
-  | { readonly on: 'message'; readonly message: Message }
-  /** state: what somebody who is online says of himself beyond that */
-  | {
-      readonly on: 'presence';
-      readonly username: string;
-      readonly isOnline: boolean;
-      readonly state: 'away' | 'dnd' | null;
-    }
-  | {
-      readonly on: 'typing';
-      readonly conversation: ConversationId;
-      readonly username: string;
-      readonly isTyping: boolean;
-    }
-  /** the group of a conversation is another, or (isIdle) was looked at and left as it is */
-  | { readonly on: 'group'; readonly conversation: ConversationId; readonly isIdle: boolean }
-  | { readonly on: 'connected' }
-  | { readonly on: 'lost'; readonly error: ChatError; readonly willRetry: boolean }
-  | { readonly on: 'waiting'; readonly ms: number }
-  /** to be seen, and not against anything that was shown */
-  | { readonly on: 'warning'; readonly text: string }
-  /** something false; the evidence is kept */
-  | { readonly on: 'alarm'; readonly error: ChatError };
 
 export interface AppOptions {
   readonly vault: Vault;
@@ -84,29 +60,6 @@ export interface AppOptions {
   readonly joinWaitMs?: number;
   readonly now?: () => number;
 }
-
-export interface Status {
-  readonly server: string;
-  readonly isConnected: boolean;
-  readonly account: Account | null;
-  readonly certificateDaysLeft: number;
-  readonly suite: number | null;
-  readonly confirmation: string | null;
-  /** not accepted yet */
-  readonly pending: number;
-  /** accepted, no word of delivery yet, and pending ones */
-  readonly undelivered: number;
-  readonly log: { readonly origin: string; readonly size: number; readonly provenSize: number } | null;
-  readonly alarms: number;
-  /** accepted while somebody was there to take them, and nobody has signed for them since */
-  readonly withheld: number;
-  /** clock of the server minus ours at the last login, ms */
-  readonly skewMs: number | null;
-}
-
-/** What becomes of an own message. */
-const LADDER: readonly MessageState[] = ['accepted', 'delivered', 'read'];
-export type Milestone = 'accepted' | 'delivered' | 'read';
 
 /** Beyond this, times in the transcript are worth a warning. */
 const MAX_SKEW_MS = 120_000;
@@ -126,6 +79,9 @@ export class App {
   readonly identity: ClientIdentity;
   readonly vault: Vault;
   readonly rooms: Rooms;
+  readonly ownDevices: OwnDevices;
+  readonly comparisons: Comparisons;
+  readonly inquiries: LogInquiries;
   readonly #server: string;
   readonly #now: () => number;
   readonly #connection: Connection;
@@ -146,8 +102,7 @@ export class App {
   #skewMs: number | null = null;
   #down: ChatError | null = null;
   #isClosed = false;
-  /** ends each waitFor() that is under way, whose timer would else hold the process and then ask a closed store */
-  readonly #waits = new Set<() => void>();
+  readonly #milestones: Milestones;
   readonly #expiry: NodeJS.Timeout;
 
   constructor(options: AppOptions) {
@@ -252,6 +207,15 @@ export class App {
       },
       now,
     );
+    this.#milestones = new Milestones(vault, { on: (look) => this.on(look), down: () => this.#down });
+    this.ownDevices = new OwnDevices(vault, (ask) => this.#asked(ask), this.#handover, now);
+    this.comparisons = new Comparisons(vault, identity, (peer) => this.open(peer), now);
+    this.inquiries = new LogInquiries({
+      session: () => this.#session,
+      down: () => this.#down,
+      explained: (request) => this.#explained(request),
+      proven: () => this.#proving,
+    });
     this.#expiry = setInterval(() => this.#expire(), EXPIRY_MS).unref();
     this.rooms = new Rooms(vault, this.#groups, lobby, identity.username, {
       asked: (ask) => this.#asked(ask),
@@ -329,29 +293,6 @@ export class App {
     return known;
   }
 
-  /** What to compare with somebody, by voice or face to face; a person gets to see it. @throws as open(); NOT_FOUND for somebody without a device */
-  async verification(peer: string): Promise<Verification> {
-    const found = await this.#verification(peer);
-    showNumber(this.vault, found.peer, found.number, found.devices);
-    return found;
-  }
-  /** A person has compared the number that was shown last. @throws as verification(); USAGE, NOT_ALLOWED/number */
-  async confirm(peer: string): Promise<Verification> {
-    const found = await this.#verification(peer);
-    confirmNumber(this.vault, found.peer, found.number, found.devices, this.#now());
-    return this.#verification(peer);
-  }
-  async #verification(peer: string): Promise<Verification> {
-    if (isRoomName(peer)) throw new ChatError('BAD_NAME', 'numbers are compared between two people, not with a room');
-    return verificationOf(this.vault, this.identity, await this.open(peer));
-  }
-  /** Nothing that was compared with somebody counts any more. @throws NOT_FOUND */
-  unconfirm(peer: string): void {
-    const name = canonicalUsername(peer);
-    if (this.vault.marks.of(name) === null) throw new ChatError('NOT_FOUND', `${name} is not verified`);
-    this.vault.marks.remove(name);
-  }
-
   /**
    * Keeps the message on disk and sends it as soon as that is possible. Answers its row.
    * @param expireMs after which it disappears everywhere; null: never; left out: what is set for the conversation
@@ -395,38 +336,9 @@ export class App {
     return row;
   }
 
-  /**
-   * Resolves when the message is accepted, delivered, or read.
-   * @throws what it was refused for; NOT_REACHED after `timeoutMs`; what ended the connection for good
-   */
+  /** Resolves when the message is accepted, delivered, or read. @throws as Milestones.reached() */
   waitFor(row: number, want: Milestone, timeoutMs: number): Promise<Message> {
-    return new Promise((resolve, reject) => {
-      const done = (outcome: () => void): void => {
-        clearTimeout(timer);
-        stop();
-        this.#waits.delete(leave);
-        outcome();
-      };
-      const check = (): void => {
-        const message = this.vault.message(row);
-        if (message === null) return;
-        if (LADDER.indexOf(message.state) >= LADDER.indexOf(want)) return done(() => resolve(message));
-        if (message.state === 'failed') return done(() => reject(failure(message)));
-        const down = this.#down;
-        if (down !== null) done(() => reject(down));
-      };
-      const late = (): void =>
-        done(() => {
-          const at = LADDER.indexOf(this.vault.message(row)?.state ?? 'waiting');
-          const state = at < 0 ? 'kept' : LADDER[at];
-          reject(new ChatError('NOT_REACHED', `the message is ${state}, not ${LADDER[at + 1]} yet`));
-        });
-      const leave = (): void => done(() => reject(new ChatError('INTERRUPTED', 'the client was closed')));
-      const timer = setTimeout(late, timeoutMs);
-      const stop = this.on(check);
-      this.#waits.add(leave);
-      check();
-    });
+    return this.#milestones.reached(row, want, timeoutMs);
   }
 
   /** Answers whether somebody is connected now, and reports every change from then on. @throws NO_SUCH_PEER */
@@ -455,80 +367,9 @@ export class App {
   changeContact(action: ContactAction, account: string): Promise<KnownContact> {
     return this.#asked(({ requester }) => this.#contacts.change(requester, action, account));
   }
-  /** Of this account; the newest first. */
-  devices(): Promise<Reply<'devices'>['devices']> {
-    return this.#asked(async ({ requester, rosters }) => {
-      await rosters.openSelf(); // which of them is one that was approved under an earlier certificate
-      return (await requester.request({ type: 'device_list' }, 'devices')).devices;
-    });
-  }
-  /** @throws NOT_FOUND; NOT_ALLOWED/this_device */
-  async revokeDevice(fingerprint: Uint8Array): Promise<void> {
-    await this.#asked(({ requester }) => requester.request({ type: 'device_revoke', fingerprint }, 'ok'));
-    this.vault.handovers.withdraw(fingerprint);
-  }
-  /** Devices that this profile has approved, as fingerprints in hexadecimal. */
-  approvedDevices(): Set<string> {
-    return this.vault.handovers.approved();
-  }
-  /**
-   * This user says that a device is his own. @param since Unix ms: it gets what was said from then on; null: it gets no history
-   * @throws NOT_FOUND; BAD_CERT for one whose certificate is not this user's; NOT_REACHED when not all of it is at the server yet
-   */
-  async approveDevice(fingerprint: Fingerprint, since: number | null): Promise<void> {
-    await this.#asked(async (session) => {
-      const self = await session.rosters.openSelf();
-      const trusted = await session.rosters.trusted(self.id); // checks each certificate
-      if (!trusted.members[0]!.devices.some((each) => equal(each, fingerprint)))
-        throw new ChatError('NOT_FOUND', 'you have no such device that is valid now');
-      this.vault.handovers.approve(fingerprint, this.#now());
-      if (since !== null) await this.#handover.give(session, self.id, fingerprint, since);
-    });
-  }
   directory(): Promise<Person[]> {
     return this.#asked(({ requester }) => this.#contacts.directory(requester));
   }
-  /**
-   * The server's proof that the first `from` entries of the log that it writes now are those of its first `to`; not checked here.
-   * @throws what ended the connection
-   */
-  async consistency(origin: string, from: number, to: number): Promise<Hash[]> {
-    const session = this.#session;
-    if (session === null || session.log.origin !== origin)
-      throw this.#down ?? new ChatError('NOT_FOUND', 'this server writes another log now');
-    const { hashes } = await this.#explained(
-      session.requester.request({ type: 'log_consistency', from, to }, 'log_consistency'),
-    );
-    return hashes as Uint8Array[] as Hash[];
-  }
-
-  /** The newest checkpoint of the log, kept and proven like any other. @throws FORK, SIG_FAIL/note; what ended the connection */
-  async newestCheckpoint(): Promise<void> {
-    const session = this.#session;
-    if (session === null) throw this.#down ?? new ChatError('NOT_LOGGED_IN', 'log in first');
-    const { note } = await this.#explained(session.requester.request({ type: 'log_checkpoint' }, 'log_checkpoint'));
-    const bytes = utf8(note);
-    try {
-      session.log.keep(session.log.open(bytes), bytes);
-    } catch (error) {
-      this.#fault(session, ChatError.from(error), `log ${session.log.origin}`, bytes);
-      throw error;
-    }
-    this.#prove(session);
-    await this.#proving;
-  }
-
-  /** A revocation list that the server has logged, or a piece of it; not checked here. @throws as consistency(); NOT_FOUND */
-  async crl(
-    origin: string,
-    ...[issuer, number, offset, tree]: Parameters<AskCrl>
-  ): Promise<Awaited<ReturnType<AskCrl>>> {
-    const session = this.#session;
-    if (session === null || session.log.origin !== origin)
-      throw this.#down ?? new ChatError('NOT_FOUND', 'this server writes another log now');
-    return await this.#explained(session.requester.request({ type: 'crl_get', issuer, number, offset, tree }, 'crl'));
-  }
-
   /** Somebody has seen these; their authors are told, if this profile tells them. */
   markShown(rows: readonly number[]): void {
     this.vault.markShown(rows);
@@ -541,25 +382,13 @@ export class App {
 
   status(): Status {
     const link = this.#connection.requester?.link ?? null;
-    const origin = this.vault.ledger.lastOrigin();
     return {
+      ...recordsOf(this.vault),
       server: this.#server,
       isConnected: this.#session !== null,
-      account: this.vault.profile.account(),
       certificateDaysLeft: daysLeft(this.identity.notAfter, this.#now()),
       suite: link?.suite ?? null,
       confirmation: link?.confirmation ?? null,
-      pending: this.vault.pending(),
-      undelivered: this.vault.undelivered(),
-      log:
-        origin === null
-          ? null
-          : {
-              origin,
-              size: this.vault.ledger.newest(origin)?.size ?? 0,
-              provenSize: this.vault.ledger.head(origin)?.size ?? 0,
-            },
-      alarms: this.vault.ledger.alarms().length,
       withheld: this.#withheld.count,
       skewMs: this.#skewMs,
     };
@@ -595,7 +424,7 @@ export class App {
     this.#isClosed = true;
     clearInterval(this.#expiry);
     this.#handover.stop();
-    for (const leave of this.#waits) leave();
+    this.#milestones.close();
     await this.#outbox.receipt(FAREWELL_MS);
     this.#outbox.detach();
     this.rooms.detach();
@@ -829,10 +658,3 @@ export class App {
 }
 
 const isLost = ({ code }: ChatError): boolean => CODES[code].exit === CODES.CONNECTION_LOST.exit;
-
-function failure(message: Message): ChatError {
-  const code = message.reason !== null && Object.hasOwn(CODES, message.reason) ? message.reason : 'NOT_REACHED';
-  const why =
-    message.reason === 'EXPIRED' ? 'it waited too long for the recipient and was dropped' : 'the server refused it';
-  return new ChatError(code as keyof typeof CODES, `the message failed: ${why}`);
-}

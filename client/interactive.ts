@@ -5,7 +5,8 @@
 import { ChatError, type Code } from '../base/errors.ts';
 import { equal, utf8 } from '../base/bytes.ts';
 import { printable } from '../runtime/printable.ts';
-import type { App, AppEvent } from './app.ts';
+import type { AppEvent } from './app-event.ts';
+import type { App } from './app.ts';
 import { askPassword, type Context } from './context.ts';
 import { MESSAGE_HELP, obeyMessageLine } from './message-lines.ts';
 import { obeyPeopleLine, PEOPLE_HELP, standingNote } from './people-lines.ts';

@@ -47,13 +47,13 @@ export async function obeyPeopleLine(
       print(shownReadReceipts(app.vault).join('; '));
       return true;
     case '/verify':
-      for (const text of verificationLines(await app.verification(first ?? here.peer))) print(text);
+      for (const text of verificationLines(await app.comparisons.show(first ?? here.peer))) print(text);
       return true;
     case '/trust': {
       const isOff = words.at(-1) === 'off';
       const person = (isOff ? words.slice(0, -1) : words)[0] ?? here.peer;
-      if (isOff) app.unconfirm(person);
-      else await app.confirm(person);
+      if (isOff) app.comparisons.clear(person);
+      else await app.comparisons.confirm(person);
       print(`${printable(person, 64)}: ${isOff ? 'not verified' : 'verified'}`);
       return true;
     }

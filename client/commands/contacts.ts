@@ -107,8 +107,8 @@ const verify = (run: Run, args: VerifyArgs): Promise<void> =>
   run(args, (context) =>
     context.withLogin(async (app) => {
       if (args.confirm && args.clear) throw new ChatError('USAGE', '--confirm and --clear exclude each other');
-      if (args.clear) app.unconfirm(args.person);
-      const found = await (args.confirm ? app.confirm(args.person) : app.verification(args.person));
+      if (args.clear) app.comparisons.clear(args.person);
+      const found = await (args.confirm ? app.comparisons.confirm(args.person) : app.comparisons.show(args.person));
       if (args.json) {
         const { peer, number, devices, standing } = found;
         return context.json('verification', {

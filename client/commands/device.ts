@@ -67,8 +67,8 @@ export const deviceCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =
 const list = (run: Run, args: GlobalArgs): Promise<void> =>
   run(args, (context) =>
     context.withLogin(async (app) => {
-      const approved = app.approvedDevices();
-      for (const device of await app.devices()) {
+      const approved = app.ownDevices.approved();
+      for (const device of await app.ownDevices.list()) {
         const isThis = equal(device.fingerprint, app.identity.fingerprint);
         const isApproved = approved.has(hex(device.fingerprint));
         if (args.json) context.json('device', { ...fieldsOf(device, isThis), approved: isApproved });
@@ -84,7 +84,7 @@ const revoke = (run: Run, args: RevokeArgs): Promise<void> =>
   run(args, (context) =>
     context.withLogin(async (app) => {
       const device = await deviceNamed(app, args.fingerprint);
-      await app.revokeDevice(device.fingerprint);
+      await app.ownDevices.revoke(device.fingerprint);
       if (args.json) context.json('device_revoked', { sha256: hex(device.fingerprint) });
       else context.out(`revoked ${hex(device.fingerprint)}`);
     }),
@@ -98,7 +98,7 @@ const approve = (run: Run, args: ApproveArgs): Promise<void> =>
       if (equal(fingerprint, app.identity.fingerprint))
         throw new ChatError('NOT_ALLOWED', 'that is this device: approve another', { sub: 'this_device' });
       if (revoked_at !== undefined) throw new ChatError('NOT_FOUND', 'that device is revoked');
-      await app.approveDevice(fingerprint as Fingerprint, since);
+      await app.ownDevices.approve(fingerprint as Fingerprint, since);
       const what = since === null ? 'no history was handed over' : 'the history is on its way to it';
       if (args.json) context.json('device_approved', { sha256: hex(fingerprint), history: args.history });
       else context.out(`approved ${hex(fingerprint)}: ${what}`);
@@ -119,7 +119,7 @@ async function deviceNamed(app: App, fingerprint: string): Promise<Device> {
   const digits = fingerprint.toLowerCase().replaceAll(':', '');
   if (!/^[0-9a-f]{8,64}$/.test(digits))
     throw new ChatError('USAGE', `want ${MIN_DIGITS} to 64 hex digits of a fingerprint; see device list`);
-  const [device, another] = (await app.devices()).filter((each) => hex(each.fingerprint).startsWith(digits));
+  const [device, another] = (await app.ownDevices.list()).filter((each) => hex(each.fingerprint).startsWith(digits));
   if (device === undefined) throw new ChatError('NOT_FOUND', 'you have no such device');
   if (another !== undefined) throw new ChatError('USAGE', 'several devices begin so: give more digits');
   return device;

@@ -155,8 +155,8 @@ export async function bundleWith(
   const isDisclosed = disclosed(vault, conversation, messages, disclosure);
   const own = identity.chain.map(({ der }) => der);
   const { certificates, intermediates, missing } = authoritiesOf(ledger, statements, own);
-  const ask: Prove = (origin, older, newer) => app.consistency(origin, older, newer);
-  if (prove) await app.newestCheckpoint(); // it covers lists that were logged after the last message
+  const ask: Prove = (origin, older, newer) => app.inquiries.consistency(origin, older, newer);
+  if (prove) await app.inquiries.newestCheckpoint(); // it covers lists that were logged after the last message
   const logs = await bundleLogs(ledger, statements, prove ? ask : null);
   const profile = messages.length === all.length && isWhole(messages) ? 'complete' : 'selective';
   const head: BundleHead = {
@@ -188,7 +188,7 @@ async function crlsOf(
   if (own === undefined || origin === null) return [];
   const times = messages.map(({ batch }) => batch.ack.serverTime);
   const span = { first: times[0]!, last: times.at(-1)! };
-  const ask: AskCrl = (...query) => app.crl(origin, ...query);
+  const ask: AskCrl = (...query) => app.inquiries.crl(origin, ...query);
   return await loggedCrls(ders, span, own.checkpoint, ask);
 }
 

@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Secret } from '../../base/secret.ts';
-import { App, type AppEvent } from '../../client/app.ts';
+import type { AppEvent } from '../../client/app-event.ts';
+import { App } from '../../client/app.ts';
 import { Connection, pauseMs } from '../../client/connection.ts';
 import { dialer } from '../../client/dial.ts';
 import { parseAddress } from '../../client/settings.ts';

@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import { type Test } from 'tap';
 import { type ConversationId } from '../../base/bytes.ts';
-import { App, type AppEvent, type AppOptions } from '../../client/app.ts';
+import type { AppEvent } from '../../client/app-event.ts';
+import { App, type AppOptions } from '../../client/app.ts';
 import { Vault } from '../../client/vault.ts';
 import type { Message } from '../../client/message-table.ts';
 import { judge, decodeBatch } from '../../transcript/lineage.ts';

@@ -19,7 +19,7 @@ t.test('a device that is revoked is cut, stays out, and reads nothing that is wr
   await stolen.hears('for both');
 
   const fingerprintOf = (device: typeof bob): string => hex(device.app.identity.fingerprint);
-  const before = await bob.app.devices();
+  const before = await bob.app.ownDevices.list();
   t.strictSame(
     before.map(({ fingerprint, online }) => [hex(fingerprint), online]).toSorted(),
     [
@@ -29,16 +29,16 @@ t.test('a device that is revoked is cut, stays out, and reads nothing that is wr
   );
   t.ok(before.every(({ revoked_at: at }) => at === undefined));
 
-  await t.rejects(bob.app.revokeDevice(bob.app.identity.fingerprint), { code: 'NOT_ALLOWED', sub: 'this_device' });
-  await t.rejects(bob.app.revokeDevice(alice.app.identity.fingerprint), { code: 'NOT_FOUND' }, 'of somebody else');
-  await t.rejects(bob.app.revokeDevice(Buffer.alloc(32, 9)), { code: 'NOT_FOUND' });
-  await bob.app.revokeDevice(stolen.app.identity.fingerprint);
+  await t.rejects(bob.app.ownDevices.revoke(bob.app.identity.fingerprint), { code: 'NOT_ALLOWED', sub: 'this_device' });
+  await t.rejects(bob.app.ownDevices.revoke(alice.app.identity.fingerprint), { code: 'NOT_FOUND' }, 'of somebody else');
+  await t.rejects(bob.app.ownDevices.revoke(Buffer.alloc(32, 9)), { code: 'NOT_FOUND' });
+  await bob.app.ownDevices.revoke(stolen.app.identity.fingerprint);
   await stolen.until('the end of its connection', () =>
     stolen.events.some((e) => e.on === 'lost' && !e.willRetry && e.error.code === 'BAD_CERT'),
   );
   const had = stolen.delivered.length;
-  await bob.app.revokeDevice(stolen.app.identity.fingerprint); // again changes nothing
-  const after = await bob.app.devices();
+  await bob.app.ownDevices.revoke(stolen.app.identity.fingerprint); // again changes nothing
+  const after = await bob.app.ownDevices.list();
   const [gone] = after.filter(({ fingerprint }) => hex(fingerprint) === fingerprintOf(stolen));
   t.match(gone, { online: false, revoked_at: Number });
 
@@ -46,7 +46,7 @@ t.test('a device that is revoked is cut, stays out, and reads nothing that is wr
   await bob.hears('for one');
   t.equal(stolen.delivered.length, had, 'nothing more was sent to it');
   t.notOk(stolen.texts().includes('for one'));
-  t.equal((await alice.app.verification('bob')).devices.length, 1, 'nor does alice count it to bob any more');
+  t.equal((await alice.app.comparisons.show('bob')).devices.length, 1, 'nor does alice count it to bob any more');
   await stolen.leave();
   await t.rejects(stolen.enter(), { code: 'BAD_CERT', sub: 'revoked' }, 'and it cannot come back');
   for (const each of [alice, bob]) t.strictSame(each.told('alarm'), []);

@@ -38,10 +38,10 @@ t.test('a new device has no history until it is approved; then it has, in order,
   await bob.say('alice', 'four');
   await laptop.hears('four');
   t.strictSame(laptop.texts('bob'), ['four'], 'what is written from now on reaches it: the authority vouches for it');
-  t.notOk(alice.app.approvedDevices().has(hex(fingerprintOf(laptop))));
+  t.notOk(alice.app.ownDevices.approved().has(hex(fingerprintOf(laptop))));
 
-  await alice.app.approveDevice(fingerprintOf(laptop), 0);
-  t.ok(alice.app.approvedDevices().has(hex(fingerprintOf(laptop))));
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
+  t.ok(alice.app.ownDevices.approved().has(hex(fingerprintOf(laptop))));
   await took(laptop);
   t.strictSame(laptop.texts('bob'), ['one', 'two', 'three', 'four']);
   t.strictSame(laptop.told('alarm'), []);
@@ -63,7 +63,7 @@ t.test('a new device has no history until it is approved; then it has, in order,
   t.equal(alice.texts().length, 5, 'nothing of it is kept as a message');
   t.equal(laptop.texts().length, 5);
 
-  await alice.app.approveDevice(fingerprintOf(laptop), 0);
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
   await laptop.until('the second', () => historyTold(laptop).length === 2);
   t.match(historyTold(laptop)[1], /: 0 messages that were not here$/, 'nothing twice');
   t.equal(laptop.texts().length, 5);
@@ -73,11 +73,11 @@ t.test('a new device has no history until it is approved; then it has, in order,
 t.test('only what was said since, or nothing', async (t) => {
   const { alice, bob, laptop } = await scene(t);
   await laptop.enter();
-  await alice.app.approveDevice(fingerprintOf(laptop), null);
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), null);
   t.strictSame(laptop.texts(), []);
   const { id } = await alice.app.open('bob');
   const since = alice.vault.history(id, 1)[0]!.serverTime!;
-  await alice.app.approveDevice(fingerprintOf(laptop), since);
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), since);
   await took(laptop);
   t.ok(laptop.texts('bob').includes('three'));
   await bob.say('alice', 'four');
@@ -90,17 +90,19 @@ t.test('a third device gets nothing that is for the second', async (t) => {
   const phone = anotherOf(t, w, alice, 'alices-phone');
   await laptop.enter();
   await phone.enter();
-  await alice.app.approveDevice(fingerprintOf(laptop), 0);
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
   await took(laptop);
   await phone.app.settled();
   t.strictSame(phone.texts(), []);
   t.strictSame(phone.vault.handovers.allIncoming(), []);
   t.strictSame(phone.told('alarm'), []);
-  await alice.app.approveDevice(fingerprintOf(phone), 0);
+  await alice.app.ownDevices.approve(fingerprintOf(phone), 0);
   await took(phone);
   t.strictSame(phone.texts('bob'), ['one', 'two', 'three']);
   t.equal(historyTold(laptop).length, 1, 'the second is told nothing of the third');
-  await t.rejects(phone.app.approveDevice(Buffer.alloc(32, 7) as Uint8Array as Fingerprint, 0), { code: 'NOT_FOUND' });
+  await t.rejects(phone.app.ownDevices.approve(Buffer.alloc(32, 7) as Uint8Array as Fingerprint, 0), {
+    code: 'NOT_FOUND',
+  });
 });
 
 /** What an old device may do to the history that it hands over, and what is found. */
@@ -150,7 +152,7 @@ t.test('an old device that lies is caught, and what it lies about is left out', 
       const { alice, laptop } = await scene(t);
       await laptop.enter();
       lie(alice.vault);
-      await alice.app.approveDevice(fingerprintOf(laptop), 0);
+      await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
       await took(laptop);
       t.match(laptop.told('alarm')[0], found);
       t.match(historyTold(laptop), [/ records of it do not hold and were left out$/]);
@@ -173,7 +175,7 @@ t.test('a server that holds back, reorders or repeats pieces of a history', asyn
     return [frame, frame];
   };
   await laptop.enter();
-  await alice.app.approveDevice(fingerprintOf(laptop), 0);
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
   for (;;) {
     const [incoming] = laptop.vault.handovers.allIncoming();
     const { announcement, archive } = incoming ?? {};

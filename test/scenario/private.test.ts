@@ -65,7 +65,7 @@ t.test('a second device reads what comes after it, and writes', async (t) => {
   await bob.enter();
   await alice.say('bob', 'before');
   await bob.hears('before');
-  const before = await alice.app.verification('bob');
+  const before = await alice.app.comparisons.show('bob');
   const phone = anotherOf(t, w, bob, 'bobs-phone');
   await phone.enter();
   await alice.say('bob', 'after');
@@ -77,9 +77,9 @@ t.test('a second device reads what comes after it, and writes', async (t) => {
   await alice.hears('from the phone');
   await bob.hears('from the phone');
   const numbers = await Promise.all([
-    alice.app.verification('bob'),
-    bob.app.verification('alice'),
-    phone.app.verification('alice'),
+    alice.app.comparisons.show('bob'),
+    bob.app.comparisons.show('alice'),
+    phone.app.comparisons.show('alice'),
   ]);
   t.equal(new Set(numbers.map(({ number }) => number)).size, 1, 'the same to compare, on every device');
   t.not(numbers[0]!.number, before.number, 'and another than before there was the phone');

@@ -11,7 +11,7 @@ t.setTimeout(280_000); // a busy machine is no failure
 
 const fingerprintOf = ({ app }: DeviceApp) => app.identity.fingerprint;
 const isApproved = (by: DeviceApp, device: DeviceApp): boolean =>
-  by.app.approvedDevices().has(hex(fingerprintOf(device)));
+  by.app.ownDevices.approved().has(hex(fingerprintOf(device)));
 const told = (device: DeviceApp, what: RegExp): number =>
   device.told('warning').filter((text) => what.test(text)).length;
 
@@ -32,7 +32,7 @@ async function scene(t: Test) {
   for (const place of ['alice', '#open', '#shut']) await bob.say(place, `before ${place}`);
   for (const each of [alice, laptop]) await each.hears('before alice', 'before #open', 'before #shut');
   await carol.hears('before #shut');
-  await alice.app.approveDevice(fingerprintOf(laptop), 0);
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
   return { w, alice, bob, carol, laptop };
 }
 
@@ -43,7 +43,7 @@ async function goesOn(t: Test, isNewKey: boolean): Promise<void> {
   const again = renewed(t, w, laptop, isNewKey);
   await again.enter();
   if (!isNewKey) {
-    await alice.app.devices();
+    await alice.app.ownDevices.list();
     t.ok(isApproved(alice, again), 'the key says so by itself');
     await again.hears('while it is away');
   }
@@ -54,13 +54,13 @@ async function goesOn(t: Test, isNewKey: boolean): Promise<void> {
   for (const place of ['alice', '#open', '#shut']) await bob.say(place, `to it ${place}`);
   for (const each of [alice, again]) await each.hears('to it alice', 'to it #open', 'to it #shut');
 
-  await alice.app.devices();
+  await alice.app.ownDevices.list();
   t.ok(isApproved(alice, again), 'still approved on the other one');
   const words = /^a device of (alice|yours) has a new certificate/;
   for (const each of [alice, bob, carol]) t.equal(told(each, words), 1, 'said once');
   t.equal(told(alice, /^you use a new device/), 1, 'when the second device came');
   for (const each of [bob, carol]) t.ok(told(each, /^alice uses a new device/) <= 1);
-  await alice.app.approveDevice(fingerprintOf(again), 0);
+  await alice.app.ownDevices.approve(fingerprintOf(again), 0);
   await again.until('a history', () => told(again, /handed over its history/) > 0);
   for (const each of [alice, bob, carol, again]) t.strictSame(each.told('alarm'), []);
 }
@@ -77,7 +77,7 @@ t.test('who cannot show that it is the same device is a new one, and not approve
   await again.say('bob', 'from it to bob');
   await bob.hears('from it to bob');
   await alice.hears('from it to bob');
-  await alice.app.devices();
+  await alice.app.ownDevices.list();
   t.notOk(isApproved(alice, again));
   t.equal(told(bob, /has a new certificate/), 0);
   t.ok(told(bob, /^alice uses a new device/) > 0);

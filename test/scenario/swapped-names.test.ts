@@ -37,7 +37,7 @@ t.test('two people change places', async (t) => {
   await t.test('in a conversation that begins', async (t) => {
     alice.hear = swapped;
     await t.rejects(alice.app.open('bob'), misnamed);
-    await t.rejects(alice.app.verification('bob'), misnamed, 'nor is there a number to compare');
+    await t.rejects(alice.app.comparisons.show('bob'), misnamed, 'nor is there a number to compare');
     t.strictSame(alice.vault.conversations(), []);
   });
   alice.hear = honest;

@@ -33,26 +33,26 @@ function bindTo(w: World, identity: string): void {
   db.close();
 }
 async function compared(one: DeviceApp, user: string): Promise<void> {
-  await one.app.verification(user);
-  await one.app.confirm(user);
+  await one.app.comparisons.show(user);
+  await one.app.comparisons.confirm(user);
 }
 
 t.test('what was shown is what can be confirmed', async (t) => {
   const { w, alice, bob } = await scene(t);
-  await t.rejects(alice.app.confirm('bob'), { code: 'USAGE' }, 'nothing was shown');
-  await t.rejects(alice.app.confirm('#room'), { code: 'BAD_NAME' });
-  t.match(await alice.app.verification('bob'), { standing: { is: 'unverified' } });
+  await t.rejects(alice.app.comparisons.confirm('bob'), { code: 'USAGE' }, 'nothing was shown');
+  await t.rejects(alice.app.comparisons.confirm('#room'), { code: 'BAD_NAME' });
+  t.match(await alice.app.comparisons.show('bob'), { standing: { is: 'unverified' } });
   const phone = anotherOf(t, w, bob, 'bobs-phone');
   await phone.enter();
   await alice.say('bob', 'two');
-  await t.rejects(alice.app.confirm('bob'), { code: 'NOT_ALLOWED', sub: 'number' }, 'another key since');
+  await t.rejects(alice.app.comparisons.confirm('bob'), { code: 'NOT_ALLOWED', sub: 'number' }, 'another key since');
   t.equal(standing(alice, 'bob'), 'unverified');
-  await alice.app.verification('bob');
-  t.match(await alice.app.confirm('bob'), { standing: { is: 'verified', at: Number, on: null } });
+  await alice.app.comparisons.show('bob');
+  t.match(await alice.app.comparisons.confirm('bob'), { standing: { is: 'verified', at: Number, on: null } });
   t.strictSame([...verifiedPeople(alice.vault).keys()], ['bob']);
-  alice.app.unconfirm('bob');
+  alice.app.comparisons.clear('bob');
   t.equal(standing(alice, 'bob'), 'unverified');
-  t.throws(() => alice.app.unconfirm('bob'), { code: 'NOT_FOUND' });
+  t.throws(() => alice.app.comparisons.clear('bob'), { code: 'NOT_FOUND' });
 });
 
 t.test('a device that comes later ends it, once, before anything is written to it', async (t) => {
@@ -88,15 +88,15 @@ t.test('a device that comes later ends it, once, before anything is written to i
 
 t.test('a renewed certificate: the number is made of keys, and so is the mark', async (t) => {
   const { w, alice, bob } = await scene(t);
-  const { number } = await alice.app.verification('bob');
-  await alice.app.confirm('bob');
+  const { number } = await alice.app.comparisons.show('bob');
+  await alice.app.comparisons.confirm('bob');
   await bob.leave();
   const again = renewed(t, w, bob);
   await again.enter();
   await again.say('alice', 'two');
   await alice.hears('two');
   t.match(alice.told('warning'), [/^a device of bob has a new certificate/], 'announced, and nothing else');
-  t.match(await alice.app.verification('bob'), { number, standing: { is: 'verified' } });
+  t.match(await alice.app.comparisons.show('bob'), { number, standing: { is: 'verified' } });
   await again.leave();
   const other = renewed(t, w, again, true);
   await other.enter();
@@ -114,7 +114,7 @@ t.test('a key that goes is not verified any more when it comes back', async (t) 
   await phone.enter();
   await alice.say('bob', 'two');
   await compared(alice, 'bob');
-  await bob.app.revokeDevice(fingerprintOf(phone));
+  await bob.app.ownDevices.revoke(fingerprintOf(phone));
   await alice.say('bob', 'three');
   await alice.app.open('bob');
   t.equal(standing(alice, 'bob'), 'verified', 'the other one was compared as well');
@@ -162,15 +162,15 @@ t.test('the second device of the same person takes it over, once it has approved
   await compared(alice, 'bob');
   const laptop = anotherOf(t, w, alice, 'alices-laptop');
   await laptop.enter();
-  await alice.app.approveDevice(fingerprintOf(laptop), 0);
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
   await laptop.until('a history', () =>
     laptop.told('warning').some((text) => /it has verified bob: device approve/.test(text)),
   );
   t.equal(standing(laptop, 'bob'), 'told', 'anybody with a certificate in this name could say so');
   t.strictSame([...verifiedPeople(laptop.vault)], []);
-  await laptop.app.approveDevice(fingerprintOf(alice), null);
+  await laptop.app.ownDevices.approve(fingerprintOf(alice), null);
   t.match(standingOf(laptop.vault, 'bob'), { is: 'verified', on: fingerprintOf(alice) });
-  t.match(await laptop.app.verification('bob'), { standing: { is: 'verified' } });
+  t.match(await laptop.app.comparisons.show('bob'), { standing: { is: 'verified' } });
   t.equal(standing(alice, 'bob'), 'verified');
 
   const phone = anotherOf(t, w, bob, 'bobs-phone');
@@ -180,7 +180,7 @@ t.test('the second device of the same person takes it over, once it has approved
   await alice.hears('from the laptop');
   await alice.app.open('bob');
   t.equal(ends(alice).length, 1);
-  await alice.app.approveDevice(fingerprintOf(laptop), 0);
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
   await laptop.until(
     'another',
     () => laptop.told('warning').filter((text) => /handed over its history/.test(text)).length === 2,

@@ -2,7 +2,8 @@
 import type { Test } from 'tap';
 import { fromUtf8, hex, utf8 } from '../../base/bytes.ts';
 import { Secret } from '../../base/secret.ts';
-import { App, type AppEvent } from '../../client/app.ts';
+import type { AppEvent } from '../../client/app-event.ts';
+import { App } from '../../client/app.ts';
 import { dialer } from '../../client/dial.ts';
 import { loadIdentity } from '../../client/identity.ts';
 import { Vault } from '../../client/vault.ts';

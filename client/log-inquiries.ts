@@ -1,0 +1,73 @@
+/** What is asked of the server's log beside the talk: proofs between its checkpoints, the newest of these, revocation lists that it keeps. */
+import { utf8, type Hash } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import type { AskCrl } from './revocations.ts';
+import type { Session } from './session.ts';
+
+/** The connection, as far as it goes. */
+export interface Line {
+  /** null: there is none now */
+  session(): Session | null;
+  /** what ended it for good */
+  down(): ChatError | null;
+  /** a request that was cut off by us has failed for our reason */
+  explained<T>(request: Promise<T>): Promise<T>;
+  /** all that was to be proven so far is, as far as that goes */
+  proven(): Promise<void>;
+}
+
+export class LogInquiries {
+  readonly #line: Line;
+
+  constructor(line: Line) {
+    this.#line = line;
+  }
+
+  /**
+   * The server's proof that the first `from` entries of the log that it writes now are those of its first `to`; not checked here.
+   * @throws what ended the connection
+   */
+  async consistency(origin: string, from: number, to: number): Promise<Hash[]> {
+    const session = this.#of(origin);
+    const { hashes } = await this.#line.explained(
+      session.requester.request({ type: 'log_consistency', from, to }, 'log_consistency'),
+    );
+    return hashes as Uint8Array[] as Hash[];
+  }
+
+  /** The newest checkpoint of the log, kept and proven like any other. @throws FORK, SIG_FAIL/note; what ended the connection */
+  async newestCheckpoint(): Promise<void> {
+    const session = this.#line.session();
+    if (session === null) throw this.#line.down() ?? new ChatError('NOT_LOGGED_IN', 'log in first');
+    const { note } = await this.#line.explained(
+      session.requester.request({ type: 'log_checkpoint' }, 'log_checkpoint'),
+    );
+    const bytes = utf8(note);
+    try {
+      session.log.keep(session.log.open(bytes), bytes);
+    } catch (error) {
+      session.fault(ChatError.from(error), `log ${session.log.origin}`, bytes);
+      throw error;
+    }
+    session.prove();
+    await this.#line.proven();
+  }
+
+  /** A revocation list that the server has logged, or a piece of it; not checked here. @throws as consistency(); NOT_FOUND */
+  async crl(
+    origin: string,
+    ...[issuer, number, offset, tree]: Parameters<AskCrl>
+  ): Promise<Awaited<ReturnType<AskCrl>>> {
+    const session = this.#of(origin);
+    return await this.#line.explained(
+      session.requester.request({ type: 'crl_get', issuer, number, offset, tree }, 'crl'),
+    );
+  }
+
+  #of(origin: string): Session {
+    const session = this.#line.session();
+    if (session === null || session.log.origin !== origin)
+      throw this.#line.down() ?? new ChatError('NOT_FOUND', 'this server writes another log now');
+    return session;
+  }
+}
