@@ -10,6 +10,7 @@ import { ChatError } from '../base/errors.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import type { ClientIdentity } from './identity.ts';
+import { ASKED_AT_ONCE, inParallel } from './in-parallel.ts';
 import { isSameIdentity } from './renewal.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
@@ -149,7 +150,7 @@ export class Groups {
         return await work();
       } catch (error) {
         if (!(error instanceof MissingBindings) || round === MAX_ROUNDS) throw error;
-        for (const name of error.names) await this.#fetch(session, name);
+        await this.#fetch(session, error.names);
       }
   }
   addBinding(binding: Uint8Array): void {
@@ -305,14 +306,24 @@ export class Groups {
     return this.#engine.opening;
   }
 
-  async #fetch(session: Session, name: string): Promise<void> {
-    const hash = Buffer.from(name, 'hex');
-    const { binding } = await session.requester.request({ type: 'binding_get', hash }, 'binding');
-    if (bindingName(binding) !== name)
-      throw new ChatError('SIG_FAIL', 'the server answered with another device binding than asked for', {
-        sub: 'binding',
+  /** What has come is kept, also if something else has not. */
+  async #fetch(session: Session, names: readonly string[]): Promise<void> {
+    const fetched: Uint8Array[] = [];
+    try {
+      await inParallel(names, ASKED_AT_ONCE, async (name) => {
+        const hash = Buffer.from(name, 'hex');
+        const { binding } = await session.requester.request({ type: 'binding_get', hash }, 'binding');
+        if (bindingName(binding) !== name)
+          throw new ChatError('SIG_FAIL', 'the server answered with another device binding than asked for', {
+            sub: 'binding',
+          });
+        fetched.push(binding);
       });
-    this.addBinding(binding);
+    } finally {
+      this.#vault.transaction(() => {
+        for (const binding of fetched) this.addBinding(binding);
+      });
+    }
   }
 }
 

@@ -1,5 +1,8 @@
 /** Many things at a time, and not too many. */
 
+/** Requests of one kind: a round trip for so many costs what one for each would. */
+export const ASKED_AT_ONCE = 32;
+
 /**
  * Does it for each, at most so many at once, and answers what came of it in the order of the items.
  * @throws the first failure, once what is under way has ended; nothing more is begun after it

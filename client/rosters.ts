@@ -11,6 +11,7 @@ import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import { canonicalEmail, canonicalUsername, identityOf } from '../x509/identity.ts';
 import { validatePath } from '../x509/path.ts';
 import type { ClientIdentity } from './identity.ts';
+import { ASKED_AT_ONCE, inParallel } from './in-parallel.ts';
 import type { Requester } from './requester.ts';
 import { roomWithId, type RoomReply } from './room-list.ts';
 import type { Conversation, RoomFacts, Roster } from './roster.ts';
@@ -27,6 +28,8 @@ export class Rosters {
   readonly #seen: SeenDevices;
   /** conversations whose devices were checked on this connection, as they were then */
   readonly #checked = new Map<string, number>();
+  /** user → the devices that this connection has found to be his, when he was checked last */
+  readonly #known = new Map<string, string>();
 
   /** @param organisation host of the log's origin @param seen told of each member whose devices were checked */
   constructor(vault: Vault, requester: Requester, own: ClientIdentity, organisation: string, seen: SeenDevices) {
@@ -224,24 +227,41 @@ export class Rosters {
   }
 
   async #check(id: ConversationId, { epoch, members }: Roster): Promise<void> {
-    for (const member of members) {
+    const unknown = members
+      .map(({ username, devices }) => ({
+        username,
+        devices: devices.filter((device) => !equal(device, this.#own.fingerprint)) as Fingerprint[],
+      }))
+      .filter(({ username, devices }) => this.#known.get(username) !== nameOf(devices));
+    await this.#fetch(unknown.flatMap(({ devices }) => devices));
+    for (const { username, devices } of unknown) {
       const certificates: Certificate[] = [];
-      for (const device of member.devices) {
-        if (equal(device, this.#own.fingerprint)) continue;
-        const { leaf, username } = await this.#certificateOfDevice(device as Fingerprint);
-        if (username !== member.username)
-          throw new ChatError(
-            'BAD_CERT',
-            `the server lists a device of ${leaf.subject.text} as one of ${member.username}`,
-            {
-              sub: 'bad_name',
-            },
-          );
+      for (const device of devices) {
+        const { leaf, username: owner } = await this.#certificateOfDevice(device);
+        if (owner !== username)
+          throw new ChatError('BAD_CERT', `the server lists a device of ${leaf.subject.text} as one of ${username}`, {
+            sub: 'bad_name',
+          });
         certificates.push(leaf);
       }
-      this.#seen(member.username, certificates);
+      this.#seen(username, certificates);
+      this.#known.set(username, nameOf(devices));
     }
     this.#checked.set(hex(id), epoch);
+  }
+
+  /** Certificates that this profile does not have, many at a time; what came for another one than asked for is not kept. */
+  async #fetch(devices: readonly Fingerprint[]): Promise<void> {
+    const { ledger } = this.#vault;
+    const missing = devices.filter((device) => ledger.certificate(device) === null);
+    const chains = await inParallel(missing, ASKED_AT_ONCE, async (fingerprint) => {
+      const { chain } = await this.#requester.request({ type: 'certificate_get', fingerprint }, 'certificate');
+      return { fingerprint, chain };
+    });
+    this.#vault.transaction(() => {
+      for (const { fingerprint, chain } of chains)
+        if (equal(sha256(chain[0]!), fingerprint)) ledger.addCertificate(fingerprint, chain);
+    });
   }
 
   /** Whether it is still valid is the server's to know; that this authority gave it to this person must be true at any time. */
@@ -257,3 +277,5 @@ export class Rosters {
 
 const copied = (members: Reply<'conversation'>['members']): Roster['members'] =>
   members.map((member) => ({ ...member, devices: [...member.devices] }));
+
+const nameOf = (devices: readonly Fingerprint[]): string => devices.map(hex).sort().join();

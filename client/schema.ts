@@ -106,6 +106,15 @@ const SESSION_LOSS = `
 ALTER TABLE session ADD COLUMN is_after_loss INTEGER NOT NULL DEFAULT 0;
 `;
 
+/** How far this device has got in a conversation: beside its roster, which stays as it is with each message. */
+const THREADS = `
+CREATE TABLE thread (conversation BLOB PRIMARY KEY, session BLOB, conv_ctr INTEGER NOT NULL, last_leaf BLOB NOT NULL) STRICT;
+INSERT INTO thread SELECT id, session, conv_ctr, last_leaf FROM conversation;
+ALTER TABLE conversation DROP COLUMN session;
+ALTER TABLE conversation DROP COLUMN conv_ctr;
+ALTER TABLE conversation DROP COLUMN last_leaf;
+`;
+
 export const MIGRATIONS: readonly string[] = [
   FIRST,
   GROUPS,
@@ -116,4 +125,5 @@ export const MIGRATIONS: readonly string[] = [
   HANDOVERS,
   GOSSIP,
   SESSION_LOSS,
+  THREADS,
 ];

@@ -45,7 +45,7 @@ export class SessionTable {
   restart(fingerprint: Fingerprint, isAfterLoss = false): Session {
     const id = randomBytes(SESSION_BYTES) as Uint8Array as SessionId;
     this.#db.transaction(() => {
-      if (isAfterLoss) this.#db.run('UPDATE conversation SET last_leaf = ?', NO_HASH);
+      if (isAfterLoss) this.#db.run('UPDATE thread SET last_leaf = ?', NO_HASH);
       this.#db.run('UPDATE session SET is_current = 0');
       this.#db.run(
         'INSERT INTO session (id, fingerprint, last_ctr, last_batch, is_current, is_after_loss) VALUES (?,?,0,?,1,?)',

@@ -260,9 +260,16 @@ function signedBatch(
 }
 
 /** The audience that a statement signs: all devices of all members, the sender's own as well. */
-export const rosterOf = (id: ConversationId, { epoch, members }: Pick<Conversation, 'epoch' | 'members'>): Hash =>
-  rosterHash(
-    id,
-    epoch,
-    members.flatMap((member) => member.devices as Fingerprint[]),
-  );
+export function rosterOf(id: ConversationId, { epoch, members }: Pick<Conversation, 'epoch' | 'members'>): Hash {
+  const known = rosterHashes.get(members);
+  if (known?.epoch === epoch && equal(known.id, id)) return known.hash;
+  const devices = members.flatMap((member) => member.devices as Fingerprint[]);
+  const hash = rosterHash(id, epoch, devices);
+  rosterHashes.set(members, { id, epoch, hash });
+  return hash;
+}
+/** Of rosters in memory, which nobody changes: of a thousand devices it takes longer than sealing what is said to them. */
+const rosterHashes = new WeakMap<
+  Conversation['members'],
+  { readonly id: ConversationId; readonly epoch: number; readonly hash: Hash }
+>();

@@ -6,7 +6,7 @@
 import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError } from '../base/errors.ts';
-import { inParallel } from './in-parallel.ts';
+import { ASKED_AT_ONCE, inParallel } from './in-parallel.ts';
 import type { GroupEngine } from './group-engine.ts';
 import type { Groups } from './groups.ts';
 import type { Session } from './session.ts';
@@ -17,8 +17,6 @@ import type { Member } from './e2ee/sketch.ts';
 
 /** A device without key packages is asked for again after this time. */
 export const ASK_AGAIN_MS = 60_000;
-/** Judged at the same time: their bindings come with one round trip. */
-const AT_ONCE = 32;
 
 export class TakenPackages {
   readonly #groups: Groups;
@@ -59,7 +57,7 @@ export class TakenPackages {
       for (const each of packages)
         if (missing.some((device) => equal(device, each.device))) taken.set(hex(each.device), each.package);
     }
-    const holders = await inParallel(asked, AT_ONCE, async (device) => {
+    const holders = await inParallel(asked, ASKED_AT_ONCE, async (device) => {
       const published = taken.get(hex(device));
       return published === undefined ? null : this.#holder(session, engine, roster, device, published);
     });

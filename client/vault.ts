@@ -12,10 +12,11 @@ import { existsSync } from 'node:fs';
 import { hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
 import { encodeContent, SALT_BYTES } from '../transcript/content.ts';
-import { leafHash, NO_HASH } from '../transcript/merkle.ts';
+import { leafHash } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, isOfSession, isReceipt, KIND } from '../transcript/statement.ts';
 import { Annotations } from './annotations.ts';
-import { Database, type Row } from './database.ts';
+import { ConversationTable } from './conversation-table.ts';
+import { Database } from './database.ts';
 import { FreshnessTable } from './freshness-table.ts';
 import { GroupTable } from './group-table.ts';
 import { HandoverTable } from './handover-table.ts';
@@ -26,7 +27,7 @@ import { MessageTable, UNREADABLE, type Message } from './message-table.ts';
 import { ProfileTable } from './profile-table.ts';
 import { ReceiptTable, type ReceiptKind } from './receipt-table.ts';
 import { RoomTable } from './room-table.ts';
-import { roster, type Conversation, type Roster } from './roster.ts';
+import type { Conversation, Roster } from './roster.ts';
 import { Seal } from './seal.ts';
 import { SeenTable } from './seen-table.ts';
 import { SessionTable } from './session-table.ts';
@@ -79,11 +80,13 @@ export class Vault {
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
+  readonly #conversations: ConversationTable;
 
   private constructor(db: Database, seal: Seal) {
     this.#db = db;
     this.#seal = seal;
     this.#table = new MessageTable(db, seal);
+    this.#conversations = new ConversationTable(db, seal);
     this.profile = new ProfileTable(db, seal);
     this.sessions = new SessionTable(db);
     this.ledger = new Ledger(db, seal);
@@ -134,23 +137,17 @@ export class Vault {
   }
 
   conversations(): Conversation[] {
-    return this.#db.all('SELECT * FROM conversation ORDER BY rowid').map((row) => this.#conversationOf(row));
+    return this.#conversations.all();
   }
   conversation(id: ConversationId): Conversation | null {
-    const row = this.#db.one('SELECT * FROM conversation WHERE id = ?', id);
-    return row === undefined ? null : this.#conversationOf(row);
+    return this.#conversations.one(id);
   }
   /** @param peer username, or name of a room: the newest of that name, for a name may be used again */
   conversationWith(peer: string): Conversation | null {
     return this.conversations().findLast((c) => c.peer === peer) ?? null;
   }
   putRoster(id: ConversationId, roster: Roster): void {
-    const sealed = this.#seal.seal(`conversation/${hex(id)}`, encode(roster as unknown as Encodable));
-    this.#db.run(
-      `INSERT INTO conversation (id, sealed, session, conv_ctr, last_leaf) VALUES (?,?,NULL,0,?)
-       ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed`,
-      ...[id, sealed, NO_HASH],
-    );
+    this.#conversations.put(id, roster);
   }
 
   /** A message of ours that waits to be signed. Answers its row. @param plaintext content, encoded: what will be committed to */
@@ -328,10 +325,7 @@ export class Vault {
           this.receipts.add({ ...place, kind, by, device: ms.sender, at: serverTime, part }, true);
           return;
         }
-        this.#db.run(
-          'UPDATE conversation SET session = ?, conv_ctr = ?, last_leaf = ? WHERE id = ?',
-          ...[ms.session, ms.convCtr, leaf, ms.conversation],
-        );
+        this.#conversations.advance(ms.conversation, ms.session, ms.convCtr, leaf);
         this.seen.add(ms.conversation, ms.sender, ms.session, ms.convCtr, leaf, true);
         const row = batch.rows[i - opened];
         if (row === undefined) return this.groups.addCommit(leaf, ms.conversation, seqs[i]!);
@@ -420,17 +414,6 @@ export class Vault {
     this.seen.add(id, lineage.fingerprint, lineage.session, lineage.convCtr, leaf, false);
   }
 
-  #conversationOf(row: Row): Conversation {
-    const id = row['id'] as Uint8Array as ConversationId;
-    const of = roster(decode(this.#seal.open(`conversation/${hex(id)}`, row['sealed'] as Uint8Array)), 'conversation');
-    return {
-      id,
-      ...of,
-      session: row['session'] as Uint8Array as SessionId | null,
-      convCtr: row['conv_ctr'] as number,
-      lastLeaf: row['last_leaf'] as Uint8Array as Hash,
-    };
-  }
   #setValue(name: string, value: Uint8Array): void {
     const sealed = this.#seal.seal(`value/${name}`, value);
     this.#db.run('INSERT OR REPLACE INTO value (name, sealed) VALUES (?,?)', name, sealed);
