@@ -1,40 +1,17 @@
 /** A room of more than fifty devices, whose tree newcomers fetch and nobody else gets: real clients, a real server, many who are away. */
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import t, { type Test } from 'tap';
-import { sha256 } from '../../base/hash.ts';
-import { parseCertificate } from '../../x509/certificate.ts';
-import { Authority, createBinding } from '../../client/e2ee/binding.ts';
-import { Engine } from '../../client/e2ee/conversation.ts';
+import { inParallel } from '../../client/in-parallel.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
+import { absent } from '../support/absent.ts';
 import { deviceOf, type DeviceApp } from '../support/apps.ts';
-import { ca } from '../support/pair.ts';
 import { world, type World } from '../support/world.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
 const AWAY = 55;
-const DAY_MS = 86_400_000;
-
-/** Somebody who has published a key package, and is in the room as far as the server knows. */
-async function absent(w: World, engine: Engine, name: string, room: string): Promise<void> {
-  const person = await w.person(name);
-  const client = await w.login(person);
-  const [{ der, fingerprint, notBefore, notAfter }] = person.own.chain;
-  const keys = await engine.newDeviceKey();
-  const deviceId = randomBytes(16);
-  const statement = { organisation: 'localhost', user: name, deviceId, mlsKey: keys.mlsKey, notBefore, notAfter };
-  const binding = createBinding(statement, [der], person.own.privateKey);
-  await client.request({ type: 'binding_put', binding }, 'ok');
-  const own = { user: name, deviceId, bindingHash: sha256(binding), ...keys };
-  const { published } = await engine.keyPackage(own, { notBefore: Date.now() - DAY_MS, notAfter: Date.now() + DAY_MS });
-  await client.request({ type: 'keypackages_put', packages: [published], last_resort: false }, 'keypackages');
-  await client.request({ type: 'room_join', room }, 'room');
-  await client.close();
-  if (fingerprint.length !== 32) throw new Error('test');
-}
-
+const CROWD = 110;
 const commitBytes = ({ delivered }: DeviceApp): number[] =>
   delivered
     .filter(({ statement }) => decodeMs(statement).kind === KIND.membership)
@@ -51,15 +28,9 @@ async function largeRoom(t: Test): Promise<{ w: World; alice: DeviceApp; bob: De
   await alice.say('#all', 'two of us');
   await bob.hears('two of us');
   await bob.leave();
-  const authority = new Authority({
-    organisation: 'localhost',
-    roots: [parseCertificate(ca.der)],
-    bindings: new Map(),
-  });
-  const engine = await Engine.open(authority);
   const { id } = await alice.app.open('#all');
   for (let i = 0; i < AWAY; i++) {
-    await absent(w, engine, `away${i}`, '#all');
+    await absent(w, `away${i}`, '#all');
     alice.vault.rooms.invite(id, `away${i}`);
   }
   await alice.say('#all', 'all of us');
@@ -106,4 +77,44 @@ t.test('an invitation that has waited longer than its tree: in from outside', as
   await carol.hears('now');
   t.strictSame(carol.texts('#all'), ['UNREADABLE', 'now']);
   for (const each of [alice, carol]) t.strictSame(each.told('alarm'), []);
+});
+
+// Fails when nobody on line lets in who joins, and when what is asked for grows with the room.
+t.test('a hundred and more members: one who is there lets in who joins, and they talk', async (t) => {
+  t.testdir({});
+  const w = await world(t);
+  const alice = await (await deviceOf(t, w, 'alice')).enter();
+  await alice.app.rooms.create('#all', true);
+  const { id } = await alice.app.open('#all');
+  await alice.leave(); // so that all of them wait for her
+  const names = Array.from({ length: CROWD }, (_, i) => `away${i}`);
+  await inParallel(names, 4, (name) => absent(w, name, '#all'));
+  await alice.enter((app) => {
+    for (const name of names) app.vault.rooms.invite(id, name);
+  });
+  await alice.until('all inside', () => alice.usersIn('#all').length === CROWD + 1);
+  t.ok(alice.vault.groups.commits(id).length <= 3, 'a hundred at a time');
+
+  const bob = await deviceOf(t, w, 'bob');
+  bob.joinWaitMs = 200_000;
+  await bob.enter();
+  await bob.app.rooms.join('#all');
+  await bob.until('the way in', () => bob.usersIn('#all').length === CROWD + 2);
+  await alice.say('#all', 'two of us are awake');
+  await bob.hears('two of us are awake');
+  await alice.leave();
+  const carol = await (await deviceOf(t, w, 'carol')).enter();
+  await carol.app.rooms.join('#all'); // bob is asked
+  await bob.leave();
+  const dave = await (await deviceOf(t, w, 'dave')).enter();
+  await carol.leave();
+  await dave.app.rooms.join('#all'); // nobody is
+  await dave.say('#all', 'is anybody awake?');
+  for (const each of [alice, bob, carol]) await (await each.enter()).hears('is anybody awake?');
+  const everybody = [alice, bob, carol, dave];
+  for (const each of everybody) {
+    await each.until('all inside', () => each.usersIn('#all').length === CROWD + 4);
+    t.ok(Math.max(...commitBytes(each).slice(-3)) < 70_000, 'no tree to everybody');
+    t.strictSame(each.told('alarm'), []);
+  }
 });
