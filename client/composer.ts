@@ -10,6 +10,7 @@ import { ChatError, type Code } from '../base/errors.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
 import { COMMITMENT_KEY_BYTES } from '../transcript/statement.ts';
 import type { DeviceKeys } from './device.ts';
+import { MAX_ADDS } from './e2ee/conversation.ts';
 import { GroupPlanner, type Plan, type Wishes } from './group-plan.ts';
 import { isSelf } from './group-rules.ts';
 import type { GroupEngine } from './group-engine.ts';
@@ -251,7 +252,8 @@ export class Composer {
       const plan = await this.#planner.plan(session, engine, roster, device);
       if (plan.kind === 'wait') return this.#waits(roster, plan, reason);
       const commit = plan.kind === 'ready' ? null : await this.#commit(session, id, plan);
-      const isDone = this.#looked(id, reason);
+      // Of more than one commit has room for, the rest goes with the next one.
+      const isDone = !(plan.kind === 'change' && plan.add.length === MAX_ADDS) && this.#looked(id, reason);
       if (commit !== null) return commit;
       this.#paused.delete(hex(id));
       if (isDone) this.#events.idle(id);
