@@ -21,6 +21,7 @@ import {
   decodeMs,
   isCiphertextOf,
   isCommitted,
+  isPartOfCiphertext,
   isReceipt,
   KIND,
   type MessageStatement,
@@ -28,6 +29,7 @@ import {
 import { readOpening } from './body.ts';
 import { checkBatch, isVerdict, type CheckedBatch } from './delivery-check.ts';
 import type { DeviceKeys } from './device.ts';
+import { isOfCommit } from './e2ee/layout.ts';
 import type { Member } from './e2ee/sketch.ts';
 import type { Gossip } from './gossip.ts';
 import type { GroupEngine } from './group-engine.ts';
@@ -219,7 +221,7 @@ export class Inbox {
           sub: 'untrusted',
         });
     }
-    if (!isCiphertextOf(ms, delivered.parts))
+    if (!isWhatWasSigned(ms, delivered))
       throw new ChatError('SIG_FAIL', 'a body that is not the one that was signed', { sub: 'ct_hash' });
     const hash = leafHash(delivered.statement);
     if (this.#vault.messageByHash(hash) !== null || this.#vault.groups.hasCommit(hash)) return null;
@@ -391,6 +393,14 @@ function tell(
   const cursors = items.map(({ delivered }) => delivered.cursor);
   for (let i = 0; i < cursors.length; i += MAX_RECEIVED)
     session.requester.link.send({ type, cursors: cursors.slice(i, i + MAX_RECEIVED) });
+}
+
+/** All parts of a message; of a commit perhaps those alone that are for this device. */
+function isWhatWasSigned(ms: MessageStatement, { parts, cut }: Delivered): boolean {
+  if (cut === undefined) return isCiphertextOf(ms, parts);
+  if (ms.kind !== KIND.membership || !isOfCommit(cut.at))
+    throw new ChatError('BAD_FRAME', 'parts that nobody can use without the others', { field: 'msg_deliver.cut' });
+  return isPartOfCiphertext(ms, parts, cut.at, cut.hashes);
 }
 
 const isShown = (item: Delivered | Hidden): item is Delivered => 'statement' in item;

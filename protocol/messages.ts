@@ -195,6 +195,7 @@ const delivered = record({
   seq: uint(),
   statement: bytes(248),
   parts,
+  cut: optional(record({ at: list(uint(MAX_PARTS - 1), MAX_PARTS, 1), hashes: list(hash, 64) })),
   generation: optional(generation),
   epoch: optional(uint()),
 });

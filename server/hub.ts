@@ -98,6 +98,7 @@ export class Hub {
     const outlet = new Outlet(
       (frame) => link.send(frame),
       {
+        keyHash: link.peerChain[0].spkiHash,
         origin: this.#o.origin,
         backlog: (after, maxItems, maxBytes) => this.#o.store.backlog(device.id, after, maxItems, maxBytes),
         evidence: (firstIndex) => this.#o.sequencer.evidence(firstIndex),

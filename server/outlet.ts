@@ -8,6 +8,7 @@ import type { Hash } from '../base/bytes.ts';
 import type { Delivered, Hidden, Reply } from '../protocol/messages.ts';
 import { ChatError } from '../base/errors.ts';
 import type { GroupState, QueuedExpiry, QueueItem } from '../store/store.ts';
+import { shownTo, type Cut } from './invitations.ts';
 import type { BatchEvidence } from './sequencer.ts';
 
 /** Sent and not yet acknowledged by the device. Once full, half of it must be acknowledged before more is read. */
@@ -33,10 +34,14 @@ export interface OutgoingItem {
   readonly position: number;
   readonly statement: Uint8Array;
   readonly parts: readonly Uint8Array[];
+  /** missing or null: these are all parts of the message */
+  readonly cut?: Cut | null;
   readonly group: GroupState | null;
 }
 
 export interface OutletSource {
+  /** SHA-256 of the key of the device's certificate: invitations name it */
+  readonly keyHash: Uint8Array;
   /** of the log: what waits from another one cannot be proven here, and stays where it is */
   readonly origin: string;
   backlog(after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
@@ -95,7 +100,8 @@ export class Outlet {
 
   /** Messages of one batch that were just committed for this device. */
   offer(evidence: BatchEvidence, items: readonly OutgoingItem[]): void {
-    const fresh = items.filter(({ cursor }) => cursor > this.#after); // a page may have been faster
+    // A page may have been faster.
+    const fresh = items.filter(({ cursor }) => cursor > this.#after).map((item) => this.#shown(item));
     if (fresh.length === 0) return;
     if (this.#isBehind || !this.#hasRoomFor(fresh)) return this.#fallBehind();
     this.#deliver(evidence, fresh);
@@ -233,10 +239,15 @@ export class Outlet {
         next?.kind === 'message' && next.batchFirstIndex === item.batchFirstIndex;
         next = page[++at]
       )
-        items.push({ ...next, position: next.index - next.batchFirstIndex - 1 });
+        items.push(this.#shown({ ...next, position: next.index - next.batchFirstIndex - 1 }));
       const evidence = await this.#source.evidence(item.batchFirstIndex);
       if (!this.#isClosed) this.#deliver(evidence, items);
     }
+  }
+
+  /** What of a message is for this device. */
+  #shown(item: OutgoingItem): OutgoingItem {
+    return { ...item, ...shownTo(this.#source.keyHash, item.statement, item.parts) };
   }
 
   #deliver(evidence: BatchEvidence, items: readonly OutgoingItem[]): void {
@@ -292,6 +303,7 @@ function deliveryItem(
   hashes: { readonly statementHash: Hash; readonly leafHash: Hash },
 ): Delivered | Hidden {
   if (item === undefined) return { statement_hash: hashes.statementHash, leaf_hash: hashes.leafHash };
-  const { cursor, seq, statement, parts, group } = item;
-  return { cursor, seq, statement, parts: [...parts], ...group };
+  const { cursor, seq, statement, parts, cut, group } = item;
+  const shown = cut == null ? {} : { cut: { at: [...cut.at], hashes: [...cut.hashes] } };
+  return { cursor, seq, statement, parts: [...parts], ...shown, ...group };
 }

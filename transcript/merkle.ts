@@ -291,7 +291,7 @@ function areHashes(hashes: readonly Uint8Array[]): boolean {
 }
 
 /** The largest power of two below n, where RFC 6962 splits n > 1 leaves; 1 for n = 1. */
-function split(n: number): number {
+export function split(n: number): number {
   let k = 1;
   while (k * 2 < n) k *= 2;
   return k;

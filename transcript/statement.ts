@@ -18,6 +18,7 @@ import {
 import { bad } from '../base/decode.ts';
 import { hmacSha256, sha256 } from '../base/hash.ts';
 import { HASH_BYTES, leafHash, NO_HASH, rootOf } from './merkle.ts';
+import { rootFromSome } from './some-leaves.ts';
 import { isReceiptLength } from './receipt.ts';
 
 export const MS_BYTES = 248;
@@ -229,6 +230,24 @@ export function ciphertextHash(parts: readonly Uint8Array[]): Hash {
 export function isCiphertextOf(ms: MessageStatement, parts: readonly Uint8Array[]): boolean {
   const bytes = parts.reduce((sum, part) => sum + part.length, 0);
   return parts.length === ms.parts && bytes === ms.ciphertextBytes && equal(ciphertextHash(parts), ms.ciphertextHash);
+}
+
+/**
+ * The same of some of the parts.
+ * @param places which of them these are, rising
+ * @param others hashes of the rest, as in some-leaves.ts; how long that is is not told
+ */
+export function isPartOfCiphertext(
+  ms: MessageStatement,
+  parts: readonly Uint8Array[],
+  places: readonly number[],
+  others: readonly Uint8Array[],
+): boolean {
+  if (parts.length !== places.length) return false;
+  const bytes = parts.reduce((sum, part) => sum + part.length, 0);
+  const shown = parts.map((part, i) => ({ at: places[i]!, leaf: leafHash(part) }));
+  const root = rootFromSome(ms.parts, shown, others);
+  return root !== null && bytes <= ms.ciphertextBytes && equal(root, ms.ciphertextHash);
 }
 
 const at = <T extends Uint8Array>(b: Buffer, offset: number): T =>

@@ -6,7 +6,7 @@
  * per epoch; `adopt()` when ours was accepted (acknowledged, or met in the log: `receive()` knows it by its hash), and when another's won,
  * receiving that drops ours, to be made again. An own commit is never processed.
  */
-import { equal } from '../../base/bytes.ts';
+import { equal, hex } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { sha256 } from '../../base/hash.ts';
 import type { Crl } from '../../x509/crl.ts';
@@ -53,6 +53,7 @@ import {
   encodeMlsMessage,
   encodeRatchetTree,
   leafToNodeIndex,
+  makeKeyPackageRef,
   toLeafIndex,
   type CiphersuiteImpl,
   type ClientConfig,
@@ -170,10 +171,15 @@ export class Engine {
       const why = policy(change);
       if (why !== null) refuse('policy', why);
       const bytes = encodeMlsMessage(commit);
+      const holders = new Map<string, Uint8Array>();
+      for (const each of keyPackages)
+        holders.set(hex(await makeKeyPackageRef(each, this.#suite.hash)), device(each.leafNode).certificateKeyHash);
       return {
         conversation: { state: await this.#pastCommit(state), pending: { state: newState, commit: bytes } },
         commit: bytes,
-        welcome: welcome ? welcomeParts(welcome, isInline ? null : newState.ratchetTree) : null,
+        welcome: welcome
+          ? welcomeParts(welcome, isInline ? null : newState.ratchetTree, (r) => holders.get(hex(r))!)
+          : null,
         spent: consumed,
       };
     });

@@ -22,7 +22,12 @@ export const MAX_WELCOME_BYTES = 1024 * 1024;
 
 export interface WelcomeParts {
   readonly shared: Uint8Array;
-  readonly each: readonly { readonly reference: Uint8Array; readonly secrets: Uint8Array }[];
+  /** `device`: SHA-256 of the key that its certificate is for */
+  readonly each: readonly {
+    readonly device: Uint8Array;
+    readonly reference: Uint8Array;
+    readonly secrets: Uint8Array;
+  }[];
   /** The ratchet tree, for groups of more than MAX_INLINE_MEMBERS; smaller ones have it in `shared`. */
   readonly tree: Uint8Array | null;
 }
@@ -32,10 +37,19 @@ export interface GroupDoor {
   /** As in WelcomeParts. */
   readonly tree: Uint8Array | null;
 }
-export function welcomeParts({ secrets, encryptedGroupInfo }: Welcome, tree: RatchetTree | null): WelcomeParts {
+/** @param deviceOf whose key package has this reference */
+export function welcomeParts(
+  { secrets, encryptedGroupInfo }: Welcome,
+  tree: RatchetTree | null,
+  deviceOf: (reference: Uint8Array) => Uint8Array,
+): WelcomeParts {
   return {
     shared: encryptedGroupInfo,
-    each: secrets.map((entry) => ({ reference: entry.newMember, secrets: encodeEncryptedGroupSecrets(entry) })),
+    each: secrets.map((entry) => ({
+      device: deviceOf(entry.newMember),
+      reference: entry.newMember,
+      secrets: encodeEncryptedGroupSecrets(entry),
+    })),
     tree: tree && encodeRatchetTree(tree),
   };
 }

@@ -1,8 +1,9 @@
 /**
  * What travels around MLS: the parts of a commit's message, and the state that lets others in. Pure.
  *
- * A commit is one part, or commit ‖ shared part of the Welcome ‖ ratchet tree ‖ one part for each newcomer: `u8 length ‖ key package
- * reference ‖ EncryptedGroupSecrets`. The tree's part is empty where the tree is inside, and the byte 01 where it is that of the GroupInfo
+ * A commit is one part, or commit ‖ shared part of the Welcome ‖ ratchet tree ‖ one part for each newcomer: `hash of the key in the device's
+ * certificate[32] ‖ u8 length ‖ key package reference ‖ EncryptedGroupSecrets`. By that hash the server finds the part for each device, and gives it
+ * those that it needs alone. The tree's part is empty where the tree is inside, and the byte 01 where it is that of the GroupInfo
  * which the server keeps for this state: everybody gets the commit, and newcomers alone need the tree. In the place of a large commit, and of
  * every tree, stands a reference to a blob: `02 ‖ u32 size ‖ SHA-256`.
  */
@@ -42,9 +43,15 @@ export function commitParts(commit: Uint8Array, welcome: WelcomeParts | null): L
   const first = isLarge ? referenceTo(commit) : commit;
   const blob = isLarge ? commit : null;
   if (welcome === null) return { bytes: [first], blob };
-  const each = welcome.each.map(({ reference, secrets }) => concat(Buffer.of(reference.length), reference, secrets));
+  const each = welcome.each.map(({ device, reference, secrets }) =>
+    concat(device, Buffer.of(reference.length), reference, secrets),
+  );
   return { bytes: [first, welcome.shared, welcome.tree === null ? new Uint8Array() : TREE_AT_SERVER, ...each], blob };
 }
+
+/** Whether these are the places of a commit alone, or of all that one newcomer needs. */
+export const isOfCommit = (at: readonly number[]): boolean =>
+  at[0] === 0 && (at.length === 1 || (at.length === 4 && at[1] === 1 && at[2] === 2 && at[3]! > 2));
 
 /** @throws BAD_FRAME for parts that commitParts() does not make */
 export function readCommitParts(parts: readonly Uint8Array[]): CommitParts {
@@ -55,9 +62,10 @@ export function readCommitParts(parts: readonly Uint8Array[]): CommitParts {
   if (tree === undefined || each.length === 0) return bad('a commit alone, or with an invitation for somebody');
   const secrets = each.map((part) => {
     const reader = new ByteReader(part, 'parts');
+    const device = reader.bytes(HASH_BYTES);
     const reference = reader.bytes(reader.u8());
     if (reference.length === 0) bad('a reference');
-    return { reference, secrets: part.subarray(1 + reference.length) };
+    return { device, reference, secrets: part.subarray(HASH_BYTES + 1 + reference.length) };
   });
   if (secrets.some(({ reference }, i) => secrets.findIndex((other) => equal(other.reference, reference)) !== i))
     bad('one invitation for each newcomer');

@@ -72,6 +72,7 @@ t.test('who may come in', (t) => {
 t.test('parts of a commit, there and back; anything else is refused', (t) => {
   const commit = Buffer.from('commit');
   const each = ['one', 'two'].map((name) => ({
+    device: sha256(Buffer.from(`key of ${name}`)),
     reference: Buffer.from(name),
     secrets: Buffer.from(`secrets ${name}`),
   }));
@@ -86,13 +87,15 @@ t.test('parts of a commit, there and back; anything else is refused', (t) => {
     });
   }
   t.same(readCommitParts(commitParts(commit, null).bytes), { commit, welcome: null });
-  const newcomer = Buffer.from('\x03onesecrets');
+  const labelled = (...bytes: number[]): Buffer => concat(Buffer.alloc(32, 7), Buffer.from(bytes));
+  const newcomer = labelled(1, 5, 5, 5);
   for (const parts of [
     [],
     [commit, commit],
     [commit, commit, commit],
-    [commit, commit, commit, Buffer.of(0, 1)],
-    [commit, commit, commit, Buffer.of(9, 1)],
+    [commit, commit, commit, Buffer.alloc(20)],
+    [commit, commit, commit, labelled(0, 1)],
+    [commit, commit, commit, labelled(9, 1)],
     [commit, commit, commit, newcomer, newcomer],
   ])
     t.throws(() => readCommitParts(parts), { code: 'BAD_FRAME', field: 'parts' }, `${parts.length} parts`);

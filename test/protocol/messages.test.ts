@@ -151,6 +151,7 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
     items: [
       { cursor: 1, seq: 1, statement: b(248), parts: [b(1)], generation: 1, epoch: 5 },
       { cursor: 1, seq: 1, statement: b(248), parts: [b(1)] },
+      { cursor: 1, seq: 1, statement: b(248), parts: [b(1)], cut: { at: [0], hashes: [b(32)] } },
       { statement_hash: b(32), leaf_hash: b(32) },
     ],
   },

@@ -65,6 +65,17 @@ t.test('many who come in a moment are let in by few commits', async (t) => {
   const made = commitCount(alice) - before;
   t.ok(made <= 5, `${made} commits for ${guests.length}`);
   for (const each of guests) t.equal(commitsBy(alice, each), 0);
+  const partsTo = (device: DeviceApp) => commitsTo(device).map(({ parts, cut }) => [parts.length, cut?.at[0]]);
+  t.strictSame(
+    partsTo(bob).slice(-made),
+    Array.from({ length: made }, () => [1, 0]),
+    'what others need is not for him',
+  );
+  for (const each of guests)
+    t.ok(
+      partsTo(each).every(([length]) => length === 4 || length === 1),
+      'nor for them',
+    );
   await Promise.all(guests.map((each) => each.say(ROOM, `I am ${each.person.name}`)));
   for (const each of [alice, ...guests]) {
     await each.hears(...names.map((name) => `I am ${name}`));

@@ -28,6 +28,7 @@ class Desk {
   outlet = new Outlet(
     (frame) => void this.frames.push(frame),
     {
+      keyHash: hash,
       origin: ORIGIN,
       backlog: async (after, maxItems) => {
         this.pages++;
@@ -308,7 +309,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
   const made = Promise.withResolvers<BatchEvidence>();
   const closing = new Outlet(
     () => t.fail('nothing is sent'),
-    { origin: ORIGIN, backlog: async () => [...slow.rows.values()], evidence: () => made.promise },
+    { keyHash: hash, origin: ORIGIN, backlog: async () => [...slow.rows.values()], evidence: () => made.promise },
     () => t.fail('nothing has failed'),
   );
   const pumping = closing.pump();
@@ -322,7 +323,12 @@ t.test('a close while a page is read or evidence is made; a failure is told once
   const cause = new Error('no such table');
   const outlet = new Outlet(
     () => t.fail('nothing is sent'),
-    { origin: ORIGIN, backlog: async () => [...broken.rows.values()], evidence: async () => Promise.reject(cause) },
+    {
+      keyHash: hash,
+      origin: ORIGIN,
+      backlog: async () => [...broken.rows.values()],
+      evidence: async () => Promise.reject(cause),
+    },
     (error) => void broken.failures.push(error),
   );
   await outlet.pump();

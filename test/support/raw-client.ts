@@ -31,6 +31,7 @@ import {
   encodeBs,
   decodeMs,
   encodeMs,
+  isPartOfCiphertext,
   isReceipt,
   isThreaded,
   KIND,
@@ -206,10 +207,13 @@ export class RawClient {
     const root = rootFromRange(ack.first, leaves, ack.treeSize, ack.proof);
     if (checkpoint.size !== ack.treeSize || root === null || !equal(root, checkpoint.root))
       throw new Error('a delivery that the log does not hold');
-    for (const i of items)
-      if ('statement' in i && !equal(ciphertextHash(i.parts), i.statement.subarray(216)))
-        throw new Error('parts of another message');
+    for (const i of items) if ('statement' in i && !isWhole(i)) throw new Error('parts of another message');
   }
+}
+
+function isWhole({ statement, parts, cut }: Delivered): boolean {
+  if (cut !== undefined) return isPartOfCiphertext(decodeMs(statement), parts, cut.at, cut.hashes);
+  return equal(ciphertextHash(parts), statement.subarray(216));
 }
 
 /** Messages and commits. */
