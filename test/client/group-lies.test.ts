@@ -10,10 +10,12 @@ import { GROUP_WORK } from '../../client/group-thread.ts';
 import { shownMessage } from '../../client/presentation.ts';
 import type { Message } from '../../client/message-table.ts';
 import type { Request } from '../../protocol/messages.ts';
-import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { leafHash } from '../../transcript/merkle.ts';
+import { othersOf } from '../../transcript/some-leaves.ts';
+import { ciphertextHash, decodeMs, encodeMs, KIND, messageAad } from '../../transcript/statement.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { authority } from '../support/pki.ts';
+import type { ScriptedPeer } from './scripted-peer.ts';
 import { drop, ScriptedServer, type Delivery } from './scripted-server.ts';
 import { accepted, equip, isAlarm, isMessage, logIn, open, quiet, say, type Side } from './side.ts';
 
@@ -357,8 +359,8 @@ for (const [name, code, sub] of [
     await isWell(t, side, 'as it was');
   });
 
-/** Alice without a group, and Bob's invitation with a message behind it, on their way. */
-async function invited(t: Test) {
+/** Alice without a group, one of her key packages, and Bob in a group of his own. */
+async function stranger(t: Test) {
   const server = new ScriptedServer();
   const side = open(t, server, join(t.testdir({}), 'p'));
   await side.app.connect();
@@ -369,10 +371,121 @@ async function invited(t: Test) {
   const [published] = server.frames('keypackages_put').flatMap((f) => f.packages);
   for (const { binding } of server.frames('binding_put')) peer.bindings.set(bindingName(binding), binding);
   await peer.begin();
-  const commit = await logged(server, server.composeCommit([published!]));
+  return { server, side, published: published! };
+}
+/** The same, and Bob's invitation with a message behind it, on their way. */
+async function invited(t: Test) {
+  const { server, side, published } = await stranger(t);
+  const commit = await logged(server, server.composeCommit([published]));
   const message = await logged(server, server.compose('bob', ['after the invitation']));
   return { server, side, commit, message };
 }
+
+/** A commit of Bob's that he has signed with other parts behind it, made one after the other by what `make` does with him. */
+async function composed(
+  server: ScriptedServer,
+  make: (
+    commit: (add?: readonly Uint8Array[], isAdopted?: boolean) => ReturnType<ScriptedPeer['commit']>,
+  ) => Promise<Uint8Array[]>,
+): Promise<Delivery> {
+  const peer = await server.peer;
+  const sent = server.state('bob', 1, {}, async (draft) => {
+    const ms = { ...draft, kind: KIND.membership };
+    const aad = messageAad(encodeMs(ms));
+    let group = { generation: 0, epoch: 0 };
+    const parts = await make(async (add, isAdopted) => {
+      const made = await peer.commit(aad, add, isAdopted);
+      group = { generation: made.generation, epoch: made.epoch };
+      return made;
+    });
+    const ciphertextBytes = parts.reduce((sum, part) => sum + part.length, 0);
+    const whole = { ...ms, parts: parts.length, ciphertextBytes, ciphertextHash: ciphertextHash(parts) };
+    return { statement: encodeMs(whole), parts, group };
+  });
+  return logged(server, sent);
+}
+const SECRETS_AT = 32 + 1 + 64;
+
+const misled: readonly {
+  readonly name: string;
+  readonly parts: (
+    commit: (add?: readonly Uint8Array[], isAdopted?: boolean) => ReturnType<ScriptedPeer['commit']>,
+    own: Uint8Array,
+    server: ScriptedServer,
+  ) => Promise<Uint8Array[]>;
+}[] = [
+  {
+    name: 'an invitation into a state that is over, behind a later commit',
+    parts: async (commit, own) => {
+      const before = await commit([own]);
+      return [...(await commit()).parts, ...before.parts.slice(1)];
+    },
+  },
+  {
+    name: 'an invitation that is for another device',
+    parts: async (commit, own, server) => {
+      const peer = await server.peer;
+      const other = await peer.keyPackage(await peer.device('mallory', server.person('mallory').issued));
+      const another = (await commit([other.published], false)).parts[3]!;
+      const [all, shared, tree, mine] = (await commit([own])).parts;
+      return [all!, shared!, tree!, Buffer.concat([mine!.subarray(0, SECRETS_AT), another.subarray(SECRETS_AT)])];
+    },
+  },
+];
+
+for (const { name, parts } of misled)
+  t.test(`${name}: refused by name, and she comes in by herself`, async (t) => {
+    const { server, side, published } = await stranger(t);
+    send(side, await composed(server, (commit) => parts(commit, published, server)));
+    await side.until(isAlarm);
+    while (commits(side) === 0) await quiet(side);
+    t.ok(
+      isFromOutside(
+        server
+          .frames('msg_send')
+          .find(({ messages }) => decodeMs(messages.at(-1)!.statement).kind === KIND.membership)!,
+      ),
+    );
+    await quiet(side);
+    send(side, await logged(server, server.compose('bob', ['and this is true'])));
+    await side.until((e) => e.on === 'message' && Buffer.from(e.message.body).toString() === 'and this is true');
+    t.strictSame(alarms(side), ['DECRYPT_FAIL/welcome']);
+  });
+
+// Fails when what the server shows of a commit is not compared with what was signed.
+t.test('of an invitation other parts than were signed, or of another message: nothing is taken', async (t) => {
+  const { server, side, published } = await stranger(t);
+  const whole = await composed(server, async (commit) => (await commit([published])).parts);
+  const [item] = whole.items as unknown as readonly {
+    statement: Uint8Array;
+    parts: readonly Uint8Array[];
+    cursor: number;
+  }[];
+  const leaves = item!.parts.map(leafHash);
+  const shown = (
+    at: readonly number[],
+    hashes = othersOf(leaves, at),
+    alter = (part: Uint8Array) => part,
+  ): Delivery => ({
+    ...whole,
+    items: [{ ...item!, parts: at.map((i) => alter(item!.parts[i]!)), cut: { at: [...at], hashes } }] as never,
+  });
+  const lies: readonly (readonly [Delivery, string])[] = [
+    [shown([0], othersOf(leaves, [0]), (part) => Buffer.concat([part, Buffer.of(0)])), 'SIG_FAIL/ct_hash'],
+    [shown([0], []), 'SIG_FAIL/ct_hash'],
+    [shown([0, 3]), 'BAD_FRAME/msg_deliver.cut'],
+    [shown([3]), 'BAD_FRAME/msg_deliver.cut'],
+  ];
+  for (const [i, [lie, alarm]] of lies.entries()) {
+    send(side, lie);
+    while (server.frames('msg_skipped').length <= i) await quiet(side);
+    t.equal(alarms(side).at(-1), alarm);
+  }
+  send(side, shown([0, 1, 2, 3]));
+  send(side, await logged(server, server.compose('bob', ['after the invitation'])));
+  await side.until((e) => e.on === 'message' && Buffer.from(e.message.body).toString() === 'after the invitation');
+  t.equal(commits(side), 0, 'the truth brought her in');
+});
 
 t.test('an invitation is queued: it is taken before anything is entered', async (t) => {
   const { server, side, commit: invitation, message } = await invited(t);

@@ -653,7 +653,8 @@ t.test('a backlog that cannot be read ends the connection', async (t) => {
     queueBytes: 1,
   } as never);
   const closed: unknown[] = [];
-  const link = { send: () => {}, close: (code: string) => void closed.push(code) };
+  const peerChain = [{ spkiHash: Buffer.alloc(32) }];
+  const link = { peerChain, send: () => {}, close: (code: string) => void closed.push(code) };
   hub.join({ id: 1, username: 'alice', presence: VISIBLE } as never, { id: 11 } as never, false, link as never);
   await turn();
   t.strictSame(closed, ['UNAVAILABLE']);
