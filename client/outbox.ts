@@ -8,11 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
-import { sha256 } from '../base/hash.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES, type Reply } from '../protocol/messages.ts';
 import { checkAck, decodeAck } from '../transcript/ack.ts';
-import { audienceOf, decodeBs, decodeMs, encodeBs, isOfSession, KIND } from '../transcript/statement.ts';
+import { audienceOf, decodeBs, decodeMs, encodeBs } from '../transcript/statement.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { putBlob } from './blobs.ts';
 import { Composer } from './composer.ts';
@@ -24,7 +23,7 @@ import type { Lobby } from './lobby.ts';
 import type { Session } from './session.ts';
 import type { Signer } from './statements.ts';
 import { isBetrayal } from './trust.ts';
-import { openings, type StagedBatch } from './staged-batch.ts';
+import { commitOf, conversationsOf, named, openings, type StagedBatch } from './staged-batch.ts';
 import type { Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
 import type { Vault } from './vault.ts';
@@ -464,23 +463,3 @@ function newReaders(roster: Conversation | null, before: Held | null, after: Hel
 /** The connection went, or the other end says that it goes: everything stays as it is and is sent again. */
 const isLost = (code: Code): boolean =>
   code === 'CONNECTION_LOST' || code === 'SHUTTING_DOWN' || code === 'NOT_LOGGED_IN' || code === 'UNREACHABLE';
-
-const conversationsOf = (batch: StagedBatch): ConversationId[] => [
-  ...new Map(
-    batch.messages
-      .map(({ statement }) => decodeMs(statement))
-      .flatMap(({ kind, conversation: id }) => (isOfSession(kind) ? [] : [[hex(id), id] as const])),
-  ).values(),
-];
-/** As it is sent: blobs by their hashes. */
-const named = ({ parts_blob: parts, info_blob: info, ...message }: StagedBatch['messages'][number]) => ({
-  ...message,
-  ...(parts && { parts_blob: sha256(parts) }),
-  ...(info && { info_blob: sha256(info) }),
-});
-
-/** The conversation whose group the batch changes; null for one of messages. */
-function commitOf(batch: StagedBatch): ConversationId | null {
-  const { kind, conversation } = decodeMs(batch.messages.at(-1)!.statement);
-  return kind === KIND.membership ? conversation : null;
-}

@@ -1,7 +1,9 @@
 /** A signed batch on its way to the server, as it is kept until it is acknowledged or refused. */
+import { hex, type ConversationId } from '../base/bytes.ts';
 import { bytes, list, optional, record, text, uint, type Decoded } from '../base/decode.ts';
+import { sha256 } from '../base/hash.ts';
 import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
-import { decodeMs, KIND } from '../transcript/statement.ts';
+import { decodeMs, isOfSession, KIND } from '../transcript/statement.ts';
 
 export const staged = record({
   algorithm: uint(255),
@@ -34,3 +36,24 @@ export type StagedBatch = Decoded<typeof staged>;
 /** Statements before the first message: that of a session that begins. */
 export const openings = ({ messages }: Pick<StagedBatch, 'messages'>): 0 | 1 =>
   decodeMs(messages[0]!.statement).kind === KIND.open ? 1 : 0;
+
+/** Where its statements belong, each once. */
+export const conversationsOf = (batch: StagedBatch): ConversationId[] => [
+  ...new Map(
+    batch.messages
+      .map(({ statement }) => decodeMs(statement))
+      .flatMap(({ kind, conversation: id }) => (isOfSession(kind) ? [] : [[hex(id), id] as const])),
+  ).values(),
+];
+/** As it is sent: blobs by their hashes. */
+export const named = ({ parts_blob: parts, info_blob: info, ...message }: StagedBatch['messages'][number]) => ({
+  ...message,
+  ...(parts && { parts_blob: sha256(parts) }),
+  ...(info && { info_blob: sha256(info) }),
+});
+
+/** The conversation whose group the batch changes; null for one of messages. */
+export function commitOf(batch: StagedBatch): ConversationId | null {
+  const { kind, conversation } = decodeMs(batch.messages.at(-1)!.statement);
+  return kind === KIND.membership ? conversation : null;
+}
