@@ -10,11 +10,11 @@ import type { VerifierKey } from '../transcript/note.ts';
 import { decodeStamp, type Stamp } from '../transcript/stamp.ts';
 import type { Findings } from './finding.ts';
 import { type OutsideAudit } from './outside.ts';
-import { rootAt, timeAt } from './tree-root.ts';
+import { TreeFiles } from './tree-root.ts';
 
 export class Attestations {
-  readonly #dir: string;
   readonly #size: number;
+  readonly #files: TreeFiles;
   readonly #outside: OutsideAudit;
   readonly #findings: Findings;
   /** Checkpoints in TIME entries that are not of the entries. */
@@ -25,8 +25,8 @@ export class Attestations {
 
   /** @param size of the log */
   constructor(dir: string, size: number, outside: OutsideAudit, findings: Findings) {
-    this.#dir = dir;
     this.#size = size;
+    this.#files = new TreeFiles(dir, size);
     this.#outside = outside;
     this.#findings = findings;
   }
@@ -40,7 +40,7 @@ export class Attestations {
     const { size, root } = checkpoint;
     if (size > index || size === 0)
       return this.#findings.add('E_STAMP', where, `of a checkpoint of ${size} entries, which was not before it`);
-    const own: Hash | null = rootAt(this.#dir, this.#size, size);
+    const own: Hash | null = this.#files.rootAt(size);
     if (own === null) return; // a finding of its own
     if (!equal(own, root)) return void this.#strange.push({ where, size });
     this.#cosigned(where, stamp.checkpoint, size);
@@ -84,7 +84,7 @@ export class Attestations {
 
   /** Times never decrease, so that of the last entry is enough. */
   #before(size: number, moment: number, whose: string, where: string): void {
-    const time = size === 0 ? null : timeAt(this.#dir, this.#size, size - 1);
+    const time = size === 0 ? null : this.#files.timeAt(size - 1);
     if (time !== null) this.#outside.checkNotAfter(`entry ${size - 1}`, time, moment, `${whose} (${where})`);
   }
 
