@@ -151,6 +151,9 @@ t.test('in the interactive mode', async (t) => {
   await again.sees('bob is verified.');
   again.type('/quit');
   t.equal(await again.ended, 0);
+  t.match(await alice('contact', 'add', 'bob'), { status: 0 });
+  t.match(await alice('contact', 'list'), { out: /^bob <bob@example\.org>: was asked, since .*, verified\n$/ });
+  t.match(objects((await alice('contact', 'list', '--json')).out), [{ verified: true, verified_at: String }]);
   await bob('recv', '--quiet');
   const { out } = await bob('history', 'alice');
   t.match(out, /stand down \(edited\)|at noon \(edited\)/);

@@ -86,6 +86,22 @@ t.test('a device that comes later ends it, once, before anything is written to i
   for (const each of [alice, bob, phone]) t.strictSame(each.told('alarm'), []);
 });
 
+t.test('a device that comes in by itself ends it before what it writes is shown', async (t) => {
+  const { w, alice, bob } = await scene(t);
+  await compared(alice, 'bob');
+  const phone = anotherOf(t, w, bob, 'bobs-phone');
+  await phone.enter();
+  const order: string[] = [];
+  alice.app.on((e) => {
+    if (e.on === 'warning' && /is not any more/.test(e.text)) order.push('said');
+    if (e.on === 'message') order.push('shown');
+  });
+  await phone.say('alice', 'two');
+  await alice.hears('two');
+  t.strictSame(order, ['said', 'shown']);
+  t.equal(standing(alice, 'bob'), 'ended');
+});
+
 t.test('a renewed certificate: the number is made of keys, and so is the mark', async (t) => {
   const { w, alice, bob } = await scene(t);
   const { number } = await alice.app.comparisons.show('bob');
