@@ -59,11 +59,10 @@ import {
   type ClientConfig,
   type ClientState,
   type GroupState,
-  type KeyPackage,
   type LeafNode,
   type Proposal,
-  type RatchetTree,
 } from './mls.ts';
+import { leafIndexOf, ownChange } from './own-change.ts';
 import { pad, unpad } from './padding.ts';
 import { openSuite } from './provider.ts';
 import { checkWidth } from './tree.ts';
@@ -378,28 +377,6 @@ export class Engine {
   }
 }
 const MEMBERS_MAY = { proposals: new Set(['add', 'remove'] as const), standAlone: false, psks: emptyPskIndex };
-
-function leafIndexOf(tree: RatchetTree, name: DeviceName): number {
-  for (const { leafIndex, leaf } of occupants(tree))
-    if (nameOf(parseCredential(leaf.credential)) === nameOf(name)) return leafIndex;
-  throw new ChatError('NOT_FOUND', `${name.user} has no such device in the conversation`, { sub: 'member' });
-}
-
-/** Our own commit as the others will see it. */
-function ownChange(
-  state: ClientState,
-  keyPackages: readonly KeyPackage[],
-  remove: readonly DeviceName[],
-  device: (leaf: LeafNode) => Device,
-): RosterChange {
-  const all = [...occupants(state.ratchetTree)];
-  const gone = new Set(remove.map((name) => leafIndexOf(state.ratchetTree, name)));
-  const committer = all.find(({ leafIndex }) => leafIndex === state.privatePath.leafIndex)!;
-  const removed = all.filter(({ leafIndex }) => gone.has(leafIndex));
-  const change: Change = { committer, isExternal: false, added: keyPackages.map((p) => p.leafNode), removed };
-  const members = all.map(({ leaf }) => device(leaf));
-  return toRosterChange(change, members, settings({ state }), device);
-}
 
 async function orRefuse<T>(work: Promise<T>): Promise<T> {
   try {
