@@ -17,6 +17,7 @@ import type { GroupEngine } from './group-engine.ts';
 import { makeCommit, sealMessage } from './group-writer.ts';
 import type { Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
+import { Pauses } from './pauses.ts';
 import type { Session } from './session.ts';
 import type { DueReceipt } from './receipt-table.ts';
 import { composeBatch, composeClose, composeCommit, fillBatch, withReceipts, type Signer } from './statements.ts';
@@ -33,8 +34,6 @@ export interface ComposerEvents {
   idle(id: ConversationId): void;
 }
 
-const FIRST_PAUSE_MS = 1000;
-const LONGEST_PAUSE_MS = 30_000;
 /** Before keys that could not be replaced are tried again. */
 const UPKEEP_PAUSE_MS = 3_600_000;
 /** Times in a row that a group may change between plan and deed. */
@@ -56,11 +55,6 @@ const LATER: ReadonlySet<Code> = new Set<Code>(['RATE_LIMIT', 'UNAVAILABLE', 'QU
 interface Reason {
   readonly id: ConversationId;
 }
-interface Pause {
-  readonly id: ConversationId;
-  readonly until: number;
-  readonly ms: number;
-}
 
 export class Composer {
   readonly #vault: Vault;
@@ -73,9 +67,7 @@ export class Composer {
   /** conversations whose group is wanted though nothing waits to be sent */
   readonly #wanted = new Map<string, Reason>();
   readonly #hadWanted = new Set<string>();
-  readonly #paused = new Map<string, Pause>();
-  /** those of them that the last look at what there is to do has passed over, or paused */
-  readonly #passedOver = new Set<string>();
+  readonly #pauses: Pauses;
   readonly #warned = new Set<string>();
   /** conversation → until when nothing is done for its keys alone */
   readonly #deferred = new Map<string, number>();
@@ -110,11 +102,12 @@ export class Composer {
     this.#signer = signer;
     this.#events = events;
     this.#now = now;
+    this.#pauses = new Pauses(now);
   }
 
   /** Another connection: what could not be done may be possible now. */
   begin(): void {
-    this.#paused.clear();
+    this.#pauses.clear();
     this.#deferred.clear();
     this.#wanted.clear();
     this.#hadWanted.clear();
@@ -137,19 +130,13 @@ export class Composer {
   /** Once on each connection, or whenever there is a new reason. Answers whether that is news. */
   want(id: ConversationId, isNewReason: boolean): boolean {
     if (this.#hadWanted.size === this.#hadWanted.add(hex(id)).size && !isNewReason) return false;
-    if (isNewReason) this.#paused.delete(hex(id));
+    if (isNewReason) this.#pauses.end(id);
     this.#wanted.set(hex(id), { id });
     return true;
   }
   /** The conversation waits for a while, each time for longer. */
   pause(id: ConversationId, atLeastMs = 0): void {
-    const before = this.#paused.get(hex(id));
-    const ms = Math.max(Math.min((before?.ms ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS), atLeastMs);
-    this.#pauseUntil(id, this.#now() + ms, ms);
-  }
-  #pauseUntil(id: ConversationId, until: number, ms: number): void {
-    this.#paused.set(hex(id), { id, ms, until });
-    this.#passedOver.add(hex(id));
+    this.#pauses.add(id, atLeastMs);
   }
   /** Whether the commit that was refused only replaces keys: then it waits in silence, and nobody else has to. */
   defers(id: ConversationId): boolean {
@@ -161,10 +148,7 @@ export class Composer {
   get nextTry(): number | null {
     const now = this.#now();
     const due = this.#vault.freshness.next(now);
-    // A pause that has ended while others were looked after is no reason to sleep.
-    const untils = [...this.#paused].flatMap(([key, { until }]) =>
-      until > now || this.#passedOver.has(key) ? [until] : [],
-    );
+    const untils = this.#pauses.ends;
     const later = [...this.#deferred.values(), ...(due === null ? [] : [due])].filter((until) => until > now);
     return untils.length + later.length === 0 ? null : Math.min(...untils, ...later);
   }
@@ -173,9 +157,7 @@ export class Composer {
   async next(session: Session): Promise<StagedBatch | null> {
     for (let outdated = 0; ;) {
       if (this.#ending === 'done') return null;
-      const paused = [...this.#paused.values()].filter(({ until }) => until > this.#now()).map(({ id }) => id);
-      this.#passedOver.clear();
-      for (const id of paused) this.#passedOver.add(hex(id));
+      const paused = this.#pauses.look();
       const taken = fillBatch(this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused));
       const wanted = [...this.#wanted.values()]
         .map(({ id }) => id)
@@ -255,7 +237,7 @@ export class Composer {
       // Of more than one commit has room for, the rest goes with the next one.
       const isDone = !(plan.kind === 'change' && plan.add.length === MAX_ADDS) && this.#looked(id, reason);
       if (commit !== null) return commit;
-      this.#paused.delete(hex(id));
+      this.#pauses.end(id);
       if (isDone) this.#events.idle(id);
       return 'ready';
     } catch (cause) {
@@ -284,7 +266,7 @@ export class Composer {
   #waits(roster: Conversation, plan: Extract<Plan, { kind: 'wait' }>, reason: Reason | undefined): 'later' {
     const { id, peer, room, members } = roster;
     if (plan.why === 'asked') {
-      this.#pauseUntil(id, plan.until, FIRST_PAUSE_MS / 2);
+      this.#pauses.until(id, plan.until);
       return 'later';
     }
     const { why } = plan;
