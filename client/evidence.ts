@@ -153,15 +153,27 @@ const pathIn =
 /** Asks the server; the answer is checked here. */
 export type Prove = (origin: string, from: number, to: number) => Promise<Hash[]>;
 
+/** Under which checkpoint a log is shown. */
+export interface ShownCheckpoint extends Checkpoint {
+  /** Signed, with cosignatures of witnesses if it has any. */
+  readonly note: string;
+  /** Time-stamp token over the note. */
+  readonly token: Uint8Array | null;
+}
+/** Asks the server for a checkpoint that others vouch for, of so many entries if there is one. */
+export type Attest = (origin: string, size: number) => Promise<ShownCheckpoint | null>;
+
 /**
- * The logs that these messages stand in, by name.
+ * The logs that these messages stand in, by name. One that others vouch for is shown if it covers them, else the largest checkpoint.
  * @param prove null: no server is asked, and the checkpoints stay without a tie to each other
+ * @param attest null, too: then it is the largest
  * @throws FORK if the server proves nothing, or something false; whatever `prove` throws
  */
 export async function bundleLogs(
   ledger: Ledger,
   messages: readonly Proven[],
   prove: Prove | null,
+  attest: Attest | null,
 ): Promise<BundleLog[]> {
   const origins = [...new Set(messages.map(({ batch }) => batch.origin))].sort();
   if (origins.length > MAX_BUNDLE_LOGS) throw new ChatError('TOO_LARGE', `more than ${MAX_BUNDLE_LOGS} logs`);
@@ -169,19 +181,23 @@ export async function bundleLogs(
   for (const origin of origins) {
     const newest = ledger.newest(origin);
     if (newest === null) throw new ChatError('STORE_FAILED', 'the checkpoint of a log is gone');
+    const notes = new Set(messages.filter(({ batch }) => batch.origin === origin).map(noteOf));
+    const olders = [...notes].map((note) => peekCheckpoint(utf8(note)));
+    const needed = Math.max(...olders.map(({ size }) => size));
+    const attested = (await attest?.(origin, needed)) ?? null;
+    const shown = attested !== null && attested.size >= needed ? attested : { ...newest, token: null };
     const consistency = new Map<number, readonly Hash[]>();
     if (prove !== null)
-      for (const note of new Set(messages.filter(({ batch }) => batch.origin === origin).map(noteOf))) {
-        const older = peekCheckpoint(utf8(note));
-        if (older.size < newest.size) consistency.set(older.size, await proofOf(prove, older, newest));
-      }
+      for (const older of olders)
+        if (older.size < shown.size) consistency.set(older.size, await proofOf(prove, older, shown));
     logs.push({
       keys: ledger.keyStatements(origin).map(({ statement, algorithm, signature }) => ({
         statement: utf8(statement),
         signature: concat(Buffer.of(algorithm), signature),
       })),
       takeovers: ledger.takeovers(origin),
-      checkpoint: utf8(newest.note),
+      checkpoint: utf8(shown.note),
+      token: shown.token,
       consistency,
     });
   }

@@ -177,6 +177,7 @@ export const requests = {
   room_topic: record({ type: literal('room_topic'), id: requestId, room, topic: optional(topic) }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, from: uint(), to: uint() }),
   log_checkpoint: record({ type: literal('log_checkpoint'), id: requestId }),
+  log_attested: record({ type: literal('log_attested'), id: requestId, size: uint() }),
   crl_get: record({
     type: literal('crl_get'),
     id: requestId,
@@ -344,6 +345,12 @@ export const replies = {
   }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, hashes: list(hash, 128) }),
   log_checkpoint: record({ type: literal('log_checkpoint'), id: requestId, note: text(4096) }),
+  log_attested: record({
+    type: literal('log_attested'),
+    id: requestId,
+    note: optional(text(65_535, 1)),
+    token: optional(bytes(1, 32_768)),
+  }),
   crl: record({
     type: literal('crl'),
     id: requestId,

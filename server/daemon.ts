@@ -257,6 +257,7 @@ export async function startServer(
         store,
         transcript,
         crls,
+        attested: (size) => outside.attested(size),
         sends,
         requests,
         log,

@@ -3,6 +3,7 @@ import { ChatError } from '../base/errors.ts';
 import type { LoadedServerConfig } from '../runtime/config.ts';
 import { readTrustFile } from '../runtime/files.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
+import { peekCheckpoint } from '../transcript/checkpoint.ts';
 import { isSameWitness, parseWitness } from '../transcript/cosignature.ts';
 import { parsePem, type Certificate } from '../x509/certificate.ts';
 import type { TranscriptLog } from './log/log.ts';
@@ -42,10 +43,19 @@ export interface OutsideOptions {
   readonly now: () => number;
 }
 
+/** A checkpoint that somebody outside vouches for. */
+export interface Attested {
+  /** Signed note, with cosignatures if it has any. */
+  readonly note: Uint8Array;
+  /** Time-stamp token over the note. */
+  readonly token: Uint8Array | null;
+}
+
 export class OutsideJobs {
   readonly #o: OutsideOptions;
   readonly #parties: OutsideParties;
   readonly #witnesses: Witnesses | null;
+  #stamper: TimeStamper | null = null;
 
   /** @throws as readOutside() */
   constructor(options: OutsideOptions) {
@@ -71,11 +81,35 @@ export class OutsideJobs {
     if (authority !== null) {
       const enter: Sequencer['enter'] = (leavesAt) => sequencer.enter(leavesAt);
       const stamper = new TimeStamper({ ...authority, transcript, note, enter, log, now });
+      this.#stamper = stamper;
       ends.push(repeat(tsaEveryMs, stamper, (error) => this.#failed('timestamp.failed', error)));
     }
     if (witnesses !== null)
       ends.push(repeat(witnessEveryMs, witnesses, (error) => this.#failed('witness.failed', error)));
     return async () => void (await Promise.all(ends.map((end) => end())));
+  }
+
+  /** One that covers so many entries, the stamped one before the cosigned one; else the larger of the two. Null: nobody vouches for anything yet. */
+  async attested(size: number): Promise<Attested | null> {
+    const stamp = await this.#stamper?.newest();
+    const cosigned = await this.#o.transcript.cosigned();
+    const found = [
+      ...(stamp ? [{ note: stamp.checkpoint, token: stamp.token }] : []),
+      ...(cosigned && this.#isOwn(cosigned) ? [{ note: cosigned, token: null }] : []),
+    ].map((each) => ({ ...each, size: peekCheckpoint(each.note).size }));
+    const { note, token } = found.find((each) => each.size >= size) ?? found.sort((a, b) => b.size - a.size)[0] ?? {};
+    return note === undefined ? null : { note, token: token ?? null };
+  }
+
+  /** A file that is damaged says nothing. */
+  #isOwn(note: Uint8Array): boolean {
+    const { transcript } = this.#o;
+    try {
+      const { origin, size } = peekCheckpoint(note);
+      return origin === transcript.origin && size <= transcript.size;
+    } catch {
+      return false;
+    }
   }
 
   #failed(event: 'timestamp.failed' | 'witness.failed', error: unknown): void {

@@ -4,7 +4,7 @@
  * that a sender may have several batches on their way. Who sends faster than he is served, or asks and does not read, is not read from
  * any more until that is over.
  */
-import { hex, utf8 } from '../base/bytes.ts';
+import { fromUtf8, hex, utf8 } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
@@ -23,6 +23,7 @@ import { splitChain } from './chain-bytes.ts';
 import { unavailable } from './committer.ts';
 import type { Submission } from './submission.ts';
 import type { TranscriptLog } from './log/log.ts';
+import type { OutsideJobs } from './outside.ts';
 import { peekCheckpoint } from '../transcript/checkpoint.ts';
 
 /** Requests of one connection that are not answered yet, in number and bytes, before it is paused. */
@@ -49,6 +50,7 @@ export interface SessionOptions {
   readonly store: Store;
   readonly transcript: TranscriptLog;
   readonly crls: CrlHistory;
+  readonly attested: OutsideJobs['attested'];
   /** messages, by user */
   readonly sends: RateLimit;
   /** all other requests, by certificate */
@@ -151,8 +153,22 @@ class Session {
   }
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {
-    const { link, account, blobs, hub, contacts, crls, devices, keys, rooms, store, transcript, requests, now } =
-      this.#o;
+    const {
+      link,
+      account,
+      attested,
+      blobs,
+      hub,
+      contacts,
+      crls,
+      devices,
+      keys,
+      rooms,
+      store,
+      transcript,
+      requests,
+      now,
+    } = this.#o;
     if (frame.type !== 'msg_received' && frame.type !== 'msg_skipped')
       requests.take(hex(link.peerChain[0].fingerprint), 1);
     switch (frame.type) {
@@ -279,6 +295,12 @@ class Session {
       case 'log_checkpoint':
         this.#loggedIn();
         return link.send({ type: 'log_checkpoint', id: frame.id, note: transcript.latest.note });
+      case 'log_attested': {
+        this.#loggedIn();
+        const { note, token } = (await attested(frame.size)) ?? {};
+        const found = note === undefined ? {} : { note: fromUtf8(note) ?? '', ...(token && { token }) };
+        return link.send({ type: 'log_attested', id: frame.id, ...found });
+      }
       case 'crl_get':
         this.#loggedIn();
         return link.send(await crls.answer(frame));

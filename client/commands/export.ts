@@ -6,6 +6,7 @@ import { printable } from '../../runtime/printable.ts';
 import type { BundleHead, Profile } from '../../transcript/bundle.ts';
 import { writeBundle, type BundleCrl, type BundleLog } from '../../transcript/bundle-writer.ts';
 import { peekCheckpoint } from '../../transcript/checkpoint.ts';
+import { parseNote } from '../../transcript/note.ts';
 import { decodeReceipt } from '../../transcript/receipt.ts';
 import { BundleLineage } from '../../verify/bundle-lineage.ts';
 import { Findings } from '../../verify/finding.ts';
@@ -20,6 +21,7 @@ import {
   inOrder,
   provenMessages,
   provenStatements,
+  type Attest,
   type Proven,
   type Prove,
 } from '../evidence.ts';
@@ -86,7 +88,8 @@ export const exportCommand = (run: Run): CommandModule<GlobalArgs, ExportArgs> =
       .option('prove', {
         type: 'boolean',
         default: false,
-        describe: 'ask the server to prove that all checkpoints are of one history',
+        describe:
+          'ask the server to prove that all checkpoints are of one history, and for what witnesses and time-stamps say',
       })
       .option('force', { type: 'boolean', default: false, describe: 'replace the file' })
       .example('$0 transcript export bob -o bob.tar --disclose mine', 'then: chat-verify bob.tar --ca ca.crt')
@@ -116,10 +119,14 @@ async function exportBundle(
   disclosure: Disclosure,
 ): Promise<void> {
   const prepared = await bundleWith(app, peer, range, disclosure, prove);
-  const { pieces, profile, messages, receipts, count, missing } = prepared;
+  const { pieces, profile, messages, receipts, count, missing, seen, late } = prepared;
   writePieces(out, pieces, force);
   for (const name of missing) context.note(`the certificate ${name} is not here: its messages cannot be proven`);
-  report(context, out, peer, profile, { messages, disclosed: count.disclosed, receipts });
+  for (const origin of late)
+    context.note(
+      `witnesses or a time-stamp vouch for ${origin} only up to before the newest of these: export again later`,
+    );
+  report(context, out, peer, profile, { messages, disclosed: count.disclosed, receipts }, seen);
 }
 
 interface Prepared {
@@ -131,7 +138,20 @@ interface Prepared {
   readonly count: { readonly disclosed: number };
   /** certificates of signers that this profile does not have */
   readonly missing: readonly string[];
+  readonly seen: Attestation;
+  /** logs of which others vouch for something, and not for all that is in the bundle */
+  readonly late: readonly string[];
 }
+
+/** What others have said of the checkpoints in a bundle. */
+interface Attestation {
+  readonly cosignatures: number;
+  readonly stamps: number;
+}
+const attestationOf = (logs: readonly BundleLog[]): Attestation => ({
+  cosignatures: logs.reduce((sum, { checkpoint }) => sum + parseNote(checkpoint).signatures.length - 1, 0),
+  stamps: logs.filter(({ token }) => token).length,
+});
 
 /** @throws NOT_FOUND; with `prove`, what the server answers */
 export async function bundleWith(
@@ -157,7 +177,13 @@ export async function bundleWith(
   const { certificates, intermediates, missing } = authoritiesOf(ledger, statements, own);
   const ask: Prove = (origin, older, newer) => app.inquiries.consistency(origin, older, newer);
   if (prove) await app.inquiries.newestCheckpoint(); // it covers lists that were logged after the last message
-  const logs = await bundleLogs(ledger, statements, prove ? ask : null);
+  const late: string[] = [];
+  const attest: Attest = async (origin, size) => {
+    const found = await app.inquiries.attested(origin, size);
+    if (found !== null && found.size < size) late.push(origin);
+    return found;
+  };
+  const logs = await bundleLogs(ledger, statements, prove ? ask : null, prove ? attest : null);
   const profile = messages.length === all.length && isWhole(messages) ? 'complete' : 'selective';
   const head: BundleHead = {
     profile,
@@ -173,7 +199,8 @@ export async function bundleWith(
     { ...content, messages: () => counting(bundleMessages(ledger, statements, isDisclosed, parts), count) },
     identity.privateKey,
   );
-  return { pieces, profile, messages: messages.length, receipts: receipts.length, count, missing };
+  const seen = attestationOf(logs);
+  return { pieces, profile, messages: messages.length, receipts: receipts.length, count, missing, seen, late };
 }
 
 /** What the log that the server writes now knows of revocations. */
@@ -212,10 +239,26 @@ interface Figures {
   readonly receipts: number;
 }
 
-function report(context: Context, out: string, peer: string, profile: Profile, figures: Figures): void {
-  if (context.args.json) return context.json('exported', { peer, file: out, profile, ...figures });
+function report(
+  context: Context,
+  out: string,
+  peer: string,
+  profile: Profile,
+  figures: Figures,
+  { cosignatures, stamps }: Attestation,
+): void {
+  const seen = { ...(cosignatures > 0 && { cosignatures }), ...(stamps > 0 && { stamps }) };
+  if (context.args.json) return context.json('exported', { peer, file: out, profile, ...figures, ...seen });
   const { messages, disclosed, receipts } = figures;
-  context.out(`${printable(out)}: ${messages} messages, ${disclosed} disclosed, ${receipts} receipts, ${profile}`);
+  const words = [
+    `${messages} messages`,
+    `${disclosed} disclosed`,
+    `${receipts} receipts`,
+    profile,
+    ...(cosignatures > 0 ? [`${cosignatures} cosignatures`] : []),
+    ...(stamps > 0 ? ['stamped'] : []),
+  ];
+  context.out(`${printable(out)}: ${words.join(', ')}`);
 }
 
 /** The messages are asked for twice, so what is disclosed is counted anew each time. */

@@ -8,7 +8,7 @@ import { ChatError } from '../../base/errors.ts';
 import type { Log } from '../../runtime/log.ts';
 import { peekCheckpoint } from '../../transcript/checkpoint.ts';
 import { decodeLeaf, type Leaf } from '../../transcript/leaf.ts';
-import { encodeStamp, imprintOf } from '../../transcript/stamp.ts';
+import { decodeStamp, encodeStamp, imprintOf, type Stamp } from '../../transcript/stamp.ts';
 import type { Certificate } from '../../x509/certificate.ts';
 import { MAX_ANSWER_BYTES, timeStampRequest, tokenIn } from '../../x509/time-stamp-request.ts';
 import { openTimeStamp, trustTimeStamp } from '../../x509/time-stamp.ts';
@@ -42,6 +42,7 @@ export class TimeStamper {
   #running: Promise<void> | null = null;
   /** Entries up to the newest TIME entry: what comes behind is new. Null: not looked for yet. */
   #covered: number | null = null;
+  #newest: Stamp | null = null;
 
   constructor(options: TimeStamperOptions) {
     this.#o = options;
@@ -54,6 +55,12 @@ export class TimeStamper {
   round(): Promise<void> {
     this.#running ??= this.#round().finally(() => (this.#running = null));
     return this.#running;
+  }
+
+  /** The newest that is in the log, if it is not too far back. */
+  async newest(): Promise<Stamp | null> {
+    this.#covered ??= await this.#look();
+    return this.#newest;
   }
 
   /** What is under way ends at once. */
@@ -74,6 +81,7 @@ export class TimeStamper {
     const stamp = encodeStamp({ checkpoint: note, token });
     const { firstIndex } = await enter((serverTime) => [{ type: 'time', serverTime, stamp }]);
     this.#covered = firstIndex + 1;
+    this.#newest = { checkpoint: note, token };
     log.info('timestamp.logged', { index: firstIndex, size, bytes: token.length });
   }
 
@@ -102,10 +110,13 @@ export class TimeStamper {
     const { size } = transcript;
     const first = Math.max(0, size - LOOK_BACK);
     const entries = await transcript.entries(first, size);
-    const at = entries.findLastIndex((entry) => {
-      const leaf = decodeLeaf(entry);
-      return leaf.type === 'time' && leaf.stamp.length > 0;
-    });
-    return at < 0 ? 0 : first + at + 1;
+    for (let at = entries.length - 1; at >= 0; at--) {
+      const leaf = decodeLeaf(entries[at]!);
+      if (leaf.type !== 'time' || leaf.stamp.length === 0) continue;
+      const { checkpoint, token } = decodeStamp(leaf.stamp);
+      this.#newest ??= { checkpoint: Buffer.from(checkpoint), token: Buffer.from(token) };
+      return first + at + 1;
+    }
+    return 0;
   }
 }

@@ -60,6 +60,7 @@ const ASKS: { readonly [T in RequestType]?: Ask } = {
   room_topic: { type: 'room_topic', room: '#ops' },
   log_consistency: { type: 'log_consistency', from: 0, to: 0 },
   log_checkpoint: { type: 'log_checkpoint' },
+  log_attested: { type: 'log_attested', size: 0 },
   crl_get: { type: 'crl_get', issuer: b(32), number: 0, offset: 0, tree: 0 },
 };
 const FREE: readonly RequestType[] = [

@@ -5,13 +5,14 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t from 'tap';
 import { openCosignatures, parseWitness } from '../../transcript/cosignature.ts';
 import { certificates, Program, root, System, type Name } from '../support/system.ts';
 import { localTsa, serveTsa } from '../support/tsa.ts';
 import { WitnessServer } from '../support/witness-server.ts';
 
-t.setTimeout(180_000); // a busy machine is no failure
+t.setTimeout(300_000); // a busy machine is no failure
 
 t.test('witnesses and trusted time', async (t) => {
   const folder = t.testdir({ tsa: {}, system: {}, unpacked: {} });
@@ -47,6 +48,17 @@ t.test('witnesses and trusted time', async (t) => {
   await run('bob', 'recv', '--max', '1');
   const { log_size: size } = await system.status();
   await system.line('timestamp.logged', 0, (line) => Number(line['size']) >= size);
+  const aliceTar = join(folder, 'alice.tar');
+  const exported = ['transcript', 'export', 'bob', '-o', aliceTar, '--disclose', 'all', '--force', '--json'];
+  let seen: { cosignatures?: number; stamps?: number } = {};
+  // What is logged while she asks is stamped a second later.
+  for (let i = 0; i < 20 && seen.stamps === undefined; i++) {
+    if (i > 0) await setTimeout(1000);
+    const program = system.client('alice', [...exported, '--prove']);
+    t.equal(await program.ended, 0, program.tail);
+    seen = JSON.parse(program.out) as typeof seen;
+  }
+  t.match(seen, { cosignatures: 2, stamps: 1 }, 'a client is given what others have said');
   await system.stop();
 
   const outside = [
@@ -71,6 +83,20 @@ t.test('witnesses and trusted time', async (t) => {
   );
   const stranger = new WitnessServer('w.example/3');
   t.match(await verify(system.transcript, '--witness', stranger.vkey), { exit: 11, out: /W_NO_QUORUM checkpoint/ });
+
+  const hers = await verify(aliceTar, ...outside);
+  t.match(
+    hers,
+    { exit: 0, out: /ok {5}witnesses: .*\nok {5}trusted time: .*\n[^]*\nVALID / },
+    'of a bundle of a client',
+  );
+  t.match(hers.out, /before all witnesses/);
+  await run('alice', ...exported);
+  t.match(
+    await verify(aliceTar, ...outside),
+    { exit: 11, out: /W_NO_QUORUM[^]*W_NO_STAMP/ },
+    'which asks a server for it',
+  );
 
   const conversation = JSON.parse((await system.command('transcript', 'list', '--json')).split('\n')[0]!)
     .conversation as string;

@@ -92,6 +92,7 @@ const sends: { [K in Request['type']]: Request<K> } = {
   room_topic: { type: 'room_topic', id: 1, room: '#ops', topic: 't' },
   log_consistency: { type: 'log_consistency', id: 1, from: 0, to: 5 },
   log_checkpoint: { type: 'log_checkpoint', id: 1 },
+  log_attested: { type: 'log_attested', id: 1, size: 5 },
   crl_get: { type: 'crl_get', id: 1, issuer: b(32), number: 0, offset: 0, tree: 5 },
   ping: { type: 'ping', id: 1 },
   bye: { type: 'bye' },
@@ -196,6 +197,7 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
   },
   log_consistency: { type: 'log_consistency', id: 1, hashes: [b(32)] },
   log_checkpoint: { type: 'log_checkpoint', id: 1, note: 'n' },
+  log_attested: { type: 'log_attested', id: 1, note: 'n', token: b(9) },
   crl: {
     type: 'crl',
     id: 1,
@@ -254,6 +256,7 @@ for (const { role, table, samples, read } of roles)
         const alsoOptional =
           (type === 'error' && field === 'id') ||
           (type === 'bye' && field === 'code') ||
+          (type === 'log_attested' && (field === 'note' || field === 'token')) ||
           ((type === 'presence' || type === 'presence_set') && field === 'state') ||
           (type === 'room_changed' && (field === 'username' || field === 'role'));
         if (isOptional || alsoOptional) t.equal([...read(encode(without))].length, 1, `${field_} may be missing`);

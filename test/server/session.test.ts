@@ -77,6 +77,7 @@ class Peer {
       store: {} as never,
       transcript: {} as never,
       crls: {} as never,
+      attested: async () => null,
       sends: new RateLimit(1_000_000),
       requests: new RateLimit(1_000_000),
       log: this.log.log,
