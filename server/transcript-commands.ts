@@ -6,27 +6,33 @@ import { sha256 } from '../base/hash.ts';
 import type { LoadedServerConfig } from '../runtime/config.ts';
 import { printable } from '../runtime/printable.ts';
 import { openStore } from '../store/open.ts';
+import type { Leaf } from '../transcript/leaf.ts';
+import { leafHash } from '../transcript/merkle.ts';
 import { decodeMs, isThreaded } from '../transcript/statement.ts';
 import { parseTime } from '../verify/time.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import { identityOf } from '../x509/identity.ts';
 import { readTls, storeOf } from './configuration.ts';
 import { exportConversation } from './transcript-export.ts';
-import { entriesOf, publishedLog } from './transcript-files.ts';
+import { entriesOf, logDirectories, publishedLog } from './transcript-files.ts';
 
 type Out = (line: string) => void;
 
-/** Every conversation of the log, in the order of their first messages. @throws NOT_FOUND, LOG_CORRUPT */
+/**
+ * Every conversation of all logs that the node has had, in the order of their first messages. What was signed again for a later log counts
+ * once. @throws NOT_FOUND, LOG_CORRUPT
+ */
 export function listTranscript({ values }: LoadedServerConfig, asJson: boolean, out: Out): void {
-  const { dir } = values.transcript;
-  const { checkpoint } = publishedLog(dir);
   const names = new Map<string, string>();
   const conversations = new Map<string, { messages: number; first: number; last: number; senders: Set<string> }>();
-  for (const { leaf } of entriesOf(dir, checkpoint.size)) {
+  const said = new Set<string>();
+  for (const leaf of leavesOf(logDirectories(values.transcript.dir))) {
     if (leaf.type === 'cert') names.set(hex(sha256(leaf.chain[0]!)), nameIn(leaf.chain[0]!));
     if (leaf.type !== 'msg') continue;
     const ms = decodeMs(leaf.ms);
-    if (!isThreaded(ms.kind)) continue;
+    const statement = hex(leafHash(leaf.ms));
+    if (!isThreaded(ms.kind) || said.has(statement)) continue;
+    said.add(statement);
     const key = hex(ms.conversation);
     const { serverTime } = leaf;
     const known = conversations.get(key) ?? { messages: 0, first: serverTime, last: 0, senders: new Set() };
@@ -45,13 +51,21 @@ export function listTranscript({ values }: LoadedServerConfig, asJson: boolean, 
   }
 }
 
-/** The published checkpoint, a signed note: what `chat-verify --known` reads. @throws NOT_FOUND, LOG_CORRUPT */
+function* leavesOf(dirs: readonly string[]): Generator<Leaf> {
+  for (const dir of dirs) for (const { leaf } of entriesOf(dir, publishedLog(dir).checkpoint.size)) yield leaf;
+}
+
+/**
+ * The published checkpoint, a signed note: what `chat-verify --known` reads. As text that of the log which is written now, for it may go into a
+ * file; as JSON one object for each log, the newest last. @throws NOT_FOUND, LOG_CORRUPT
+ */
 export function showCheckpoint({ values }: LoadedServerConfig, asJson: boolean, out: Out): void {
-  const { checkpoint, note } = publishedLog(values.transcript.dir);
-  const { origin, size, root } = checkpoint;
-  const text = note.toString('utf8');
-  if (asJson) out(JSON.stringify({ v: 1, type: 'checkpoint', origin, size, root: hex(root), note: text }));
-  else out(text.replace(/\n$/, ''));
+  const logs = logDirectories(values.transcript.dir).map(publishedLog);
+  if (!asJson) return out(logs.at(-1)!.note.toString('utf8').replace(/\n$/, ''));
+  for (const { checkpoint, note } of logs) {
+    const { origin, size, root } = checkpoint;
+    out(JSON.stringify({ v: 1, type: 'checkpoint', origin, size, root: hex(root), note: note.toString('utf8') }));
+  }
 }
 
 export interface ExportFlags {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { System } from '../support/system.ts';
 
-t.setTimeout(240_000); // a busy machine is no failure
+t.setTimeout(400_000); // a busy machine is no failure
 
 const copyOf = (from: string, to: string): void => void execFileSync('cp', ['-a', from, to]);
 
@@ -89,6 +89,19 @@ t.test('the transcript is lost, and the database is not', async (t) => {
   const said = await system.command('transcript', 'export', '--conversation', id, '--out', whole);
   const left = checked.checked.messages - 1;
   t.match(said, `${left} messages, none disclosed, selective`, 'the operator has what is not lost, out of both logs');
+  const list = (await system.command('transcript', 'list', '--json')).trim().split('\n');
+  t.match(
+    list.map((line) => JSON.parse(line)),
+    [{ conversation: id, messages: left }],
+    'and lists it once',
+  );
+  t.match(await system.command('transcript', 'checkpoint'), /^localhost\/log\/n1\/e2\n/);
+  const notes = (await system.command('transcript', 'checkpoint', '--json')).trim().split('\n');
+  t.match(
+    notes.map((line) => JSON.parse(line)),
+    [{ origin: /n1$/ }, { origin: /n1\/e2$/ }],
+    'each log',
+  );
   const both = [program, whole, '--ca', ca, '--compare', file, '--json'];
   t.match(JSON.parse(execFileSync(process.execPath, both, { encoding: 'utf8' })), {
     verdict: 'VALID',
