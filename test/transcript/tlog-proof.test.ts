@@ -51,6 +51,7 @@ t.test('spellings that are refused', async (t) => {
     ['CRLF', TEXT.replaceAll('\n', '\r\n'), 'proof.checkpoint'],
     ['53 hashes', TEXT.replace('index 7\n', `index 7\n${`${'A'.repeat(43)}=\n`.repeat(50)}`), 'proof.path'],
     ['empty line before the checkpoint', TEXT.replace('\n\n', '\n\n\n'), 'checkpoint.lines'],
+    ['more than 2 MB', TEXT.replace('index', `extra ${'A'.repeat(2_000_000)}\nindex`), 'proof'],
     ['no checkpoint', TEXT.slice(0, TEXT.indexOf('\n\n') + 2), 'note'],
   ];
   for (const [name, text, field] of rows)
