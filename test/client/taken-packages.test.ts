@@ -1,0 +1,70 @@
+/** Key packages are used up by a state of a group, not by each try to leave it. */
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { equal, type Fingerprint } from '../../base/bytes.ts';
+import { ASK_AGAIN_MS, TakenPackages } from '../../client/taken-packages.ts';
+
+const device = (): Fingerprint => randomBytes(32) as Uint8Array as Fingerprint;
+/** A server with a key package for each of these, as often as it is asked: it begins with the device, and has a number. */
+function desk(...stocked: readonly Fingerprint[]) {
+  const made = { ms: 0, asked: [] as number[], judgedAtOnce: 0 };
+  const roster = {
+    id: randomBytes(32),
+    members: [{ username: 'bob', devices: [...stocked] }],
+  };
+  let [n, judging] = [0, 0];
+  const session = {
+    serverNow: () => made.ms,
+    requester: {
+      request: async ({ devices }: { devices: readonly Uint8Array[] }) => {
+        made.asked.push(devices.length);
+        const found = devices.filter((each) => stocked.some((one) => equal(one, each)));
+        return { packages: found.map((each) => ({ device: each, package: Buffer.concat([each, Buffer.of(++n)]) })) };
+      },
+    },
+  };
+  const engine = {
+    holder: async (published: Uint8Array) => {
+      made.judgedAtOnce = Math.max(made.judgedAtOnce, ++judging);
+      await null;
+      judging--;
+      return { user: 'bob', deviceId: published.subarray(0, 16), certificate: published.subarray(0, 32) };
+    },
+  };
+  const taken = new TakenPackages({ resolving: (_: unknown, work: () => unknown) => work() } as never, () => made.ms);
+  const take = async (devices: readonly Fingerprint[], state?: string): Promise<number[]> =>
+    (await taken.of(session as never, engine as never, roster as never, devices, [], state)).map((each) => each[32]!);
+  return Object.assign(made, { take, taken });
+}
+
+// Fails when each try takes others, and when one that was used is taken for another state.
+t.test('a commit that is made again has the same ones; the next one, and a new group, have others', async (t) => {
+  const [one, two] = [device(), device()];
+  const d = desk(one, two);
+  t.strictSame(await d.take([one], '1/5'), [1]);
+  t.strictSame(await d.take([one, two], '1/5'), [1, 2], 'the roster has changed, and not the group');
+  t.strictSame(d.asked, [1, 1], 'asked for the new one alone');
+  t.strictSame(await d.take([one], '1/6'), [3], 'the first one is used up, or a sign of another commit');
+  t.strictSame(await d.take([one], '2/6'), [4], 'of another group');
+  t.strictSame(await d.take([one]), [5]);
+  t.strictSame(await d.take([one]), [6], 'a group that is made');
+  d.taken.forget();
+  t.strictSame(await d.take([one], '2/6'), [7], 'another connection');
+});
+
+t.test('who has none is asked again after a while, or when somebody waits for him; a hundred at a time', async (t) => {
+  const [one, none] = [device(), device()];
+  const d = desk(one);
+  t.strictSame(await d.take([none, one], '1/1'), [1]);
+  await d.take([none], '1/1');
+  t.strictSame(d.asked, [2]);
+  d.taken.wanted(none);
+  await d.take([none], '1/1');
+  d.ms += ASK_AGAIN_MS;
+  await d.take([none], '1/1');
+  t.strictSame(d.asked, [2, 1, 1]);
+  const many = Array.from({ length: 130 }, device);
+  const crowd = desk(...many);
+  t.equal((await crowd.take(many, '1/1')).length, 100);
+  t.equal(crowd.judgedAtOnce, 32);
+});
