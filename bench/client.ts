@@ -1,6 +1,7 @@
 /**
  * A light client over runtime/link: no vault, no terminal, no retries. It acknowledges everything that it gets, all of one turn together,
- * receipts messages, and counts; what it is not told to check it believes, so that the generator costs less than the server. Whatever the server refuses ends the run.
+ * receipts messages, and counts; what it is not told to check it believes, so that the generator costs less than the server. Whatever the
+ * server refuses ends the run.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';

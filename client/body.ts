@@ -1,6 +1,6 @@
 /**
- * What of a message is encrypted end to end: kf ‖ body, the opening of the commitment in its signed statement; the body is its content. How it is sealed is the
- * engine's (client/e2ee); how large it may be, and how large it becomes, is said here.
+ * What of a message is encrypted end to end: kf ‖ body, the opening of the commitment in its signed statement; the body is its content. How
+ * it is sealed is the engine's (client/e2ee); how large it may be, and how large it becomes, is said here.
  */
 import { concat } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';

@@ -21,7 +21,10 @@ export class Comparisons {
     this.#now = now;
   }
 
-  /** What to compare with somebody, by voice or face to face; a person gets to see it. @throws as App.open(); NOT_FOUND for somebody without a device */
+  /**
+   * What to compare with somebody, by voice or face to face; a person gets to see it. @throws as App.open(); NOT_FOUND for somebody without
+   * a device
+   */
   async show(peer: string): Promise<Verification> {
     const found = await this.#of(peer);
     showNumber(this.#vault, found.peer, found.number, found.devices);

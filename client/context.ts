@@ -240,7 +240,10 @@ export class Context {
     return askPassword(this.terminal, false, VAULT_PASSPHRASE);
   }
 
-  /** @param file the way that was given for it, or undefined @param flag that names a file @throws USAGE when nobody can be asked, or it is too short */
+  /**
+   * @param file the way that was given for it, or undefined @param flag that names a file @throws USAGE when nobody can be asked, or it is
+   * too short
+   */
   async newPassphrase(file: string | undefined, flag: string): Promise<Secret> {
     if (file === undefined && !this.mayAsk)
       throw new ChatError('USAGE', `a new passphrase is needed: give ${flag}, or run in a terminal`, {

@@ -51,7 +51,10 @@ export interface Wishes {
   waitsUntil(id: ConversationId): number;
 }
 
-/** How long the sender of the newest commit may take to repeat it, and the server to show a state that can be entered, before the group counts as lost. */
+/**
+ * How long the sender of the newest commit may take to repeat it, and the server to show a state that can be entered, before the group
+ * counts as lost.
+ */
 const LOST_MS = 30_000;
 
 /** What says of a state of a group that nobody can use it. */

@@ -1,4 +1,7 @@
-/** Which rules a group has: those of two people, of a room, or of one user's own devices. Judged by the group's own settings, chosen by what the conversation is. */
+/**
+ * Which rules a group has: those of two people, of a room, or of one user's own devices. Judged by the group's own settings, chosen by what
+ * the conversation is.
+ */
 import type { Member } from './e2ee/sketch.ts';
 import { checkDirect, directPolicy, directSettings } from './e2ee/direct.ts';
 import type { Policy } from './e2ee/group.ts';

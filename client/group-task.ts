@@ -1,4 +1,7 @@
-/** What travels between the client and the thread that works on large groups (group-thread.ts, group-worker.ts). Values alone, and bytes of their own. */
+/**
+ * What travels between the client and the thread that works on large groups (group-thread.ts, group-worker.ts). Values alone, and bytes of
+ * their own.
+ */
 import type { Code } from '../base/errors.ts';
 import type { Commit } from './e2ee/group.ts';
 import type { Kept } from './e2ee/held.ts';

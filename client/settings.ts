@@ -107,7 +107,10 @@ export function resolveSettings(flags: Flags, env: NodeJS.ProcessEnv, cwd = proc
   };
 }
 
-/** Writes down what worked, so that the next command needs no more than the profile's name. Never a secret, only paths. @throws DISK_FULL, STORE_FAILED */
+/**
+ * Writes down what worked, so that the next command needs no more than the profile's name. Never a secret, only paths. @throws DISK_FULL,
+ * STORE_FAILED
+ */
 export function remember(settings: Settings): void {
   const values: { [K in SettingName]?: string | undefined } = {
     server: formatAddress(settings.host, settings.port),

@@ -1,7 +1,8 @@
 /**
  * A commit goes to everybody in a conversation, and behind it stand the invitations of those whom it lets in: the part for all of them, the tree, and
- * one part for each, which begins with the hash of the key in his certificate. Each device gets of these what is for it, and the hashes of the rest, so
- * that what the author signed can be checked: a newcomer does not fetch what is for the hundred others, nor does who is inside.
+ * one part for each, which begins with the hash of the key in his certificate. Each device gets of these what is for it, and the hashes of
+ * the rest, so that what the author signed can be checked: a newcomer does not fetch what is for the hundred others, nor does who is
+ * inside.
  */
 import { equal, type Hash } from '../base/bytes.ts';
 import { leafHash } from '../transcript/merkle.ts';

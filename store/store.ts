@@ -1,13 +1,14 @@
 /**
  * The storage contract: accounts, devices and their keys, conversations of two and of rooms and their groups, the queue of what is not yet
- * delivered, and how far the log has been applied. Two backends (SQLite, MySQL) and one conformance suite, `test/conformance/store.ts`, which is this comment as tests.
+ * delivered, and how far the log has been applied. Two backends (SQLite, MySQL) and one conformance suite, `test/conformance/store.ts`,
+ * which is this comment as tests.
  *
- * Durability: a promise that resolves means that the change survives a power cut (but for `acknowledge`). Atomicity: each method is one transaction, all or
- * nothing. Concurrency: every method may race with every other, also from another process on the same database. Text is stored and
- * compared byte for byte; callers canonicalise (on MySQL two names that differ in trailing spaces alone cannot both exist). Buffers handed in may be reused by the caller after the promise resolves.
- * Failures: STORE_FAILED when the database did not answer or the outcome is unknown (then repeat: every write is idempotent or has a
- * unique key that makes the repetition say so), DISK_FULL when there was no room (nothing was changed), STORE_SCHEMA when the schema is
- * missing, older (migrate) or from the future (`sub` says which).
+ * Durability: a promise that resolves means that the change survives a power cut (but for `acknowledge`). Atomicity: each method is one
+ * transaction, all or nothing. Concurrency: every method may race with every other, also from another process on the same database. Text is
+ * stored and compared byte for byte; callers canonicalise (on MySQL two names that differ in trailing spaces alone cannot both exist).
+ * Buffers handed in may be reused by the caller after the promise resolves. Failures: STORE_FAILED when the database did not answer or the
+ * outcome is unknown (then repeat: every write is idempotent or has a unique key that makes the repetition say so), DISK_FULL when there
+ * was no room (nothing was changed), STORE_SCHEMA when the schema is missing, older (migrate) or from the future (`sub` says which).
  *
  * A device is active while it is neither revoked nor past its notAfter.
  */
@@ -394,7 +395,8 @@ export interface Store {
   binding(hash: Hash): Promise<Uint8Array | null>;
   /**
    * Appends a piece to a blob of the device, if it begins where the blob ends so far; in any other place nothing changes. The first
-   * piece makes the blob; putting one that is whole again makes it newer. What the device has put before and no commit refers to gives way to it, the oldest first, above the limits.
+   * piece makes the blob; putting one that is whole again makes it newer. What the device has put before and no commit refers to gives way
+   * to it, the oldest first, above the limits.
    * @returns how many bytes are there from the beginning; null: it was the last piece, the whole has another hash, and nothing is left
    * @throws NOT_FOUND/device; BAD_FRAME/size for a blob that was begun with another size
    */
@@ -462,8 +464,8 @@ export interface Store {
   timesAfter(origin: string, index: number): Promise<number>;
   /**
    * Applies one window: batches, messages (with seq), queue rows, groups, lineage, certificates, log size. Messages without content
-   * get their seq and lineage and wait for `complete`; a commit without content raises the epoch by one. Windows of one origin come in order, one at a time.
-   * Applying a window again changes nothing and answers the same, also when its messages have been delivered since.
+   * get their seq and lineage and wait for `complete`; a commit without content raises the epoch by one. Windows of one origin come in
+   * order, one at a time. Applying a window again changes nothing and answers the same, also when its messages have been delivered since.
    * @returns for each batch, for each message
    * @throws LOG_CORRUPT when the database holds another message at an index of a window that it has already
    * @throws COUNTER_REUSED when another batch has the session and first counter of one of these; where the database is told later
@@ -499,7 +501,10 @@ export interface Store {
   /** Has this log a CERT leaf for the certificate? */
   isCertificateLogged(origin: string, fingerprint: Fingerprint): Promise<boolean>;
 
-  /** What waits for a device, in order, from the first cursor above `after` (a reader that has seen n never misses a row below n); at most `maxItems`, and no more than `maxBytes` of parts unless the first alone is larger. */
+  /**
+   * What waits for a device, in order, from the first cursor above `after` (a reader that has seen n never misses a row below n); at most
+   * `maxItems`, and no more than `maxBytes` of parts unless the first alone is larger.
+   */
   backlog(deviceId: number, after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
   /** Bytes of message parts queued for each of these devices, and rows. */
   queueUsages(deviceIds: readonly number[]): Promise<{ readonly bytes: number; readonly rows: number }[]>;

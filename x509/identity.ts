@@ -57,7 +57,10 @@ export function canonicalEmail(text: string): string {
   return address;
 }
 
-/** NFKC turns wide and styled letters into plain ones; whatever is not ASCII afterwards could pass for something else, and is refused by the patterns. */
+/**
+ * NFKC turns wide and styled letters into plain ones; whatever is not ASCII afterwards could pass for something else, and is refused by the
+ * patterns.
+ */
 const folded = (text: string): string => (text.length <= MAX_EMAIL_CHARS ? text.normalize('NFKC').toLowerCase() : '');
 
 const badName = (message: string): ChatError => new ChatError('BAD_NAME', message, { field: 'username' });

@@ -1,4 +1,7 @@
-/** NATS: its core, which forgets, and JetStream, which keeps. The certificate says who somebody is (docs.nats.io, client protocol and JetStream API). */
+/**
+ * NATS: its core, which forgets, and JetStream, which keeps. The certificate says who somebody is (docs.nats.io, client protocol and
+ * JetStream API).
+ */
 import { writeFileSync } from 'node:fs';
 import { connect as connectPlain } from 'node:net';
 import { join } from 'node:path';

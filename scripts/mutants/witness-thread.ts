@@ -7,7 +7,10 @@ import { runTest } from './quick-tap.ts';
 import { breakRule, load, testRun } from './reload.ts';
 import { JUDGE, rowsAt, type Survey } from './survey.ts';
 
-/** begin: this rule is broken from now on. likely: rows that name the codes, or noticed other mutants of the file. rest: those that were not judged yet. */
+/**
+ * begin: this rule is broken from now on. likely: rows that name the codes, or noticed other mutants of the file. rest: those that were not
+ * judged yet.
+ */
 export type Order =
   | { readonly ask: 'begin'; readonly mutant: Mutant | null; readonly tests: readonly string[] }
   | { readonly ask: 'likely'; readonly codes: readonly string[] }

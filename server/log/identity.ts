@@ -80,7 +80,10 @@ export function identityIn(
   return isOurs ? { statement: Buffer.from(statement).toString('utf8'), algorithm, signature } : null;
 }
 
-/** A new statement, valid as long as the certificate. @param succession of a later epoch @param replaced key of this log that the new one takes over from */
+/**
+ * A new statement, valid as long as the certificate. @param succession of a later epoch @param replaced key of this log that the new one
+ * takes over from
+ */
 export function issueIdentity(
   log: VerifierKey,
   certificate: Certificate,

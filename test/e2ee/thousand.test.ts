@@ -1,4 +1,7 @@
-/** The largest room: a thousand devices agree, whichever way somebody comes in; and what a message of theirs costs to keep does not grow with them. */
+/**
+ * The largest room: a thousand devices agree, whichever way somebody comes in; and what a message of theirs costs to keep does not grow
+ * with them.
+ */
 import { delta, restore, snapshot } from '../../client/e2ee/delta.ts';
 import { epochAuthenticator, openToAll, type Conversation } from '../../client/e2ee/group.ts';
 import { MAX_DEVICES } from '../../server/rooms.ts';

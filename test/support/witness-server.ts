@@ -1,4 +1,7 @@
-/** A witness by the words of C2SP tlog-witness: an HTTP server on the loopback that checks consistency itself and can misbehave. Nothing of transcript/ is used. */
+/**
+ * A witness by the words of C2SP tlog-witness: an HTTP server on the loopback that checks consistency itself and can misbehave. Nothing of
+ * transcript/ is used.
+ */
 import { createHash, createPublicKey, generateKeyPairSync, verify } from 'node:crypto';
 import { createServer, type ServerResponse } from 'node:http';
 import type { Test } from 'tap';
