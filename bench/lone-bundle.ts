@@ -1,5 +1,5 @@
 /** A bundle in which each message has a batch, a signature and a checkpoint of its own: the most that so many messages can cost a verifier. */
-import { writeFileSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { concat, type Hash } from '../base/bytes.ts';
 import { writeBundle, type BundleContent, type BundleMessage } from '../transcript/bundle-writer.ts';
@@ -55,7 +55,9 @@ export function loneBundle(folder: string, count: number): { bundle: string; ca:
     messages: () => messages,
   };
   const paths = { bundle: join(folder, 'lone.tar'), ca: join(folder, 'lone-ca.crt') };
-  writeFileSync(paths.bundle, Buffer.concat([...writeBundle(content, credentialOf(world, 'alice').key)]));
+  const file = openSync(paths.bundle, 'w');
+  for (const piece of writeBundle(content, credentialOf(world, 'alice').key)) writeSync(file, piece);
+  closeSync(file);
   writeFileSync(paths.ca, pemOf(ca.der));
   return paths;
 }

@@ -100,6 +100,14 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 'bundle100k',
+    isQuick: false,
+    measure: async () =>
+      ours('bundle100k', 'chat-verify, a bundle of 100,000 lone messages', [
+        bundleVerifier(temporaryFolder(), 100_000),
+      ]),
+  },
+  {
     name: 'idle',
     isQuick: true,
     measure: (bench) =>

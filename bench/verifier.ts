@@ -19,23 +19,22 @@ export function verifier(folder: string): Sample {
 /** Each message signed by itself, and under a checkpoint of its own. */
 export function bundleVerifier(folder: string, count: number): Sample {
   const { bundle, ca } = loneBundle(folder, count);
-  const { checked, wall, cpu } = timed<{ messages: number }>(bundle, ca);
-  return { messages: checked.messages, 'wall s': wall, 'CPU s': cpu };
+  const { checked, wall, cpu, peakMb } = timed<{ messages: number }>(bundle, ca);
+  return { messages: checked.messages, 'wall s': wall, 'CPU s': cpu, 'peak RSS MB': peakMb };
 }
 
-/** `times` of sh (POSIX) tells what its children used: the second line. */
-function timed<T>(target: string, ca: string): { checked: T; wall: number; cpu: number } {
-  const args = [join(root, 'bin/chat-verify'), target, '--ca', ca, '--json'];
-  const script = '"$@"; status=$?; times >&2; exit $status';
+/** Says at its end what the process has used. */
+const PRELOAD = `data:text/javascript,${encodeURIComponent(
+  "process.on('exit', () => process.stderr.write(`\n${JSON.stringify(process.resourceUsage())}\n`))",
+)}`;
+
+function timed<T>(target: string, ca: string): { checked: T; wall: number; cpu: number; peakMb: number } {
+  const args = ['--import', PRELOAD, join(root, 'bin/chat-verify'), target, '--ca', ca, '--json'];
   const from = performance.now();
-  const run = spawnSync('sh', ['-c', script, 'sh', process.execPath, ...args], {
-    encoding: 'utf8',
-    maxBuffer: 1 << 26,
-  });
+  const run = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
   const wall = (performance.now() - from) / 1000;
   const { verdict, checked } = JSON.parse(run.stdout || '{}') as { verdict?: string; checked?: T };
   if (run.status !== 0 || !checked) fail(`chat-verify: ${verdict ?? run.stderr}`);
-  const times = run.stderr.trim().split('\n').at(-1) ?? '';
-  const cpu = [...times.matchAll(/(\d+)m([\d.]+)s/g)].reduce((sum, [, m, s]) => sum + 60 * Number(m) + Number(s), 0);
-  return { checked, wall, cpu };
+  const used = JSON.parse(run.stderr.trim().split('\n').at(-1)!) as NodeJS.ResourceUsage;
+  return { checked, wall, cpu: (used.userCPUTime + used.systemCPUTime) / 1e6, peakMb: used.maxRSS / 1024 };
 }
