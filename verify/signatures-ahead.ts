@@ -68,8 +68,8 @@ export class SignaturesAhead implements Confirmed {
   readonly #slots = new SignatureSlots();
   /** Key → job. */
   readonly #jobOf = new Map<string, number>();
-  /** The newest job of each slot, and its key. */
-  readonly #placed = Array.from<{ readonly key: string; readonly job: Job } | undefined>({ length: SLOTS });
+  /** The newest job of each slot, until somebody has asked for it, and its key. */
+  readonly #placed = Array.from<{ readonly key: string; job: Job | null } | undefined>({ length: SLOTS });
   /** Jobs [#begun, #next) may be waiting. */
   #next = 0;
   #begun = 0;
@@ -121,6 +121,8 @@ export class SignaturesAhead implements Confirmed {
     // What nobody has begun is done here: both threads work until there is nothing left.
     const isGood = this.#slots.isGood(job, PATIENCE_MS, () => this.#help());
     this.#isLost ||= isGood === null;
+    const placed = this.#placed[job % SLOTS];
+    if (placed?.key === key) placed.job = null; // nor is its file kept any longer
     return isGood === true;
   }
 
@@ -129,7 +131,7 @@ export class SignaturesAhead implements Confirmed {
     this.#begun = Math.max(this.#begun, this.#next - SLOTS);
     while (this.#begun < this.#next) {
       const job = this.#placed[this.#begun++ % SLOTS]?.job;
-      if (job === undefined || !this.#slots.take(job.number)) continue;
+      if (!job || !this.#slots.take(job.number)) continue;
       this.#slots.answer(job.number, this.#check.isGood(job.log, job.body, job.signature));
       return true;
     }
@@ -203,10 +205,10 @@ export class SignaturesAhead implements Confirmed {
     if (before !== undefined) this.#jobOf.delete(before.key);
     this.#placed[slot] = undefined;
     if (!this.#slots.offer(number)) return; // the thread is still at work for a file that was judged long ago
-    const placed = { key, job: { ...job, number } };
-    this.#placed[slot] = placed;
+    const numbered = { ...job, number };
+    this.#placed[slot] = { key, job: numbered };
     this.#jobOf.set(key, number);
-    this.#jobs.push(placed.job);
+    this.#jobs.push(numbered);
     if (this.#jobs.length >= LETTER) this.#send();
   }
 
