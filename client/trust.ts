@@ -3,7 +3,7 @@
  * kept; each must be shown to be one history with the others. Whatever contradicts that ends the session, and both notes are kept.
  */
 import { concat, equal, fromUtf8, utf8, type Hash } from '../base/bytes.ts';
-import { encode } from '../base/cbor.ts';
+import { decode, encode } from '../base/cbor.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
@@ -13,7 +13,7 @@ import { formatVkey, parseNote, parseVkey, type VerifierKey } from '../transcrip
 import { followersOf } from '../transcript/takeovers.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { checkServerName } from '../x509/server-name.ts';
-import type { Ledger, SeenCheckpoint } from './ledger.ts';
+import type { Alarm, Ledger, SeenCheckpoint } from './ledger.ts';
 import type { Requester } from './requester.ts';
 
 /**
@@ -190,4 +190,12 @@ export class LogView {
 }
 
 /** Whether an error says that the server's history is not one: then nothing it says is worth anything. */
-export const isBetrayal = ({ code }: ChatError): boolean => CODES[code].exit === CODES.FORK.exit;
+export const isBetrayal = ({ code }: Pick<ChatError, 'code'>): boolean => CODES[code].exit === CODES.FORK.exit;
+
+/** The notes that are kept with an alarm; what is false for another reason has none. */
+export function notesOf(alarm: Pick<Alarm, 'code' | 'detail'>): string[] {
+  if (!isBetrayal(alarm)) return [];
+  const kept = decode(alarm.detail);
+  const notes = kept instanceof Map ? kept.get('notes') : null;
+  return Array.isArray(notes) ? notes.filter((note) => typeof note === 'string') : [];
+}

@@ -57,7 +57,9 @@ export const statusCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =
               `record       ${printable(status.log.origin)}: ${status.log.size} entries, proven to ${status.log.provenSize}`,
             );
           if (status.alarms > 0)
-            context.out(`ALARMS       ${status.alarms}: the server showed something false; the evidence is kept`);
+            context.out(
+              `ALARMS       ${status.alarms}: something false was shown; the evidence is kept: transcript alarms`,
+            );
         }
         if (failure !== null) throw failure;
       }),

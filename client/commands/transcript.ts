@@ -7,6 +7,7 @@ import type { GlobalArgs } from '../context.ts';
 import { writePieces } from '../private-file.ts';
 import type { Vault } from '../vault.ts';
 import type { Run } from './account.ts';
+import { alarmsCommand } from './alarms.ts';
 import { exportCommand, listCommand } from './export.ts';
 import { showCommand, verifyCommand, type Verifier } from './verify.ts';
 
@@ -24,7 +25,8 @@ export const transcriptCommand = (run: Run, verifier: Verifier): CommandModule<G
       .command(showCommand(run, verifier))
       .command(verifyCommand(run, verifier))
       .command(anchorsCommand(run))
-      .demandCommand(1, 'want list, show, export, verify or anchors'),
+      .command(alarmsCommand(run))
+      .demandCommand(1, 'want list, show, export, verify, anchors or alarms'),
   handler: () => {},
 });
 

@@ -456,7 +456,7 @@ t.test('help and version', async (t) => {
   const help = await alice.run(['send', '--help']);
   t.equal(help.status, 0);
   t.match(help.out, /--wait[\s\S]*Examples:[\s\S]*df -h/);
-  for (const command of ['list', 'export', 'anchors']) {
+  for (const command of ['list', 'export', 'anchors', 'alarms']) {
     const { out } = await alice.run(['transcript', command, '--help']);
     t.match(out.slice(out.indexOf('Examples:')), `chat-client transcript ${command} `, 'its example can be typed');
   }

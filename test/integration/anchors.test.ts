@@ -15,7 +15,7 @@ t.test('a truncated log is caught with an anchor', async (t) => {
     return { status, out: program.out, err: program.err };
   };
   t.match(await run('transcript', 'anchors'), { status: 8, out: '', err: /\[NOT_FOUND\]/ }, 'nothing was seen yet');
-  t.match(await run('transcript'), { status: 2, err: /want list, show, export, verify or anchors.*\[USAGE\]/ });
+  t.match(await run('transcript'), { status: 2, err: /want list, show, export, verify, anchors or alarms.*\[USAGE\]/ });
   const enter = async (name: 'alice' | 'bob') => {
     const program = system.client(name, ['register', '--password-stdin']);
     program.type('correct horse battery');

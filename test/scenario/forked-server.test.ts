@@ -6,8 +6,8 @@ import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { concat, utf8 } from '../../base/bytes.ts';
-import { decode } from '../../base/cbor.ts';
 import { bundleWith } from '../../client/commands/export.ts';
+import { notesOf } from '../../client/trust.ts';
 import type { Request } from '../../protocol/messages.ts';
 import type { Member } from '../../server/hub.ts';
 import { openCheckpoint } from '../../transcript/checkpoint.ts';
@@ -91,7 +91,7 @@ async function sayWithCheckpoint(device: DeviceApp, peer: string, text: string):
 /** The notes that are kept with the alarm. */
 function provenBy(device: DeviceApp): string[] {
   const alarm = device.vault.ledger.alarms().find(({ code }) => code === 'FORK')!;
-  return (decode(alarm.detail) as Map<string, string[]>).get('notes')!;
+  return notesOf(alarm);
 }
 
 /** Written to a file, as all that its holder can still prove without the server. */

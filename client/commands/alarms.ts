@@ -1,0 +1,56 @@
+/** `transcript alarms`: what this profile has found to be false, and the signed notes that are kept as proof of it. */
+import type { CommandModule } from 'yargs';
+import { join } from 'node:path';
+import { hex, utf8 } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
+import { sha256 } from '../../base/hash.ts';
+import { printable } from '../../runtime/printable.ts';
+import { peekCheckpoint } from '../../transcript/checkpoint.ts';
+import type { GlobalArgs } from '../context.ts';
+import { makePrivateFolder, writePieces } from '../private-file.ts';
+import { notesOf } from '../trust.ts';
+import type { Run } from './account.ts';
+
+interface AlarmArgs extends GlobalArgs {
+  readonly out?: string | undefined;
+}
+
+export const alarmsCommand = (run: Run): CommandModule<GlobalArgs, AlarmArgs> => ({
+  command: 'alarms',
+  describe: 'What was found to be false, and the notes that the server signed and that contradict each other',
+  builder: (y) =>
+    y
+      .option('out', { type: 'string', requiresArg: true, describe: 'write these notes to files in this folder' })
+      .example(
+        '$0 transcript alarms --out proof',
+        'then: chat-verify BUNDLE --ca ca.crt --known, with one file of proof/ after the other',
+      )
+      .example('$0 transcript alarms --json', 'one object for each, with its notes'),
+  handler: (args) =>
+    run(args, (context) =>
+      context.withVault(({ ledger }) => {
+        const alarms = ledger.alarms().map((alarm) => ({ ...alarm, notes: notesOf(alarm) }));
+        for (const { at, code, message, notes } of alarms) {
+          const time = new Date(at).toISOString();
+          if (args.json) context.json('alarm', { at: time, code, message, notes });
+          else
+            context.out(
+              `${time}  ${code}  ${printable(message)}${notes.length > 0 ? `  (${notes.length} notes)` : ''}`,
+            );
+        }
+        if (args.out === undefined) return;
+        const notes = new Set(alarms.flatMap((alarm) => alarm.notes));
+        if (notes.size === 0)
+          throw new ChatError('NOT_FOUND', 'no note is kept: the server contradicted itself nowhere');
+        makePrivateFolder(args.out);
+        for (const note of notes) writePieces(join(args.out, fileOf(note)), [utf8(note)], true);
+        context.note(`${notes.size} notes, in ${args.out}`);
+      }),
+    ),
+});
+
+/** The same note is the same file. */
+function fileOf(note: string): string {
+  const bytes = utf8(note);
+  return `${peekCheckpoint(bytes).size}-${hex(sha256(bytes)).slice(0, 8)}.checkpoint`;
+}

@@ -1,0 +1,92 @@
+/** `transcript alarms`: what a profile keeps of a server that contradicted itself can be shown to others. */
+import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { PassThrough, Writable } from 'node:stream';
+import t, { type Test } from 'tap';
+import type { Hash } from '../../base/bytes.ts';
+import { encode } from '../../base/cbor.ts';
+import { main } from '../../client/main.ts';
+import { resolveSettings } from '../../client/settings.ts';
+import { LogView } from '../../client/trust.ts';
+import { Vault } from '../../client/vault.ts';
+import { signCheckpoint } from '../../transcript/checkpoint.ts';
+import { formatVkey, verifierKey } from '../../transcript/note.ts';
+
+const ORIGIN = 'chat.example.org/log/n1';
+
+async function run(env: NodeJS.ProcessEnv, ...args: readonly string[]) {
+  const sink = () => {
+    const text: string[] = [];
+    const to = new Writable({ write: (chunk: Buffer, _, done) => (text.push(chunk.toString()), done()) });
+    return { to, read: () => text.join('') };
+  };
+  const [out, err] = [sink(), sink()];
+  const words = ['transcript', 'alarms', ...args];
+  const status = await main(words, env, { stdin: new PassThrough().end(), stdout: out.to, stderr: err.to });
+  return { status, out: out.read(), err: err.read() };
+}
+
+/** A profile that was shown two trees of one size, something that a sender did not sign, and another key of the log. */
+function betrayed(t: Test) {
+  const env = { CHAT_CLIENT_HOME: join(t.testdir({}), 'home') };
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const key = verifierKey(ORIGIN, createPublicKey(privateKey));
+  const vault = Vault.open(resolveSettings({}, env).folder);
+  const { ledger } = vault;
+  const [statement, algorithm, signature, certificate] = ['', 1, Buffer.alloc(64), Buffer.alloc(1)];
+  ledger.pinLog({ origin: ORIGIN, vkey: formatVkey(key), statement, algorithm, signature, certificate });
+  const view = new LogView(ledger, key);
+  const notes = [0, 1].map(() =>
+    signCheckpoint({ origin: ORIGIN, size: 12, root: randomBytes(32) as unknown as Hash }, privateKey),
+  );
+  view.keep(view.open(notes[0]!), notes[0]!);
+  t.throws(() => view.keep(view.open(notes[1]!), notes[1]!), { code: 'FORK' });
+  ledger.addAlarm(1_767_225_600_000, 'FORK', 'a', 'two records\u001b[2J of 12 entries', view.evidence(Buffer.of(1)));
+  ledger.addAlarm(1_767_225_601_000, 'SIG_FAIL', 'b', 'a batch that bob did not sign', Buffer.of(0xff));
+  const otherKey = encode({ statement: 'chatlog/v1 log key', certificate: Buffer.alloc(1) });
+  ledger.addAlarm(1_767_225_602_000, 'FORK', 'c', 'another key', otherKey);
+  vault.close();
+  return { env, notes: notes.map(String) };
+}
+
+t.test('what was found, in the order in which it was found', async (t) => {
+  const { env, notes } = betrayed(t);
+  t.strictSame((await run(env)).out.replace(/records.*of/, 'records of').split('\n'), [
+    '2026-01-01T00:00:00.000Z  FORK  two records of 12 entries  (2 notes)',
+    '2026-01-01T00:00:01.000Z  SIG_FAIL  a batch that bob did not sign',
+    '2026-01-01T00:00:02.000Z  FORK  another key',
+    '',
+  ]);
+  t.notMatch((await run(env)).out, '\u001b', 'fit for a terminal');
+  const lines = (await run(env, '--json')).out.trim().split('\n');
+  t.match(
+    lines.map((line) => JSON.parse(line)),
+    [
+      { v: 1, type: 'alarm', at: '2026-01-01T00:00:00.000Z', code: 'FORK' },
+      { v: 1, type: 'alarm', code: 'SIG_FAIL', notes: [] },
+      { v: 1, type: 'alarm', code: 'FORK', notes: [] },
+    ],
+  );
+  t.strictSame(JSON.parse(lines[0]!).notes.toSorted(), notes.toSorted());
+});
+
+t.test('the notes as files', async (t) => {
+  const { env, notes } = betrayed(t);
+  const folder = join(t.testdirName, 'proof');
+  for (const time of ['once', 'twice']) {
+    t.match(await run(env, '--out', folder), { status: 0, err: /^chat: 2 notes, in .*proof\n$/ }, time);
+    const files = readdirSync(folder);
+    t.ok(files.every((file) => /^12-[0-9a-f]{8}\.checkpoint$/.test(file)));
+    t.strictSame(files.map((file) => readFileSync(join(folder, file), 'utf8')).toSorted(), notes.toSorted());
+    t.ok(files.every((file) => (statSync(join(folder, file)).mode & 0o077) === 0));
+  }
+});
+
+t.test('nothing was found', async (t) => {
+  const env = { CHAT_CLIENT_HOME: join(t.testdir({}), 'home') };
+  t.strictSame(await run(env), { status: 0, out: '', err: '' });
+  const folder = join(t.testdirName, 'proof');
+  t.match(await run(env, '--out', folder), { status: 8, out: '', err: /\[NOT_FOUND\]/ });
+  t.throws(() => statSync(folder), { code: 'ENOENT' });
+});
