@@ -48,10 +48,11 @@ CREATE TABLE login_failures (
   locked_until INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- `user_high` alone is null for the conversation of one user's own devices.
 CREATE TABLE conversations (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   conversation BLOB NOT NULL UNIQUE,
-  user_low INTEGER REFERENCES users (id), -- both are null for a room, `user_high` alone for one user's own devices
+  user_low INTEGER REFERENCES users (id), -- both are null for a room
   user_high INTEGER REFERENCES users (id),
   created_at INTEGER NOT NULL,
   UNIQUE (user_low, user_high),

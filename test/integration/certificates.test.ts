@@ -13,9 +13,9 @@ import { clientTlsOptions, type Credentials } from '../../runtime/tls.ts';
 import { parsePem } from '../../x509/certificate.ts';
 import { ca, credentials, dial, dialTcp, dialTls, serverCertificate, trusting } from '../support/pair.ts';
 import { authority, clientOptions, DAY_MS, EKU, selfSigned, type Issued } from '../support/pki.ts';
+import { DEFAULT_KDF, formatKdf } from '../../protocol/scram.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { Program, root } from '../support/system.ts';
-import { KDF_TEXT } from '../support/world.ts';
 
 t.setTimeout(120_000); // a busy machine is no failure
 
@@ -141,7 +141,12 @@ t.test('every certificate that is not good enough is refused by name, on both si
 
   // A good certificate for another name.
   const mallory = new RawClient(await dial(server.port, credentials(ca.client('mallory'))));
-  const keys = { salt: randomBytes(16), kdf: KDF_TEXT, stored_key: randomBytes(32), server_key: randomBytes(32) };
+  const keys = {
+    salt: randomBytes(16),
+    kdf: formatKdf(DEFAULT_KDF),
+    stored_key: randomBytes(32),
+    server_key: randomBytes(32),
+  };
   await t.rejects(
     mallory.request({ type: 'register', username: 'alice', email: 'mallory@example.org', ...keys }, 'ok'),
     { code: 'CERT_ACCOUNT_MISMATCH', field: 'register.username' },
