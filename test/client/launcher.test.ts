@@ -1,6 +1,6 @@
 /** bin/: any Node starts them; one that is too old finds a newer one beside it, or says so and stops. */
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, symlinkSync, writeFileSync, chmodSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync, chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
@@ -89,6 +89,23 @@ t.test('started through a link, as npm installs it; and incomplete', (t) => {
     status: 2,
     stderr: /program is missing/,
   });
+  t.end();
+});
+
+t.test('compiled code is kept beside the packages, by whoever owns these', (t) => {
+  const root = installed(t, REPORT, 'server');
+  const cache = join(root, 'node_modules/.cache/compile');
+  const { NODE_COMPILE_CACHE: _, ...env } = process.env;
+  const start = (more: NodeJS.ProcessEnv = {}) =>
+    spawnSync(process.execPath, [join(root, 'bin/chat-server')], { encoding: 'utf8', env: { ...env, ...more } }).status;
+  t.equal(start(), 7, 'no packages, and nothing is made');
+  t.notOk(existsSync(join(root, 'node_modules')));
+  mkdirSync(join(root, 'node_modules'));
+  t.equal(start({ NODE_COMPILE_CACHE: join(root, 'elsewhere') }), 7);
+  t.notOk(existsSync(cache), 'somebody has said where');
+  t.equal(start(), 7);
+  t.ok(existsSync(cache));
+  t.equal(start(), 7);
   t.end();
 });
 
