@@ -11,6 +11,8 @@ import type { Answer, Order, RowData } from './witness-thread.ts';
 
 /** A mutant that never ends is noticed as well. */
 const PATIENCE_MS = 300_000;
+/** In a thread, where nothing has to be started. */
+const THREAD_PATIENCE_MS = 60_000;
 
 /** What is no program with the rule broken tells nothing. */
 export class Unloadable extends Error {}
@@ -95,7 +97,7 @@ export class Lane {
   async #ask(order: Order): Promise<string | null> {
     this.#thread ??= new Worker(join(root, 'scripts/mutants/witness-thread.ts'), { workerData: this.#data });
     const thread = this.#thread;
-    const patience = AbortSignal.timeout(PATIENCE_MS);
+    const patience = AbortSignal.timeout(THREAD_PATIENCE_MS);
     thread.postMessage(order);
     const answer = await once(thread, 'message', { signal: patience }).then(
       ([name]) => name as Answer,
