@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 # tap's plugins are built into node_modules: again whenever those were installed again.
 [ -n "$(find .tap/built -newer node_modules/.package-lock.json 2>/dev/null)" ] || { tap build >/dev/null && touch .tap/built; }
 if [ $# -eq 0 ]; then set -- $(find test -name '*.test.ts' | sort); fi
-options="--disable-coverage --allow-empty-coverage --jobs=2 --timeout=500"
+options="--disable-coverage --allow-empty-coverage --jobs=3 --timeout=500"
 if [ -t 1 ]; then exec tap run $options --reporter=base "$@"; fi
 
 # Into a file or a pipe: one line for each file, the failures with their reasons, and tap's own closing line.
