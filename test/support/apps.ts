@@ -190,14 +190,13 @@ export class DeviceApp {
 export const textOf = ({ body, reason }: Message): string => reason ?? fromUtf8(body) ?? '?';
 
 /** Without what an earlier run of the test has left there. */
-function folderOf(t: Test, name: string): string {
-  const folder = join(t.testdirName, name);
+function emptied(folder: string): string {
   rmSync(folder, { recursive: true, force: true });
   return folder;
 }
 /** Somebody with an account, and his first device. */
 export async function deviceOf(t: Test, world: World, name: string): Promise<DeviceApp> {
-  return new DeviceApp(t, world, await world.person(name), folderOf(t, name));
+  return new DeviceApp(t, world, await world.person(name), emptied(join(t.testdirName, name)));
 }
 /** The same for several people, one after the other; all have entered. */
 export async function devicesOf<const Names extends readonly string[]>(
@@ -217,7 +216,7 @@ export function anotherOf(
   folder: string,
   options: CertOptions = {},
 ): DeviceApp {
-  return new DeviceApp(t, world, world.certificate(person.name, options), folderOf(t, folder));
+  return new DeviceApp(t, world, world.certificate(person.name, options), join(t.testdirName, folder));
 }
 /** The same, issued by another authority, one below that of everybody else. */
 export function issuedBy(
@@ -229,7 +228,7 @@ export function issuedBy(
 ): DeviceApp {
   const issued = authority.client(person.name, { key: 'ed25519' });
   const own = credentials(issued, authority);
-  return new DeviceApp(t, world, { ...world.certificate(person.name), issued, own }, folderOf(t, folder));
+  return new DeviceApp(t, world, { ...world.certificate(person.name), issued, own }, join(t.testdirName, folder));
 }
 /** The same device with the certificate that comes next: for the same key or, with `isNewKey`, for another. The one before has left. */
 export function renewed(t: Test, world: World, { person, folder }: DeviceApp, isNewKey = false): DeviceApp {
