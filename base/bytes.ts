@@ -20,6 +20,13 @@ export const concat = (...parts: readonly Uint8Array[]): Buffer => Buffer.concat
 /** Constant time in the contents (not in the lengths, which are public everywhere here). */
 export const equal = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b);
 
+/** The same for what is no secret, such as hashes that anybody may see. */
+export function same(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
 export const utf8 = (text: string): Buffer => Buffer.from(text, 'utf8');
 export const hex = (bytes: Uint8Array): string => view(bytes).toString('hex');
 export const base64 = (bytes: Uint8Array): string => view(bytes).toString('base64');
@@ -28,6 +35,16 @@ export const base64url = (bytes: Uint8Array): string => view(bytes).toString('ba
 /** The same memory as a Buffer. */
 export const view = (bytes: Uint8Array): Buffer =>
   Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/**
+ * A copy for what lives long: small Buffers are pieces of a pool, and one that is kept keeps all 64 KiB of it. (What `Buffer.from` and
+ * `Buffer.concat` make is such a piece.)
+ */
+export function ownCopy(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  copy.set(bytes);
+  return copy;
+}
 
 export function u16(value: number): Buffer {
   const b = Buffer.allocUnsafe(2);

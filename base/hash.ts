@@ -25,19 +25,21 @@ export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Bu
   const short = key.length > BLOCK_BYTES ? sha256(key) : key;
   let end = BLOCK_BYTES;
   for (const part of parts) end += part.length;
-  const inner = Buffer.allocUnsafeSlow(end);
+  const inner = end <= scratch.length ? scratch.subarray(0, end) : Buffer.allocUnsafeSlow(end);
   end = padded(inner, short, INNER_PAD);
   for (const part of parts) {
     inner.set(part, end);
     end += part.length;
   }
-  const outer = Buffer.allocUnsafeSlow(BLOCK_BYTES + 32);
   const hash = nodeHash('sha256', inner, 'buffer');
   outer.set(hash, padded(outer, short, OUTER_PAD));
   const mac = nodeHash('sha256', outer, 'buffer');
   for (const each of [inner, outer, hash]) each.fill(0); // what is left of them would tell the key, or do as well
   return mac;
 }
+/** For texts of usual length: hashing is synchronous, and nothing is left in them. */
+const scratch = Buffer.allocUnsafeSlow(2048);
+const outer = Buffer.allocUnsafeSlow(BLOCK_BYTES + 32);
 
 /** The key as the first block, xor the pad. */
 function padded(block: Buffer, key: Uint8Array, pad: number): number {

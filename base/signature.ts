@@ -20,6 +20,7 @@ export const CONTEXT = {
   logKey: 'chatlog/v1, log key',
   bundle: 'chatlog/v1, bundle',
   deviceBinding: 'chat/v1, device binding',
+  deviceContinuity: 'chat/v1, device continuity',
 } as const;
 export type Context = (typeof CONTEXT)[keyof typeof CONTEXT];
 
@@ -91,6 +92,15 @@ export function verifyRaw(publicKey: KeyObject, algorithm: number, data: Uint8Ar
   if (algorithm === ALGORITHM.ed25519) return nodeVerify(null, data, publicKey, signature);
   if (algorithm === ALGORITHM.ecdsaP256) return nodeVerify('sha256', data, publicKey, signature);
   return nodeVerify('sha256', data, pss(publicKey), signature);
+}
+
+/** Whether the key made this signature over `data`, by its own algorithm; false for a key that is not accepted. Never throws. */
+export function isSignedBy(publicKey: KeyObject, data: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    return verifyRaw(publicKey, algorithmOf(publicKey), data, signature);
+  } catch {
+    return false;
+  }
 }
 
 /** As verify(), in libuv's thread pool: for the server, which verifies all day and must go on reading sockets meanwhile. */
