@@ -199,11 +199,14 @@ function openLink<In extends Request | Reply, Out extends Request | Reply>(
     ['close', onEnd],
     ['error', onError],
   ] as const satisfies readonly (readonly [string, (...args: never[]) => void])[];
-  socket.on('error', () => {}); // for as long as the socket lives: without one the process ends
+  socket.on('error', ignore); // for as long as the socket lives: without one the process ends
   for (const [event, listener] of listeners) if (event !== 'data') socket.on(event, listener);
   socket.setNoDelay(true); // frames of one tick are gathered here already
   return promise;
 }
+
+/** Not made where the handshake is: what is made there keeps all of it in memory as long as the socket lives. */
+const ignore = (): void => {};
 
 function closeError(effect: Effect & { do: 'close' }): ChatError {
   const { code, sub, field, retryAfterMs, by } = effect;

@@ -26,6 +26,8 @@ const GATHER_BYTES = 65_536;
 /** A peer that reads nothing while this much waits for it is cut. */
 const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 
+const NOTHING = Buffer.alloc(0);
+
 /** @typeParam In frames of the peer @typeParam Out frames of this end */
 export class OpenLink<In extends Request | Reply, Out extends Request | Reply> implements Link<In, Out> {
   readonly peerChain: Chain;
@@ -47,7 +49,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   readonly #chunks: Buffer[] = [];
   #records: Generator<Buffer> | null;
   #frames: Generator<In> | null = null;
-  #plaintext: Buffer = Buffer.alloc(0);
+  #plaintext: Buffer = NOTHING;
   #framesDone = 0;
   #onFrame: ((frame: In) => void) | null = null;
   #isPaused = false;
@@ -171,8 +173,10 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   #advance(): boolean {
     if (this.#frames !== null) {
       const frame = this.#frames.next();
-      if (frame.done) this.#frames = null;
-      else {
+      if (frame.done) {
+        this.#frames = null;
+        this.#plaintext = NOTHING;
+      } else {
         this.#framesDone++;
         this.#deliver(frame.value);
       }

@@ -3,7 +3,7 @@
  * whether it is trusted, `identityOf` who it is.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { view, type Fingerprint } from '../base/bytes.ts';
+import { ownCopy, view, type Fingerprint } from '../base/bytes.ts';
 import { sha256 } from '../base/hash.ts';
 import { constructed, integer, malformed, open, openDer, smallInteger, TAG, time, type DerReader } from './der.ts';
 import { parseExtensions, parseRawExtensions, serialHex, type Extensions } from './extensions.ts';
@@ -63,7 +63,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
   return {
     ...parseExtensions(extensions),
     der,
-    fingerprint: sha256(der) as Uint8Array as Fingerprint,
+    fingerprint: ownCopy(sha256(der)) as Uint8Array as Fingerprint,
     version,
     serial,
     issuer,
@@ -72,7 +72,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
     notBefore,
     notAfter,
     publicKey: parseKey(spki),
-    spkiHash: sha256(spki),
+    spkiHash: ownCopy(sha256(spki)),
     signatureAlgorithm: algorithmOid(algorithm, 'signature'),
     signed,
   };

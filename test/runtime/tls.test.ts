@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createPublicKey, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer as createTcpServer, type AddressInfo } from 'node:net';
+import { createServer as createTcpServer, Socket, type AddressInfo } from 'node:net';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, createSecureContext, createServer, TLSSocket } from 'node:tls';
@@ -351,4 +351,15 @@ t.test('credentials and authorities from files', async (t) => {
     field: 'tls.key',
   });
   t.throws(() => loadCredentials(at('a.pem'), at('sealed.key')), { code: 'CONFIG_INVALID', field: 'tls.key' });
+});
+
+t.test('nothing that lives as long as a connection is a piece of the pool for short-lived Buffers', (t) => {
+  const options = serverTlsOptions(serverContext(credentials(serverCertificate), trusting(ca)));
+  const socket = new TLSSocket(new Socket(), options);
+  const { ALPNProtocols } = (socket as unknown as { _tlsOptions: { ALPNProtocols: Uint8Array } })._tlsOptions;
+  socket.destroy();
+  const [alices] = parsePem(alice.pem);
+  const lasting = { ALPNProtocols, fingerprint: alices!.fingerprint, spkiHash: alices!.spkiHash };
+  for (const [name, bytes] of Object.entries(lasting)) t.equal(bytes.buffer.byteLength, bytes.length, name);
+  t.end();
 });
