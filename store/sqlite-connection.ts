@@ -75,6 +75,9 @@ export class SqliteConnection {
         db.exec('PRAGMA secure_delete = ON');
         // 32 MiB: the pages that commits touch stay in memory when the file is large.
         db.exec('PRAGMA cache_size = -32768');
+        // What a statement would undo is kept in files of /var/tmp otherwise: pages with messages, outside the state directory, where
+        // nothing overwrites them.
+        db.exec('PRAGMA temp_store = MEMORY');
       } catch (error) {
         db.close();
         throw error;
