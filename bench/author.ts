@@ -18,7 +18,7 @@ import {
   rosterHash,
   type Kind,
 } from '../transcript/statement.ts';
-import { sessionOpening } from './session-opening.ts';
+import { sessionOpening } from '../test/support/session-opening.ts';
 
 export type SignedBatch = Omit<Request<'msg_send'>, 'id'>;
 
@@ -63,7 +63,7 @@ export class Author {
     const sender = this.#own.chain[0].fingerprint;
     const now = Date.now();
     const first = this.#ctr + 1;
-    const opening = first === 1 ? [sessionOpening(this.#own, this.#session, now)] : [];
+    const opening = first === 1 ? [sessionOpening(this.#own.chain[0].fingerprint, this.#session, null, now)] : [];
     this.#ctr += opening.length;
     const leaves: Hash[] = opening.map(({ statement }) => leafHash(statement));
     const messages = bodies.map((body) => {

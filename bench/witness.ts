@@ -7,7 +7,7 @@ import { leafHash, NO_HASH, rootOf } from '../transcript/merkle.ts';
 import { encodeReceipt, MAX_ACKNOWLEDGED } from '../transcript/receipt.ts';
 import { audienceOf, ciphertextHash, encodeBs, encodeMs, KIND } from '../transcript/statement.ts';
 import type { SignedBatch } from './author.ts';
-import { sessionOpening } from './session-opening.ts';
+import { sessionOpening } from '../test/support/session-opening.ts';
 
 /** After the last message, and after the first one that waits; those of client/outbox.ts. */
 const QUIET_MS = 200;
@@ -68,7 +68,8 @@ export class Witness {
     const parts = [encodeReceipt(this.#due.splice(0, MAX_ACKNOWLEDGED))];
     const sender = this.#own.chain[0].fingerprint;
     const firstCtr = this.#ctr + 1;
-    const opening = firstCtr === 1 ? [sessionOpening(this.#own, this.#session, Date.now())] : [];
+    const opening =
+      firstCtr === 1 ? [sessionOpening(this.#own.chain[0].fingerprint, this.#session, null, Date.now())] : [];
     this.#ctr += opening.length;
     const statement = encodeMs({
       kind: KIND.delivered,

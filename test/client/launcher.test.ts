@@ -4,12 +4,13 @@ import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync, chmodSync } 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { testFolder } from '../support/folder.ts';
 
 const bin = fileURLToPath(new URL('../../bin', import.meta.url));
 
 /** A copy of bin/ beside a program that says how it was started. */
 function installed(t: Test, program: string, folder = 'client', name = 'main.ts'): string {
-  const root = t.testdir({});
+  const root = testFolder(t);
   cpSync(bin, join(root, 'bin'), { recursive: true });
   mkdirSync(join(root, folder), { recursive: true });
   writeFileSync(join(root, 'package.json'), '{"type":"module"}');

@@ -29,6 +29,7 @@ while fd in inputs:
         else: os.write(1, data)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `;
+import { testFolder } from '../support/folder.ts';
 
 class Screen {
   raw = '';
@@ -84,7 +85,7 @@ class Screen {
 }
 
 t.test('a conversation on a terminal', { skip }, async (t) => {
-  t.testdir({});
+  testFolder(t);
   const server = new Listener();
   const address = await server.listen(t);
   const env = { CHAT_CLIENT_HOME: join(t.testdirName, 'home'), CHAT_SERVER: address, ...server.files(t, 'alice') };
@@ -141,7 +142,7 @@ t.test('a conversation on a terminal', { skip }, async (t) => {
 });
 
 t.test('Ctrl+C on an empty line leaves', { skip }, async (t) => {
-  t.testdir({});
+  testFolder(t);
   const server = new Listener();
   const address = await server.listen(t);
   const env = { CHAT_CLIENT_HOME: join(t.testdirName, 'home'), CHAT_SERVER: address, ...server.files(t, 'alice') };

@@ -52,11 +52,12 @@ const linesOf = (person: Person, { conversation: { id } }: Talk): Line[] =>
 async function audit(t: Test, system: System, people: readonly Person[], talks: readonly Talk[]): Promise<void> {
   for (const talk of talks) talk.end();
   const total = talks.reduce((sum, { bodies }) => sum + bodies.length, 0);
+  const hasAll = (each: Person): boolean =>
+    each.isConnected && each.app.status().pending === 0 && linesOf(each, talks[0]!).length >= total;
+  const found = (): string =>
+    people.map((each) => `${each.name}: ${linesOf(each, talks[0]!).length} of ${total}, ${each.state}`).join('; ');
   for (const each of people)
-    await each.until(
-      'all of it',
-      () => each.isConnected && each.app.status().pending === 0 && linesOf(each, talks[0]!).length >= total,
-    );
+    await each.until('all of it', () => hasAll(each)).catch((error: unknown) => t.fail(`${String(error)}: ${found()}`));
   const [first, ...others] = people.map((each) => linesOf(each, talks[0]!)) as [Line[], ...Line[][]];
   for (const { from, bodies } of talks)
     t.strictSame(

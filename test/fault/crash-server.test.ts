@@ -10,6 +10,7 @@ import { audit, auditTranscript, drain, peopleOf, Person, Talk } from '../suppor
 import { mariadb } from '../support/mariadb.ts';
 import { random, System, type RunOptions } from '../support/system.ts';
 import type { Point } from './failing-server.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(450_000);
 
@@ -74,7 +75,7 @@ t.test('at random moments, SQLite, and a disk that forgets what was not synced',
 async function overMariadb(t: Test): Promise<System | null> {
   const database = await mariadb(t);
   if (database === null) return null;
-  const dir = t.testdir({});
+  const dir = testFolder(t);
   const passwordFile = join(dir, 'database-password');
   database.password().use((bytes) => writeFileSync(passwordFile, bytes, { mode: 0o600 }));
   const settings = { 'db.url': database.url, 'db.password_file': passwordFile };

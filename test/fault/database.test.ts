@@ -9,6 +9,7 @@ import t, { type Test } from 'tap';
 import { audit, auditTranscript, drain, peopleOf, Person, Talk } from '../support/load.ts';
 import { mariadb, type Mariadb } from '../support/mariadb.ts';
 import { System } from '../support/system.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(450_000);
 
@@ -20,7 +21,7 @@ interface World {
 
 /** The server reaches the database through the proxy. */
 async function world(t: Test, database: Mariadb): Promise<World> {
-  const dir = t.testdir({});
+  const dir = testFolder(t);
   const proxy = await Proxy.listen(t, database.port);
   const passwordFile = join(dir, 'database-password');
   database.password().use((bytes) => writeFileSync(passwordFile, bytes, { mode: 0o600 }));

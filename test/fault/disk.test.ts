@@ -10,6 +10,7 @@ import { audit, auditTranscript, drain, password, peopleOf, Person, Talk } from 
 import { NOW } from '../support/store-world.ts';
 import { smallDisk, System } from '../support/system.ts';
 import { entry, identity, logOptions, openLog } from '../support/transcript-world.ts';
+import { testFolder } from '../support/folder.ts';
 
 const preload = new URL('./failing-server.ts', import.meta.url).href;
 
@@ -135,7 +136,7 @@ t.test('a server that starts without room, and is killed without room', async (t
 
 t.test('no room between the steps of a publication, then a power cut', async (t) => {
   const server = identity().server;
-  const options = logOptions(t.testdir({}), server);
+  const options = logOptions(testFolder(t), server);
   /** Names that cannot be put in place. */
   let full: RegExp | null = null;
   const files: Files = {

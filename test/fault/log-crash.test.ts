@@ -16,6 +16,7 @@ import { parseCertificate } from '../../x509/certificate.ts';
 import { POINTS, type CrashWorld, type Line, type Point } from '../support/crash-driver.ts';
 import { LATER } from '../support/store-world.ts';
 import { transcriptWorld, type TranscriptWorld } from '../support/transcript-world.ts';
+import { testFolder } from '../support/folder.ts';
 
 const driver = fileURLToPath(new URL('../support/crash-driver.ts', import.meta.url));
 t.setTimeout(process.env['FUZZ'] ? 3_600_000 : 120_000); // a busy machine is no failure
@@ -59,7 +60,7 @@ const submissionOf = (w: TranscriptWorld, line: Line): Submission => {
 };
 
 t.test('killed at any step', async (t) => {
-  const dir = t.testdir();
+  const dir = testFolder(t);
   const w = await transcriptWorld(dir, {}, { segmentBytes: 64 * 1024 });
   await w.close();
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');

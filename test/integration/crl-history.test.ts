@@ -4,12 +4,13 @@ import { copyFileSync, cpSync, readdirSync, readFileSync, renameSync, rmSync, wr
 import { join } from 'node:path';
 import t from 'tap';
 import { certificates, Program, root, System, type Name } from '../support/system.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
 t.test('a list that comes while the server runs', async (t) => {
   const certs = certificates();
-  const dir = t.testdir({});
+  const dir = testFolder(t);
   const list = join(dir, 'ca.crl');
   copyFileSync(join(certs, 'ca.crl'), list);
   const system = await System.create(t, { dir, settings: { 'tls.crl': [list] } });

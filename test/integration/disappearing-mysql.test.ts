@@ -6,13 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { mariadb } from '../support/mariadb.ts';
 import { System } from '../support/system.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
 t.test('what MariaDB keeps of it', async (t) => {
   const database = await mariadb(t);
   if (database === null) return;
-  const dir = t.testdir({});
+  const dir = testFolder(t);
   const passwordFile = join(dir, 'database-password');
   database.password().use((bytes) => writeFileSync(passwordFile, bytes, { mode: 0o600 }));
   const system = await System.create(t, {

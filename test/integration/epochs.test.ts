@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { register } from '../support/load.ts';
 import { System } from '../support/system.ts';
 
 t.setTimeout(400_000); // a busy machine is no failure
@@ -17,12 +18,7 @@ async function talk(t: Test) {
     const status = await program.ended;
     return { status, out: program.out, err: program.err };
   };
-  for (const name of ['alice', 'bob'] as const)
-    for (const command of ['register', 'login']) {
-      const program = system.client(name, [command, '--password-stdin']);
-      program.type('correct horse battery');
-      t.equal(await program.ended, 0, program.tail);
-    }
+  await register(t, system, 'alice', 'bob');
   t.match(await run('alice', 'send', 'bob', 'one'), { status: 0 });
   t.match(await run('bob', 'recv'), { status: 0, out: /one/ });
   await system.stop();
@@ -110,6 +106,23 @@ t.test('the transcript is lost, and the database is not', async (t) => {
 
   await system.start();
   t.match(await run('bob', 'send', 'alice', 'five'), { status: 0 }, 'and another start goes on with it');
+  const proved = join(system.dir, 'proved.tar');
+  const exported = await run('alice', 'transcript', 'export', 'bob', '--prove', '--out', proved);
+  t.match(exported, {
+    status: 0,
+    err: /the server writes another log now, and proves nothing more of localhost\/log\/n1\n/,
+  });
+  const ties = execFileSync('tar', ['tf', proved], { encoding: 'utf8' }).match(/log\/\d\d\/consistency\//g);
+  t.ok(ties?.includes('log/02/consistency/'), 'the log that it writes is proven to be of one history');
+  t.notOk(ties?.includes('log/01/consistency/'));
+  const judged = [program, proved, '--ca', ca, '--json'];
+  const { verdict, findings } = JSON.parse(execFileSync(process.execPath, judged, { encoding: 'utf8' }));
+  t.equal(verdict, 'VALID');
+  t.match(
+    findings.filter(({ code }: { code: string }) => code === 'W_UNLINKED'),
+    [{ where: /^msg\// }],
+    'of the other that is not known',
+  );
   await system.stop();
   const statement = readFileSync(join(system.transcript, 'e2/key.stmt'), 'utf8');
   t.match(statement, /\nprevious localhost\/log\/n1\+\S+\nkept \d+\nknown \d+ \S+\n$/);

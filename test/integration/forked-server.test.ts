@@ -3,11 +3,12 @@ import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { certificates, Program, root, System, type Name } from '../support/system.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
 t.test('two logs with one key, and two bundles that prove it', async (t) => {
-  const dir = t.testdir({ left: {}, right: {} });
+  const dir = testFolder(t, { left: {}, right: {} });
   const settings = { 'transcript.settle': '0s' };
   const left = await System.create(t, { dir: join(dir, 'left'), settings });
   const right = await System.create(t, { dir: join(dir, 'right'), settings, clients: left.clients });

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { laptopOf } from '../support/laptop.ts';
+import { register } from '../support/load.ts';
 import { System } from '../support/system.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
@@ -16,12 +17,7 @@ t.test('from one key to the next, and to the one after that', async (t) => {
     const status = await program.ended;
     return { status, out: program.out, err: program.err };
   };
-  for (const name of ['alice', 'bob'] as const)
-    for (const command of ['register', 'login']) {
-      const program = system.client(name, [command, '--password-stdin']);
-      program.type('correct horse battery');
-      t.equal(await program.ended, 0, program.tail);
-    }
+  await register(t, system, 'alice', 'bob');
   t.match(await run('alice', 'send', 'bob', 'one'), { status: 0 });
   const anchor = async () => (await run('alice', 'transcript', 'anchors')).out;
   const first = await anchor();

@@ -11,11 +11,12 @@ import { openCosignatures, parseWitness } from '../../transcript/cosignature.ts'
 import { certificates, Program, root, System, type Name } from '../support/system.ts';
 import { localTsa, serveTsa } from '../support/tsa.ts';
 import { WitnessServer } from '../support/witness-server.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(300_000); // a busy machine is no failure
 
 t.test('witnesses and trusted time', async (t) => {
-  const folder = t.testdir({ tsa: {}, system: {}, unpacked: {} });
+  const folder = testFolder(t, { tsa: {}, system: {}, unpacked: {} });
   const tsa = localTsa(join(folder, 'tsa'));
   const { url } = await serveTsa(t, tsa);
   const [one, two] = await Promise.all(['w.example/1', 'w.example/2'].map((name) => new WitnessServer(name).serve(t)));
@@ -183,7 +184,7 @@ t.test('witnesses and trusted time', async (t) => {
 
 t.test('settings', async (t) => {
   const refused = async (settings: Record<string, unknown>, says: RegExp) => {
-    const system = await System.create(t, { dir: t.testdir({}), settings });
+    const system = await System.create(t, { dir: testFolder(t), settings });
     await t.rejects(system.command('config', 'check'), says);
   };
   const witness = new WitnessServer();

@@ -6,6 +6,7 @@ import { newUser } from '../support/store-world.ts';
 import { devicesOf } from '../support/apps.ts';
 import { textOf, type RawClient } from '../support/raw-client.ts';
 import { openConversation, world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(120_000); // a busy machine is no failure
 
@@ -179,7 +180,7 @@ t.test('the directory shows what its setting says, page by page', async (t) => {
 });
 
 t.test('what was written before a block fails by name, and the next conversation goes on', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.open('bob'); // no group yet: the first message has to make one

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { devicesOf, textOf, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(400_000); // a busy machine is no failure
 
@@ -10,7 +11,7 @@ const SAID = 12;
 const [OPEN, CLOSED] = ['#ops', '#plan'];
 
 t.test('hundreds of messages, and more than twenty changes of each group', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol, dave] = await devicesOf(t, w, 'alice', 'bob', 'carol', 'dave');
   await alice.app.rooms.create(OPEN, true);

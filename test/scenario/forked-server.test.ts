@@ -16,6 +16,7 @@ import { verifyProgram } from '../../verify/program.ts';
 import { DeviceApp, devicesOf } from '../support/apps.ts';
 import { ca } from '../support/pair.ts';
 import { world, type World } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
@@ -57,7 +58,7 @@ interface Sides {
 
 /** Two who have talked at one server, which there are two of from now on. */
 async function forked(t: Test): Promise<Sides> {
-  t.testdir({});
+  testFolder(t);
   const [left, right] = [await world(t, UNGUARDED), await world(t, UNGUARDED)];
   const [alice, atLeft] = await devicesOf(t, left, 'alice', 'bob');
   await alice.say('bob', 'before');

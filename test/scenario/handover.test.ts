@@ -6,8 +6,9 @@ import { hex, type Fingerprint } from '../../base/bytes.ts';
 import { announcementContent, pieceContent } from '../../client/handover-content.ts';
 import type { Vault } from '../../client/vault.ts';
 import type { Reply } from '../../protocol/messages.ts';
-import { anotherOf, deviceOf, textOf, type DeviceApp } from '../support/apps.ts';
+import { anotherOf, type DeviceApp, devicesOf, textOf } from '../support/apps.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
@@ -17,11 +18,9 @@ const took = (device: DeviceApp): Promise<void> =>
   device.until('a history', () => historyTold(device).some((text) => /handed over its history/.test(text)));
 
 async function scene(t: Test) {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
-  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
-  await alice.enter();
-  await bob.enter();
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.say('bob', 'one');
   await bob.hears('one');
   await bob.say('alice', 'two');

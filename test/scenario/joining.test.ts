@@ -3,6 +3,7 @@ import t, { type Test } from 'tap';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { anotherOf, deviceOf, devicesOf, type DeviceApp } from '../support/apps.ts';
 import { world, type World } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
@@ -31,7 +32,7 @@ async function waiting(t: Test, w: World, name: string, joinWaitMs: number): Pro
 
 // Fails when nobody acts, and when he does not wait for it.
 t.test('a member who is there lets him in', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.app.rooms.create(ROOM, true);
@@ -50,7 +51,7 @@ t.test('a member who is there lets him in', async (t) => {
 });
 
 t.test('many who come in a moment are let in by few commits', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.app.rooms.create(ROOM, true);
@@ -85,7 +86,7 @@ t.test('many who come in a moment are let in by few commits', async (t) => {
 });
 
 t.test('nobody is there: he enters at once', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice] = await devicesOf(t, w, 'alice');
   await alice.app.rooms.create(ROOM, true);
@@ -101,7 +102,7 @@ t.test('nobody is there: he enters at once', async (t) => {
 
 // Fails when only the first is asked, and when the second does not act.
 t.test('the first who is asked does nothing: the next one lets him in', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.app.rooms.create(ROOM, true);
@@ -125,7 +126,7 @@ t.test('the first who is asked does nothing: the next one lets him in', async (t
 });
 
 t.test('nobody who is asked does anything: he enters after a while', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice] = await devicesOf(t, w, 'alice');
   await alice.app.rooms.create(ROOM, true);
@@ -149,7 +150,7 @@ t.test('nobody who is asked does anything: he enters after a while', async (t) =
 });
 
 t.test('a server that speaks of members who are asked, and there are none', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice] = await devicesOf(t, w, 'alice');
   await alice.app.rooms.create(ROOM, true);
@@ -163,7 +164,7 @@ t.test('a server that speaks of members who are asked, and there are none', asyn
 
 // Fails when one of the two is believed though the other one was first.
 t.test('he enters in the moment in which he is let in', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice] = await devicesOf(t, w, 'alice');
   await alice.app.rooms.create(ROOM, true);
@@ -185,7 +186,7 @@ t.test('he enters in the moment in which he is let in', async (t) => {
 });
 
 t.test('who is the second device of a newcomer waits with the first', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.app.rooms.create(ROOM, true);

@@ -5,11 +5,12 @@ import { DatabaseSync } from 'node:sqlite';
 import t from 'tap';
 import { devicesOf, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
 t.test('after half a minute there is another one, with everybody in it', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.rooms.create('#ops', true);
@@ -50,7 +51,7 @@ t.test('after half a minute there is another one, with everybody in it', async (
 });
 
 t.test('a database that was put back knows an older group than its members: they make another', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const database = join(w.dir, 'state', 'chat.db');
   const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');

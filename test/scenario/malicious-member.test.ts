@@ -5,15 +5,17 @@
 import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { createCommit, createProposal, emptyPskIndex, encodeMlsMessage, type ClientState, type Proposal } from 'ts-mls';
+import { determineLength } from 'ts-mls/codec/variableLength.js';
+import { encodeNode, encodeRatchetTree } from 'ts-mls/ratchetTree.js';
 import { sha256 } from '../../base/hash.ts';
 import { createBinding, credentialOf, parseCredential } from '../../client/e2ee/binding.ts';
 import { groupIdOf } from '../../client/e2ee/direct.ts';
-import { openToAll } from '../../client/e2ee/group.ts';
+import { openToAll, type Conversation as Group } from '../../client/e2ee/group.ts';
 import { occupants, parseMessage } from '../../client/e2ee/guard.ts';
 import { joinExternal } from '../../client/e2ee/join.ts';
 import { generate, type OwnDevice } from '../../client/e2ee/key-package.ts';
 import type { WelcomeParts } from '../../client/e2ee/invitation.ts';
-import { commitParts } from '../../client/e2ee/layout.ts';
+import { commitParts, doorBytes } from '../../client/e2ee/layout.ts';
 import { openSuite } from '../../client/e2ee/provider.ts';
 import { roomSettings } from '../../client/e2ee/room.ts';
 import type { Reply } from '../../protocol/messages.ts';
@@ -21,6 +23,7 @@ import { deviceOf, devicesOf, type DeviceApp } from '../support/apps.ts';
 import { authority, type Issued } from '../support/pki.ts';
 import { Rogue, type Forgery } from '../support/rogue.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(400_000); // a busy machine is no failure
 
@@ -163,7 +166,7 @@ const attacks: readonly Attack[] = [
 
 /** Three in a room, one of whom turns. */
 async function scene(t: Test, isPublic: boolean) {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, mallory] = await devicesOf(t, w, 'alice', 'bob', 'mallory');
   await alice.app.rooms.create(ROOM, isPublic);
@@ -296,7 +299,12 @@ function synchronised(device: DeviceApp): Promise<void> {
 }
 
 /** He lets carol in, who has just been listed, with an invitation that he has spoilt. */
-async function invite(rogue: Rogue, carol: DeviceApp, spoil: (typeof invitations)[number]['spoil']): Promise<void> {
+async function invite(
+  rogue: Rogue,
+  carol: DeviceApp,
+  spoil: (typeof invitations)[number]['spoil'],
+  doorOf = async (group: Group): Promise<Omit<Forgery, 'parts'>> => ({ groupInfo: await rogue.door(group) }),
+): Promise<void> {
   const { id: conversation } = rogue.roster;
   const { epoch, members } = await rogue.client.request({ type: 'conversation_get', conversation }, 'conversation');
   rogue.roster = {
@@ -311,8 +319,8 @@ async function invite(rogue: Rogue, carol: DeviceApp, spoil: (typeof invitations
   rogue.know(carol.vault.keys.device()!.binding);
   await rogue.commit(async (authenticatedData) => {
     const made = await rogue.engine.commit(rogue.group, { add: [published], authenticatedData }, Date.now(), openToAll);
-    const groupInfo = await rogue.door(made.conversation);
-    return { parts: commitParts(made.commit, await spoil(rogue, made.welcome!, published)).bytes, groupInfo };
+    const door = await doorOf(made.conversation);
+    return { parts: commitParts(made.commit, await spoil(rogue, made.welcome!, published)).bytes, ...door };
   });
 }
 
@@ -353,3 +361,46 @@ t.test('a public room, where he is asked to let her in, and spoils it: she comes
   for (const each of [alice, bob]) t.strictSame(each.told('alarm'), [], 'they know of nothing');
   await talk(t, alice, bob, carol);
 });
+
+// ---- a tree that is wider than any conversation ----------------------------------------------------------------------------------
+
+/** The group's own with his leaf once more, at the 4,097th place: what is between are a byte each here, and a node each for who believes it. */
+async function wideDoor(rogue: Rogue, group: Group): Promise<Omit<Forgery, 'parts'>> {
+  const { ratchetTree } = group.state;
+  const own = encodeRatchetTree(ratchetTree);
+  const last = ratchetTree.findLastIndex((node) => node !== undefined);
+  const nodes = Buffer.concat([
+    own.subarray(determineLength(own).lengthFieldSize),
+    Buffer.alloc(2 * 4096 - 1 - last),
+    Buffer.of(1),
+    encodeNode(ratchetTree[last]!),
+  ]);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(0x8000_0000 + nodes.length);
+  const { groupInfo } = await rogue.engine.door(group);
+  const { bytes, blob } = doorBytes({ groupInfo, tree: Buffer.concat([length, nodes]) });
+  return { groupInfo: bytes, infoBlob: blob! };
+}
+
+// Fails when nodes are not counted: then the tree is made, and refused by its hash at best.
+t.test(
+  'an invitation into a tree that is too wide, and a way in beside it: refused by name, and the group goes on',
+  async (t) => {
+    const { w, alice, bob, rogue } = await scene(t, true);
+    for (const each of [alice, bob])
+      each.hear = (frame) => (frame.type === 'room_changed' && frame.turn !== undefined ? [] : [frame]);
+    const carol = await (await deviceOf(t, w, 'carol')).enter();
+    const joined = carol.app.rooms.join(ROOM).catch(() => {});
+    await rogue.client.nth('room_changed', 1);
+    const spoil = async (_: Rogue, good: WelcomeParts): Promise<WelcomeParts> => ({ ...good, tree: Buffer.of(0) });
+    await invite(rogue, carol, spoil, (group) => wideDoor(rogue, group));
+    await carol.until('an alarm', () => carol.told('alarm').length > 0);
+    t.match(carol.told('alarm')[0], /^DECRYPT_FAIL\/tree: .*more than 4096 leaves.*mallory/);
+    for (const each of [alice, bob]) t.strictSame(each.told('alarm'), [], 'they know of nothing');
+    await alice.say(ROOM, 'still here');
+    await bob.hears('still here');
+    for (const each of [alice, bob, carol]) each.aheadMs = 31_000;
+    await joined;
+    await talk(t, alice, bob, carol);
+  },
+);

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { shell } from '../support/shell.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
@@ -19,7 +20,7 @@ async function until(isSo: () => Promise<boolean>): Promise<void> {
 }
 
 t.test('at a shell', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob] = [await shell(t, w, 'alice'), await shell(t, w, 'bob')];
   t.match(await bob('login'), { status: 0 });
@@ -76,7 +77,7 @@ t.test('at a shell', async (t) => {
 });
 
 t.test('what disappears', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob] = [await shell(t, w, 'alice'), await shell(t, w, 'bob')];
   t.match(await bob('login'), { status: 0 });
@@ -95,7 +96,7 @@ t.test('what disappears', async (t) => {
 });
 
 t.test('in the interactive mode', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob] = [await shell(t, w, 'alice'), await shell(t, w, 'bob')];
   t.match(await bob('login'), { status: 0 });

@@ -11,13 +11,14 @@ import { directPolicy } from '../../client/e2ee/direct.ts';
 import type { Delivered } from '../../protocol/messages.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { ca } from '../support/pair.ts';
-import { anotherOf, deviceOf } from '../support/apps.ts';
+import { anotherOf, deviceOf, devicesOf } from '../support/apps.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
 t.test('first contact while the other one is away; then both ways', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const alice = await deviceOf(t, w, 'alice');
   const bob = await deviceOf(t, w, 'bob');
@@ -37,7 +38,7 @@ t.test('first contact while the other one is away; then both ways', async (t) =>
 });
 
 t.test('both write first at the same moment: one group, nothing lost, nothing doubled', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   for (const round of [1, 2, 3]) {
     const [alice, bob] = [await deviceOf(t, w, `alice${round}`), await deviceOf(t, w, `bob${round}`)];
@@ -58,11 +59,9 @@ t.test('both write first at the same moment: one group, nothing lost, nothing do
 });
 
 t.test('a second device reads what comes after it, and writes', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
-  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
-  await alice.enter();
-  await bob.enter();
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.say('bob', 'before');
   await bob.hears('before');
   const before = await alice.app.comparisons.show('bob');
@@ -90,7 +89,7 @@ t.test('a second device reads what comes after it, and writes', async (t) => {
 });
 
 t.test('a device that writes while its invitation is queued takes that first', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = [
     await deviceOf(t, w, 'alice'),
@@ -118,11 +117,9 @@ t.test('a device that writes while its invitation is queued takes that first', a
 });
 
 t.test('a device whose records are lost comes back', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
-  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
-  await alice.enter();
-  await bob.enter();
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.say('bob', 'before');
   await bob.hears('before');
   await bob.leave();
@@ -142,11 +139,9 @@ t.test('a device whose records are lost comes back', async (t) => {
 });
 
 t.test('a renewed certificate: the same device, announced as that', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
-  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
-  await alice.enter();
-  await bob.enter();
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.say('bob', 'before');
   await bob.say('alice', 'yes');
   await alice.hears('yes');
@@ -164,7 +159,7 @@ t.test('a renewed certificate: the same device, announced as that', async (t) =>
 });
 
 t.test('an invitation waits for a device whose certificate is renewed for the same key', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
   await (await bob.enter()).leave();
@@ -181,7 +176,7 @@ t.test('an invitation waits for a device whose certificate is renewed for the sa
 });
 
 t.test('nobody to write to yet: the messages wait, and are sent as soon as there is', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = [
     await deviceOf(t, w, 'alice'),
@@ -200,11 +195,9 @@ t.test('nobody to write to yet: the messages wait, and are sent as soon as there
 });
 
 t.test('groups change in the middle of a burst', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
-  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
-  await alice.enter();
-  await bob.enter();
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.say('bob', 'first');
   const { id } = await alice.app.open('bob');
   const back = await bob.app.open('alice');
@@ -232,7 +225,7 @@ t.test('groups change in the middle of a burst', async (t) => {
 t.test(
   'a device that was revoked reads nothing that is written afterwards, with all that was sent on record',
   async (t) => {
-    const list = join(t.testdir({}), 'ca.crl');
+    const list = join(testFolder(t), 'ca.crl');
     writeFileSync(list, ca.crl([]));
     const w = await world(t, { 'tls.crl': [list] });
     const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];

@@ -14,6 +14,7 @@ import type { Delivered } from '../../protocol/messages.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { deviceOf, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
@@ -46,7 +47,7 @@ const cases: readonly Case[] = [
 // Fails when the planner leaves somebody in the group who is not on the list.
 for (const { name, kicked, invited } of cases)
   t.test(`removed: ${name}`, async (t) => {
-    t.testdir({});
+    testFolder(t);
     const w = await world(t);
     const people: Record<string, DeviceApp> = {};
     for (const each of ['alice', 'bob', 'carol', 'dave', 'erin', ...invited])

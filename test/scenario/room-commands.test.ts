@@ -2,11 +2,12 @@
 import t from 'tap';
 import { shell } from '../support/shell.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
 t.test('a room from the shell', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const alice = await shell(t, w, 'alice');
   const bob = await shell(t, w, 'bob');
@@ -52,7 +53,7 @@ t.test('a room from the shell', async (t) => {
 });
 
 t.test('rooms in the interactive mode', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob] = [await shell(t, w, 'alice'), await shell(t, w, 'bob')];
   t.match(await alice('login'), { status: 0 });

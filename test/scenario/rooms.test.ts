@@ -10,8 +10,9 @@ import { commitParts, doorBytes } from '../../client/e2ee/layout.ts';
 import { roomSettings } from '../../client/e2ee/room.ts';
 import { policy } from '../../client/group-rules.ts';
 import { composeCommit } from '../../client/statements.ts';
-import { anotherOf, deviceOf, devicesOf, type DeviceApp } from '../support/apps.ts';
+import { anotherOf, type DeviceApp, deviceOf, devicesOf } from '../support/apps.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
@@ -29,7 +30,7 @@ async function stateOf({ vault, app }: DeviceApp, id: ConversationId) {
 }
 
 t.test('a public room: made, joined, talked in, left', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = [
     await deviceOf(t, w, 'alice'),
@@ -64,7 +65,7 @@ t.test('a public room: made, joined, talked in, left', async (t) => {
 });
 
 t.test('a private room: by invitation, also of somebody who is away', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = [
     await deviceOf(t, w, 'alice'),
@@ -93,7 +94,7 @@ t.test('a private room: by invitation, also of somebody who is away', async (t) 
 });
 
 t.test('who is kicked reads nothing that is written afterwards, and may be invited again', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.rooms.create('#plan', false);
@@ -129,11 +130,9 @@ t.test('who is kicked reads nothing that is written afterwards, and may be invit
 });
 
 t.test('kicked while away: said once, and the room is closed', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
-  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
-  await alice.enter();
-  await bob.enter();
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.app.rooms.create('#ops', true);
   await bob.app.rooms.join('#ops');
   await alice.say('#ops', 'one');
@@ -162,7 +161,7 @@ t.test('kicked while away: said once, and the room is closed', async (t) => {
 });
 
 t.test('somebody whom only the server lists is never let in, and is named', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, mallory] = await devicesOf(t, w, 'alice', 'bob', 'mallory');
   await alice.app.rooms.create('#plan', false);
@@ -199,7 +198,7 @@ t.test('somebody whom only the server lists is never let in, and is named', asyn
 });
 
 t.test('five come in at the same moment', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const alice = await deviceOf(t, w, 'alice');
   await alice.enter();
@@ -219,7 +218,7 @@ t.test('five come in at the same moment', async (t) => {
 });
 
 t.test('one is away while much is said and many come and go', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol, dave] = await devicesOf(t, w, 'alice', 'bob', 'carol', 'dave');
   await alice.app.rooms.create('#plan', false);
@@ -256,7 +255,7 @@ t.test('one is away while much is said and many come and go', async (t) => {
 });
 
 t.test('a stranger makes another group of a private room: nobody follows', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, mallory] = await devicesOf(t, w, 'alice', 'bob', 'mallory');
   await alice.app.rooms.create('#plan', false);
@@ -311,7 +310,7 @@ t.test('a stranger makes another group of a private room: nobody follows', async
 });
 
 t.test('who leaves is taken out of the group by those who are there, though nobody writes', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.rooms.create('#ops', true);

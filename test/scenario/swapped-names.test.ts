@@ -4,6 +4,7 @@ import type { Fingerprint } from '../../base/bytes.ts';
 import type { Reply } from '../../protocol/messages.ts';
 import { deviceOf, devicesOf, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
@@ -26,7 +27,7 @@ const exchanged = (one: DeviceApp, other: DeviceApp) => {
 };
 
 t.test('two people change places', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   const honest = alice.hear;

@@ -4,11 +4,12 @@ import { DatabaseSync } from 'node:sqlite';
 import t, { type Test } from 'tap';
 import { hex, type Fingerprint } from '../../base/bytes.ts';
 import { standingOf, verifiedPeople } from '../../client/marks.ts';
-import { anotherOf, deviceOf, issuedBy, renewed, type DeviceApp } from '../support/apps.ts';
+import { anotherOf, type DeviceApp, devicesOf, issuedBy, renewed } from '../support/apps.ts';
 import { ca } from '../support/pair.ts';
 import { world, type World } from '../support/world.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { certIdentity } from '../../x509/identity.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
@@ -17,11 +18,9 @@ const ends = (device: DeviceApp): string[] => device.told('warning').filter((tex
 const fingerprintOf = ({ app }: DeviceApp): Fingerprint => app.identity.fingerprint;
 
 async function scene(t: Test) {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
-  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
-  await alice.enter();
-  await bob.enter();
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.say('bob', 'one');
   await bob.hears('one');
   return { w, alice, bob };

@@ -5,11 +5,12 @@ import type { Delivered } from '../../protocol/messages.ts';
 import { devicesOf } from '../support/apps.ts';
 import { deliveredOf } from '../support/raw-client.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
 t.test('a message that is kept from one of three', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await alice.app.rooms.create('#ops', true);

@@ -95,6 +95,11 @@ export class Person {
   }
 }
 
+/** Registers people, whose programs then have what `chat-client register` leaves: sooner than a start of it for each. */
+export async function register(t: Test, system: System, ...names: readonly Name[]): Promise<void> {
+  for (const name of names) await (await Person.open(t, system, name)).app.close();
+}
+
 /** One direction of a conversation under load: `window` messages on their way, each unlike every other. */
 export class Talk {
   readonly from: Person;

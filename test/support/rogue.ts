@@ -10,7 +10,9 @@ import type { Conversation as Group } from '../../client/e2ee/group.ts';
 import type { OwnDevice } from '../../client/e2ee/key-package.ts';
 import { epochOf } from '../../client/groups.ts';
 import type { ClientIdentity } from '../../client/identity.ts';
+import { named } from '../../client/staged-batch.ts';
 import { composeCommit } from '../../client/statements.ts';
+import { BLOB_PIECE_BYTES } from '../../protocol/messages.ts';
 import type { Conversation } from '../../client/roster.ts';
 import type { Session } from '../../client/session-table.ts';
 import type { DeviceApp } from './apps.ts';
@@ -22,6 +24,8 @@ import type { World } from './world.ts';
 export interface Forgery {
   readonly parts: Uint8Array[];
   readonly groupInfo: Uint8Array;
+  /** what that refers to */
+  readonly infoBlob?: Uint8Array;
 }
 
 export class Rogue {
@@ -100,16 +104,29 @@ export class Rogue {
   /** Signs for it, and has it logged. @param aad what an honest commit authenticates */
   async commit(make: (aad: Uint8Array) => Promise<Forgery>, at = { generation: this.generation, epoch: this.epoch }) {
     const seal = async (aad: Uint8Array) => {
-      const { parts, groupInfo } = await make(aad);
-      return { parts, group: at, group_info: groupInfo };
+      const { parts, groupInfo, infoBlob } = await make(aad);
+      if (infoBlob !== undefined) await this.#put(infoBlob);
+      return { parts, group: at, group_info: groupInfo, ...(infoBlob && { info_blob: infoBlob }) };
     };
     const batch = await composeCommit(this.identity, this.#session, this.roster, this.#origin, Date.now(), seal);
     const { algorithm, signature, messages } = batch;
-    await this.client.request({ type: 'msg_send', algorithm, signature, batch: batch.batch, messages }, 'msg_ack');
+    const sent = messages.map(named);
+    await this.client.request(
+      { type: 'msg_send', algorithm, signature, batch: batch.batch, messages: sent },
+      'msg_ack',
+    );
     const { statement } = messages.at(-1)!;
     const { id, lastCtr, before } = this.#session;
     this.#session = { id, lastCtr: lastCtr + messages.length, lastBatch: leafHash(batch.batch), before };
     const { convCtr } = decodeMs(statement);
     this.roster = { ...this.roster, session: id, convCtr, lastLeaf: leafHash(statement) };
+  }
+
+  async #put(blob: Uint8Array): Promise<void> {
+    const hash = sha256(blob);
+    for (let offset = 0; offset < blob.length; offset += BLOB_PIECE_BYTES) {
+      const piece = blob.subarray(offset, offset + BLOB_PIECE_BYTES);
+      await this.client.request({ type: 'blob_put', hash, size: blob.length, offset, piece }, 'blob_have');
+    }
   }
 }

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { askAdmin } from '../../server/admin.ts';
+import { testFolder } from './folder.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 /** Longest wait for anything at all, above a client's longest pause between two attempts: only a test that has failed already meets it. */
@@ -58,8 +59,8 @@ export const certificates = once(() => {
   execFileSync('sh', [join(root, 'scripts/gen-certs.sh'), ...args], { stdio: 'ignore' });
   return folder;
 });
-/** The programs start twice as fast when they find themselves compiled. */
-const compiled = once(() => join(shared(), 'compiled'));
+/** The programs start twice as fast when they find themselves compiled; who is killed leaves nothing, so that all have one place. */
+const compiled = process.env['NODE_COMPILE_CACHE'] ?? join(root, 'node_modules/.cache/compile');
 
 const children = new Set<ChildProcess>();
 process.once('exit', () => children.forEach((child) => child.kill('SIGKILL')));
@@ -81,7 +82,7 @@ export class Program {
       shell === undefined
         ? [process.execPath, args]
         : ['sh', ['-c', `${shell}; exec "$@"`, 'sh', process.execPath, ...args]];
-    const all = { ...process.env, NODE_COMPILE_CACHE: compiled(), ...env };
+    const all = { ...process.env, NODE_COMPILE_CACHE: compiled, ...env };
     this.child = spawn(file, words, { env: all, stdio: ['pipe', 'pipe', 'pipe'] });
     children.add(this.child);
     t.teardown(() => this.kill());
@@ -196,7 +197,7 @@ export class System {
 
   /** Nothing is started yet. */
   static async create(t: Test, options: SystemOptions = {}): Promise<System> {
-    return new System(t, options.dir ?? t.testdir({}), await freePort(), options);
+    return new System(t, options.dir ?? testFolder(t), await freePort(), options);
   }
 
   get server(): Program {

@@ -11,9 +11,10 @@ import { migrateStore, openStore } from '../../store/open.ts';
 import type { Device, GroupState, Store } from '../../store/store.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
 import { leafHash, NO_HASH, rootOf } from '../../transcript/merkle.ts';
-import { encodeOpening, type SessionEnd } from '../../transcript/opening.ts';
+import type { SessionEnd } from '../../transcript/opening.ts';
 import { audienceOf, ciphertextHash, encodeBs, encodeMs, KIND, rosterHash } from '../../transcript/statement.ts';
 import { authority, type Authority, type Issued } from './pki.ts';
+import { sessionOpening } from './session-opening.ts';
 import { LATER, newDevice, newUser, NOW } from './store-world.ts';
 
 export const ORIGIN = 'localhost/log/n1';
@@ -130,22 +131,7 @@ export class Sender {
   /** A new session opens, behind the end of another. */
   opening(before: SessionEnd): Submission {
     this.newSession();
-    const parts = [encodeOpening(before)];
-    const statement = encodeMs({
-      kind: KIND.open,
-      parts: 1,
-      ciphertextBytes: parts[0]!.length,
-      sender: this.device.fingerprint,
-      session: this.session,
-      sessionCtr: 1,
-      clientTime: NOW,
-      conversation: NO_HASH as Uint8Array as ConversationId,
-      convCtr: 0,
-      prevConv: NO_HASH,
-      rosterHash: NO_HASH,
-      commitment: NO_HASH,
-      ciphertextHash: ciphertextHash(parts),
-    });
+    const { statement, parts } = sessionOpening(this.device.fingerprint, this.session, before, NOW);
     const nobody = { group: null, groupInfo: null, recipients: [], peers: [], expiresAt: LATER };
     return this.#signed([{ statement, parts, ...nobody }], 1, {});
   }
