@@ -1,7 +1,9 @@
 /**
  * Senders' signatures, checked where it costs least. libuv's thread pool keeps the main thread free to read sockets, but the way there
- * and back takes half as long as the check itself; so what is cheap, and what comes alone, is checked at once.
+ * and back takes half as long as the check itself; so what is cheap, and what comes alone, is checked at once. Where there are but two
+ * processors, everything is but large RSA keys: the second one has the database, the disk and the garbage to do.
  */
+import { availableParallelism } from 'node:os';
 import type { KeyObject } from 'node:crypto';
 import { ALGORITHM, verify, verifyAsync, type Context } from '../base/signature.ts';
 
@@ -12,11 +14,13 @@ const CHEAP_RSA_BITS = 3072;
 
 export class Signatures {
   readonly #monotonicMs: () => number;
+  readonly #hasFreeCores: boolean;
   #inPool = 0;
   #checkedAtMs = -Infinity;
 
-  constructor(monotonicMs: () => number = () => performance.now()) {
+  constructor(monotonicMs: () => number = () => performance.now(), cores = availableParallelism()) {
     this.#monotonicMs = monotonicMs;
+    this.#hasFreeCores = cores > 2;
   }
 
   /** As verify(). */
@@ -27,8 +31,11 @@ export class Signatures {
     body: Uint8Array,
     signature: Uint8Array,
   ): Promise<boolean> {
-    if (algorithm === ALGORITHM.rsaPss && (key.asymmetricKeyDetails?.modulusLength ?? Infinity) <= CHEAP_RSA_BITS)
-      return verify(key, algorithm, context, body, signature);
+    const isRsa = algorithm === ALGORITHM.rsaPss;
+    const isCheap = isRsa
+      ? (key.asymmetricKeyDetails?.modulusLength ?? Infinity) <= CHEAP_RSA_BITS
+      : !this.#hasFreeCores;
+    if (isCheap) return verify(key, algorithm, context, body, signature);
     if (this.#inPool === 0 && this.#monotonicMs() - this.#checkedAtMs >= ALONE_MS) {
       const isRight = verify(key, algorithm, context, body, signature);
       this.#checkedAtMs = this.#monotonicMs();
