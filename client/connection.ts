@@ -4,8 +4,10 @@
  * contradicts itself) ends it for good, with the reason.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { equal, type Fingerprint } from '../base/bytes.ts';
 import { ChatError, CODES, type Code } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
+import { continuityOf, type Continuity } from '../protocol/device-binding.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { ClientLink } from '../runtime/link.ts';
 import { login, register, resume } from './login.ts';
@@ -149,7 +151,7 @@ export class Connection {
       !isByPassword &&
       known !== null &&
       known.expires > this.#now() &&
-      Buffer.compare(known.fingerprint, requester.link.ownFingerprint) === 0;
+      equal(known.fingerprint, requester.link.ownFingerprint);
     if (isUsable)
       try {
         return await resume(requester, known.token, checkpoint);
@@ -159,7 +161,14 @@ export class Connection {
       }
     if (this.#password === null || this.#account === null)
       throw new ChatError('NOT_LOGGED_IN', 'the last login is over: a password is needed');
-    return login(requester, this.#account, this.#password, checkpoint);
+    return login(requester, this.#account, this.#password, checkpoint, this.#continuity(requester.link.ownFingerprint));
+  }
+
+  /** A device whose certificate is another one than before: what waits for it at the server comes to it all the same. */
+  #continuity(certificate: Fingerprint): Continuity | null {
+    const device = this.#vault.keys.device();
+    if (device === null || equal(device.certificate, certificate)) return null;
+    return continuityOf(device.binding, device.mls_private_key, device.certificate, certificate);
   }
 
   #recover(first: ChatError): void {

@@ -10,7 +10,8 @@ import { Groups } from './groups.ts';
 import type { ClientIdentity } from './identity.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
-import { createBinding, DEVICE_ID_BYTES } from './e2ee/binding.ts';
+import { DEVICE_ID_BYTES } from '../protocol/device-binding.ts';
+import { createBinding } from './e2ee/binding.ts';
 import type { OwnDevice, OwnKeyPackage, Validity } from './e2ee/key-package.ts';
 
 const DAY_MS = 86_400_000;

@@ -1,9 +1,9 @@
 /**
  * Who this client is: certificate, key and the authorities it trusts, from PEM files or one PKCS#12 file, checked before anything is
- * dialled. The only door to node-forge, which opens PKCS#12; what it finds is read by node:crypto and x509/, so every key type works.
+ * dialled. The only door to node-forge, which opens PKCS#12 (and is loaded for that alone); what it finds is read by node:crypto and x509/, so every key type works.
  */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
-import forge from 'node-forge';
+import type forgeTypes from 'node-forge';
 import { equal, fromUtf8, view, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { algorithmOf } from '../base/signature.ts';
@@ -155,9 +155,10 @@ async function pemKey(path: string, passphrase: AskPassphrase): Promise<KeyObjec
   }
 }
 
-function fromPkcs12(path: string, passphrase: string): Own {
+async function fromPkcs12(path: string, passphrase: string): Promise<Own> {
+  const { default: forge } = await import('node-forge');
   const file = readSecretFile(path, 'p12_file');
-  let bags: forge.pkcs12.Bag[];
+  let bags: forgeTypes.pkcs12.Bag[];
   try {
     const p12 = forge.pkcs12.pkcs12FromAsn1(forge.asn1.fromDer(file.use((b) => b.toString('binary'))), passphrase);
     bags = p12.safeContents.flatMap((contents) => contents.safeBags);
@@ -166,7 +167,7 @@ function fromPkcs12(path: string, passphrase: string): Own {
   } finally {
     file.wipe();
   }
-  const der = (asn1: forge.asn1.Asn1): Buffer => Buffer.from(forge.asn1.toDer(asn1).getBytes(), 'binary');
+  const der = (asn1: forgeTypes.asn1.Asn1): Buffer => Buffer.from(forge.asn1.toDer(asn1).getBytes(), 'binary');
   // forge reads RSA alone and leaves the rest as it was: what it has read is written out again, so that one reader serves for all.
   const certificates = bags
     .filter((bag) => bag.type === forge.pki.oids['certBag'])

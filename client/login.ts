@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { ChatError } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
+import type { Continuity } from '../protocol/device-binding.ts';
 import { loginBinding } from '../protocol/key-schedule.ts';
 import type { Reply } from '../protocol/messages.ts';
 import {
@@ -62,6 +63,7 @@ async function registerAt(requester: Requester, account: NewAccount, password: S
 /**
  * @param account canonical username or e-mail address
  * @param checkpoint the newest that this client holds: a server whose log is shorter must stop
+ * @param continues that this certificate is another one of a device which the server may know
  * @throws AUTH_FAIL, LOCKED, …; WEAK_KDF when the server names a cost outside the limits; SIG_FAIL/server_signature when it does not
  *   know the account
  */
@@ -70,6 +72,7 @@ export async function login(
   account: string,
   password: Secret,
   checkpoint: string | undefined,
+  continues: Continuity | null = null,
 ): Promise<Reply<'login_ok'>> {
   const clientNonce = randomBytes(NONCE_BYTES);
   const challenge = await requester.request({ type: 'login', account, nonce: clientNonce }, 'login_challenge');
@@ -84,7 +87,7 @@ export async function login(
       channelBinding: loginBinding(requester.link.exporter),
     });
     const proof = clientProof(salted, message);
-    const shown = checkpoint === undefined ? {} : { checkpoint };
+    const shown = { ...(checkpoint === undefined ? {} : { checkpoint }), ...(continues === null ? {} : { continues }) };
     const reply = await requester.request({ type: 'login_proof', proof, ...shown }, 'login_ok');
     if (reply.server_signature === undefined || !checkServerSignature(salted, message, reply.server_signature))
       throw new ChatError('SIG_FAIL', 'the server did not prove that it knows this account', {

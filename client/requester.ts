@@ -107,7 +107,7 @@ const SENTENCES: { readonly [C in Code]?: string } = {
   SUSPENDED: 'the account is suspended',
   LOCKED: 'too many wrong passwords',
   RATE_LIMIT: 'too much in too short a time',
-  QUOTA: 'too much waits for the recipient already',
+  QUOTA: 'a limit of the server is reached: too much waits already, for the recipient or from you',
   NO_SUCH_PEER: 'nobody has this name',
   NO_SUCH_ROOM: 'no room has this name',
   ROOM_EXISTS: 'a room has this name already',

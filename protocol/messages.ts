@@ -20,6 +20,7 @@ import {
 } from '../base/decode.ts';
 import { ChatError, CODES, type Code } from '../base/errors.ts';
 import { MAX_SIGNATURE_BYTES } from '../base/signature.ts';
+import { MAX_BINDING_BYTES } from './device-binding.ts';
 
 /** A batch signs 1..1024 messages. */
 export const MAX_BATCH_MESSAGES = 1024;
@@ -34,7 +35,6 @@ export const MAX_TURNS = 3;
 export const MAX_RECEIVED = 1024;
 /** One key package: 100 of them fit the record that answers `keypackages_take`. */
 export const MAX_KEY_PACKAGE_BYTES = 8192;
-export const MAX_BINDING_BYTES = 65_536;
 /** Of what travels beside a commit: the ratchet tree of a thousand devices has 2.85 MB at most, and a commit with new keys for all of them 1.3 MB. */
 export const MAX_BLOB_BYTES = 8 * 1024 * 1024;
 /** All pieces of a blob but the last have so many bytes. */
@@ -92,7 +92,13 @@ export const requests = {
     server_key: bytes(32),
   }),
   login: record({ type: literal('login'), id: requestId, account: text(254, 1), nonce: bytes(24) }),
-  login_proof: record({ type: literal('login_proof'), id: requestId, proof: bytes(32), checkpoint: optional(note) }),
+  login_proof: record({
+    type: literal('login_proof'),
+    id: requestId,
+    proof: bytes(32),
+    checkpoint: optional(note),
+    continues: optional(record({ binding: bytes(1, MAX_BINDING_BYTES), signature: bytes(64) })),
+  }),
   resume: record({ type: literal('resume'), id: requestId, token: text(2048, 1), checkpoint: optional(note) }),
   conversation_open: record({ type: literal('conversation_open'), id: requestId, peer: text(254, 1) }),
   conversation_get: record({ type: literal('conversation_get'), id: requestId, conversation: hash }),

@@ -5,6 +5,7 @@
 import { hex, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
+import type { Continuity } from '../protocol/device-binding.ts';
 import { loginBinding } from '../protocol/key-schedule.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import {
@@ -26,6 +27,7 @@ import type { Device, NewUser, Store, User } from '../store/store.ts';
 import { canonicalEmail, canonicalUsername, certIdentity, identityOf } from '../x509/identity.ts';
 import { revocationKeys } from '../x509/revocation.ts';
 import { joinChain } from './chain-bytes.ts';
+import { continuedDevice } from './continuity.ts';
 import type { Tokens } from './tokens.ts';
 
 export interface AccountOptions {
@@ -54,6 +56,8 @@ export interface LoggedIn {
   readonly user: User;
   readonly device: Device;
   readonly isNewDevice: boolean;
+  /** SHA-256 of each key that a certificate of the device is or was for, the present one first */
+  readonly keyHashes: readonly Uint8Array[];
   readonly reply: Reply<'login_ok'>;
 }
 
@@ -175,7 +179,7 @@ export class AccountSession {
 
   /**
    * @throws AUTH_FAIL for a wrong password and an unknown name alike; LOCKED; only after a right proof: SUSPENDED, CERT_ACCOUNT_MISMATCH,
-   *   DEVICE_LIMIT, BAD_CERT/revoked; BAD_FRAME/frame.type without a login before it
+   *   DEVICE_LIMIT, BAD_CERT/revoked, SIG_FAIL/continuity; BAD_FRAME/frame.type without a login before it
    */
   prove(frame: Request<'login_proof'>): Promise<LoggedIn> {
     const challenge = this.#challenge;
@@ -214,7 +218,7 @@ export class AccountSession {
         if (until > now()) log.warn('login.locked', { address: this.#peer.address, retryAfterMs: until - now() });
         throw new ChatError('AUTH_FAIL', 'name or password is wrong');
       }
-      const done = await this.#enter(frame.id, user, serverSignature(user.serverKey, message));
+      const done = await this.#enter(frame.id, user, serverSignature(user.serverKey, message), frame.continues);
       await store.clearLoginFailures([this.#accountSubject(name)]);
       log.info('login.done', { user: user.username, address: this.#peer.address });
       return done;
@@ -225,13 +229,13 @@ export class AccountSession {
   }
 
   /** The password was proven, or the token: who holds either may know how things stand with the account. */
-  async #enter(id: number, user: User, signature: Buffer | undefined): Promise<LoggedIn> {
+  async #enter(id: number, user: User, signature: Buffer | undefined, continues?: Continuity): Promise<LoggedIn> {
     const { tokens, devicesPerAccount, logIdentity, now } = this.#accounts.options;
     const { peerChain } = this.#peer;
     if (user.status === 'suspended') throw new ChatError('SUSPENDED', 'the account is suspended');
     if (user.certIdentity !== certIdentity(peerChain))
       throw mismatch('certificate', 'the account belongs to another identity');
-    const { device, isNew } = await this.#addDevice(user, devicesPerAccount);
+    const { device, isNew, keyHashes } = await this.#addDevice(user, devicesPerAccount, continues);
     if (device.revokedAt !== null) throw new ChatError('BAD_CERT', 'the device was revoked', { sub: 'revoked' });
     const { token, expires } = tokens.issue(user, peerChain[0].fingerprint);
     this.#isLoggedIn = true;
@@ -246,13 +250,14 @@ export class AccountSession {
       server_time: now(),
       log: logIdentity(this.#peer.ownFingerprint),
     };
-    return { user, device, isNewDevice: isNew, reply };
+    return { user, device, isNewDevice: isNew, keyHashes, reply };
   }
 
-  #addDevice(user: User, limit: number): ReturnType<Store['addDevice']> {
+  async #addDevice(user: User, limit: number, claim?: Continuity): ReturnType<Store['addDevice']> {
     const { store, now } = this.#accounts.options;
     const { peerChain } = this.#peer;
     const [leaf] = peerChain;
+    const continues = claim === undefined ? null : await continuedDevice(store, user, claim, leaf.fingerprint);
     return store.addDevice(
       {
         userId: user.id,
@@ -261,6 +266,7 @@ export class AccountSession {
         spkiHash: leaf.spkiHash,
         chain: joinChain(peerChain.map(({ der }) => der)),
         notAfter: leaf.notAfter,
+        ...(continues === null ? {} : { continues }),
       },
       now(),
       limit,

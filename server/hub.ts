@@ -21,6 +21,7 @@ import type {
   User,
 } from '../store/store.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
+import type { LoggedIn } from './accounts.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { Admission } from './admission.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
@@ -94,11 +95,11 @@ export class Hub {
   }
 
   /** Takes a logged-in connection; an older one of the same device is ended. */
-  join(user: User, device: Device, isNewDevice: boolean, link: ServerLink): Member {
+  join({ user, device, isNewDevice, keyHashes }: Omit<LoggedIn, 'reply'>, link: ServerLink): Member {
     const outlet = new Outlet(
       (frame) => link.send(frame),
       {
-        keyHash: link.peerChain[0].spkiHash,
+        keyHashes,
         origin: this.#o.origin,
         backlog: (after, maxItems, maxBytes) => this.#o.store.backlog(device.id, after, maxItems, maxBytes),
         evidence: (firstIndex) => this.#o.sequencer.evidence(firstIndex),

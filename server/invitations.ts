@@ -28,10 +28,11 @@ export interface Shown {
 /** Of a commit in memory, for all whom it goes to in a moment. */
 const known = new WeakMap<readonly Uint8Array[], { readonly leaves: Hash[]; readonly cuts: Map<string, Hash[]> }>();
 
-/** @param keyHash SHA-256 of the key that the device's certificate is for */
-export function shownTo(keyHash: Uint8Array, statement: Uint8Array, parts: readonly Uint8Array[]): Shown {
+/** @param keyHashes SHA-256 of each key that a certificate of the device is or was for: an invitation may be older than its certificate */
+export function shownTo(keyHashes: readonly Uint8Array[], statement: Uint8Array, parts: readonly Uint8Array[]): Shown {
   if (statement[8] !== KIND.membership || parts.length <= FIRST_NEWCOMER) return { parts, cut: null };
-  const own = parts.findIndex((part, i) => i >= FIRST_NEWCOMER && equal(part.subarray(0, keyHash.length), keyHash));
+  const isOwn = (part: Uint8Array): boolean => keyHashes.some((key) => equal(part.subarray(0, key.length), key));
+  const own = parts.findIndex((part, i) => i >= FIRST_NEWCOMER && isOwn(part));
   const at = own < 0 ? [COMMIT] : [COMMIT, ...SHARED, own];
   if (at.length === parts.length) return { parts, cut: null };
   const tree = known.get(parts) ?? { leaves: parts.map(leafHash), cuts: new Map<string, Hash[]>() };

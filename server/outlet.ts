@@ -40,8 +40,8 @@ export interface OutgoingItem {
 }
 
 export interface OutletSource {
-  /** SHA-256 of the key of the device's certificate: invitations name it */
-  readonly keyHash: Uint8Array;
+  /** SHA-256 of the key of each certificate that the device has or had: invitations name it */
+  readonly keyHashes: readonly Uint8Array[];
   /** of the log: what waits from another one cannot be proven here, and stays where it is */
   readonly origin: string;
   backlog(after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
@@ -247,7 +247,7 @@ export class Outlet {
 
   /** What of a message is for this device. */
   #shown(item: OutgoingItem): OutgoingItem {
-    return { ...item, ...shownTo(this.#source.keyHash, item.statement, item.parts) };
+    return { ...item, ...shownTo(this.#source.keyHashes, item.statement, item.parts) };
   }
 
   #deliver(evidence: BatchEvidence, items: readonly OutgoingItem[]): void {

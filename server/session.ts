@@ -183,7 +183,7 @@ class Session {
         const login = frame.type === 'resume' ? await account.resume(frame) : await account.prove(frame);
         // Only now: looking it up costs reads, and what it finds may end this process. Waited for: whoever is logged in may write.
         if (frame.checkpoint !== undefined) await transcript.present(frame.checkpoint);
-        this.member = hub.join(login.user, login.device, login.isNewDevice, link);
+        this.member = hub.join(login, link);
         link.send(login.reply);
         return;
       }

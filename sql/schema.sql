@@ -42,10 +42,12 @@ CREATE TABLE devices (
   not_after BIGINT NOT NULL,
   first_seen BIGINT NOT NULL,
   revoked_at BIGINT,
+  continued_by INT UNSIGNED, -- the device that has taken its place, under another certificate
   UNIQUE KEY devices_fingerprint (fingerprint),
   KEY devices_user (user_id),
   KEY devices_serial (serial_key),
   KEY devices_spki (spki_hash),
+  KEY devices_continued (continued_by),
   CONSTRAINT devices_user_id FOREIGN KEY (user_id) REFERENCES users (id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
@@ -306,3 +308,4 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES (5, 'receipts',
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (6, 'invitations', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (7, 'presence', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (8, 'blobs', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (9, 'continuity', 0);

@@ -37,10 +37,11 @@ CREATE TABLE devices (
   not_after INTEGER NOT NULL,
   first_seen INTEGER NOT NULL,
   revoked_at INTEGER
-);
+, continued_by INTEGER);
 CREATE INDEX devices_user ON devices (user_id);
 CREATE INDEX devices_serial ON devices (serial_key);
 CREATE INDEX devices_spki ON devices (spki_hash);
+CREATE INDEX devices_continued ON devices (continued_by) WHERE continued_by IS NOT NULL;
 
 CREATE TABLE login_failures (
   subject BLOB PRIMARY KEY, -- SHA-256 of the subject's name
@@ -274,3 +275,4 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES (5, 'receipts',
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (6, 'invitations', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (7, 'presence', 0);
 INSERT INTO schema_migrations (version, name, applied_at) VALUES (8, 'blobs', 0);
+INSERT INTO schema_migrations (version, name, applied_at) VALUES (9, 'continuity', 0);

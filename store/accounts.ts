@@ -89,21 +89,18 @@ export function* addDevice(
   device: NewDevice,
   now: number,
   limit: number,
-): Operation<{ device: Device; isNew: boolean }> {
+): Operation<{ device: Device; isNew: boolean; keyHashes: Uint8Array[] }> {
   const { userId, fingerprint, serialKey, spkiHash, chain, notAfter } = device;
   // The user's row is held from here on, so that the devices counted below are all there are.
   if (!(yield* first('SELECT id FROM users WHERE id = ? FOR UPDATE', userId)))
     throw new ChatError('NOT_FOUND', 'no user has this id', { field: 'userId' });
   const known = yield* deviceOfUser(userId, fingerprint);
-  if (known) return { device: known, isNew: false };
-  const earlier = yield* first(
-    'SELECT * FROM devices WHERE user_id = ? AND spki_hash = ? AND revoked_at IS NULL AND not_after <= ? ' +
-      'ORDER BY not_after DESC, id DESC LIMIT 1',
-    userId,
-    spkiHash,
-    notAfter,
-  );
-  if (earlier) return { device: yield* renewDevice(deviceOf(earlier), device, now), isNew: true };
+  if (known) return { device: known, isNew: false, keyHashes: yield* keyHashesOf(known) };
+  const earlier = yield* earlierOf(device);
+  if (earlier) {
+    const renewed = yield* renewDevice(earlier, device, now);
+    return { device: renewed, isNew: true, keyHashes: yield* keyHashesOf(renewed) };
+  }
   const active = yield* first(
     'SELECT COUNT(*) AS active FROM devices WHERE user_id = ? AND revoked_at IS NULL AND not_after >= ?',
     userId,
@@ -121,7 +118,30 @@ export function* addDevice(
   const added = (yield* deviceOfUser(userId, fingerprint)) as Device;
   yield* insert(MAILBOXES, [[added.id, 0, 0, 0]]);
   yield* run('UPDATE users SET device_epoch = device_epoch + 1 WHERE id = ?', userId);
-  return { device: added, isNew: true };
+  return { device: added, isNew: true, keyHashes: [spkiHash] };
+}
+
+/** The device that goes on under this certificate: the one that has proven it, or the one with the same key. */
+function* earlierOf({ userId, spkiHash, notAfter, continues }: NewDevice): Operation<Device | null> {
+  if (continues !== undefined) {
+    const sql = 'SELECT * FROM devices WHERE id = ? AND user_id = ? AND revoked_at IS NULL';
+    const row = yield* first(sql, continues, userId);
+    if (row) return deviceOf(row);
+  }
+  const row = yield* first(
+    'SELECT * FROM devices WHERE user_id = ? AND spki_hash = ? AND revoked_at IS NULL AND not_after <= ? ' +
+      'ORDER BY not_after DESC, id DESC LIMIT 1',
+    userId,
+    spkiHash,
+    notAfter,
+  );
+  return row && deviceOf(row);
+}
+
+function* keyHashesOf({ id, spkiHash }: Device): Operation<Uint8Array[]> {
+  const rows = yield* select('SELECT spki_hash FROM devices WHERE continued_by = ? ORDER BY id DESC', id);
+  const earlier = rows.map((row) => blob(row, 'spki_hash'));
+  return [spkiHash, ...earlier.filter((each) => Buffer.compare(each, spkiHash) !== 0)];
 }
 
 /**
@@ -132,9 +152,10 @@ function* renewDevice(device: Device, renewed: NewDevice, now: number): Operatio
   const { userId, fingerprint, serialKey, spkiHash, chain, notAfter } = renewed;
   try {
     yield* run(
-      'UPDATE devices SET fingerprint = ?, serial_key = ?, chain = ?, not_after = ?, first_seen = ? WHERE id = ?',
+      'UPDATE devices SET fingerprint = ?, serial_key = ?, spki_hash = ?, chain = ?, not_after = ?, first_seen = ? WHERE id = ?',
       fingerprint,
       utf8(serialKey),
+      spkiHash,
       chain,
       notAfter,
       now,
@@ -144,10 +165,10 @@ function* renewDevice(device: Device, renewed: NewDevice, now: number): Operatio
     if (!(error instanceof Conflict)) throw error;
     throw mismatch();
   }
-  const before = [userId, device.fingerprint, utf8(device.serialKey), spkiHash, device.chain, device.notAfter];
+  const before = [userId, device.fingerprint, utf8(device.serialKey), device.spkiHash, device.chain, device.notAfter];
   yield* insert(DEVICES, [[...before, device.firstSeen]]);
   const retired = (yield* deviceOfUser(userId, device.fingerprint)) as Device;
-  yield* run('UPDATE devices SET revoked_at = ? WHERE id = ?', now, retired.id);
+  yield* run('UPDATE devices SET revoked_at = ?, continued_by = ? WHERE id = ?', now, device.id, retired.id);
   yield* insert(MAILBOXES, [[retired.id, 0, 0, 0]]);
   // They name the certificate before, which no roster has any more: who took one would refuse it.
   yield* run('DELETE FROM key_packages WHERE device_id = ?', device.id);

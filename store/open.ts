@@ -4,7 +4,7 @@ import type { Secret } from '../base/secret.ts';
 import { ChatError } from '../base/errors.ts';
 import { openAhead } from './ahead.ts';
 import { migrateSchema, schemaStatus, type SchemaStatus, type SchemaTarget } from './migrate.ts';
-import { mysqlSchema, openMysql, type MysqlLocation } from './mysql.ts';
+import type { MysqlLocation } from './mysql.ts';
 import { sqliteSchema } from './sqlite-schema.ts';
 import { openSqlite } from './sqlite.ts';
 import type { Store } from './store.ts';
@@ -21,7 +21,7 @@ export async function openStore(
   onLost?: (error: ChatError) => void,
 ): Promise<Store> {
   const location = parse(url);
-  if (location.kind === 'mysql') return openMysql(location, password);
+  if (location.kind === 'mysql') return (await mysql()).openMysql(location, password);
   const database = await openSqlite(location.path, onLost);
   if (onLost === undefined) return database;
   try {
@@ -46,13 +46,17 @@ async function withSchema<T>(
   work: (target: SchemaTarget) => Promise<T>,
 ): Promise<T> {
   const location = parse(url);
-  const target = location.kind === 'sqlite' ? sqliteSchema(location.path) : await mysqlSchema(location, password);
+  const target =
+    location.kind === 'sqlite' ? sqliteSchema(location.path) : await (await mysql()).mysqlSchema(location, password);
   try {
     return await work(target);
   } finally {
     await target.close();
   }
 }
+
+/** Loaded where it is wanted: the driver is as much code as all the rest of the server. */
+const mysql = () => import('./mysql.ts');
 
 type Location = { readonly kind: 'sqlite'; readonly path: string } | ({ readonly kind: 'mysql' } & MysqlLocation);
 

@@ -12,7 +12,7 @@ export interface Migration {
 }
 
 /** The schema that the statements in this room are written for. */
-export const SCHEMA_VERSION = 8;
+export const SCHEMA_VERSION = 9;
 
 /** `sql/` stands beside the sources, and one step higher than the built files. */
 const SQL_DIR = ['../sql/', '../../sql/'].map((path) => new URL(path, import.meta.url)).find((url) => existsSync(url));

@@ -60,9 +60,11 @@ export interface NewDevice {
   /** DER certificates, leaf first, concatenated as u32 length ‖ DER */
   readonly chain: Uint8Array;
   readonly notAfter: number;
+  /** the device that goes on under this certificate, if that was proven */
+  readonly continues?: number;
 }
 
-export interface Device extends NewDevice {
+export interface Device extends Omit<NewDevice, 'continues'> {
   readonly id: number;
   readonly firstSeen: number;
   readonly revokedAt: number | null;
@@ -339,8 +341,9 @@ export interface Store {
 
   /**
    * Registers a certificate for a user, or finds it (then nothing changes). A new one raises the user's deviceEpoch. One with the key of
-   * an unrevoked device of the user, that ends no earlier than that device's certificate, renews it: the device keeps its id and its
-   * queue, counts once, loses its key packages, and its certificate before is kept as a device of its own that is revoked at `now`.
+   * an unrevoked device of the user, that ends no earlier than that device's certificate, and one for a device that `continues` (an unrevoked
+   * one of the user), renews it: the device keeps its id and its queue, counts once, loses its key packages, and its certificate before is kept as a device of its own that is revoked at `now`.
+   * @returns besides, the `spkiHash` of all certificates that the device has had, the present one first
    * @throws DEVICE_LIMIT when the user has `limit` active devices at `now`
    * @throws CERT_ACCOUNT_MISMATCH when the certificate belongs to another user
    * @throws NOT_FOUND with field `userId`
@@ -349,7 +352,7 @@ export interface Store {
     device: NewDevice,
     now: number,
     limit: number,
-  ): Promise<{ readonly device: Device; readonly isNew: boolean }>;
+  ): Promise<{ readonly device: Device; readonly isNew: boolean; readonly keyHashes: readonly Uint8Array[] }>;
   /** All that a user ever had, revoked and expired ones as well; the newest first, at most `limit`. */
   devicesOf(userId: number, limit: number): Promise<Device[]>;
   deviceByFingerprint(fingerprint: Fingerprint): Promise<(Device & { readonly username: string }) | null>;

@@ -7,7 +7,7 @@
  */
 import { concat, equal, u16, u32, u64 } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
-import { ByteReader } from './byte-reader.ts';
+import { ByteReader } from '../../base/byte-reader.ts';
 import type { Conversation, Pending } from './group.ts';
 import {
   decodeGroupState,

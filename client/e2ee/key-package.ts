@@ -1,7 +1,7 @@
 /** Key packages (RFC 9420 §10): what lets others add this device to a group while it is away. Each is good for one group and some time. */
 import { concat, equal, u16, u32 } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import { ByteReader } from './byte-reader.ts';
+import { ByteReader } from '../../base/byte-reader.ts';
 import { credentialOf, type Device } from './binding.ts';
 import {
   decodeKeyPackage,

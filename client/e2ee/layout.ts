@@ -10,7 +10,7 @@
 import { concat, equal, u32 } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { sha256 } from '../../base/hash.ts';
-import { ByteReader } from './byte-reader.ts';
+import { ByteReader } from '../../base/byte-reader.ts';
 import type { GroupDoor, WelcomeParts } from './invitation.ts';
 
 export const TREE_AT_SERVER: Uint8Array = Buffer.of(1);

@@ -158,7 +158,8 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         revokedAt: null,
       });
       for (const field of ['fingerprint', 'spkiHash', 'chain'] as const) same(t, device[field], wanted[field], field);
-      t.strictSame(await store.addDevice(wanted, NOW + 1, 5), { device, isNew: false });
+      const again = await store.addDevice(wanted, NOW + 1, 5);
+      t.strictSame(again, { device, isNew: false, keyHashes: [device.spkiHash] });
       t.equal((await store.userById(user.id))?.deviceEpoch, 1);
       t.strictSame(await store.deviceByFingerprint(wanted.fingerprint), { ...device, username: user.username });
       t.equal(await store.deviceByFingerprint(random32<Fingerprint>()), null);
@@ -197,6 +198,46 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       await t.rejects(add({}, NOW + HOUR - 1), { code: 'DEVICE_LIMIT' });
       t.ok((await add({}, NOW + HOUR + 1)).isNew, 'one of them has expired');
       t.ok(brief.id > 0);
+    },
+  ],
+  [
+    'devices: a certificate with another key takes over the device that continues, with all that waits for it',
+    async (t, { store, second }) => {
+      const w = await World.open(store);
+      const { a1, b1, b2 } = w.devices;
+      await w.send({ count: 2 });
+      const waiting = await store.backlog(b1.id, 0, 10, 1e6);
+      const epoch = (await store.userById(w.bob.id))!.deviceEpoch;
+      const published = { packages: [Buffer.from('of the old certificate')], isLastResort: false, isFresh: false };
+      await store.putKeyPackages(b1.id, published, 10);
+      const next = newDevice(w.bob.id, { continues: b1.id, notAfter: LATER - 1 });
+      const races = await Promise.all([store, second].map((each) => each.addDevice(next, NOW + 5, 2)));
+      t.strictSame(races.map(({ isNew }) => isNew).sort(), [false, true], 'once, and within the limit of 2');
+      for (const { device, keyHashes } of races) {
+        t.match(device, { id: b1.id, serialKey: next.serialKey, notAfter: LATER - 1, revokedAt: null });
+        for (const field of ['fingerprint', 'spkiHash', 'chain'] as const) same(t, device[field], next[field], field);
+        t.strictSame(keyHashes.map(hex), [next.spkiHash, b1.spkiHash].map(hex), 'by either key it is meant');
+      }
+      t.equal((await store.userById(w.bob.id))!.deviceEpoch, epoch + 1);
+      t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), waiting, 'its queue');
+      t.strictSame(await store.takeKeyPackages([b1.id]), [], 'and not its key packages');
+      const before = (await store.deviceByFingerprint(b1.fingerprint))!;
+      t.match(before, { userId: w.bob.id, revokedAt: NOW + 5 });
+      same(t, before.spkiHash, b1.spkiHash, 'what the old one was stays provable');
+      same(t, before.chain, b1.chain, 'and its chain');
+      await w.send({ count: 1 });
+      t.equal((await store.backlog(b1.id, 0, 10, 1e6)).length, 3, 'what comes later as well');
+      const third = newDevice(w.bob.id, { continues: b1.id });
+      t.strictSame(
+        (await store.addDevice(third, NOW + 6, 2)).keyHashes.map(hex),
+        [third.spkiHash, next.spkiHash, b1.spkiHash].map(hex),
+      );
+
+      const stranger = await store.addDevice(newDevice(w.alice.id, { continues: b2.id }), NOW, 9);
+      t.not(stranger.device.id, b2.id, 'nobody continues the device of another user');
+      await store.revokeDevices({ spkiHash: a1.spkiHash }, NOW);
+      const late = await store.addDevice(newDevice(w.alice.id, { continues: a1.id }), NOW, 9);
+      t.not(late.device.id, a1.id, 'nor one that is revoked');
     },
   ],
   [

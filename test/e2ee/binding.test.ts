@@ -10,11 +10,10 @@ import {
   createBinding,
   credentialOf,
   isCurrent,
-  MAX_BINDING_BYTES,
   openBinding,
   parseCredential,
-  type BindingStatement,
 } from '../../client/e2ee/binding.ts';
+import { MAX_BINDING_BYTES, type BindingStatement } from '../../protocol/device-binding.ts';
 import { safetyNumber } from '../../client/e2ee/safety-number.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { parseCrls } from '../../x509/crl.ts';

@@ -30,7 +30,13 @@ const sends: { [K in Request['type']]: Request<K> } = {
     server_key: b(32),
   },
   login: { type: 'login', id: 1, account: 'alice', nonce: b(24) },
-  login_proof: { type: 'login_proof', id: 1, proof: b(32), checkpoint: 'note' },
+  login_proof: {
+    type: 'login_proof',
+    id: 1,
+    proof: b(32),
+    checkpoint: 'note',
+    continues: { binding: b(300), signature: b(64) },
+  },
   resume: { type: 'resume', id: 1, token: 'token' },
   conversation_open: { type: 'conversation_open', id: 1, peer: 'bob' },
   conversation_get: { type: 'conversation_get', id: 1, conversation: b(32) },
@@ -223,6 +229,7 @@ const OPTIONAL = [
   'topic',
   'asked',
   'turn',
+  'continues',
 ];
 const roles = [
   { role: 'request', table: requests, samples: sends, read: decodeRequests },

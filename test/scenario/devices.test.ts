@@ -1,17 +1,16 @@
 /** A person's own devices: which there are, and what becomes of one that is revoked from another. */
 import t from 'tap';
 import { hex } from '../../base/bytes.ts';
-import { anotherOf, deviceOf } from '../support/apps.ts';
+import { anotherOf, deviceOf, devicesOf } from '../support/apps.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
 t.test('a device that is revoked is cut, stays out, and reads nothing that is written from then on', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
-  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
-  await alice.enter();
-  await bob.enter();
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   const stolen = anotherOf(t, w, bob, 'bobs-laptop');
   await stolen.enter();
   await alice.say('bob', 'for both');
@@ -53,7 +52,7 @@ t.test('a device that is revoked is cut, stays out, and reads nothing that is wr
 });
 
 t.test('who has no valid device any more is not somebody who has none yet', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const alice = await deviceOf(t, w, 'alice');
   const zoe = await w.person('zoe', { notAfter: Date.now() + 3_600_000 });

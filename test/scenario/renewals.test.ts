@@ -6,6 +6,7 @@ import t, { type Test } from 'tap';
 import { hex } from '../../base/bytes.ts';
 import { anotherOf, devicesOf, renewed, type DeviceApp } from '../support/apps.ts';
 import { world } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(280_000); // a busy machine is no failure
 
@@ -17,7 +18,7 @@ const told = (device: DeviceApp, what: RegExp): number =>
 
 /** alice with two devices, the second approved; bob, and carol in the rooms with both. */
 async function scene(t: Test) {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
   await bob.say('alice', 'first of all');
@@ -39,14 +40,25 @@ async function scene(t: Test) {
 async function goesOn(t: Test, isNewKey: boolean): Promise<void> {
   const { w, alice, bob, carol, laptop } = await scene(t);
   await laptop.leave();
-  if (!isNewKey) await bob.say('alice', 'while it is away');
+  await bob.say('alice', 'away: 1');
+  await bob.app.rooms.create('#late', false);
+  await bob.app.rooms.invite('#late', 'alice'); // both of her devices, by key packages
+  for (const text of ['away: 2', 'away: 3']) await bob.say('#late', text);
+  await alice.hears('away: 3');
+  await carol.say('#shut', 'away: 4');
+  await bob.say('alice', 'away: 5');
   const again = renewed(t, w, laptop, isNewKey);
   await again.enter();
   if (!isNewKey) {
     await alice.app.ownDevices.list();
     t.ok(isApproved(alice, again), 'the key says so by itself');
-    await again.hears('while it is away');
   }
+  await again.hears('away: 1', 'away: 2', 'away: 3', 'away: 4', 'away: 5');
+  t.strictSame(again.texts('bob').slice(-2), ['away: 1', 'away: 5'], 'in order');
+  t.strictSame(again.texts('#late'), ['away: 2', 'away: 3'], 'also where it was let in under the old certificate');
+  t.equal(again.texts('#shut').at(-1), 'away: 4');
+  const devices = await again.app.ownDevices.list();
+  t.equal(devices.filter((each) => each.revoked_at === undefined).length, 2, 'counted once');
   for (const place of ['bob', '#open', '#shut']) await again.say(place, `from it to ${place}`);
   await bob.hears('from it to bob', 'from it to #open', 'from it to #shut');
   await carol.hears('from it to #shut');

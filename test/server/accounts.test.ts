@@ -1,7 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import t from 'tap';
 import type { Code } from '../../base/errors.ts';
 import { Secret } from '../../base/secret.ts';
+import { createBinding } from '../../client/e2ee/binding.ts';
+import { continuityOf, type Continuity } from '../../protocol/device-binding.ts';
 import { loginBinding } from '../../protocol/key-schedule.ts';
 import { replies, requests, type Reply, type Request } from '../../protocol/messages.ts';
 import { authMessage, checkServerSignature, clientProof, verifierOf } from '../../protocol/scram.ts';
@@ -111,13 +113,14 @@ class Link {
     account: string,
     password = 'right',
     exporter: Buffer = this.exporter,
+    continues?: Continuity,
   ): Promise<LoggedIn & { isMutual: boolean }> {
     const clientNonce = randomBytes(24);
     const { nonce: serverNonce, salt, kdf } = await this.challenge(account, clientNonce);
     const channelBinding = loginBinding(new Secret(Buffer.from(exporter)));
     const message = authMessage({ username: account, clientNonce, serverNonce, salt, kdf, channelBinding });
     const proof = clientProof(salted(password), message);
-    const done = await this.session.prove({ type: 'login_proof', id: 3, proof });
+    const done = await this.session.prove({ type: 'login_proof', id: 3, proof, ...(continues && { continues }) });
     return {
       ...done,
       isMutual: checkServerSignature(salted(password), message, done.reply.server_signature ?? Buffer.alloc(0)),
@@ -256,6 +259,74 @@ t.test('an account belongs to its identity, not to one certificate', async (t) =
     { code: 'AUTH_FAIL' },
     'not told before the proof',
   );
+});
+
+t.test('a device that goes on under another key shows it by its own, or is none', async (t) => {
+  const world = await World.open(t, { devicesPerAccount: 3 });
+  const [before, next] = [person('alice'), person('alice')];
+  const raw = () => {
+    const pair = generateKeyPairSync('ed25519');
+    return {
+      mlsKey: pair.publicKey.export({ format: 'raw-public' }),
+      mlsPrivateKey: pair.privateKey.export({ format: 'raw-private' }),
+    };
+  };
+  const [own, other] = [raw(), raw()];
+  const bindingOf = (by = before, { user = 'alice', certificate = by } = {}): Buffer =>
+    createBinding(
+      {
+        organisation: 'corp',
+        user,
+        deviceId: Buffer.alloc(16, 1),
+        mlsKey: own.mlsKey,
+        notBefore: START,
+        notAfter: START + 1,
+      },
+      [certificate.der],
+      by.key,
+    );
+  const fingerprint = ({ der }: Issued) => createHash('sha256').update(der).digest() as never;
+  const shows = (binding: Buffer, { key = own.mlsPrivateKey, from = before, to = next } = {}): Continuity =>
+    continuityOf(binding, key, fingerprint(from), fingerprint(to));
+  const login = (issued: Issued, continues?: Continuity) =>
+    world.link(issued).login('alice', 'right', undefined, continues);
+
+  await world.link(before).register('alice');
+  const first = (await login(before)).device;
+  const refused: [string, Continuity, { code: Code; sub?: string; field?: string }][] = [
+    ['for another certificate', shows(bindingOf(), { to: person('alice') }), { code: 'SIG_FAIL', sub: 'continuity' }],
+    ['by another device', shows(bindingOf(), { key: other.mlsPrivateKey }), { code: 'SIG_FAIL', sub: 'continuity' }],
+    [
+      'a binding that the certificate has not signed',
+      shows(bindingOf(next, { certificate: before })),
+      { code: 'SIG_FAIL', sub: 'continuity' },
+    ],
+    ['a binding of somebody else', shows(bindingOf(before, { user: 'bob' })), { code: 'SIG_FAIL', sub: 'continuity' }],
+    [
+      'no binding',
+      { binding: Buffer.from('none'), signature: Buffer.alloc(64) },
+      { code: 'BAD_FRAME', field: 'binding' },
+    ],
+  ];
+  for (const [name, continues, error] of refused) await t.rejects(login(next, continues), error, name);
+  t.equal((await world.store.devicesOf(first.userId, 9)).length, 1, 'and nothing has come of it');
+
+  const { device, isNewDevice, keyHashes } = await login(next, shows(bindingOf()));
+  t.match({ id: device.id, isNewDevice, count: keyHashes.length }, { id: first.id, isNewDevice: true, count: 2 });
+  await t.rejects(login(before), { code: 'BAD_CERT', sub: 'revoked' }, 'the one before is over');
+  t.equal((await login(next, shows(bindingOf()))).device.id, first.id, 'said twice');
+
+  const third = person('alice');
+  const of = { from: before, to: third };
+  t.not((await login(third, shows(bindingOf(), of))).device.id, first.id, 'what was continued once is so no more');
+  await world.store.revokeDevices({ spkiHash: device.spkiHash }, START);
+  const late = person('alice');
+  const revoked = shows(bindingOf(next), { from: next, to: late });
+  t.not((await login(late, revoked)).device.id, first.id, 'a revoked device is over');
+  const stranger = person('alice');
+  const unknown = shows(bindingOf(stranger), { from: stranger, to: person('alice') });
+  const newest = await login(stranger, unknown);
+  t.ok(newest.isNewDevice, 'one that the server has never had');
 });
 
 t.test('new accounts cost what the operator demands, and names without one look as if they did', async (t) => {

@@ -29,7 +29,7 @@ class Desk {
   /** A connection that `count` messages were sent on, with cursors from 1. */
   async keeper(id: number, count: number) {
     const source = {
-      keyHash: Buffer.alloc(32),
+      keyHashes: [],
       origin: 'o',
       backlog: async (after: number) =>
         Array.from({ length: Math.min(256, count - after) }, (_, i) => ({

@@ -144,9 +144,12 @@ class Desk {
     };
     const user = { id: userId, username: this.names[userId], lastSeen: null, presence: VISIBLE } as unknown as User;
     const member = this.hub.join(
-      user,
-      { id: device, userId, fingerprint: fingerprintOf(device) } as Device,
-      false,
+      {
+        user,
+        device: { id: device, userId, fingerprint: fingerprintOf(device) } as Device,
+        isNewDevice: false,
+        keyHashes: [own.chain[0].spkiHash],
+      },
       link as never,
     );
     return { member, frames, closed };
@@ -653,9 +656,9 @@ t.test('a backlog that cannot be read ends the connection', async (t) => {
     queueBytes: 1,
   } as never);
   const closed: unknown[] = [];
-  const peerChain = [{ spkiHash: Buffer.alloc(32) }];
-  const link = { peerChain, send: () => {}, close: (code: string) => void closed.push(code) };
-  hub.join({ id: 1, username: 'alice', presence: VISIBLE } as never, { id: 11 } as never, false, link as never);
+  const link = { send: () => {}, close: (code: string) => void closed.push(code) };
+  const user = { id: 1, username: 'alice', presence: VISIBLE } as never;
+  hub.join({ user, device: { id: 11 } as never, isNewDevice: false, keyHashes: [] }, link as never);
   await turn();
   t.strictSame(closed, ['UNAVAILABLE']);
   t.match(broken.log.lines.at(-1), { event: 'store.failed' });

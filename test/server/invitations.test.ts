@@ -17,12 +17,16 @@ const parts = [
 
 t.test('who is new gets what is his, everybody else the commit, and all can check it', (t) => {
   const root = rootOf(parts.map(leafHash));
-  for (const [keyHash, at] of [
-    [devices[0]!, [0, 1, 2, 3]],
-    [devices[2]!, [0, 1, 2, 5]],
-    [randomBytes(32), [0]],
+  for (const [keyHashes, at] of [
+    [[devices[0]!], [0, 1, 2, 3]],
+    [[devices[2]!], [0, 1, 2, 5]],
+    [
+      [randomBytes(32), devices[1]!],
+      [0, 1, 2, 4],
+    ], // invited under the certificate before
+    [[randomBytes(32)], [0]],
   ] as const) {
-    const { parts: shown, cut } = shownTo(keyHash, statement(KIND.membership), parts);
+    const { parts: shown, cut } = shownTo(keyHashes, statement(KIND.membership), parts);
     t.strictSame(cut?.at, at);
     t.strictSame(
       shown,
@@ -36,7 +40,7 @@ t.test('who is new gets what is his, everybody else the commit, and all can chec
 
 t.test('everything else stays whole', (t) => {
   const whole = (kind: number, all: readonly Uint8Array[], keyHash = devices[0]!) => {
-    const { parts: shown, cut } = shownTo(keyHash, statement(kind), all);
+    const { parts: shown, cut } = shownTo([keyHash], statement(kind), all);
     t.equal(shown, all);
     t.equal(cut, null);
   };

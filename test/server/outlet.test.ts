@@ -28,7 +28,7 @@ class Desk {
   outlet = new Outlet(
     (frame) => void this.frames.push(frame),
     {
-      keyHash: hash,
+      keyHashes: [hash],
       origin: ORIGIN,
       backlog: async (after, maxItems) => {
         this.pages++;
@@ -309,7 +309,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
   const made = Promise.withResolvers<BatchEvidence>();
   const closing = new Outlet(
     () => t.fail('nothing is sent'),
-    { keyHash: hash, origin: ORIGIN, backlog: async () => [...slow.rows.values()], evidence: () => made.promise },
+    { keyHashes: [hash], origin: ORIGIN, backlog: async () => [...slow.rows.values()], evidence: () => made.promise },
     () => t.fail('nothing has failed'),
   );
   const pumping = closing.pump();
@@ -324,7 +324,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
   const outlet = new Outlet(
     () => t.fail('nothing is sent'),
     {
-      keyHash: hash,
+      keyHashes: [hash],
       origin: ORIGIN,
       backlog: async () => [...broken.rows.values()],
       evidence: async () => Promise.reject(cause),

@@ -1,6 +1,6 @@
 /** Reads length-prefixed binary from its front to its end; what is missing or left over is an error that names the field. */
-import { fromUtf8, readU64, view } from '../../base/bytes.ts';
-import { ChatError } from '../../base/errors.ts';
+import { fromUtf8, readU64, view } from './bytes.ts';
+import { ChatError } from './errors.ts';
 
 export class ByteReader {
   readonly #bytes: Buffer;
