@@ -204,7 +204,7 @@ export class Composer {
         return null;
       }
       const engine = await this.#groups.engine(session);
-      const device = await this.#groups.exclusively(session, (e) => this.#devices.ready(session, e));
+      const device = await this.#groups.exclusively(session, [id], (e) => this.#devices.ready(session, e));
       const plan = await this.#planner.plan(session, engine, roster, device);
       if (plan.kind === 'wait' || plan.kind === 'ready') return null;
       const commit = await this.#commit(session, id, plan);
@@ -230,7 +230,7 @@ export class Composer {
       const roster = await session.rosters.trusted(id);
       if (roster.room?.closed === true) throw new ChatError('NOT_FOUND', `you are not in ${roster.peer} any more`);
       const engine = await this.#groups.engine(session);
-      const device = await this.#groups.exclusively(session, (e) => this.#devices.ready(session, e));
+      const device = await this.#groups.exclusively(session, [id], (e) => this.#devices.ready(session, e));
       const plan = await this.#planner.plan(session, engine, roster, device);
       if (plan.kind === 'wait') return this.#waits(roster, plan, reason);
       const commit = plan.kind === 'ready' ? null : await this.#commit(session, id, plan);
@@ -298,7 +298,7 @@ export class Composer {
     plan: Exclude<Plan, { kind: 'ready' | 'wait' }>,
   ): Promise<StagedBatch> {
     try {
-      return await this.#groups.exclusively(session, (engine) => this.#committed(session, engine, id, plan));
+      return await this.#groups.exclusively(session, [id], (engine) => this.#committed(session, engine, id, plan));
     } catch (cause) {
       const error = ChatError.from(cause);
       if (plan.kind !== 'enter' || !VERDICTS.has(error.code)) throw error;
@@ -323,7 +323,7 @@ export class Composer {
       this.#now(),
       (aad) => makeCommit(this.#groups, session, engine, roster, plan, device, aad),
     );
-    return this.#stage(batch);
+    return this.#stage(batch, [id]);
   }
 
   /** Those that go with these messages, or by themselves, once they have waited. */
@@ -342,11 +342,12 @@ export class Composer {
     this.#ending = 'done';
     if (!this.#vault.sessions.isOpen(this.#signer.fingerprint)) return null;
     const own = this.#vault.sessions.current(this.#signer.fingerprint);
-    return this.#stage(composeClose(this.#signer, own, session.log.origin, this.#now()));
+    return this.#stage(composeClose(this.#signer, own, session.log.origin, this.#now()), []);
   }
 
   #sealed(session: Session, messages: readonly Message[], receipts: readonly DueReceipt[]): Promise<StagedBatch> {
-    return this.#groups.exclusively(session, async (engine) => {
+    const ids = messages.map(({ conversation }) => conversation);
+    return this.#groups.exclusively(session, ids, async (engine) => {
       const batch = await composeBatch(
         this.#signer,
         this.#vault.sessions.current(this.#signer.fingerprint),
@@ -362,7 +363,7 @@ export class Composer {
         },
         receipts,
       );
-      return this.#stage(batch);
+      return this.#stage(batch, ids);
     });
   }
 
@@ -376,11 +377,11 @@ export class Composer {
       throw new ChatError('STALE', 'another device is among the own ones', { sub: 'epoch' });
   }
 
-  #stage(batch: StagedBatch): StagedBatch {
+  #stage(batch: StagedBatch, ids: readonly ConversationId[]): StagedBatch {
     this.#upkeep = null;
     this.#vault.transaction(() => {
       this.#vault.stage(batch);
-      this.#groups.save();
+      this.#groups.save(ids);
     });
     return batch;
   }

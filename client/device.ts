@@ -12,8 +12,11 @@ import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 import { DEVICE_ID_BYTES } from '../protocol/device-binding.ts';
 import { createBinding } from './e2ee/binding.ts';
+import { ConversationQueue } from './e2ee/queue.ts';
 import type { OwnDevice, OwnKeyPackage, Validity } from './e2ee/key-package.ts';
 
+/** The one thing that is queued for here. */
+const DEVICE = 'device';
 const DAY_MS = 86_400_000;
 /** Clocks of servers and clients differ; by more than this, and nobody lets the device in. */
 const TOLERANCE_MS = DAY_MS;
@@ -30,6 +33,7 @@ export class DeviceKeys {
   readonly #vault: Vault;
   readonly #groups: Groups;
   readonly #own: ClientIdentity;
+  readonly #queue = new ConversationQueue();
 
   constructor(vault: Vault, groups: Groups, own: ClientIdentity) {
     this.#vault = vault;
@@ -39,9 +43,13 @@ export class DeviceKeys {
 
   /**
    * The device with a binding by the certificate of this session; made, or bound anew, where there is none like that. Its id and key stay
-   * for as long as the profile. Inside Groups.exclusively(), so that it is made once.
+   * for as long as the profile, so it is made once, however many ask.
    */
-  async ready(session: Session, engine: GroupEngine): Promise<OwnDevice> {
+  ready(session: Session, engine: GroupEngine): Promise<OwnDevice> {
+    return this.#queue.run([DEVICE], () => this.#ready(session, engine));
+  }
+
+  async #ready(session: Session, engine: GroupEngine): Promise<OwnDevice> {
     const organisation = Groups.organisationOf(session);
     const known = this.#vault.keys.device();
     if (known !== null && equal(known.certificate, this.#own.fingerprint) && known.organisation === organisation)
@@ -83,8 +91,8 @@ export class DeviceKeys {
   async publish(session: Session): Promise<void> {
     const { requester } = session;
     const { keys } = this.#vault;
-    const device = await this.#groups.exclusively(session, (engine) => this.ready(session, engine));
     const engine = await this.#groups.engine(session);
+    const device = await this.ready(session, engine);
     const now = session.serverNow();
     const { binding } = keys.device()!;
     await requester.request({ type: 'binding_put', binding }, 'ok');

@@ -3,9 +3,9 @@
  * 50 devices), or is as wide as if it did, and a commit that is as large, is done in a thread of its own; the rest here, for it takes
  * milliseconds. Nothing that is done counts before it is stored.
  */
-import { GroupThread } from './group-thread.ts';
+import { GroupThread, type Done, type Limits } from './group-thread.ts';
 import { policy } from './group-rules.ts';
-import type { Shift, Wanted, WelcomeTo } from './group-task.ts';
+import type { Answers, Shift, Task, Wanted, WelcomeTo } from './group-task.ts';
 import { Authority, type AuthorityOptions } from './e2ee/binding.ts';
 import { Engine } from './e2ee/conversation.ts';
 import { delta, snapshot } from './e2ee/delta.ts';
@@ -48,21 +48,37 @@ export interface Change {
 export class GroupEngine {
   readonly #near: Engine;
   readonly #far: GroupThread;
+  /** handles of the states that were worked on in this turn; null: nobody asks */
+  readonly #touched: Set<number> | null;
 
-  constructor(near: Engine, far: GroupThread) {
+  constructor(near: Engine, far: GroupThread, touched: Set<number> | null = null) {
     this.#near = near;
     this.#far = far;
+    this.#touched = touched;
   }
-  /** @param taskMs as for GroupThread */
-  static async open(options: AuthorityOptions, taskMs?: number): Promise<GroupEngine> {
-    return new GroupEngine(await Engine.open(new Authority(options)), new GroupThread(options, taskMs));
+  /** @param limits as for GroupThread */
+  static async open(options: AuthorityOptions, limits?: Partial<Limits>): Promise<GroupEngine> {
+    return new GroupEngine(await Engine.open(new Authority(options)), new GroupThread(options, limits));
   }
 
-  /** These are needed from now on, and no other states. @param current are on disk as the states of their groups; `besides` are not */
-  keep(current: readonly (Held | null)[], besides: readonly (Held | null)[]): void {
-    const distant = (all: readonly (Held | null)[]) =>
-      all.filter((held) => held !== null && isDistant(held)) as Distant[];
-    this.#far.keep(distant(current), distant(besides));
+  /** The same, for work on some groups while there may be other work on others. Ends with keep(). */
+  turn(): GroupEngine {
+    return new GroupEngine(this.#near, this.#far, new Set());
+  }
+  /**
+   * Of the states of this turn these are needed from now on, and no others.
+   * @param current are on disk as the states of their groups
+   * @param besides are not
+   * @param former had their place
+   */
+  keep(
+    current: readonly (Held | null)[],
+    besides: readonly (Held | null)[],
+    former: readonly (Held | null)[] = [],
+  ): void {
+    const touched = new Set([...(this.#touched ?? []), ...distantOf(former).map(({ handle }) => handle)]);
+    this.#touched?.clear();
+    this.#far.keep(touched, distantOf(current), distantOf(besides));
   }
   close(): Promise<void> {
     return this.#far.close();
@@ -92,14 +108,14 @@ export class GroupEngine {
     at: number,
   ): Promise<Pick<Commit, 'commit' | 'welcome'> & { conversation: Held }> {
     if (!isDistant(held) && isSmall(held, wanted.add?.length)) return this.#near.commit(held, wanted, at, policy);
-    const { value, made } = await this.#far.make({ do: 'commit', wanted, at }, await this.#distant(held));
+    const { value, made } = await this.#make({ do: 'commit', wanted, at }, await this.#distant(held));
     return { ...value, conversation: made! };
   }
   async adopt(held: Held): Promise<Held> {
-    return isDistant(held) ? (await this.#far.make({ do: 'adopt' }, held)).made! : this.#near.adopt(held);
+    return isDistant(held) ? (await this.#make({ do: 'adopt' }, held)).made! : this.#near.adopt(held);
   }
   async drop(held: Held): Promise<Held> {
-    return isDistant(held) ? (await this.#far.make({ do: 'drop' }, held)).made! : this.#near.drop(held);
+    return isDistant(held) ? (await this.#make({ do: 'drop' }, held)).made! : this.#near.drop(held);
   }
   /** @throws as Engine.encrypt() */
   async encrypt(
@@ -108,7 +124,7 @@ export class GroupEngine {
     authenticatedData: Uint8Array,
   ): Promise<With & { message: Uint8Array }> {
     if (!isDistant(held)) return this.#near.encrypt(held, plaintext, authenticatedData);
-    const { value, made } = await this.#far.make({ do: 'encrypt', plaintext, authenticatedData }, held);
+    const { value, made } = await this.#make({ do: 'encrypt', plaintext, authenticatedData }, held);
     return { message: value.message, conversation: made!, spent: [] };
   }
   /** @throws as Engine.receive() */
@@ -116,7 +132,7 @@ export class GroupEngine {
     // A large commit of a small group may add hundreds, to be refused only when all were looked at.
     const isHeavy = !isDistant(held) && bytes.length > MAX_COMMIT_BYTES && headerOf(bytes).isCommit;
     if (isDistant(held) || isHeavy) {
-      const { value, made } = await this.#far.make({ do: 'receive', bytes, at }, await this.#distant(held));
+      const { value, made } = await this.#make({ do: 'receive', bytes, at }, await this.#distant(held));
       return value.kind === 'removed' ? (value as Heard) : ({ ...value, conversation: made!, spent: [] } as Heard);
     }
     const heard = await this.#near.receive(held, bytes, at, policy);
@@ -129,7 +145,7 @@ export class GroupEngine {
       const { conversation, by } = await this.#near.join(welcome, device, secret);
       return { conversation: await this.#placed(conversation), by };
     }
-    const { value, made } = await this.#far.make({ do: 'join', welcome, device, secret }, null);
+    const { value, made } = await this.#make({ do: 'join', welcome, device, secret }, null);
     return { by: value.by, conversation: made! };
   }
   /** @throws as Engine.joinExternal() */
@@ -143,11 +159,11 @@ export class GroupEngine {
       const { conversation, commit } = await this.#near.joinExternal(door, device, at, authenticatedData);
       return { conversation: await this.#placed(conversation), commit };
     }
-    const { value, made } = await this.#far.make({ do: 'joinExternal', door, device, at, authenticatedData }, null);
+    const { value, made } = await this.#make({ do: 'joinExternal', door, device, at, authenticatedData }, null);
     return { commit: value.commit, conversation: made! };
   }
   door(held: Held): Promise<GroupDoor> {
-    return isDistant(held) ? this.#far.ask({ do: 'door' }, held) : this.#near.door(held);
+    return isDistant(held) ? this.#ask({ do: 'door' }, held) : this.#near.door(held);
   }
   /** Every device in the group, this one included. @throws as Engine.members() */
   async members(held: Held): Promise<readonly Member[]> {
@@ -155,7 +171,18 @@ export class GroupEngine {
   }
   /** Before coming in, when nothing of it is proven. @throws BAD_FRAME; DECRYPT_FAIL/welcome */
   async usersBehind(door: GroupDoor): Promise<readonly string[]> {
-    return door.tree === null ? usersBehind(door) : this.#far.ask({ do: 'usersBehind', door }, null);
+    return door.tree === null ? usersBehind(door) : this.#ask({ do: 'usersBehind', door }, null);
+  }
+
+  #ask<T extends Task>(task: T, of: Distant | null): Promise<Answers[T['do']]> {
+    if (of !== null) this.#touched?.add(of.handle);
+    return this.#far.ask(task, of);
+  }
+  async #make<T extends Task>(task: T, of: Distant | null): Promise<Done<T>> {
+    if (of !== null) this.#touched?.add(of.handle);
+    const done = await this.#far.make(task, of);
+    if (done.made !== null) this.#touched?.add(done.made.handle);
+    return done;
   }
 
   /** Where it is worked on from now on. @throws MissingBindings */
@@ -169,6 +196,9 @@ export class GroupEngine {
     return new Distant(nextHandle(), sketch, { snapshot: snapshot(held), deltas: [] });
   }
 }
+
+const distantOf = (all: readonly (Held | null)[]): Distant[] =>
+  all.filter((held): held is Distant => held !== null && isDistant(held));
 
 /** Places that nobody has take time as well. */
 const isSmall = (conversation: Conversation, more = 0): boolean =>

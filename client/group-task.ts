@@ -74,9 +74,10 @@ export interface Request {
   /** that the thread does not have yet */
   readonly bindings: readonly Uint8Array[];
 }
-/** States that are kept from now on; all others are forgotten, and what those had that came before them is overwritten. */
+/** States that are kept from now on, of which what those had that came before them is overwritten; and states that are forgotten. */
 export interface Keep {
   readonly keep: readonly number[];
+  readonly forget: readonly number[];
 }
 export type Made = { readonly delta: Uint8Array } | { readonly snapshot: Uint8Array; readonly sketch: Sketch };
 export type Reply =

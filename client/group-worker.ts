@@ -50,7 +50,7 @@ const places = new Map<number, Place>();
 let turn: Promise<unknown> = Promise.resolve();
 
 port.on('message', (message: Request | Keep) => {
-  turn = turn.then(() => ('keep' in message ? keep(message.keep) : answer(message)));
+  turn = turn.then(() => ('keep' in message ? keep(message) : answer(message)));
 });
 
 async function answer(request: Request): Promise<void> {
@@ -137,16 +137,16 @@ function received(result: Awaited<ReturnType<Engine['receive']>>): Done<Answers[
   }
 }
 
-function keep(handles: readonly number[]): void {
-  const kept = new Set(handles);
-  for (const handle of kept)
-    for (let at = places.get(handle); at !== undefined; at = places.get(at.from)) {
+function keep({ keep: kept, forget }: Keep): void {
+  for (const handle of kept) {
+    const place = places.get(handle);
+    for (let at = place; at !== undefined; at = places.get(at.from)) {
       erase(at.spent);
       at.spent = [];
     }
-  for (const [handle, place] of places)
-    if (kept.has(handle)) place.from = 0;
-    else places.delete(handle);
+    if (place !== undefined) place.from = 0;
+  }
+  for (const handle of forget) places.delete(handle);
 }
 
 const member = ({ user, deviceId, bindingHash, certificate }: Device): Member => ({

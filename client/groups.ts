@@ -1,9 +1,9 @@
 /**
- * The owner of all MLS states: one at a time works on them, whatever belongs together is stored in one transaction, and what was not
- * stored has not happened. Inbox and outbox decide what is done; how a state becomes bytes and back is decided here.
+ * The owner of all MLS states: one at a time works on those of a conversation, whatever belongs together is stored in one transaction, and what
+ * was not stored has not happened. Inbox and outbox decide what is done; how a state becomes bytes and back is decided here.
  *
- * States are values, and two encryptions from one would use one key twice, so there is a single lock for all conversations. It is never
- * held while somebody waits for the inbox or the outbox.
+ * States are values, and two encryptions from one would use one key twice, so there is a lock for each conversation: work on a large group
+ * takes seconds in the other thread, and nothing else waits for it. Locks are never held while somebody waits for the inbox or the outbox.
  */
 import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
@@ -15,6 +15,7 @@ import { isSameIdentity } from './renewal.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 import { changeOf, GroupEngine, type Change } from './group-engine.ts';
+import { ThreadLost } from './group-thread.ts';
 import type { StoredGroup } from './group-table.ts';
 import { bindingName, readBinding } from './e2ee/binding.ts';
 import { seenCertificates } from './marks.ts';
@@ -41,6 +42,13 @@ export interface Group {
   readonly since: number;
   readonly entry: Entry | null;
 }
+/** Of one conversation, until they are saved. */
+interface Changes {
+  group: Group | null;
+  readonly spent: Uint8Array[];
+  /** what is stored of the age of keys, beside the group */
+  readonly counts: (() => void)[];
+}
 export const NO_GROUP: Group = { generation: 0, conversation: null, since: 0, entry: null };
 
 /** Then a snapshot takes the place of the deltas. */
@@ -55,13 +63,10 @@ export class Groups {
   readonly #bindings: Map<string, Uint8Array>;
   /** as they are on disk, and as the work that is under way has made them */
   readonly #stored = new Map<string, Group>();
-  readonly #changed = new Map<string, { readonly id: ConversationId; readonly group: Group }>();
+  readonly #changed = new Map<string, Changes>();
   /** the furthest that proven statements say a group has come */
   readonly #reached = new Map<string, { readonly generation: number; readonly epoch: number }>();
   readonly #broken = new Set<string>();
-  #spent: Uint8Array[] = [];
-  /** what is stored of the age of keys, beside the groups */
-  #counts: (() => void)[] = [];
   #engine: { readonly organisation: string; readonly opening: Promise<GroupEngine> } | null = null;
 
   constructor(vault: Vault, own: ClientIdentity, now: () => number) {
@@ -74,26 +79,39 @@ export class Groups {
   /** Bindings are worth something in one organisation alone: the one whose server keeps this log. */
   static organisationOf = (session: Session): string => parseOrigin(session.log.origin).host;
 
-  /** Runs `work` when nothing else of this kind is under way. What it changes and does not save() is forgotten. */
-  exclusively<T>(session: Session, work: (engine: GroupEngine) => Promise<T>): Promise<T> {
-    return this.#queue.run('all', async () => {
-      const engine = await this.#open(Groups.organisationOf(session));
-      try {
-        return await work(engine);
-      } catch (error) {
-        this.#stored.clear(); // what is on disk now is what was saved, or not, before it failed
-        throw error;
-      } finally {
-        this.#changed.clear();
-        this.#spent = [];
-        this.#counts = [];
-        const groups = [...this.#stored.values()];
-        engine.keep(
-          groups.map(({ conversation }) => conversation),
-          groups.map(({ entry }) => entry?.conversation ?? null),
-        );
-      }
+  /**
+   * Runs `work` when nothing else is under way in these conversations. What it changes there and does not save() is forgotten; where the other
+   * thread has died of another group meanwhile, it is run again.
+   */
+  exclusively<T>(
+    session: Session,
+    ids: readonly ConversationId[],
+    work: (engine: GroupEngine) => Promise<T>,
+  ): Promise<T> {
+    const keys = [...new Set(ids.map(hex))];
+    return this.#queue.run(keys, async () => {
+      for (let round = 1; ; round++)
+        try {
+          return await this.#turn(session, keys, work);
+        } catch (error) {
+          if (!(error instanceof ThreadLost) || round === MAX_ROUNDS) throw error;
+        }
     });
+  }
+  async #turn<T>(session: Session, keys: readonly string[], work: (engine: GroupEngine) => Promise<T>): Promise<T> {
+    const engine = (await this.#open(Groups.organisationOf(session))).turn();
+    const stored = (): Group[] => keys.flatMap((key) => this.#stored.get(key) ?? []);
+    let former: Group[] = [];
+    try {
+      return await work(engine);
+    } catch (error) {
+      former = stored();
+      for (const key of keys) this.#stored.delete(key); // what is on disk now is what was saved, or not, before it failed
+      throw error;
+    } finally {
+      for (const key of keys) this.#changed.delete(key);
+      engine.keep(stored().map(current), stored().map(besides), [...former.map(current), ...former.map(besides)]);
+    }
   }
 
   /** Nothing is worked on any more. */
@@ -116,31 +134,43 @@ export class Groups {
   engine(session: Session): Promise<GroupEngine> {
     return this.#open(Groups.organisationOf(session));
   }
-  /** Inside exclusively(). @param spent secrets that the group needs no more, once it is stored */
+  /** Inside exclusively(), as all that changes something. @param spent secrets that the group needs no more, once it is stored */
   set(id: ConversationId, group: Group, spent: readonly Uint8Array[] = []): void {
-    this.#changed.set(hex(id), { id, group });
-    this.#spent.push(...spent);
+    const changes = this.#changesOf(id);
+    changes.group = group;
+    changes.spent.push(...spent);
   }
   /** A message was sealed. */
   wrote(id: ConversationId): void {
-    this.#counts.push(() => this.#vault.freshness.used(id));
+    this.#changesOf(id).counts.push(() => this.#vault.freshness.used(id));
   }
   /** Keys that others may come to know: they are replaced as soon as that is possible. */
   hurry(id: ConversationId): void {
-    this.#counts.push(() => this.#vault.freshness.hurry(id));
+    this.#changesOf(id).counts.push(() => this.#vault.freshness.hurry(id));
   }
-  /** Stores what was set, inside the transaction of what goes with it. */
-  save(): void {
-    for (const [key, { id, group }] of this.#changed) {
-      const before = this.#load(id);
-      this.#write(id, before, group);
-      this.#keepFresh(id, before, group);
-      this.#stored.set(key, group);
-      if (before.generation !== group.generation || before.since !== group.since) this.#broken.delete(key); // it came in anew
+  /** Stores what was set of these conversations, inside the transaction of what goes with it. */
+  save(ids: readonly ConversationId[]): void {
+    for (const id of ids) {
+      const changes = this.#changed.get(hex(id));
+      if (changes === undefined) continue;
+      this.#changed.delete(hex(id));
+      const { group, counts, spent } = changes;
+      if (group !== null) this.#store(id, group);
+      for (const count of counts) count();
+      erase(spent);
     }
-    this.#changed.clear();
-    for (const count of this.#counts.splice(0)) count();
-    erase(this.#spent.splice(0));
+  }
+  #changesOf(id: ConversationId): Changes {
+    const changes = this.#changed.get(hex(id)) ?? { group: null, spent: [], counts: [] };
+    this.#changed.set(hex(id), changes);
+    return changes;
+  }
+  #store(id: ConversationId, group: Group): void {
+    const before = this.#load(id);
+    this.#write(id, before, group);
+    this.#keepFresh(id, before, group);
+    this.#stored.set(hex(id), group);
+    if (before.generation !== group.generation || before.since !== group.since) this.#broken.delete(hex(id)); // it came in anew
   }
 
   /** Does it again when bindings had to be fetched. @throws SIG_FAIL/binding for another binding than was asked for; NOT_FOUND/binding */
@@ -327,6 +357,8 @@ export class Groups {
   }
 }
 
+const current = ({ conversation }: Group): Held | null => conversation;
+const besides = ({ entry }: Group): Held | null => entry && entry.conversation;
 const shortName = (certificate: Uint8Array): string => `certificate ${hex(certificate).slice(0, 16)}…`;
 
 export { epochOf };

@@ -30,6 +30,7 @@ import { readOpening } from './body.ts';
 import { checkBatch, isVerdict, type CheckedBatch } from './delivery-check.ts';
 import type { DeviceKeys } from './device.ts';
 import { isOfCommit } from './e2ee/layout.ts';
+import { ConversationQueue } from './e2ee/queue.ts';
 import type { Member } from './e2ee/sketch.ts';
 import type { Gossip } from './gossip.ts';
 import type { GroupEngine } from './group-engine.ts';
@@ -75,7 +76,7 @@ export class Inbox {
   readonly #reader: GroupReader;
   readonly #handover: Handover;
   readonly #gossip: Gossip;
-  #turn: Promise<void> = Promise.resolve();
+  readonly #queue = new ConversationQueue();
   #waitingBytes = 0;
   /** Connections on which something could not be dealt with: what came after it may need it, and is offered again with it. */
   readonly #stalled = new WeakSet<Session>();
@@ -101,7 +102,7 @@ export class Inbox {
     this.#now = now;
   }
 
-  /** Deliveries are checked one after the other, in the order in which they came. */
+  /** Deliveries of a conversation are checked one after the other, in the order in which they came. */
   deliver(session: Session, frame: Reply<'msg_deliver'>): void {
     const bytes = frame.items.reduce((sum, item) => sum + ('parts' in item ? partBytes(item) : 64), 512);
     this.#waitingBytes += bytes;
@@ -111,18 +112,22 @@ export class Inbox {
         'inbox',
         Buffer.alloc(0),
       );
-    this.#turn = this.#turn
-      .then(() => (this.#stalled.has(session) ? undefined : this.#take(session, frame)))
-      .catch((error: unknown) => this.#refuse(session, frame, ChatError.from(error)))
-      .then(() => {
+    const ids = conversationsOf(frame);
+    void this.#queue.run(ids.length > 0 ? ids.map(hex) : [''], async () => {
+      try {
+        if (!this.#stalled.has(session)) await this.#take(session, frame, ids);
+      } catch (error) {
+        this.#refuse(session, frame, ChatError.from(error));
+      } finally {
         this.#waitingBytes -= bytes;
-      });
+      }
+    });
   }
 
   /** The server's word: a message of ours has waited too long. */
   expired(session: Session, { message, cursor }: Reply<'msg_expired'>): void {
-    this.#turn = this.#turn
-      .then(() => {
+    void this.#queue
+      .runLast(async () => {
         const row = this.#vault.expire(message as Hash);
         session.requester.link.send({ type: 'msg_received', cursors: [cursor] });
         if (row !== null) this.#changed([row]);
@@ -132,17 +137,18 @@ export class Inbox {
 
   /** Resolves when all that was delivered so far has been dealt with. */
   get settled(): Promise<void> {
-    return this.#turn;
+    return this.#queue.settled;
   }
 
-  async #take(session: Session, frame: Reply<'msg_deliver'>): Promise<void> {
+  async #take(session: Session, frame: Reply<'msg_deliver'>, ids: readonly ConversationId[]): Promise<void> {
     const batch = await checkBatch(session, frame, session.requester.noteBefore(frame));
     const { good, bad, fresh, changed, warnings, hasHistory } = await this.#groups.exclusively(
       session,
+      ids,
       async (engine) => {
         const { good, bad } = await this.#checkItems(session, engine, batch, frame);
         session.log.keep(batch.checkpoint, batch.note); // by itself: a fork must leave its proof behind
-        return { good, bad, ...this.#keep(session, batch, frame, good) };
+        return { good, bad, ...this.#keep(session, batch, frame, good, ids) };
       },
     );
     session.prove();
@@ -244,7 +250,13 @@ export class Inbox {
   }
 
   /** Everything that came of a batch, in one transaction. */
-  #keep(session: Session, batch: CheckedBatch, frame: Reply<'msg_deliver'>, good: readonly Good[]) {
+  #keep(
+    session: Session,
+    batch: CheckedBatch,
+    frame: Reply<'msg_deliver'>,
+    good: readonly Good[],
+    ids: readonly ConversationId[],
+  ) {
     const fresh: { readonly message: Message | null; readonly gap: string | null; readonly isContinued: boolean }[] =
       [];
     const warnings: string[] = [];
@@ -293,7 +305,7 @@ export class Inbox {
       }
       this.#vault.annotations.purge(this.#now()); // what came too late is not shown
       warnings.push(...this.#groups.meet(came), ...parted);
-      this.#groups.save();
+      this.#groups.save(ids);
     });
     return { fresh, changed, warnings, hasHistory };
   }
@@ -403,5 +415,19 @@ function isWhatWasSigned(ms: MessageStatement, { parts, cut }: Delivered): boole
   return isPartOfCiphertext(ms, parts, cut.at, cut.hashes);
 }
 
+/** Those that it changes: of a statement that cannot be read nothing comes. */
+function conversationsOf({ items }: Reply<'msg_deliver'>): ConversationId[] {
+  const all = new Map<string, ConversationId>();
+  for (const item of items) {
+    if (!isShown(item)) continue;
+    try {
+      const { conversation } = decodeMs(item.statement);
+      all.set(hex(conversation), conversation);
+    } catch {
+      continue;
+    }
+  }
+  return [...all.values()];
+}
 const isShown = (item: Delivered | Hidden): item is Delivered => 'statement' in item;
 const partBytes = (item: Delivered): number => item.parts.reduce((sum, part) => sum + part.length, 512);

@@ -18,7 +18,7 @@ import { Composer } from './composer.ts';
 import type { DeviceKeys } from './device.ts';
 import { usersIn, type Held } from './e2ee/held.ts';
 import type { Member } from './e2ee/sketch.ts';
-import { epochOf, NO_GROUP, type Group, type Groups } from './groups.ts';
+import { epochOf, NO_GROUP, type Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
 import type { Session } from './session.ts';
 import type { Signer } from './statements.ts';
@@ -294,7 +294,7 @@ export class Outbox {
       keep();
       return [];
     }
-    return this.#groups.exclusively(session, async (engine) => {
+    return this.#groups.exclusively(session, [id], async (engine) => {
       const before = this.#groups.of(id).conversation;
       const group = await this.#groups.adopted(id, engine);
       const { conversation } = group;
@@ -307,7 +307,7 @@ export class Outbox {
       return this.#vault.transaction(() => {
         keep();
         this.#groups.set(id, group);
-        this.#groups.save();
+        this.#groups.save([id]);
         this.#vault.rooms.forget(
           id,
           members.map(({ user }) => user),
@@ -323,16 +323,19 @@ export class Outbox {
     session: Session,
     batch: StagedBatch,
     isSolo: boolean,
-    more: () => readonly (readonly [ConversationId, Group])[] = () => [],
+    lost: readonly ConversationId[] = [],
+    more: () => void = () => {},
   ): Promise<void> {
     const id = commitOf(batch);
-    return this.#groups.exclusively(session, async (engine) => {
+    const ids = id === null ? lost : [id, ...lost];
+    return this.#groups.exclusively(session, ids, async (engine) => {
       const dropped = id && (await this.#groups.dropped(id, engine));
       this.#vault.transaction(() => {
         this.#vault.unstage(isSolo);
         if (id !== null) this.#groups.set(id, dropped!);
-        for (const [each, group] of more()) this.#groups.set(each, group);
-        this.#groups.save();
+        more();
+        for (const each of lost) this.#groups.set(each, NO_GROUP);
+        this.#groups.save(ids);
       });
     });
   }
@@ -362,10 +365,10 @@ export class Outbox {
         `the server knows other messages of this device than this profile does [${code}]: was it copied, or put back from a backup? Going on in a new session`,
       );
       // What the groups were is no more than a backup either: their keys may have been used since.
-      await this.#withdraw(session, batch, false, () => {
-        this.#vault.sessions.restart(this.#signer.fingerprint, true);
-        return this.#vault.conversations().map(({ id }) => [id, NO_GROUP] as const);
-      });
+      const all = this.#vault.conversations().map((each) => each.id);
+      await this.#withdraw(session, batch, false, all, () =>
+        this.#vault.sessions.restart(this.#signer.fingerprint, true),
+      );
       return true;
     }
     if (isLost(code)) throw error;

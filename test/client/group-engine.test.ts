@@ -4,6 +4,7 @@ import { threadId } from 'node:worker_threads';
 import t, { type Test } from 'tap';
 import { equal } from '../../base/bytes.ts';
 import { changeOf, GroupEngine } from '../../client/group-engine.ts';
+import { ThreadLost } from '../../client/group-thread.ts';
 import { epoch } from '../../client/e2ee/group.ts';
 import { restore } from '../../client/e2ee/delta.ts';
 import {
@@ -38,7 +39,7 @@ const published = (...people: Person[]) => people.map((each) => packageOf.get(ea
 async function open(t: Test, bindings: ReadonlyMap<string, Uint8Array> = world.bindings): Promise<GroupEngine> {
   const engine = await GroupEngine.open({ ...world.authority.options, bindings });
   t.teardown(() => engine.close());
-  return engine;
+  return engine.turn();
 }
 const alone = (engine: GroupEngine): Promise<Held> => engine.create(alice.device, randomBytes(32), settings, now);
 const adding = (...people: Person[]) => ({ add: published(...people), authenticatedData: Buffer.from('aad') });
@@ -183,12 +184,36 @@ t.test(
   },
 );
 
-t.test('what takes too long is ended, and has a name that is a verdict', async (t) => {
-  const engine = await GroupEngine.open({ ...world.authority.options, bindings: world.bindings }, 1);
-  t.teardown(() => engine.close());
-  const first = await alone(engine);
-  for (let i = 0; i < 2; i++)
-    await t.rejects(engine.commit(first, adding(bob, ...crowd), now), { code: 'TOO_LARGE', field: 'group_work' });
+for (const [what, limits] of Object.entries({ time: { taskMs: 1 }, memory: { heapMb: 8 } }))
+  t.test(
+    `what takes too much ${what} is ended, and has a name that is a verdict; what waits behind it does not`,
+    async (t) => {
+      const engine = await GroupEngine.open({ ...world.authority.options, bindings: world.bindings }, limits);
+      t.teardown(() => engine.close());
+      const first = await alone(engine);
+      for (let i = 0; i < 2; i++) {
+        const all = [1, 2].map(() => engine.commit(first, adding(bob, ...crowd), now));
+        const [large, behind] = await Promise.allSettled(all);
+        t.match(large, { reason: { code: 'TOO_LARGE', field: 'group_work' } });
+        t.ok(behind!.status === 'rejected' && behind!.reason instanceof ThreadLost);
+      }
+    },
+  );
+
+t.test('work on one group ends, and forgets nothing that work on another one still needs', async (t) => {
+  const engine = await open(t);
+  const [one, other] = [(await large(engine)).all, (await large(engine)).all];
+  engine.keep([one, other], []);
+  const [first, second] = [engine.turn(), engine.turn()];
+  const begun = await first.encrypt(one, Buffer.from('a'), Buffer.alloc(0));
+  const done = await second.encrypt(other, Buffer.from('b'), Buffer.alloc(0));
+  second.keep([done.conversation], []);
+  const more = await first.encrypt(begun.conversation, Buffer.from('c'), Buffer.alloc(0));
+  first.keep([more.conversation], []);
+  for (const { conversation } of [more, done])
+    t.ok(await engine.encrypt(conversation, Buffer.from('d'), Buffer.alloc(0)));
+  for (const held of [one, begun.conversation, other])
+    await t.rejects(engine.encrypt(held, Buffer.from('e'), Buffer.alloc(0)), { code: 'INTERNAL' }, 'forgotten');
 });
 
 t.test('a small group with many blank places is worked on elsewhere, too', async (t) => {

@@ -23,6 +23,7 @@ import { decodeBs, KIND } from '../../transcript/statement.ts';
 import { inTheOpen } from './in-the-open.ts';
 import { ScriptedServer } from './scripted-server.ts';
 import { textBytes } from './text-bytes.ts';
+import { testFolder } from '../support/folder.ts';
 
 /** of the certificate that vault-child.ts signs with */
 const CHILD = Buffer.alloc(32, 9) as unknown as Fingerprint;
@@ -80,7 +81,7 @@ function accept(vault: Vault, firstSeq: number) {
 }
 
 t.test('the life of a message, and what the next batch continues from', async (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   const vault = Vault.open(folder);
   vault.putRoster(id, roster);
   const row = vault.enqueue(id, 'alice', textBytes('one'), 1);
@@ -118,7 +119,7 @@ t.test('the life of a message, and what the next batch continues from', async (t
 });
 
 t.test('history is in the order of the conversation, both directions; what has no place comes last', async (t) => {
-  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const vault = Vault.open(join(testFolder(t), 'p'));
   vault.putRoster(id, roster);
   const mine = vault.enqueue(id, 'alice', textBytes('second'), 2);
   await stage(vault);
@@ -152,7 +153,7 @@ t.test('history is in the order of the conversation, both directions; what has n
 });
 
 t.test('a new certificate begins a session; the conversation goes on linking', async (t) => {
-  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const vault = Vault.open(join(testFolder(t), 'p'));
   vault.putRoster(id, roster);
   vault.enqueue(id, 'alice', textBytes('x'), 1);
   await stage(vault);
@@ -170,7 +171,7 @@ t.test('a new certificate begins a session; the conversation goes on linking', a
 });
 
 t.test('a session that was closed is over when the server has that; the next one says how it ended', (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   let vault = Vault.open(folder);
   vault.sessions.current(alice.fingerprint);
   t.notOk(vault.sessions.isOpen(alice.fingerprint), 'one that has said nothing is not open');
@@ -189,7 +190,7 @@ t.test('a session that was closed is over when the server has that; the next one
 });
 
 t.test('one process at a time; the second is told which has it', (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   const vault = Vault.open(folder);
   t.throws(() => Vault.open(folder), { code: 'IN_USE', message: new RegExp(`pid ${process.pid}`) });
   vault.close();
@@ -201,7 +202,7 @@ t.test(
   'private: folder 0700, files 0600, and refused when they are not',
   { skip: process.platform === 'win32' },
   (t) => {
-    const folder = join(t.testdir({}), 'p');
+    const folder = join(testFolder(t), 'p');
     Vault.open(folder).close();
     t.equal(statSync(folder).mode & 0o777, 0o700);
     for (const file of readdirSync(folder)) t.equal(statSync(join(folder, file)).mode & 0o077, 0, file);
@@ -217,7 +218,7 @@ t.test(
 );
 
 t.test('content is nowhere in the files', async (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   const vault = Vault.open(folder);
   vault.putRoster(id, { ...roster, peer: 'canary-peer' });
   vault.profile.setAccount({ username: 'canary-user', email: 'canary@example.org', server: 'canary.example:1' });
@@ -238,7 +239,7 @@ t.test('content is nowhere in the files', async (t) => {
 });
 
 t.test('a value that was altered, moved, or sealed under another key is refused', (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   const rows: readonly (readonly [string, (db: DatabaseSync) => void])[] = [
     [
       'altered',
@@ -275,7 +276,7 @@ t.test('a value that was altered, moved, or sealed under another key is refused'
 });
 
 t.test('a store of a later version is left alone', (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   Vault.open(folder).close();
   const db = new DatabaseSync(join(folder, 'vault.db'));
   db.exec('PRAGMA user_version = 99');
@@ -285,7 +286,7 @@ t.test('a store of a later version is left alone', (t) => {
 });
 
 t.test('a store of the first version is taken over; what was signed in the open is signed anew', async (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   makePrivateFolder(folder);
   const seal = new Seal(clearKey(join(folder, 'vault.key'), true));
   const old = new DatabaseSync(join(folder, 'vault.db'));
@@ -312,7 +313,7 @@ t.test('a store of the first version is taken over; what was signed in the open 
 });
 
 t.test('a store of the second version, which knew no rooms, is taken over', (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   makePrivateFolder(folder);
   const seal = new Seal(clearKey(join(folder, 'vault.key'), true));
   const old = new DatabaseSync(join(folder, 'vault.db'));
@@ -350,7 +351,7 @@ t.test('a store of the second version, which knew no rooms, is taken over', (t) 
 });
 
 t.test('groups: a snapshot, deltas after it, and what a commit would make', (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   const vault = Vault.open(folder);
   const { groups } = vault;
   t.strictSame([groups.current(id), groups.entry(id)], [null, null]);
@@ -388,7 +389,7 @@ t.test('groups: a snapshot, deltas after it, and what a commit would make', (t) 
 });
 
 t.test('groups: a state that could not be read again is not written', (t) => {
-  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const vault = Vault.open(join(testFolder(t), 'p'));
   const { groups } = vault;
   const [largest, larger] = [Buffer.alloc(64 * 1024 * 1024), Buffer.alloc(64 * 1024 * 1024 + 1)];
   const state = { generation: 1, since: 4, snapshot: body('a state'), sketch: null };
@@ -406,7 +407,7 @@ t.test('groups: a state that could not be read again is not written', (t) => {
 });
 
 t.test('keys: the device, its packages, and whose devices were met', (t) => {
-  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const vault = Vault.open(join(testFolder(t), 'p'));
   const { keys } = vault;
   const device = {
     user: 'alice',
@@ -449,7 +450,7 @@ t.test('keys: the device, its packages, and whose devices were met', (t) => {
 });
 
 t.test('who issues the certificates of somebody', (t) => {
-  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const vault = Vault.open(join(testFolder(t), 'p'));
   t.teardown(() => vault.close());
   const meet = (user: string, issuer: string) => vault.keys.meetIssuer(user, issuer);
   t.strictSame([meet('bob', 'CN=One'), meet('bob', 'CN=One'), meet('carol', 'CN=Two')], ['first', 'known', 'first']);
@@ -463,7 +464,7 @@ t.test('who issues the certificates of somebody', (t) => {
 });
 
 t.test('durable at every commit, also when it is opened again', (t) => {
-  const folder = join(t.testdir({}), 'p');
+  const folder = join(testFolder(t), 'p');
   makePrivateFolder(folder);
   for (let i = 0; i < 2; i++) {
     const db = Database.open(folder);
@@ -475,7 +476,7 @@ t.test('durable at every commit, also when it is opened again', (t) => {
 });
 
 t.test('a transaction is all or nothing, also when it is part of another', (t) => {
-  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const vault = Vault.open(join(testFolder(t), 'p'));
   t.throws(() =>
     vault.transaction(() => {
       vault.enqueue(id, 'alice', textBytes('half'), 1);
@@ -493,7 +494,7 @@ t.test('a transaction is all or nothing, also when it is part of another', (t) =
  */
 t.test('killed between any two steps', async (t) => {
   const child = fileURLToPath(new URL('vault-child.ts', import.meta.url));
-  const base = t.testdir({});
+  const base = testFolder(t);
   const count =
     Number(spawnSync(process.execPath, [child, join(base, 'count')], { encoding: 'utf8' }).stdout.split('\n').length) -
     1;

@@ -5,8 +5,9 @@ import t, { type Test } from 'tap';
 import { inParallel } from '../../client/in-parallel.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { absent } from '../support/absent.ts';
-import { deviceOf, type DeviceApp } from '../support/apps.ts';
+import { type DeviceApp, deviceOf, devicesOf } from '../support/apps.ts';
 import { world, type World } from '../support/world.ts';
+import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
 
@@ -18,11 +19,9 @@ const commitBytes = ({ delivered }: DeviceApp): number[] =>
     .map(({ parts }) => parts.reduce((sum, part) => sum + part.length, 0));
 
 async function largeRoom(t: Test): Promise<{ w: World; alice: DeviceApp; bob: DeviceApp }> {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
-  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
-  await alice.enter();
-  await bob.enter();
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
   await alice.app.rooms.create('#all', true);
   await bob.app.rooms.join('#all');
   await alice.say('#all', 'two of us');
@@ -81,7 +80,7 @@ t.test('an invitation that has waited longer than its tree: in from outside', as
 
 // Fails when nobody on line lets in who joins, and when what is asked for grows with the room.
 t.test('a hundred and more members: one who is there lets in who joins, and they talk', async (t) => {
-  t.testdir({});
+  testFolder(t);
   const w = await world(t);
   const alice = await (await deviceOf(t, w, 'alice')).enter();
   await alice.app.rooms.create('#all', true);
