@@ -166,8 +166,9 @@ async function receivePrivate(
         senderDataSecret: state.keySchedule.senderDataSecret,
       }
     : past!;
-  const sender = await senderOf(message, senderDataSecret, ratchetTree, secretTree, state.privatePath.leafIndex, suite);
-  const work = (look: IncomingMessageCallback) => processPrivateMessage(state, message, rules.psks, suite, look);
+  const known = rememberingSender(message, senderDataSecret, suite);
+  const sender = await senderOf(message, senderDataSecret, ratchetTree, secretTree, state.privatePath.leafIndex, known);
+  const work = (look: IncomingMessageCallback) => processPrivateMessage(state, message, rules.psks, known, look);
   const result = await process(
     state,
     { sender, newcomer: undefined, authenticatedData: message.authenticatedData },
@@ -213,6 +214,42 @@ async function receivePublic(
 
 function checkGroup(groupId: Uint8Array, { groupContext }: ClientState): void {
   if (!equal(groupId, groupContext.groupId)) refuse('group', 'a message of another group');
+}
+
+/** The suite, for one message: its sender data are opened here and by the library, and the second time what came of the first is there. */
+function rememberingSender(
+  { encryptedSenderData }: PrivateMessage,
+  senderDataSecret: Uint8Array,
+  suite: CiphersuiteImpl,
+): CiphersuiteImpl {
+  const { kdf, hpke } = suite;
+  const expanded: { readonly info: Uint8Array; readonly length: number; readonly out: Uint8Array }[] = [];
+  let opened: { readonly key: Uint8Array; readonly nonce: Uint8Array; readonly out: Uint8Array } | undefined;
+  return {
+    ...suite,
+    kdf: {
+      ...kdf,
+      async expand(prk, info, length) {
+        if (prk !== senderDataSecret) return kdf.expand(prk, info, length);
+        const before = expanded.find((each) => each.length === length && equal(each.info, info));
+        if (before !== undefined) return before.out;
+        const out = await kdf.expand(prk, info, length);
+        expanded.push({ info, length, out });
+        return out;
+      },
+    },
+    hpke: {
+      ...hpke,
+      async decryptAead(key, nonce, aad, ciphertext) {
+        if (ciphertext !== encryptedSenderData) return hpke.decryptAead(key, nonce, aad, ciphertext);
+        // These keys come from the two above alone, and the rest is of this one message.
+        if (opened?.key === key && opened.nonce === nonce) return opened.out;
+        const out = await hpke.decryptAead(key, nonce, aad, ciphertext);
+        opened = { key, nonce, out };
+        return out;
+      },
+    },
+  };
 }
 
 /** Unproven until the library has checked the signature against this very leaf. */

@@ -13,14 +13,26 @@ const BLOCK_BYTES: Record<HashName, number> = { sha256: 64, sha384: 128, sha512:
 export function hmac(hash: HashName, key: Uint8Array, ...parts: readonly Uint8Array[]): Buffer {
   const block = BLOCK_BYTES[hash];
   const short = key.length > block ? digest(hash, key, 'buffer') : key;
-  const inner = Buffer.alloc(block, 0x36);
-  const outer = Buffer.alloc(block, 0x5c);
-  for (let i = 0; i < short.length; i++) {
-    inner[i]! ^= short[i]!;
-    outer[i]! ^= short[i]!;
+  let end = block;
+  for (const part of parts) end += part.length;
+  const inner = end <= scratch.length ? scratch.subarray(0, end) : new Uint8Array(end);
+  for (let i = 0; i < block; i++) inner[i] = (short[i] ?? 0) ^ 0x36;
+  let at = block;
+  for (const part of parts) {
+    inner.set(part, at);
+    at += part.length;
   }
-  return digest(hash, concat(outer, digest(hash, concat(inner, ...parts), 'buffer')), 'buffer');
+  const first = digest(hash, inner, 'buffer');
+  inner.fill(0);
+  const outer = scratch.subarray(0, block + first.length);
+  for (let i = 0; i < block; i++) outer[i] = (short[i] ?? 0) ^ 0x5c;
+  outer.set(first, block);
+  const mac = digest(hash, outer, 'buffer');
+  outer.fill(0);
+  return mac;
 }
+/** What is hashed is put together here: hundreds of small buffers for each message are the collector's largest work. Empty between two calls. */
+const scratch = new Uint8Array(1024);
 
 /** RFC 5869 §2.2. */
 export const extract = (hash: HashName, salt: Uint8Array, ikm: Uint8Array): Buffer => hmac(hash, salt, ikm);
