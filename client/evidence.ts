@@ -150,8 +150,8 @@ const pathIn =
     return path;
   };
 
-/** Asks the server; the answer is checked here. */
-export type Prove = (origin: string, from: number, to: number) => Promise<Hash[]>;
+/** Asks the server; the answer is checked here. Null: it does not write that log any more. */
+export type Prove = (origin: string, from: number, to: number) => Promise<Hash[] | null>;
 
 /** Under which checkpoint a log is shown. */
 export interface ShownCheckpoint extends Checkpoint {
@@ -186,10 +186,6 @@ export async function bundleLogs(
     const needed = Math.max(...olders.map(({ size }) => size));
     const attested = (await attest?.(origin, needed)) ?? null;
     const shown = attested !== null && attested.size >= needed ? attested : { ...newest, token: null };
-    const consistency = new Map<number, readonly Hash[]>();
-    if (prove !== null)
-      for (const older of olders)
-        if (older.size < shown.size) consistency.set(older.size, await proofOf(prove, older, shown));
     logs.push({
       keys: ledger.keyStatements(origin).map(({ statement, algorithm, signature }) => ({
         statement: utf8(statement),
@@ -198,7 +194,7 @@ export async function bundleLogs(
       takeovers: ledger.takeovers(origin),
       checkpoint: utf8(shown.note),
       token: shown.token,
-      consistency,
+      consistency: prove === null ? new Map<number, readonly Hash[]>() : await proofsOf(prove, olders, shown),
     });
   }
   return logs;
@@ -206,13 +202,24 @@ export async function bundleLogs(
 
 const noteOf = ({ batch }: Proven): string => batch.evidence.note;
 
-async function proofOf(prove: Prove, older: Checkpoint, newest: Checkpoint): Promise<Hash[]> {
-  const proof = await prove(older.origin, older.size, newest.size);
-  if (!isConsistent(older.size, older.root, newest.size, newest.root, proof))
-    throw new ChatError('FORK', `the record of ${newest.size} entries does not continue that of ${older.size}`, {
-      sub: 'consistency',
-    });
-  return proof;
+/** Ties of smaller checkpoints to the largest, as far as the server proves them. */
+async function proofsOf(
+  prove: Prove,
+  olders: readonly Checkpoint[],
+  newest: Checkpoint,
+): Promise<ReadonlyMap<number, readonly Hash[]>> {
+  const proofs = new Map<number, readonly Hash[]>();
+  for (const older of olders) {
+    if (older.size >= newest.size) continue;
+    const proof = await prove(older.origin, older.size, newest.size);
+    if (proof === null) break; // a log that was given up stays as its parties hold it
+    if (!isConsistent(older.size, older.root, newest.size, newest.root, proof))
+      throw new ChatError('FORK', `the record of ${newest.size} entries does not continue that of ${older.size}`, {
+        sub: 'consistency',
+      });
+    proofs.set(older.size, proof);
+  }
+  return proofs;
 }
 
 export interface Authorities {

@@ -30,11 +30,13 @@ export class LogInquiries {
   }
 
   /**
-   * The server's proof that the first `from` entries of the log that it writes now are those of its first `to`; not checked here.
+   * The server's proof that the first `from` entries of the log are those of its first `to`, not checked here; null: the server writes another
+   * log now, and proves nothing of this one.
    * @throws what ended the connection
    */
-  async consistency(origin: string, from: number, to: number): Promise<Hash[]> {
-    const session = this.#of(origin);
+  async consistency(origin: string, from: number, to: number): Promise<Hash[] | null> {
+    const session = this.#session();
+    if (session.log.origin !== origin) return null;
     const { hashes } = await this.#line.explained(
       session.requester.request({ type: 'log_consistency', from, to }, 'log_consistency'),
     );
@@ -43,8 +45,7 @@ export class LogInquiries {
 
   /** The newest checkpoint of the log, kept and proven like any other. @throws FORK, SIG_FAIL/note; what ended the connection */
   async newestCheckpoint(): Promise<void> {
-    const session = this.#line.session();
-    if (session === null) throw this.#line.down() ?? new ChatError('NOT_LOGGED_IN', 'log in first');
+    const session = this.#session();
     const { note } = await this.#line.explained(
       session.requester.request({ type: 'log_checkpoint' }, 'log_checkpoint'),
     );
@@ -86,21 +87,21 @@ export class LogInquiries {
     }
   }
 
-  /** A revocation list that the server has logged, or a piece of it; not checked here. @throws as consistency(); NOT_FOUND */
+  /** A revocation list that the server has logged, or a piece of it; not checked here. @throws as consistency(); NOT_FOUND, also for another log */
   async crl(
     origin: string,
     ...[issuer, number, offset, tree]: Parameters<AskCrl>
   ): Promise<Awaited<ReturnType<AskCrl>>> {
-    const session = this.#of(origin);
+    const session = this.#session();
+    if (session.log.origin !== origin) throw new ChatError('NOT_FOUND', 'this server writes another log now');
     return await this.#line.explained(
       session.requester.request({ type: 'crl_get', issuer, number, offset, tree }, 'crl'),
     );
   }
 
-  #of(origin: string): Session {
+  #session(): Session {
     const session = this.#line.session();
-    if (session === null || session.log.origin !== origin)
-      throw this.#line.down() ?? new ChatError('NOT_FOUND', 'this server writes another log now');
+    if (session === null) throw this.#line.down() ?? new ChatError('NOT_LOGGED_IN', 'log in first');
     return session;
   }
 }

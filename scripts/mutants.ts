@@ -1,6 +1,7 @@
 /**
  * Breaks one rule of the verifier after the other, and says which breaks nothing notices: `npm run mutants`, or with words that the names of
- * the wanted mutants hold; `--quiet` tells the survivors and the score alone. Nothing is written into the tree. Exit 1 if a mutant survives
+ * the wanted mutants hold; `--quiet` tells the survivors and the score alone. `--remember` writes down who noticed what, to be asked first
+ * from then on; nothing else is written into the tree. Exit 1 if a mutant survives
  * that `known.ts` does not name, or one no longer applies. CONTRIBUTING.md.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -10,14 +11,17 @@ import { deserialize } from 'node:v8';
 import { genCerts } from '../test/support/log-writer.ts';
 import { byHand } from './mutants/by-hand.ts';
 import { reasonOf, staleReasons } from './mutants/known.ts';
-import { fails, Lane, Unloadable } from './mutants/lane.ts';
+import { fails, isWaitedFor, Lane, Unloadable } from './mutants/lane.ts';
+import { remember } from './mutants/memory.ts';
 import { nameOf, type Mutant } from './mutants/mutant.ts';
 import type { RowData } from './mutants/witness-thread.ts';
 import { filesOfVerifier, sitesOf } from './mutants/sites.ts';
-import { survey } from './mutants/survey.ts';
+import { survey, type Survey } from './mutants/survey.ts';
 
-const words = process.argv.slice(2).filter((word) => word !== '--quiet');
+const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
 const isQuiet = process.argv.includes('--quiet');
+const isToRemember = process.argv.includes('--remember');
+if (isToRemember && words.length > 0) throw new Error('--remember goes with all mutants');
 const began = Date.now();
 /** The tamper matrix as directories and bundles: written once, judged with each mutant. */
 const folder = mkdtempSync(join(tmpdir(), 'mutants-'));
@@ -29,7 +33,8 @@ genCerts();
 
 const lanes = Math.max(2, availableParallelism());
 const { mutants, stale } = byHand();
-const all = [...filesOfVerifier().flatMap(sitesOf), ...mutants];
+// What is read from the sources is noticed quickly, all of it: it comes last, so that no lane is left alone with a long one.
+const all = [...mutants, ...filesOfVerifier().flatMap(sitesOf)];
 const chosen = all.filter((mutant) => words.every((word) => nameOf(mutant).includes(word)));
 
 process.env['CHAT_TAMPER_CASES'] = folder;
@@ -39,12 +44,14 @@ delete process.env['CHAT_TAMPER_CASES'];
 const cases = [folder, join(folder, 'bundles')].flatMap(
   (each) => deserialize(readFileSync(join(each, 'cases'))) as RowData['cases'],
 );
-const data: RowData = { cases, survey: await survey(cases, lanes) };
+const data: RowData = { cases };
+let surveyed: Promise<Survey> | null = null;
+const surveyOnce = (): Promise<Survey> => (surveyed ??= survey(cases, lanes));
 
 /** What speaks against the check as a whole. */
 const troubles = [...stale, ...staleReasons()].map((name) => `does not apply once: ${name}`);
 const survivors: string[] = [];
-let killed = 0;
+const killed: [mutant: Mutant, witness: string][] = [];
 let explained = 0;
 
 async function judge(lane: Lane, mutant: Mutant): Promise<string> {
@@ -53,7 +60,7 @@ async function judge(lane: Lane, mutant: Mutant): Promise<string> {
   try {
     const witness = await lane.noticedBy(mutant);
     if (witness !== null && reason !== null) troubles.push(`is noticed after all, by ${witness}: ${name}`);
-    if (witness !== null) killed++;
+    if (witness !== null) killed.push([mutant, witness]);
     else if (reason !== null) explained++;
     else survivors.push(name);
     return witness === null ? (reason ?? 'SURVIVED') : `killed by ${witness}`;
@@ -64,23 +71,24 @@ async function judge(lane: Lane, mutant: Mutant): Promise<string> {
   }
 }
 
-let next = 0;
 let done = 0;
-await Promise.all(
-  Array.from({ length: lanes }, async () => {
-    const lane = new Lane(data);
-    for (let mutant = chosen[next++]; mutant !== undefined; mutant = chosen[next++]) {
-      const from = Date.now();
-      const word = await judge(lane, mutant);
-      done++;
-      if (!isQuiet) console.log(`${done}/${chosen.length} ${word} (${Date.now() - from} ms): ${nameOf(mutant)}`);
-    }
-    await lane.end();
-  }),
-);
+/** Judges what is left of a list that several may share. */
+async function judgeAll(left: Mutant[]): Promise<void> {
+  const lane = new Lane(data, surveyOnce);
+  for (let mutant = left.shift(); mutant !== undefined; mutant = left.shift()) {
+    const from = Date.now();
+    const word = await judge(lane, mutant);
+    done++;
+    if (!isQuiet) console.log(`${done}/${chosen.length} ${word} (${Date.now() - from} ms): ${nameOf(mutant)}`);
+  }
+  await lane.end();
+}
+const shared = chosen.filter((mutant) => !isWaitedFor(mutant));
+await Promise.all([judgeAll(chosen.filter(isWaitedFor)), ...Array.from({ length: lanes }, () => judgeAll(shared))]);
+if (isToRemember) remember(killed);
 for (const trouble of troubles) console.log(trouble);
 for (const name of survivors) console.log(`survived: ${name}`);
 const seconds = Math.round((Date.now() - began) / 1000);
-const score = `${killed} of ${chosen.length} killed, ${explained} are known to survive, ${survivors.length} survived`;
+const score = `${killed.length} of ${chosen.length} killed, ${explained} are known to survive, ${survivors.length} survived`;
 console.log(`mutants: ${score}, ${troubles.length} troubles, ${seconds} s`);
-process.exitCode = survivors.length + troubles.length > 0 || killed === 0 ? 1 : 0;
+process.exitCode = survivors.length + troubles.length > 0 || killed.length === 0 ? 1 : 0;

@@ -214,7 +214,7 @@ function isWhole(found: readonly Found[]): boolean {
     const { index, leaf, messages } = batch;
     const [bs, bsLeaf] = [decodeBs(leaf.bs), leafHash(leaf.bs)];
     const msLeaf = leafHash(messages[position - 1]!.leaf.ms);
-    lineage.add({ where: '', ms, msLeaf, bs, bsLeaf, batchIndex: index, serverTime: leaf.serverTime, isSigned: true });
+    lineage.add({ number: 0, ms, msLeaf, bs, bsLeaf, batchIndex: index, serverTime: leaf.serverTime, isSigned: true });
   }
   return findings.errors === 0;
 }

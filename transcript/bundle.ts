@@ -2,21 +2,12 @@
  * The files of an evidence bundle: their names, and the small texts among them. One encoding for one content, as everywhere; whether what
  * they say holds is decided by whoever verifies. docs/TRANSCRIPT.md §e.
  */
-import {
-  base64,
-  fromHex,
-  fromUtf8,
-  hex,
-  utf8,
-  view,
-  type ConversationId,
-  type Fingerprint,
-  type Hash,
-} from '../base/bytes.ts';
+import { fromHex, fromUtf8, hex, utf8, view, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { bad } from '../base/decode.ts';
 import { CONTEXT, tbs } from '../base/signature.ts';
 import { decimal } from './checkpoint.ts';
-import { HASH_BYTES, hashFrom } from './merkle.ts';
+import { formatHashLines, parseHashLines } from './hash-lines.ts';
+import { HASH_BYTES } from './merkle.ts';
 import { BS_BYTES, MAX_BATCH } from './statement.ts';
 
 /** Messages in one bundle: 6 digits would allow more, and nobody reads more. */
@@ -48,6 +39,11 @@ export interface BatchPath {
 }
 
 const TITLE = 'chatlog/v1 bundle';
+const LINE_FEED = 0x0a;
+const ZERO_DIGIT = 0x30;
+/** In a batch of 1024. */
+const MAX_PATH = 10;
+const MAX_CONSISTENCY = 63;
 
 /** @throws BAD_FRAME if parseHead() would refuse it */
 export function formatHead({ profile, created, conversation, messages, exporter }: BundleHead): Buffer {
@@ -95,22 +91,28 @@ export const sumLine = (name: string, digest: Uint8Array): string => `${hex(dige
 
 /** @throws BAD_FRAME naming path.lines, .index, .size or .path */
 export function formatPath({ index, size, path }: BatchPath): Buffer {
-  const bytes = utf8([`index ${index}`, `size ${size}`, ...path.map(base64), ''].join('\n'));
+  const bytes = utf8(`index ${index}\nsize ${size}\n${formatHashLines(path)}`);
   parsePath(bytes);
   return bytes;
 }
 
 /** @throws BAD_FRAME naming path.lines, .index, .size or .path */
 export function parsePath(bytes: Uint8Array): BatchPath {
-  const lines = fromUtf8(bytes)?.split('\n') ?? bad('path', 'UTF-8');
-  if (lines.length < 3 || lines.length > 13 || lines.at(-1) !== '')
-    bad('path.lines', 'two lines and at most ten hashes');
-  const number = (line: number, name: string): number =>
-    (lines[line]!.startsWith(`${name} `) ? decimal(lines[line]!.slice(name.length + 1)) : null) ??
-    bad(`path.${name}`, 'a decimal number');
-  const [index, size] = [number(0, 'index'), number(1, 'size')];
+  const whole = view(bytes);
+  const first = whole.indexOf(LINE_FEED) + 1;
+  const second = first === 0 ? 0 : whole.indexOf(LINE_FEED, first) + 1;
+  if (second === 0) bad('path.lines', 'two lines and at most ten hashes');
+  const number = (from: number, end: number, name: string): number => {
+    const line = whole.toString('latin1', from, end - 1);
+    return (
+      (line.startsWith(`${name} `) ? decimal(line.slice(name.length + 1)) : null) ??
+      bad(`path.${name}`, 'a decimal number')
+    );
+  };
+  const [index, size] = [number(0, first, 'index'), number(first, second, 'size')];
   if (size > MAX_BATCH || index >= size) bad('path.size', `a batch of at most ${MAX_BATCH} that has the index`);
-  return { index, size, path: hashes(lines.slice(2, -1), 'path.path') };
+  const path = parseHashLines(whole, second, whole.length) ?? bad('path.path', 'a hash in base64 on each line');
+  return path.length <= MAX_PATH ? { index, size, path } : bad('path.lines', 'at most ten hashes');
 }
 
 /** What a batch's signature covers, as a file. */
@@ -128,7 +130,7 @@ export function openBatchTbs(bytes: Uint8Array): Buffer {
 
 /** Consistency from an older checkpoint to the one that follows it here: the body of C2SP tlog-witness add-checkpoint. */
 export function formatConsistency(from: number, proof: readonly Hash[], checkpoint: Uint8Array): Buffer {
-  const bytes = Buffer.concat([utf8([`old ${from}`, ...proof.map(base64), '', ''].join('\n')), checkpoint]);
+  const bytes = Buffer.concat([utf8(`old ${from}\n${formatHashLines(proof)}\n`), checkpoint]);
   parseConsistency(bytes);
   return bytes;
 }
@@ -136,16 +138,15 @@ export function formatConsistency(from: number, proof: readonly Hash[], checkpoi
 /** @throws BAD_FRAME naming consistency.lines, .old or .proof; the checkpoint is not looked into, and is a view */
 export function parseConsistency(bytes: Uint8Array): { from: number; proof: Hash[]; checkpoint: Buffer } {
   const whole = view(bytes);
-  const end = whole.indexOf('\n\n', 0, 'latin1');
-  const [old, ...lines] =
-    end < 0 ? bad('consistency.lines', 'an empty line') : whole.toString('latin1', 0, end).split('\n');
-  const from = decimal(/^old (.+)$/.exec(old!)?.[1] ?? '') ?? bad('consistency.old', 'a decimal number');
-  if (lines.length > 63) bad('consistency.proof', 'at most 63 hashes');
-  return { from, proof: hashes(lines, 'consistency.proof'), checkpoint: whole.subarray(end + 2) };
+  const end = whole.indexOf('\n\n', 0, 'latin1') + 1; // behind the last line
+  if (end === 0) bad('consistency.lines', 'an empty line');
+  const first = whole.indexOf(LINE_FEED) + 1;
+  const old = whole.toString('latin1', 0, first - 1);
+  const from = (old.startsWith('old ') ? decimal(old.slice(4)) : null) ?? bad('consistency.old', 'a decimal number');
+  const proof = parseHashLines(whole, first, end) ?? bad('consistency.proof', 'a hash in base64 on each line');
+  if (proof.length > MAX_CONSISTENCY) bad('consistency.proof', `at most ${MAX_CONSISTENCY} hashes`);
+  return { from, proof, checkpoint: whole.subarray(end + 1) };
 }
-
-const hashes = (lines: readonly string[], field: string): Hash[] =>
-  lines.map((line) => hashFrom(line) ?? bad(field, 'a hash in base64 on each line'));
 
 export const MESSAGE_FILES = [
   'batch.path',
@@ -208,9 +209,12 @@ export function nameOf(file: BundleName): string {
     case 'consistency':
       return `log/${digits(file.number, 2)}/consistency/${file.size}`;
     case 'message':
-      return `msg/${digits(file.number, 6)}/${file.file}`;
+      return `${messageFolder(file.number)}/${file.file}`;
   }
 }
+
+/** Where the files of a message are. */
+export const messageFolder = (number: number): string => `msg/${digits(number, 6)}`;
 
 /** Null: no file of a bundle has this name. */
 export function parseName(name: string): BundleName | null {
@@ -239,9 +243,14 @@ export function parseName(name: string): BundleName | null {
 /** Most files of a bundle are of messages. */
 function messageName(name: string): BundleName | null {
   const file = MESSAGE_NAMES.get(name.slice('msg/000000/'.length));
-  const digits = name.slice('msg/'.length, 'msg/000000'.length);
-  if (file === undefined || name['msg/000000'.length] !== '/' || !/^\d{6}$/.test(digits)) return null;
-  return Number(digits) === 0 ? null : { is: 'message', number: Number(digits), file };
+  if (file === undefined || name['msg/000000'.length] !== '/') return null;
+  let number = 0;
+  for (let at = 'msg/'.length; at < 'msg/000000'.length; at++) {
+    const digit = name.charCodeAt(at) - ZERO_DIGIT;
+    if (digit < 0 || digit > 9) return null;
+    number = 10 * number + digit;
+  }
+  return number === 0 ? null : { is: 'message', number, file };
 }
 
 const digits = (number: number, count: number): string => String(number).padStart(count, '0');

@@ -6,7 +6,7 @@ import type { KeyObject } from 'node:crypto';
 import { base64, equal, fromBase64, type Hash } from '../base/bytes.ts';
 import { bad } from '../base/decode.ts';
 import { EMPTY_ROOT, HASH_BYTES } from './merkle.ts';
-import { formatNote, openNote, parseNote, signNote, type VerifierKey } from './note.ts';
+import { formatNote, openNote, parseNote, signNote, type Note, type NoteCheck, type VerifierKey } from './note.ts';
 
 export interface Checkpoint {
   readonly origin: string;
@@ -42,14 +42,15 @@ export function signCheckpoint(checkpoint: Checkpoint, logKey: KeyObject): Buffe
 
 /**
  * The checkpoint in a signed note, verified; other signatures (witnesses) are ignored.
+ * @param note as of openNote()
  * @param log the log's key, whose name is its origin; or all that it has had, any of which may have signed
- * @param isConfirmed as of openNote()
+ * @param isSigned as of openNote()
  * @throws BAD_FRAME as parseNote() and parseCheckpoint(), or field checkpoint.origin if it is another log's
  * @throws SIG_FAIL/note unless the log signed it
  */
-export function openCheckpoint(note: Uint8Array, log: VerifierKey | LogKeys, isConfirmed = false): Checkpoint {
+export function openCheckpoint(note: Uint8Array | Note, log: VerifierKey | LogKeys, isSigned?: NoteCheck): Checkpoint {
   const keys: LogKeys = 'name' in log ? [log] : log;
-  const checkpoint = parseCheckpoint(openNote(note, keys, isConfirmed).text);
+  const checkpoint = parseCheckpoint(openNote(note, keys, isSigned).text);
   if (checkpoint.origin !== keys[0].name) bad('checkpoint.origin', keys[0].name);
   return checkpoint;
 }
@@ -59,6 +60,14 @@ export const peekCheckpoint = (note: Uint8Array): Checkpoint => parseCheckpoint(
 
 /** ASCII decimal without leading zeros, up to 2^53-1; null otherwise. */
 export function decimal(text: string): number | null {
-  const value = /^(0|[1-9][0-9]{0,15})$/.test(text) ? Number(text) : NaN;
+  if (text.length < 1 || text.length > MAX_DIGITS || (text.length > 1 && text.startsWith('0'))) return null;
+  let value = 0;
+  for (let at = 0; at < text.length; at++) {
+    const digit = text.charCodeAt(at) - ZERO_DIGIT;
+    if (digit < 0 || digit > 9) return null;
+    value = 10 * value + digit;
+  }
   return Number.isSafeInteger(value) ? value : null;
 }
+const MAX_DIGITS = 16;
+const ZERO_DIGIT = 0x30;

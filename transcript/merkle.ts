@@ -13,12 +13,6 @@ export const EMPTY_ROOT = sha256(Buffer.alloc(0)) as Uint8Array as Hash;
 export const NO_HASH = Buffer.alloc(HASH_BYTES) as Uint8Array as Hash;
 const MAX_SIZE = 2 ** 52;
 
-/** A hash in base64, in its one spelling; null: refused. Proofs hold a dozen each, so that it is looked at instead of being written again. */
-export const hashFrom = (text: string): Hash | null =>
-  BASE64_HASH.test(text) ? (Buffer.from(text, 'base64') as Uint8Array as Hash) : null;
-/** 42 digits of 6 bits, one whose last two bits are zero, and the padding. */
-const BASE64_HASH = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
-
 const prefixed = Buffer.alloc(1024);
 /** SHA-256(0x00 ‖ entry). RFC 9162 §2.1.1: the prefix keeps a leaf from being taken for an inner node. */
 export function leafHash(entry: Uint8Array): Hash {
@@ -155,15 +149,32 @@ export function isConsistent(from: number, fromRoot: Hash, to: number, toRoot: H
   if (!isSize(from) || !isSize(to) || from > to || !areHashes(proof)) return false;
   if (from === to) return proof.length === 0 && equal(fromRoot, toRoot);
   if (from === 0) return proof.length === 0 && equal(fromRoot, EMPTY_ROOT);
-  const [first, ...rest] = split(from) * 2 === from || from === 1 ? [fromRoot, ...proof] : proof;
-  if (first === undefined) return false;
+  const roots = rootsFromConsistency(from, to, namesItsRoot(from) ? proof : [fromRoot, ...proof]);
+  return roots !== null && equal(roots.older, fromRoot) && equal(roots.newer, toRoot);
+}
+
+/** Whether a proof of consistency from this size says itself what the older root is: of a power of two, that is left out. */
+export const namesItsRoot = (from: number): boolean => from > 1 && split(from) * 2 !== from;
+
+/**
+ * The two roots that a proof of consistency leads to; null unless it has exactly the length that the sizes ask for.
+ * @param from in 1..to - 1
+ * @param proof begins with the older root if that has a power of two of leaves
+ */
+export function rootsFromConsistency(
+  from: number,
+  to: number,
+  proof: readonly Hash[],
+): { readonly older: Hash; readonly newer: Hash } | null {
+  const [first, ...rest] = proof;
+  if (!isSize(from) || !isSize(to) || from < 1 || from >= to || first === undefined || !areHashes(proof)) return null;
   let at = from - 1;
   let last = to - 1;
   while (isOdd(at)) [at, last] = [half(at), half(last)];
   let older = first;
   let newer = first;
   for (const hash of rest) {
-    if (last === 0) return false;
+    if (last === 0) return null;
     if (isOdd(at) || at === last) {
       older = nodeHash(hash, older);
       newer = nodeHash(hash, newer);
@@ -171,7 +182,7 @@ export function isConsistent(from: number, fromRoot: Hash, to: number, toRoot: H
     } else newer = nodeHash(newer, hash);
     [at, last] = [half(at), half(last)];
   }
-  return last === 0 && equal(older, fromRoot) && equal(newer, toRoot);
+  return last === 0 ? { older, newer } : null;
 }
 
 /** How many hashes a range proof has. @throws RangeError unless start < end <= size */

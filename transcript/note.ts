@@ -88,23 +88,28 @@ export function signNote(text: string, name: string, privateKey: KeyObject): Not
 /** A log signs with one key for years, and taking it apart costs twice as much as the signature. */
 const publicParts = new WeakMap<KeyObject, Buffer>();
 
+/** Whether the key signed this text. */
+export type NoteCheck = (key: VerifierKey, text: string, signature: Uint8Array) => boolean;
+const isSignedWith: NoteCheck = ({ publicKey }, text, signature) => verify(null, utf8(text), publicKey, signature);
+
 /**
  * The note's text, and those of `keys` that signed it, each once. Signatures by other keys are ignored.
- * @param isConfirmed this note was opened with these keys before: signatures are not checked again
+ * @param note bytes, or what parseNote() has made of them
+ * @param isSigned for whoever has a signature checked elsewhere
  * @throws BAD_FRAME as parseNote()
  * @throws SIG_FAIL/note if none of the keys signed, or if a signature that bears a key's name and id is wrong
  */
 export function openNote(
-  bytes: Uint8Array,
+  note: Uint8Array | Note,
   keys: readonly VerifierKey[],
-  isConfirmed = false,
+  isSigned: NoteCheck = isSignedWith,
 ): { text: string; signers: VerifierKey[] } {
-  const { text, signatures } = parseNote(bytes);
+  const { text, signatures } = note instanceof Uint8Array ? parseNote(note) : note;
   const signers = new Set<VerifierKey>();
   for (const { name, keyId, signature } of signatures) {
     const key = keys.find((k) => k.name === name && k.keyId === keyId);
     if (key === undefined) continue;
-    if (!isConfirmed && !verify(null, utf8(text), key.publicKey, signature))
+    if (!isSigned(key, text, signature))
       throw new ChatError('SIG_FAIL', 'a known key did not make the signature under its name', { sub: 'note' });
     signers.add(key);
   }

@@ -3,7 +3,8 @@ import { base64, equal, fromBase64, utf8, view, type Hash } from '../base/bytes.
 import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import { decimal, openCheckpoint, peekCheckpoint, type Checkpoint } from './checkpoint.ts';
-import { hashFrom, rootFromInclusion } from './merkle.ts';
+import { formatHashLines, parseHashLines } from './hash-lines.ts';
+import { rootFromInclusion } from './merkle.ts';
 import { MAX_NOTE_BYTES, type VerifierKey } from './note.ts';
 
 export interface TlogProof {
@@ -18,11 +19,13 @@ export interface TlogProof {
 
 const HEADER = 'c2sp.org/tlog-proof@v1';
 const MAX_PATH = 52; // a tree of 2^52 leaves
+const LINE_FEED = 0x0a;
+const DECIMAL = 'a decimal number without leading zeros';
 
 /** @throws BAD_FRAME naming the field if the result would not be read back */
 export function encodeTlogProof({ index, path, checkpoint, extra }: TlogProof): Buffer {
-  const lines = [HEADER, ...(extra?.length ? [`extra ${base64(extra)}`] : []), `index ${index}`, ...path.map(base64)];
-  const bytes = Buffer.concat([utf8(`${lines.join('\n')}\n\n`), checkpoint]);
+  const lines = [HEADER, ...(extra?.length ? [`extra ${base64(extra)}`] : []), `index ${index}`];
+  const bytes = Buffer.concat([utf8(`${lines.join('\n')}\n${formatHashLines(path)}\n`), checkpoint]);
   decodeTlogProof(bytes);
   return bytes;
 }
@@ -37,17 +40,24 @@ export function decodeTlogProof(bytes: Uint8Array): TlogProof {
 /** The same for whoever opens the checkpoint at once: it is not looked into. */
 export function splitTlogProof(bytes: Uint8Array): TlogProof {
   if (bytes.length > 2 * MAX_NOTE_BYTES) bad('proof', 'at most 2 MB');
-  const end = view(bytes).indexOf('\n\n', 0, 'latin1');
-  if (end < 0) bad('proof.checkpoint', 'an empty line and a checkpoint');
-  const [header, ...lines] = view(bytes).toString('latin1', 0, end).split('\n');
-  if (header !== HEADER) bad('proof.header', HEADER);
-  const extra = lines[0]?.startsWith('extra ') ? fromBase64(lines.shift()!.slice(6)) : undefined;
+  const whole = view(bytes);
+  const end = whole.indexOf('\n\n', 0, 'latin1') + 1; // behind the last line
+  if (end === 0) bad('proof.checkpoint', 'an empty line and a checkpoint');
+  let at = 0;
+  const line = (): string => {
+    const from = at;
+    at = Math.min(end, whole.indexOf(LINE_FEED, from) + 1);
+    return whole.toString('latin1', from, at - 1);
+  };
+  if (line() !== HEADER) bad('proof.header', HEADER);
+  let next = line();
+  const extra = next.startsWith('extra ') ? fromBase64(next.slice(6)) : undefined;
   if (extra === null || extra?.length === 0) bad('proof.extra', 'base64');
-  const number = /^index (.+)$/.exec(lines.shift() ?? '')?.[1] ?? '';
-  const index = decimal(number) ?? bad('proof.index', 'a decimal number without leading zeros');
-  if (lines.length > MAX_PATH) bad('proof.path', `at most ${MAX_PATH} hashes`);
-  const path = lines.map((line) => hashFrom(line) ?? bad('proof.path', 'a hash in base64 on each line'));
-  const checkpoint = bytes.subarray(end + 2);
+  if (extra) next = line();
+  const index = (next.startsWith('index ') ? decimal(next.slice(6)) : null) ?? bad('proof.index', DECIMAL);
+  const path = parseHashLines(whole, at, end) ?? bad('proof.path', 'a hash in base64 on each line');
+  if (path.length > MAX_PATH) bad('proof.path', `at most ${MAX_PATH} hashes`);
+  const checkpoint = bytes.subarray(end + 1);
   return { index, path, checkpoint, ...(extra && { extra }) };
 }
 

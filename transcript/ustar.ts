@@ -11,6 +11,7 @@ export const MAX_NAME_CHARS = 100;
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*(?:\/[A-Za-z0-9][A-Za-z0-9._-]*)*$/;
 const SIZE = { at: 124, end: 136 } as const;
 const CHECKSUM = 148;
+const ZERO_DIGIT = 0x30;
 
 /** Header, content, and zeros up to the next block. @throws RangeError for a name that can't be archived, or 8 GiB */
 export function archived(name: string, bytes: Uint8Array): Buffer {
@@ -25,13 +26,16 @@ export interface ArchivedFile {
   readonly faults: readonly string[];
 }
 
-/** Cuts an archive into files, in whatever pieces it comes. Holds one file at a time. */
+/** Cuts an archive into files, in whatever pieces it comes. Holds one file at a time; one that lies in several pieces is put together once. */
 export class UstarReader {
   readonly #limitOf: (name: string) => number;
   #held: Buffer[] = [];
   /** So far the first of them was taken. */
   #at = 0;
   #heldBytes = 0;
+  /** The first bytes of a file that is not whole yet. */
+  #begun: Buffer | null = null;
+  #begunBytes = 0;
   #open: { readonly name: string; readonly size: number; readonly faults: string[] } | null = null;
   #last = '';
   #emptyBlocks = 0;
@@ -59,10 +63,10 @@ export class UstarReader {
       }
       const { name, size, faults } = this.#open;
       const padding = paddingOf(size);
-      if (this.#heldBytes < size + padding) return;
+      if (this.#heldBytes < size + padding) return this.#gather(size + padding);
       this.#open = null;
       const whole = this.#take(size + padding);
-      if (padding > 0 && whole.compare(EMPTY, 0, padding, size) !== 0) faults.push('is not followed by zeros');
+      if (!isFilled(whole, size)) faults.push('is not followed by zeros');
       yield { name, bytes: whole.subarray(0, size), faults };
     }
   }
@@ -75,7 +79,7 @@ export class UstarReader {
   }
 
   #begin(block: Buffer): void {
-    if (block[0] === 0 && block.equals(EMPTY)) {
+    if (isFilled(block, 0)) {
       if (++this.#emptyBlocks > 2) this.#fault = 'goes on behind its end';
       return;
     }
@@ -83,12 +87,11 @@ export class UstarReader {
       this.#fault = 'goes on behind its end';
       return;
     }
-    const digits = /^([0-7]{11})\0$/.exec(block.toString('latin1', SIZE.at, SIZE.end))?.[1];
-    if (digits === undefined) {
+    const size = sizeIn(block);
+    if (size === null) {
       this.#fault = 'has a header without a size';
       return;
     }
-    const size = Number.parseInt(digits, 8);
     const end = block.indexOf(0);
     const name = block.toString('latin1', 0, end < 0 ? MAX_NAME_CHARS : Math.min(end, MAX_NAME_CHARS));
     const faults: string[] = [];
@@ -101,26 +104,40 @@ export class UstarReader {
   }
 
   #take(bytes: number): Buffer {
-    let [first] = this.#held;
-    if (first === undefined || first.length - this.#at < bytes) {
-      if (first !== undefined) this.#held[0] = first.subarray(this.#at);
-      first = Buffer.concat(this.#held);
-      this.#held = [first];
-      this.#at = 0;
-    }
-    const end = this.#at + bytes;
-    const whole = first.subarray(this.#at, end);
-    this.#at = end;
-    if (end === first.length) {
-      this.#held.shift();
-      this.#at = 0;
-    }
+    const [first] = this.#held;
     this.#heldBytes -= bytes;
+    if (this.#begun === null && first !== undefined && first.length - this.#at >= bytes) {
+      const end = this.#at + bytes;
+      const whole = first.subarray(this.#at, end);
+      this.#at = end;
+      if (end === first.length) this.#drop();
+      return whole;
+    }
+    this.#gather(bytes);
+    const whole = this.#begun!;
+    this.#begun = null;
+    this.#begunBytes = 0;
     return whole;
+  }
+
+  /** What is here of something that lies in several pieces goes into memory of its own: pieces are not held while more of them come. */
+  #gather(bytes: number): void {
+    this.#begun ??= Buffer.allocUnsafeSlow(bytes);
+    while (this.#held.length > 0 && this.#begunBytes < bytes) {
+      const first = this.#held[0]!;
+      const end = Math.min(first.length, this.#at + bytes - this.#begunBytes);
+      this.#begunBytes += first.copy(this.#begun, this.#begunBytes, this.#at, end);
+      this.#at = end;
+      if (end === first.length) this.#drop();
+    }
+  }
+
+  #drop(): void {
+    this.#held.shift();
+    this.#at = 0;
   }
 }
 
-const EMPTY = Buffer.alloc(BLOCK_BYTES);
 const isName = (name: string): boolean => name.length <= MAX_NAME_CHARS && NAME.test(name);
 const paddingOf = (size: number): number => (BLOCK_BYTES - (size % BLOCK_BYTES)) % BLOCK_BYTES;
 
@@ -138,18 +155,39 @@ function header(name: string, size: number): Buffer {
   return block;
 }
 
-/** Whether header() makes this block of the name and the size that are in it. Nothing is made, for each message of a bundle has seven. */
+/** Zeros from here on. Bytes are looked at one by one, here and below: a bundle has seven short files for each message. */
+function isFilled(bytes: Buffer, from: number): boolean {
+  for (let at = from; at < bytes.length; at++) if (bytes[at] !== 0) return false;
+  return true;
+}
+
+/** Eleven octal digits and a zero; null: it is something else. */
+function sizeIn(block: Buffer): number | null {
+  let size = 0;
+  for (let at = SIZE.at; at < SIZE.end - 1; at++) {
+    const digit = block[at]! - ZERO_DIGIT;
+    if (digit < 0 || digit > 7) return null;
+    size = 8 * size + digit;
+  }
+  return block[SIZE.end - 1] === 0 ? size : null;
+}
+
+/** Whether header() makes this block of the name and the size that are in it. */
 function isHeader(block: Buffer, name: string): boolean {
-  const isSame = (from: number, end: number): boolean => TEMPLATE.compare(block, from, end, from, end) === 0;
   let sum = TEMPLATE_SUM;
   for (let at = 0; at < name.length; at++) sum += block[at]!;
   for (let at = SIZE.at; at < SIZE.end; at++) sum += block[at]! - TEMPLATE[at]!;
   return (
-    isSame(name.length, SIZE.at) &&
-    isSame(SIZE.end, CHECKSUM) &&
+    isTemplate(block, name.length, SIZE.at) &&
+    isTemplate(block, SIZE.end, CHECKSUM) &&
     block.toString('latin1', CHECKSUM, CHECKSUM + 8) === checksumOf(sum) &&
-    isSame(CHECKSUM + 8, BLOCK_BYTES)
+    isTemplate(block, CHECKSUM + 8, BLOCK_BYTES)
   );
+}
+
+function isTemplate(block: Buffer, from: number, end: number): boolean {
+  for (let at = from; at < end; at++) if (block[at] !== TEMPLATE[at]) return false;
+  return true;
 }
 const checksumOf = (sum: number): string => `${sum.toString(8).padStart(6, '0')}\0 `;
 

@@ -7,7 +7,7 @@ import { leafHash, rootFromInclusion } from '../transcript/merkle.ts';
 import { decodeTlogProof, type TlogProof } from '../transcript/tlog-proof.ts';
 import { parseCrls, type Crl } from '../x509/crl.ts';
 import type { BundleLog } from './bundle-log.ts';
-import { originIn } from './bundle-message.ts';
+import { originIn } from './message-files.ts';
 import { checkCrlEntry } from './crl-files.ts';
 import type { Findings } from './finding.ts';
 
@@ -70,7 +70,7 @@ export class BundleCrls {
     const log = logOf(originIn(note));
     if (log === undefined) return findings.add('E_KEYBIND', where, 'of a log whose key the bundle does not have');
     log.checkCoverage(where, leaf.serverTime);
-    const checkpoint = log.checkpointOf(where, note);
+    const checkpoint = log.checkpointOf(where, log.read(note));
     if (checkpoint === null) return;
     const root = rootFromInclusion(index, checkpoint.size, leafHash(bytes), path);
     if (root === null || !equal(root, checkpoint.root))

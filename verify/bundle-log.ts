@@ -1,51 +1,63 @@
 /** One log of a bundle: who vouches for its key, and whether all its checkpoints that the bundle holds are of one history. */
-import { equal, hex, type Hash } from '../base/bytes.ts';
+import { hex, same, utf8, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { sha256Hex } from '../base/hash.ts';
-import { parseConsistency } from '../transcript/bundle.ts';
+import { isSignedBy } from '../base/signature.ts';
 import { openCheckpoint, type Checkpoint, type LogKeys } from '../transcript/checkpoint.ts';
 import { openKeyStatement, parseKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
-import { isConsistent } from '../transcript/merkle.ts';
-import { formatVkey, parseNote, type VerifierKey } from '../transcript/note.ts';
+import { formatVkey, parseNote, type Note, type VerifierKey } from '../transcript/note.ts';
 import { tiedTo, type Takeover } from '../transcript/takeovers.ts';
 import { audienceOf } from '../transcript/statement.ts';
 import { matchesServerName } from '../x509/server-name.ts';
 import { BundleAttestation } from './bundle-attestation.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
+import { ConsistencyFiles, largestIn, type Largest } from './consistency-files.ts';
 import type { OutsideAudit } from './outside.ts';
-import type { Confirmed } from './signatures-ahead.ts';
-
-interface Proof {
-  readonly where: string;
-  readonly path: readonly Hash[];
-  /** To the largest checkpoint of the bundle, byte for byte. */
-  readonly isToLargest: boolean;
-}
+import { partOf, type Part } from './part.ts';
+import { Places } from './places.ts';
+import type { Signed, SignaturesAhead } from './signatures-ahead.ts';
 
 /** What a bundle holds of a log, as it is read. */
 export class LogFiles {
   readonly folder: string;
-  checkpoint: Buffer | null = null;
+  #checkpoint: Buffer | null = null;
+  #largest: Largest | null = null;
   /** An answer of a time-stamping authority. */
   stamp: Buffer | null = null;
   /** Key statements and their signatures, by number. */
   readonly statements = new Map<number, Buffer>();
   readonly signatures = new Map<number, Buffer>();
-  readonly proofs = new Map<number, Proof>();
+  readonly consistency: ConsistencyFiles;
   takeovers: readonly Takeover[] = [];
 
   constructor(folder: string) {
     this.folder = folder;
+    this.consistency = new ConsistencyFiles(folder);
   }
 
-  /** @throws BAD_FRAME */
-  addProof(where: string, size: number, bytes: Uint8Array): void {
-    const { from, proof, checkpoint } = parseConsistency(bytes);
-    if (from !== size) throw new ChatError('BAD_FRAME', 'is for another size than its name');
-    const isToLargest = this.checkpoint !== null && equal(checkpoint, this.checkpoint); // it comes before, by its name
-    this.proofs.set(size, { where, path: proof, isToLargest });
+  get checkpoint(): Buffer | null {
+    return this.#checkpoint;
   }
+  set checkpoint(note: Buffer | null) {
+    this.#checkpoint = note;
+    this.#largest = note && largestIn(note);
+  }
+
+  /** After the checkpoint, by its name. @throws BAD_FRAME */
+  addProof(size: number, bytes: Uint8Array): void {
+    this.consistency.add(size, bytes, this.#largest);
+  }
+}
+
+/** A note that was read, and is judged later. */
+export interface ReadNote {
+  readonly bytes: Uint8Array;
+  readonly note: Part<Note>;
+  readonly key: VerifierKey;
+  /** The signature of that key, which is on its way to be checked. */
+  readonly signed: Signed | null;
+  /** Undefined: nobody has asked yet. Null: it was found to be wrong. */
+  opened?: Checkpoint | null;
 }
 
 /** A statement that its certificate has signed. */
@@ -62,19 +74,18 @@ export class BundleLog {
   readonly checkpoint: Checkpoint | null;
   /** All that it has had; any of them may have signed what is here. */
   readonly #keys: LogKeys;
-  readonly #vkeys: ReadonlyMap<VerifierKey, string>;
-  readonly #confirmed: Confirmed;
-  readonly #proofs: ReadonlyMap<number, Proof>;
+  readonly #signatures: SignaturesAhead;
+  readonly #consistency: ConsistencyFiles;
   readonly #certificates: CertificateAudit;
   readonly #findings: Findings;
   readonly #statements: readonly Bound[];
   readonly #seen: BundleAttestation;
   /** Was a CA behind the key whenever that was asked? Null: it was not asked yet. */
   #wasCovered: boolean | null = null;
-  /** By digest of the note; null: it was found to be wrong. */
-  readonly #opened = new Map<string, Checkpoint | null>();
-  /** One for each size: a second one is a fork. */
-  readonly #roots = new Map<number, Hash>();
+  /** The newest: messages of one window have one, and follow each other. */
+  #read: ReadNote | null = null;
+  /** By size, under this log's name. One for each: a second one is a fork. */
+  readonly roots = new Places();
 
   private constructor(
     read: LogFiles,
@@ -82,23 +93,21 @@ export class BundleLog {
     statements: readonly Bound[],
     certificates: CertificateAudit,
     findings: Findings,
-    confirmed: Confirmed,
+    signatures: SignaturesAhead,
     outside: OutsideAudit,
   ) {
-    this.#confirmed = confirmed;
-    this.#proofs = read.proofs;
+    this.#signatures = signatures;
+    this.#consistency = read.consistency;
     this.#certificates = certificates;
     this.#findings = findings;
     this.#statements = statements;
     this.#keys = keys;
-    this.#vkeys = new Map(keys.map((key) => [key, formatVkey(key)]));
     this.origin = keys[0].name;
     this.audience = audienceOf(this.origin);
     const where = `${read.folder}/checkpoint`;
     if (read.checkpoint === null) findings.add('E_FORMAT', where, 'is missing');
-    const note = read.checkpoint ?? Buffer.alloc(0);
-    this.checkpoint = read.checkpoint && this.#open(where, note, digestOf(note));
-    if (this.checkpoint) this.#roots.set(this.checkpoint.size, this.checkpoint.root);
+    this.checkpoint = read.checkpoint && this.#open(where, this.read(read.checkpoint));
+    if (this.checkpoint) this.roots.add(this.origin, this.checkpoint.size, this.checkpoint.root, 0);
     this.#seen = new BundleAttestation(read, this.checkpoint !== null, outside, findings);
   }
 
@@ -107,7 +116,7 @@ export class BundleLog {
     read: LogFiles,
     certificates: CertificateAudit,
     findings: Findings,
-    confirmed: Confirmed,
+    signatures: SignaturesAhead,
     outside: OutsideAudit,
   ): BundleLog | null {
     const bound: Bound[] = [];
@@ -125,7 +134,7 @@ export class BundleLog {
         );
       else if (isBound(place, statement, read, number, certificates, findings)) bound.push(boundOf(statement));
     }
-    if (keys !== null) return new BundleLog(read, keys, bound, certificates, findings, confirmed, outside);
+    if (keys !== null) return new BundleLog(read, keys, bound, certificates, findings, signatures, outside);
     findings.add('E_FORMAT', read.folder, 'nothing names its key');
     return null;
   }
@@ -140,27 +149,30 @@ export class BundleLog {
     return this.#seen;
   }
 
-  /** Sizes and roots that the log has signed, as far as this bundle shows. */
-  get roots(): ReadonlyMap<number, Hash> {
-    return this.#roots;
+  /** Takes a note apart, and has its signature checked before checkpointOf() asks for it. */
+  read(bytes: Uint8Array): ReadNote {
+    if (this.#read !== null && same(this.#read.bytes, bytes)) return this.#read;
+    const note = partOf(bytes, parseNote);
+    const key = this.#signerOf(note.value);
+    const line = note.value?.signatures.find(({ name, keyId }) => name === key.name && keyId === key.keyId);
+    const signed = line ? this.#signatures.offer(key.publicKey, utf8(note.value!.text), line.signature) : null;
+    return (this.#read = { bytes, note, key, signed });
   }
 
   /** A checkpoint that a message is proven under, and its tie to the largest one. Null, and a finding, if the log did not sign it. */
-  checkpointOf(where: string, note: Uint8Array): Checkpoint | null {
-    const digest = digestOf(note);
-    const known = this.#opened.get(digest);
-    if (known !== undefined) return known;
-    const found = this.#open(where, note, digest);
+  checkpointOf(where: string, read: ReadNote): Checkpoint | null {
+    if (read.opened !== undefined) return read.opened;
+    const found = this.#open(where, read);
     if (found) this.#tie(where, found);
     return found;
   }
 
   /** One that the caller holds from elsewhere. */
   known(where: string, note: Uint8Array): void {
-    const found = this.#open(where, note, digestOf(note));
+    const found = this.#open(where, this.read(note));
     if (!found) return;
-    const root = this.#roots.get(found.size);
-    if (root !== undefined) this.#compare(where, found, root);
+    const row = this.roots.find(this.origin, found.size);
+    if (row !== undefined) this.#compare(where, found, row);
     else this.#find('W_UNLINKED', where, `no checkpoint of size ${found.size} in the bundle to compare it with`);
   }
 
@@ -181,33 +193,38 @@ export class BundleLog {
       this.#findings.addOnce(this.origin, 'E_KEYBIND', where, 'no statement of the log key covers this time');
   }
 
-  #open(where: string, note: Uint8Array, digest: string): Checkpoint | null {
-    let found: Checkpoint | null = null;
-    try {
-      const key = this.#signerOf(note);
-      found = openCheckpoint(note, key, this.#confirmed.note(digest, this.#vkeys.get(key)!));
-    } catch (error) {
-      const { code, message } = ChatError.from(error);
-      if (code === 'INTERNAL') throw error;
-      this.#find(code === 'SIG_FAIL' ? 'E_CKPT_SIG' : 'E_FORMAT', where, message);
-    }
-    this.#opened.set(digest, found);
-    return found;
+  #open(where: string, read: ReadNote): Checkpoint | null {
+    const { note, key, signed } = read;
+    read.opened = null;
+    if (note.value === null) this.#find('E_FORMAT', where, note.fault);
+    else
+      try {
+        read.opened = openCheckpoint(note.value, key, ({ publicKey }, text, signature) =>
+          signed?.signature === signature
+            ? this.#signatures.isGood(signed)
+            : isSignedBy(publicKey, utf8(text), signature),
+        );
+      } catch (error) {
+        const { code, message } = ChatError.from(error);
+        if (code === 'INTERNAL') throw error;
+        this.#find(code === 'SIG_FAIL' ? 'E_CKPT_SIG' : 'E_FORMAT', where, message);
+      }
+    return read.opened;
   }
 
-  /** Of the keys that the log has had, one that the note names; the newest if it names none. @throws BAD_FRAME */
-  #signerOf(note: Uint8Array): VerifierKey {
-    if (this.#keys.length === 1) return this.#keys[0];
-    const signers = new Set(parseNote(note).signatures.map(({ keyId }) => keyId));
+  /** Of the keys that the log has had, one that the note names; the newest if it names none. */
+  #signerOf(note: Note | null): VerifierKey {
+    if (this.#keys.length === 1 || note === null) return this.#keys[0];
+    const signers = new Set(note.signatures.map(({ keyId }) => keyId));
     return this.#keys.find(({ keyId }) => signers.has(keyId)) ?? this.#keys[0];
   }
 
   /** To the largest checkpoint, by a proof that the server made. */
   #tie(where: string, found: Checkpoint): void {
     const { size, root } = found;
-    const other = this.#roots.get(size);
+    const other = this.roots.find(this.origin, size);
     if (other !== undefined) return this.#compare(where, found, other);
-    this.#roots.set(size, root);
+    this.roots.add(this.origin, size, root, 0);
     const newest = this.checkpoint;
     if (newest === null) return;
     if (size > newest.size)
@@ -216,22 +233,26 @@ export class BundleLog {
         where,
         'a larger checkpoint than that of the bundle, which is to be the largest',
       );
-    const proof = this.#proofs.get(size);
-    if (proof === undefined) this.#seen.misses(where);
-    if (proof === undefined)
+    const isPrefix = this.#consistency.isPrefix(found, newest);
+    if (isPrefix === undefined) this.#seen.misses(where);
+    if (isPrefix === undefined)
       return this.#findings.addOnce(
         this.origin,
         'W_UNLINKED',
         where,
         'nothing shows that this checkpoint and the largest one are of one history',
       );
-    if (!proof.isToLargest || !isConsistent(size, root, newest.size, newest.root, proof.path))
-      this.#find('E_CONSISTENCY', proof.where, 'does not lead from the older checkpoint to the largest');
+    if (!isPrefix)
+      this.#find(
+        'E_CONSISTENCY',
+        this.#consistency.nameOf(size),
+        'does not lead from the older checkpoint to the largest',
+      );
   }
 
-  #compare(where: string, { size, root }: Checkpoint, other: Hash): void {
+  #compare(where: string, { size, root }: Checkpoint, other: number): void {
     const code = this.isVouched ? 'E_FORK' : 'E_CONSISTENCY'; // a key of anybody's proves nothing against a server
-    if (!equal(root, other)) this.#find(code, where, `the server signed two histories of ${size} entries`);
+    if (!this.roots.isAt(other, root)) this.#find(code, where, `the server signed two histories of ${size} entries`);
   }
 
   #find(code: FindingCode, where: string, message: string): void {
@@ -285,5 +306,3 @@ const boundOf = ({ serverCertificate, notBefore, notAfter }: KeyStatement): Boun
   notBefore,
   notAfter,
 });
-
-const digestOf = sha256Hex;

@@ -2,14 +2,16 @@
  * What recipients have signed about the messages of a bundle: that each receipt is the one that was signed, and that it speaks of messages of
  * somebody else that stood in the log before it. docs/TRANSCRIPT.md §f.
  */
-import { hex } from '../base/bytes.ts';
+import { hex, view } from '../base/bytes.ts';
+import { messageFolder } from '../transcript/bundle.ts';
 import { ChatError } from '../base/errors.ts';
 import { decodeReceipt } from '../transcript/receipt.ts';
 import { isCiphertextOf, isReceipt, isThreaded, KIND } from '../transcript/statement.ts';
 import { identityOf } from '../x509/identity.ts';
-import type { MessageFiles, ReadMessage } from './bundle-message.ts';
+import type { ReadMessage } from './bundle-message.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
 import type { Findings } from './finding.ts';
+import type { MessageFiles } from './message-files.ts';
 
 /** A receipt that held, for one message. */
 export interface MessageReceipt {
@@ -20,10 +22,6 @@ export interface MessageReceipt {
   readonly at: number;
 }
 
-interface Placed {
-  readonly number: number;
-  readonly user: string;
-}
 /** A receipt that comes before a message that it names. */
 interface Early extends MessageReceipt {
   readonly file: string;
@@ -35,12 +33,16 @@ interface Early extends MessageReceipt {
 export class BundleReceipts {
   readonly #certificates: CertificateAudit;
   readonly #findings: Findings;
-  /** leaf(MS) → message, of those that came so far */
-  readonly #messages = new Map<string, Placed>();
+  /** leaf(MS), a letter for each byte → message, of those that came so far */
+  readonly #messages = new Map<string, number>();
+  /** By number of the message: who wrote it. */
+  readonly #users: string[] = [];
   /** leaf(MS) that is not here yet → what has named it */
   readonly #early = new Map<string, Early[]>();
   /** messages of kind 1 */
-  readonly #wanted = new Map<number, string>();
+  readonly #wanted: number[] = [];
+  /** fingerprint of a device → its user */
+  readonly #userOf = new Map<string, string>();
   /** number of a message → what was signed about it, in the order of the bundle */
   readonly receipts = new Map<number, MessageReceipt[]>();
   /** statements of receipts */
@@ -64,16 +66,17 @@ export class BundleReceipts {
     if (!leaf || !ms || !msLeaf) return;
     if (isThreaded(ms.kind)) {
       if (part) this.#findings.add('E_FORMAT', file, 'only a receipt has its contents here');
-      const name = hex(msLeaf);
-      const message = { number, user: this.#userOf(hex(ms.sender)) };
+      const name = letters(msLeaf);
+      const user = this.#ownerOf(hex(ms.sender));
       // Of another log it may speak: the message was there, and its batch was signed again for this one.
       for (const early of this.#early.get(name) ?? [])
         if (early.origin === log?.origin)
           this.#findings.add('E_RECEIPT', early.file, 'speaks of a message that was written later');
-        else this.#count(message, early);
+        else this.#count(number, user, early);
       this.#early.delete(name);
-      this.#messages.set(name, message);
-      if (ms.kind === KIND.message) this.#wanted.set(number, where);
+      this.#messages.set(name, number);
+      this.#users[number] = user;
+      if (ms.kind === KIND.message) this.#wanted.push(number);
       return;
     }
     if (!isReceipt(ms.kind)) return this.#findings.add('E_FORMAT', `${where}/entry`, 'is not of a conversation');
@@ -81,31 +84,43 @@ export class BundleReceipts {
     if (!part) return this.#findings.add('E_FORMAT', file, 'is missing');
     if (!isCiphertextOf(ms, [part])) return this.#findings.add('E_COMMIT', file, 'is not what the sender signed');
     const device = hex(ms.sender);
-    const user = this.#userOf(device);
+    const user = this.#ownerOf(device);
     const kind = ms.kind as MessageReceipt['kind'];
     const receipt: Early = { kind, device, at: leaf.serverTime, file, user, origin: log?.origin, isGood };
     for (const hash of decodeReceipt(part)) {
-      const name = hex(hash);
+      const name = letters(hash);
       const named = this.#messages.get(name);
-      if (named !== undefined) this.#count(named, receipt);
+      if (named !== undefined) this.#count(named, this.#users[named]!, receipt);
       else this.#early.set(name, pushed(this.#early.get(name), receipt));
     }
   }
 
-  #count({ number, user }: Placed, { kind, device, at, ...by }: Early): void {
+  #count(number: number, user: string, { kind, device, at, ...by }: Early): void {
     if (by.user === user) return this.#findings.add('E_RECEIPT', by.file, 'speaks of a message of its own sender');
     if (by.isGood) this.receipts.set(number, pushed(this.receipts.get(number), { kind, device, at }));
   }
 
   /** Each message must have been received. */
   require(): void {
-    for (const [number, where] of this.#wanted)
+    for (const number of this.#wanted)
       if (!this.receipts.has(number))
-        this.#findings.add('W_NO_RECEIPT', where, 'no device of a recipient has signed that it has this message');
+        this.#findings.add(
+          'W_NO_RECEIPT',
+          messageFolder(number),
+          'no device of a recipient has signed that it has this message',
+        );
+  }
+
+  #ownerOf(device: string): string {
+    const known = this.#userOf.get(device);
+    if (known !== undefined) return known;
+    const user = this.#namedBy(device);
+    this.#userOf.set(device, user);
+    return user;
   }
 
   /** Whose certificate it is; a device that nobody knows is somebody by itself. */
-  #userOf(device: string): string {
+  #namedBy(device: string): string {
     const certificate = this.#certificates.certificate(device);
     try {
       return certificate === undefined ? device : identityOf(certificate).username;
@@ -115,6 +130,9 @@ export class BundleReceipts {
     }
   }
 }
+
+/** Half as long as in hexadecimal. */
+const letters = (hash: Uint8Array): string => view(hash).toString('latin1');
 
 /** Once, if it was the last already. */
 function pushed<T>(list: T[] = [], item: T): T[] {

@@ -105,11 +105,13 @@ export class Findings {
   readonly kept: Finding[] = [];
   readonly #counts = new Map<FindingCode, number>();
   readonly #once = new Set<string>();
+  errors = 0;
+  warnings = 0;
 
   /** The first of each code is always kept, so that none hides behind fifty others. */
   add(code: FindingCode, where: string, message: string): void {
     const before = this.count(code);
-    this.#counts.set(code, before + 1);
+    this.#add(code, 1);
     if (before === 0 || (before < MAX_KEPT_OF_A_CODE && this.kept.length < MAX_KEPT))
       this.kept.push({ code, where, message });
   }
@@ -125,17 +127,16 @@ export class Findings {
     for (const { code, where, message } of others.kept) this.add(code, `${prefix}${where}`, message);
     for (const [code, count] of others.#counts) {
       const unlisted = count - others.kept.filter((finding) => finding.code === code).length;
-      this.#counts.set(code, this.count(code) + unlisted);
+      this.#add(code, unlisted);
     }
   }
   count(code: FindingCode): number {
     return this.#counts.get(code) ?? 0;
   }
-  get errors(): number {
-    return this.#total((code) => code.startsWith('E_'));
-  }
-  get warnings(): number {
-    return this.#total((code) => code.startsWith('W_'));
+  #add(code: FindingCode, more: number): void {
+    this.#counts.set(code, this.count(code) + more);
+    if (code.startsWith('E_')) this.errors += more;
+    else this.warnings += more;
   }
 
   verdict(isStrict: boolean): Verdict {

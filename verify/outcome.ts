@@ -1,11 +1,11 @@
 /** What was checked, in figures and words: of a log directory, and of a bundle. */
 import { hex } from '../base/bytes.ts';
-import type { AuditedBundle, JudgedMessage } from './bundle.ts';
+import type { AuditedBundle } from './bundle.ts';
 import { resultsOf, type CheckResult } from './checks.ts';
 import type { Findings, Verdict } from './finding.ts';
 import type { AuditedLog } from './log-directory.ts';
 import { KIND } from '../transcript/statement.ts';
-import { bundleReport, type Basis } from './report.ts';
+import { bundleReport, type Basis, type ReportRow } from './report.ts';
 import { wordsOf, type Saying } from './saying.ts';
 import { iso } from './time.ts';
 
@@ -61,13 +61,13 @@ const tallied = ({ tally }: AuditedLog): string =>
   span(tally.firstTime, tally.lastTime);
 
 /** @param said what is disclosed and without fault
- * @param report kind of page, and the messages to be on it */
+ * @param report kind of page, and what of each message is on it */
 export function bundleOutcome(
   audited: AuditedBundle,
   findings: Findings,
   isCompared: boolean,
   said: readonly Saying[],
-  report: { readonly kind: ReportKind; readonly messages: readonly JudgedMessage[] } | undefined,
+  report: { readonly kind: ReportKind; readonly rows: readonly ReportRow[] } | undefined,
 ): Outcome {
   const { head, logs, messages, receipts, receiptsOf, disclosed, batches, senders, firstTime, lastTime } = audited;
   const read = [...receiptsOf.values()].filter((all) => all.some(({ kind }) => kind === KIND.read));
@@ -113,7 +113,7 @@ export function bundleOutcome(
       ),
     ...(report && {
       page: (verdict, summary, basis) =>
-        bundleReport(report.kind, { audited, messages: report.messages, findings, checks, verdict, summary, basis }),
+        bundleReport(report.kind, { audited, rows: report.rows, findings, checks, verdict, summary, basis }),
     }),
   };
 }

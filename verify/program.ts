@@ -7,7 +7,8 @@ import { parseArgs } from 'node:util';
 import { ChatError, CODES } from '../base/errors.ts';
 import { parseCertificate, parsePem, type Certificate } from '../x509/certificate.ts';
 import { parseCrls } from '../x509/crl.ts';
-import { auditBundle, type AuditedBundle, type BundleOptions, type JudgedMessage } from './bundle.ts';
+import { auditBundle, type AuditedBundle, type BundleOptions } from './bundle.ts';
+import type { JudgedMessage } from './bundle-messages.ts';
 import { inputChunks, readInput } from './capped-file.ts';
 import type { Trust } from './certificate-audit.ts';
 import { chainCommand } from './chain.ts';
@@ -19,6 +20,7 @@ import type { KnownCheckpoint } from './log-directory.ts';
 import { FlagFault, outsideOf, requirementsOf, witnessesIn } from './outside-flags.ts';
 import type { Outside } from './outside.ts';
 import { bundleOutcome, logOutcome, type Outcome, type ReportKind } from './outcome.ts';
+import { reportRow, type ReportRow } from './report.ts';
 import { parseTime } from './time.ts';
 import { USAGE } from './usage.ts';
 
@@ -109,7 +111,13 @@ export function verifyProgram(argv: readonly string[], version: string, io: Io):
   try {
     if (isReadable && isLog) outcome = logOutcome(auditEpochs(target, trust, notes, findings, io.progress));
     else if (isReadable)
-      outcome = judgeBundle({ target, compare, report, requiresReceipts }, trust, notes, findings, io);
+      outcome = judgeBundle(
+        { target, compare, report, requiresReceipts, hasTexts: json || !quiet },
+        trust,
+        notes,
+        findings,
+        io,
+      );
   } catch (error) {
     io.err(`chat-verify: a defect of this software, nothing is proven: ${shown(String((error as Error).stack))}`);
     return CODES.INTERNAL.exit;
@@ -130,22 +138,24 @@ interface BundleRequest {
   readonly compare: string | undefined;
   readonly report: ReportKind | undefined;
   readonly requiresReceipts: boolean;
+  /** What is disclosed is printed. */
+  readonly hasTexts: boolean;
 }
 
 /** Null if there is nothing to read. */
 function judgeBundle(
-  { target, compare, report, requiresReceipts }: BundleRequest,
+  { target, compare, report, requiresReceipts, hasTexts }: BundleRequest,
   trust: Trust,
   known: readonly KnownCheckpoint[],
   findings: Findings,
   io: Io,
 ): Outcome | null {
-  const messages: JudgedMessage[] = [];
+  const rows: ReportRow[] = [];
   const said: Saying[] = [];
   const sayings = new Sayings();
   const onMessage = (message: JudgedMessage): void => {
-    if (report !== undefined) return void messages.push(message);
-    const saying = sayings.of(message);
+    if (report !== undefined) return void rows.push(reportRow(message, sayings));
+    const saying = hasTexts ? sayings.of(message) : null;
     if (saying !== null && message.isGood) said.push(saying);
   };
   const read = (path: string, into: Findings, options: BundleOptions): AuditedBundle | null => {
@@ -172,7 +182,7 @@ function judgeBundle(
     findings.include(others, `${compare}: `);
     if (other) compareBundles(own, other, compare, findings);
   }
-  return bundleOutcome(own, findings, compare !== undefined, said, report && { kind: report, messages });
+  return bundleOutcome(own, findings, compare !== undefined, said, report && { kind: report, rows });
 }
 
 function linesOf(findings: Findings, outcome: Outcome | null, ca: readonly string[]): string[] {

@@ -8,9 +8,10 @@ import { formatWitness } from '../transcript/cosignature.ts';
 import { isReceipt, KIND, type Kind } from '../transcript/statement.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import type { Crl } from '../x509/crl.ts';
-import type { AuditedBundle, JudgedMessage } from './bundle.ts';
+import type { AuditedBundle } from './bundle.ts';
+import type { JudgedMessage } from './bundle-messages.ts';
 import type { CheckResult } from './checks.ts';
-import { Sayings, wordsOf, type Saying } from './saying.ts';
+import { wordsOf, type Saying, type Sayings } from './saying.ts';
 import { shown, type Findings, type Verdict } from './finding.ts';
 import { NOBODY, type Outside } from './outside.ts';
 import { iso } from './time.ts';
@@ -24,9 +25,40 @@ export interface Basis {
   readonly version: string;
 }
 
+/** What is on the page of one message; nothing of the bundle's bytes is kept with it. */
+export interface ReportRow {
+  readonly number: number;
+  /** Unix ms, of the server. */
+  readonly time: number | null;
+  /** Fingerprint, in hexadecimal. */
+  readonly sender: string | null;
+  readonly kind: Kind | null;
+  readonly index: number | null;
+  readonly isGood: boolean;
+  /** What is disclosed is not what was signed. */
+  readonly isOther: boolean;
+  readonly saying: Saying | null;
+}
+
+/** @param sayings of all messages before this one */
+export function reportRow(message: JudgedMessage, sayings: Sayings): ReportRow {
+  const { number, leaf, ms, index, isGood, plaintext } = message;
+  const saying = sayings.of(message);
+  return {
+    number,
+    time: leaf?.serverTime ?? null,
+    sender: ms && hex(ms.sender),
+    kind: ms?.kind ?? null,
+    index,
+    isGood,
+    isOther: plaintext === null,
+    saying,
+  };
+}
+
 interface Report {
   readonly audited: AuditedBundle;
-  readonly messages: readonly JudgedMessage[];
+  readonly rows: readonly ReportRow[];
   readonly findings: Findings;
   readonly checks: readonly CheckResult[];
   readonly verdict: Verdict;
@@ -96,16 +128,15 @@ const outsideRows = ({ witnesses, quorum, stampRoots }: Outside = NOBODY): strin
   ...stampRoots.map((root) => ['Time-stamping authority', `${root.subject.text}, SHA-256 ${hex(root.fingerprint)}`]),
 ];
 
-function blocksOf({ audited, messages, findings, checks, verdict, summary, basis }: Report): Block[] {
+function blocksOf({ audited, rows, findings, checks, verdict, summary, basis }: Report): Block[] {
   const { head, certificates, logs } = audited;
   const isByServer = audited.exporterRole === 'server';
   const nameOf = (fingerprint: string): string =>
     certificates.certificate(fingerprint)?.subject.text ?? `unknown certificate ${fingerprint.slice(0, 16)}…`;
   const senders = new Map<string, number>();
-  for (const { ms } of messages)
-    if (ms && !isReceipt(ms.kind)) senders.set(hex(ms.sender), (senders.get(hex(ms.sender)) ?? 0) + 1);
+  for (const { sender, kind } of rows)
+    if (sender !== null && !isReceipt(kind!)) senders.set(sender, (senders.get(sender) ?? 0) + 1);
   const unlisted = findings.errors + findings.warnings - findings.kept.length;
-  const sayings = new Sayings();
   return [
     { heading: 'Evidence report', level: 1 },
     { text: `${verdict}: ${MEANING[verdict]}`, isStrong: true },
@@ -166,17 +197,17 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
     { heading: 'Messages', level: 2 },
     {
       columns: ['No.', 'Time of the server (UTC)', 'Sender', 'Text', 'Log entry', 'State', 'Signed by recipients'],
-      rows: messages.map((message) => {
-        const { number, leaf, ms, index, isGood } = message;
+      rows: rows.map((row) => {
+        const { number, time, sender, index, isGood } = row;
         const received = (audited.receiptsOf.get(number) ?? []).map(
           ({ kind, device, at }) =>
             `${kind === KIND.read ? 'read by' : 'delivered to'} ${nameOf(device)}, device ${device.slice(0, 16)}…, at ${iso(at)}`,
         );
         return [
           String(number),
-          leaf ? iso(leaf.serverTime) : 'unknown',
-          ms ? nameOf(hex(ms.sender)) : 'unknown',
-          textOf(message, sayings.of(message), nameOf),
+          time === null ? 'unknown' : iso(time),
+          sender === null ? 'unknown' : nameOf(sender),
+          textOf(row, nameOf),
           index === null ? '' : String(index),
           isGood ? 'proven' : 'FAULTY',
           received.join('\n'),
@@ -190,15 +221,11 @@ function blocksOf({ audited, messages, findings, checks, verdict, summary, basis
   ];
 }
 
-function textOf(
-  { ms, plaintext }: JudgedMessage,
-  saying: Saying | null,
-  nameOf: (fingerprint: string) => string,
-): string {
-  if (plaintext === null) return '(disclosed text is not what was signed)';
-  if (plaintext === undefined || saying === null) {
-    const kind = ms ? KINDS[ms.kind] : 'message';
-    return kind === 'message' ? '(not disclosed)' : `(${kind})`;
+function textOf({ kind, isOther, saying }: ReportRow, nameOf: (fingerprint: string) => string): string {
+  if (isOther) return '(disclosed text is not what was signed)';
+  if (saying === null) {
+    const name = kind === null ? 'message' : KINDS[kind];
+    return name === 'message' ? '(not disclosed)' : `(${name})`;
   }
   const text = wordsOf(saying, nameOf);
   if (text.length <= MAX_TEXT_CHARS) return text;

@@ -2,12 +2,11 @@
  * What a disclosed message says, in words and for programs: its content (transcript/content.ts), and which message of the bundle it answers,
  * reacts to, changes or takes back. A plaintext that is no content is a text, as senders of before wrote it.
  */
-import { fromUtf8, hex } from '../base/bytes.ts';
+import { fromUtf8, hex, view } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { beginsAsContent, decodeContent, type Content } from '../transcript/content.ts';
 import { meaningOf, type Meaning } from '../transcript/content-meaning.ts';
-import { leafHash } from '../transcript/merkle.ts';
-import type { JudgedMessage } from './bundle.ts';
+import type { JudgedMessage } from './bundle-messages.ts';
 import { iso } from './time.ts';
 
 export interface Saying {
@@ -25,20 +24,19 @@ export interface Saying {
   readonly expires: Content['expires'];
 }
 
-interface Known {
-  readonly number: number;
-  readonly sender: string;
-}
-
 export class Sayings {
-  /** by leaf(MS) */
-  readonly #known = new Map<string, Known>();
+  /** by leaf(MS), a letter for each byte: number of the message */
+  readonly #numbers = new Map<string, number>();
+  /** by number: who wrote it; one text for each of them */
+  readonly #senders: string[] = [];
+  readonly #names = new Map<string, string>();
 
   /** Messages in their order, all of them. Null for one that says nothing here. */
-  of({ number, leaf, ms, plaintext }: JudgedMessage): Saying | null {
-    if (!leaf || !ms) return null;
-    const sender = hex(ms.sender);
-    this.#known.set(hex(leafHash(leaf.ms)), { number, sender });
+  of({ number, leaf, ms, msLeaf, plaintext }: JudgedMessage): Saying | null {
+    if (!leaf || !ms || !msLeaf) return null;
+    const sender = this.#named(hex(ms.sender));
+    this.#numbers.set(letters(msLeaf), number);
+    this.#senders[number] = sender;
     if (!plaintext) return null;
     const place = { number, time: leaf.serverTime, sender };
     const content = contentOf(plaintext);
@@ -49,14 +47,21 @@ export class Sayings {
     }
     const { kind, text, others, target } = meaningOf(content);
     const id = target && hex(target);
-    const known = id === null ? undefined : this.#known.get(id);
+    const known = target && this.#numbers.get(letters(target));
     return {
       ...place,
       ...{ kind, text, others, expires: content.expires },
-      target: id === null ? null : { id, number: known?.number ?? null, sender: known?.sender ?? null },
+      target: id === null ? null : { id, number: known ?? null, sender: known == null ? null : this.#senders[known]! },
     };
   }
+
+  #named(sender: string): string {
+    const known = this.#names.get(sender) ?? sender;
+    this.#names.set(known, known);
+    return known;
+  }
 }
+const letters = (hash: Uint8Array): string => view(hash).toString('latin1');
 
 function contentOf(plaintext: Uint8Array): Content | null {
   if (!beginsAsContent(plaintext)) return null;

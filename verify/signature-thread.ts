@@ -1,25 +1,23 @@
 /** The second thread of `signatures-ahead.ts`: checks signatures that the first will ask for. What it does not confirm, the first judges itself. */
-import { parentPort } from 'node:worker_threads';
-import { SignatureCheck } from './signature-check.ts';
-import { SignatureSlots } from './signature-slots.ts';
-import type { Work } from './signatures-ahead.ts';
+import type { KeyObject } from 'node:crypto';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { isSignedBy } from '../base/signature.ts';
+import { SignatureSlots, SLOTS } from './signature-slots.ts';
 
-const check = new SignatureCheck();
+const slots = new SignatureSlots(workerData as SharedArrayBuffer);
+const keys: KeyObject[] = [];
 
-parentPort!.on('message', ({ words, certificates, vkeys, jobs, bytes }: Work) => {
-  for (const [fingerprint, pem] of certificates) check.addCertificate(fingerprint, pem);
-  for (const vkey of vkeys) check.addLog(vkey);
-  const slots = new SignatureSlots(words);
-  let at = 0;
-  for (let i = 0; i < jobs.length; i += 4) {
-    const [number, log, bodyBytes, signatureBytes] = jobs.subarray(i, i + 4) as unknown as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    const body = bytes.subarray(at, (at += bodyBytes));
-    const signature = bytes.subarray(at, (at += signatureBytes));
-    if (slots.take(number)) slots.answer(number, check.isGood(log, body, signature));
+/** Each was sent before the first job that names it. */
+function keyOf(number: number): KeyObject {
+  while (keys.length <= number) keys.push(receiveMessageOnPort(parentPort!)!.message as KeyObject);
+  return keys[number]!;
+}
+
+// Ended from outside: it waits, and hears nothing meanwhile.
+for (let next = 0; ;) {
+  const count = slots.awaitMore(next);
+  for (next = Math.max(next, count - SLOTS); next < count; next++) {
+    const work = slots.take(next);
+    if (work !== null) slots.answer(next, isSignedBy(keyOf(work.key), work.data, work.signature));
   }
-});
+}

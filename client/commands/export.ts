@@ -119,13 +119,14 @@ async function exportBundle(
   disclosure: Disclosure,
 ): Promise<void> {
   const prepared = await bundleWith(app, peer, range, disclosure, prove);
-  const { pieces, profile, messages, receipts, count, missing, seen, late } = prepared;
+  const { pieces, profile, messages, receipts, count, missing, seen, late, past } = prepared;
   writePieces(out, pieces, force);
   for (const name of missing) context.note(`the certificate ${name} is not here: its messages cannot be proven`);
   for (const origin of late)
     context.note(
       `witnesses or a time-stamp vouch for ${origin} only up to before the newest of these: export again later`,
     );
+  for (const origin of past) context.note(`the server writes another log now, and proves nothing more of ${origin}`);
   report(context, out, peer, profile, { messages, disclosed: count.disclosed, receipts }, seen);
 }
 
@@ -141,6 +142,8 @@ interface Prepared {
   readonly seen: Attestation;
   /** logs of which others vouch for something, and not for all that is in the bundle */
   readonly late: readonly string[];
+  /** logs that the server does not write any more: their checkpoints are not tied to each other */
+  readonly past: readonly string[];
 }
 
 /** What others have said of the checkpoints in a bundle. */
@@ -175,7 +178,12 @@ export async function bundleWith(
   const isDisclosed = disclosed(vault, conversation, messages, disclosure);
   const own = identity.chain.map(({ der }) => der);
   const { certificates, intermediates, missing } = authoritiesOf(ledger, statements, own);
-  const ask: Prove = (origin, older, newer) => app.inquiries.consistency(origin, older, newer);
+  const past = new Set<string>();
+  const ask: Prove = async (origin, older, newer) => {
+    const proof = await app.inquiries.consistency(origin, older, newer);
+    if (proof === null) past.add(origin);
+    return proof;
+  };
   if (prove) await app.inquiries.newestCheckpoint(); // it covers lists that were logged after the last message
   const late: string[] = [];
   const attest: Attest = async (origin, size) => {
@@ -200,7 +208,17 @@ export async function bundleWith(
     identity.privateKey,
   );
   const seen = attestationOf(logs);
-  return { pieces, profile, messages: messages.length, receipts: receipts.length, count, missing, seen, late };
+  return {
+    pieces,
+    profile,
+    messages: messages.length,
+    receipts: receipts.length,
+    count,
+    missing,
+    seen,
+    late,
+    past: [...past],
+  };
 }
 
 /** What the log that the server writes now knows of revocations. */
@@ -277,7 +295,7 @@ function isWhole(messages: readonly Proven[]): boolean {
   for (const { ms, leaf, index, position, batch } of messages) {
     const { bs, bsLeaf, ack } = batch;
     const batchIndex = index - position;
-    lineage.add({ where: '', ms, msLeaf: leaf, bs, bsLeaf, batchIndex, serverTime: ack.serverTime, isSigned: true });
+    lineage.add({ number: 0, ms, msLeaf: leaf, bs, bsLeaf, batchIndex, serverTime: ack.serverTime, isSigned: true });
   }
   return findings.errors === 0;
 }

@@ -1,9 +1,12 @@
 /** `transcript verify` and `transcript show`: chat-verify, over a file of anybody's, and over what this profile itself can prove. */
 import type { CommandModule } from 'yargs';
-import { auditBundle, type JudgedMessage } from '../../verify/bundle.ts';
+import { auditBundle } from '../../verify/bundle.ts';
+import type { JudgedMessage } from '../../verify/bundle-messages.ts';
 import { EXIT, Findings } from '../../verify/finding.ts';
 import { bundleOutcome, type ReportKind } from '../../verify/outcome.ts';
 import { verifyProgram } from '../../verify/program.ts';
+import { reportRow, type ReportRow } from '../../verify/report.ts';
+import { Sayings } from '../../verify/saying.ts';
 import type { Context, GlobalArgs } from '../context.ts';
 import type { Run } from './account.ts';
 import { bundleWith, timeFrom } from './export.ts';
@@ -60,11 +63,12 @@ export const showCommand = (run: Run, { version, exit }: Verifier): CommandModul
         const { pieces } = await bundleWith(app, args.peer, range, 'all', false);
         const { roots } = app.identity;
         const findings = new Findings();
-        const messages: JudgedMessage[] = [];
-        const onMessage = (message: JudgedMessage): void => void messages.push(message);
+        const rows: ReportRow[] = [];
+        const sayings = new Sayings();
+        const onMessage = (message: JudgedMessage): void => void rows.push(reportRow(message, sayings));
         const audited = auditBundle(pieces, { roots, crls: [] }, findings, { onMessage });
         const kind = args.report as ReportKind;
-        const outcome = bundleOutcome(audited, findings, false, [], { kind, messages });
+        const outcome = bundleOutcome(audited, findings, false, [], { kind, rows });
         const verdict = findings.verdict(false);
         const summary = outcome.summary(findings);
         if (args.json) context.json('verdict', { verdict, exit: EXIT[verdict], checked: outcome.checked });

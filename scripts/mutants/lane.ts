@@ -4,9 +4,11 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { HOOKED } from './hook-options.ts';
+import { lastWitness } from './memory.ts';
 import { root, sourceOf, type Mutant } from './mutant.ts';
 import { codesNear } from './sites.ts';
 import { witnessesOf } from './witnesses.ts';
+import type { Survey } from './survey.ts';
 import type { Answer, Order, RowData } from './witness-thread.ts';
 
 /** A mutant that never ends is noticed as well. */
@@ -22,6 +24,9 @@ const IN_A_PROCESS: readonly string[] = ['test/verify/signatures-ahead.test.ts']
 /** Without it a pipe is waited for, for ever: what hangs in a system call can only be killed, and a thread can't be. */
 const NEVER_ENDS = { file: 'verify/capped-file.ts', rule: 'O_NONBLOCK', test: 'test/verify/live-directory.test.ts' };
 const HANGS_AFTER_MS = 30_000;
+/** Takes no thread of a lane and no processor, but time. */
+export const isWaitedFor = ({ file, start, end }: Mutant): boolean =>
+  file === NEVER_ENDS.file && sourceOf(file).slice(start, end).includes(NEVER_ENDS.rule);
 
 /** A test's own folder has the name of the test: one of each at a time. */
 const turns = new Map<string, Promise<unknown>>();
@@ -50,22 +55,33 @@ const healthy = new Map<string, Promise<void>>();
 
 export class Lane {
   readonly #data: RowData;
+  readonly #survey: () => Promise<Survey>;
   #thread: Worker | null = null;
+  #isSurveyed = false;
 
-  constructor(data: RowData) {
+  /** @param survey of the rows, for the first mutant that is not noticed by whom it was the last time */
+  constructor(data: RowData, survey: () => Promise<Survey>) {
     this.#data = data;
+    this.#survey = survey;
   }
 
-  /** Who notices; null: nobody. The quickest is asked first. @throws Unloadable */
+  /** Who notices; null: nobody. Who noticed the last time is asked first, then the quickest. @throws Unloadable */
   async noticedBy(mutant: Mutant): Promise<string | null> {
-    const { file, rule, test } = NEVER_ENDS;
-    if (mutant.file === file && sourceOf(file).slice(mutant.start, mutant.end).includes(rule))
-      return (await fails(mutant, test, HANGS_AFTER_MS)) ? test : null;
+    if (isWaitedFor(mutant)) return (await fails(mutant, NEVER_ENDS.test, HANGS_AFTER_MS)) ? NEVER_ENDS.test : null;
     const { own, isOwnFirst, others } = witnessesOf(mutant.file);
-    await this.#ask({ ask: 'begin', mutant, tests: [...own, ...others] });
-    const likely = async () => named(await this.#ask({ ask: 'likely', codes: codesNear(mutant) }));
+    const all = [...own, ...others];
+    await this.#ask({ ask: 'begin', mutant, tests: all });
+    const likely = async () => {
+      if (!this.#isSurveyed) await this.#ask({ ask: 'survey', survey: await this.#survey() });
+      this.#isSurveyed = true;
+      return named(await this.#ask({ ask: 'likely', codes: codesNear(mutant) }));
+    };
     const tests = (which: readonly string[]) => this.#tests(mutant, which);
+    const last = lastWitness(mutant);
     return (
+      (last === null
+        ? null
+        : await (all.includes(last) ? tests([last]) : this.#ask({ ask: 'row', name: rowOf(last) }).then(named))) ??
       (isOwnFirst ? await tests(own) : null) ??
       (await likely()) ??
       (isOwnFirst ? null : await tests(own)) ??
@@ -103,6 +119,7 @@ export class Lane {
       ([name]) => name as Answer,
       async (error: unknown): Promise<Answer> => {
         this.#thread = null;
+        this.#isSurveyed = false;
         await thread.terminate();
         return patience.aborted ? 'one that never ends' : `a thread that ends: ${String(error)}`;
       },
@@ -111,10 +128,24 @@ export class Lane {
     return answer;
   }
 
+  /** A test that speaks must be right without any mutant. What others have left running in the thread is not there in a new one. */
   async #checkHealth(test: string): Promise<void> {
-    if (!IN_A_PROCESS.includes(test)) await this.#ask({ ask: 'begin', mutant: null, tests: [test] });
-    if (await this.#fails(null, test)) throw new Error(`${test} fails without any mutant`);
+    if (IN_A_PROCESS.includes(test)) {
+      if (await fails(null, test)) throw new Error(`${test} fails without any mutant`);
+      return;
+    }
+    const failure = async (): Promise<Answer> => {
+      await this.#ask({ ask: 'begin', mutant: null, tests: [test] });
+      return this.#ask({ ask: 'test', test });
+    };
+    if ((await failure()) === null) return;
+    await this.end();
+    this.#thread = null;
+    this.#isSurveyed = false;
+    const again = await failure();
+    if (again !== null) throw new Error(`${test} fails without any mutant: ${String(again)}`);
   }
 }
 
 const named = (row: string | null): string | null => (row === null ? null : `row "${row}"`);
+const rowOf = (witness: string): string => /^row "(.*)"$/.exec(witness)?.[1] ?? '';

@@ -8,11 +8,13 @@ import { breakRule, load, testRun } from './reload.ts';
 import { JUDGE, rowsAt, type Survey } from './survey.ts';
 
 /**
- * begin: this rule is broken from now on. likely: rows that name the codes, or noticed other mutants of the file. rest: those that were not
+ * survey: before the first `likely`. begin: this rule is broken from now on. row: this one alone. likely: rows that name the codes, or noticed other mutants of the file. rest: those that were not
  * judged yet.
  */
 export type Order =
+  | { readonly ask: 'survey'; readonly survey: Survey }
   | { readonly ask: 'begin'; readonly mutant: Mutant | null; readonly tests: readonly string[] }
+  | { readonly ask: 'row'; readonly name: string }
   | { readonly ask: 'likely'; readonly codes: readonly string[] }
   | { readonly ask: 'rest' }
   | { readonly ask: 'test'; readonly test: string };
@@ -20,10 +22,10 @@ export type Order =
 export type Answer = string | null | { readonly error: string };
 export interface RowData {
   readonly cases: readonly judge.Case[];
-  readonly survey: Survey;
 }
 
-const { cases, survey } = workerData as RowData;
+const { cases } = workerData as RowData;
+let survey: Survey | null = null;
 /** Rows that are judged before anything else is tried. */
 const LIKELY = 24;
 
@@ -66,6 +68,9 @@ function judged(count: number): string | null {
 
 async function answer(order: Order): Promise<Answer> {
   switch (order.ask) {
+    case 'survey':
+      survey = order.survey;
+      return null;
     case 'begin':
       mutant = order.mutant;
       // What a test starts is to have the broken file as well.
@@ -77,8 +82,11 @@ async function answer(order: Order): Promise<Answer> {
         return { error: String(error) };
       }
       return null;
+    case 'row':
+      left = cases.flatMap(({ name }, row) => (name === order.name ? [row] : []));
+      return judged(Infinity);
     case 'likely':
-      left = mutant === null ? [] : ranked(order.codes, rowsAt(survey, mutant));
+      left = mutant === null || survey === null ? [] : ranked(order.codes, rowsAt(survey, mutant));
       return judged(LIKELY);
     case 'rest':
       return judged(Infinity);

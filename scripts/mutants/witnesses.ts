@@ -9,8 +9,14 @@ const verify = (...names: readonly string[]): string[] => names.map((name) => `t
 const BESIDE: readonly (readonly [file: RegExp, tests: readonly string[]])[] = [
   [/^verify\/(?:log-audit|attestations)\.ts$/, verify('takeover', 'epochs', 'program')],
   [/^verify\/(?:log-directory|capped-file|tile-file|hash-tiles|crl-files)\.ts$/, verify('live-directory', 'program')],
-  [/^verify\/bundle-(?:lineage|message|log)\.ts$/, verify('bundle-receipts', 'bundle')],
-  [/^verify\/(?:bundle|certificate-audit|comparison)\.ts$/, verify('bundle-receipts', 'program', 'bundle')],
+  [
+    /^verify\/(?:bundle-(?:lineage|messages?|log)|message-files|consistency-files|hash-column|places)\.ts$/,
+    verify('bundle-receipts', 'bundle', 'signatures-ahead'),
+  ],
+  [
+    /^verify\/(?:bundle|bundle-audit|certificate-audit|comparison)\.ts$/,
+    verify('bundle-receipts', 'program', 'bundle'),
+  ],
   [/^transcript\/(?:lineage|key-statement)\.ts$/, verify('epochs')],
 ];
 /** What the matrix hardly sees: these are asked first. */
@@ -28,7 +34,6 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   'verify/bundle-receipts.ts': verify('bundle-receipts'),
   'verify/signatures-ahead.ts': verify('signatures-ahead'),
   'verify/signature-slots.ts': verify('signature-slots'),
-  'verify/signature-check.ts': verify('signature-check'),
   'transcript/statement.ts': ['test/transcript/statement.test.ts', 'test/transcript/receipt.test.ts'],
 };
 

@@ -1,8 +1,11 @@
 /** The mutation check leaves no rule out: every code has a mutant that keeps it silent, and what was written down by hand still applies. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { FINDINGS } from '../../verify/finding.ts';
 import { byHand } from '../../scripts/mutants/by-hand.ts';
-import { applied, nameOf, sourceOf } from '../../scripts/mutants/mutant.ts';
+import { lastWitness } from '../../scripts/mutants/memory.ts';
+import { applied, nameOf, root, sourceOf } from '../../scripts/mutants/mutant.ts';
 import { filesOfVerifier, sitesOf } from '../../scripts/mutants/sites.ts';
 
 const files = filesOfVerifier();
@@ -40,4 +43,10 @@ t.test('by hand', async (t) => {
   const { mutants, stale } = byHand();
   t.same(stale, []);
   t.ok(mutants.every((mutant) => applied(sourceOf(mutant.file), mutant) !== sourceOf(mutant.file)));
+});
+
+t.test('who noticed what', async (t) => {
+  const last = [...sites, ...byHand().mutants].map(lastWitness).filter((witness) => witness !== null);
+  t.ok(last.length > 100, `is written down for ${last.length}: after a change of many, npm run mutants -- --remember`);
+  for (const witness of new Set(last)) t.ok(witness.startsWith('row "') || existsSync(join(root, witness)), witness);
 });

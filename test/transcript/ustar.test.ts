@@ -103,6 +103,7 @@ t.test('what ends the reading', async (t) => {
     ['text', Buffer.alloc(1024, 0x41), 'has a header without a size'],
     ['a size in another base', altered(124, Buffer.from('9')), 'has a header without a size'],
     ['a size in base 256', altered(124, Buffer.of(0x80)), 'has a header without a size'],
+    ['a size that does not end', altered(135, Buffer.from(' ')), 'has a header without a size'],
   ] as const)
     t.equal(read(bytes).fault, fault, what);
   t.equal(read(archive, 512, 512).fault, 'has a file of 513 bytes: a/z', 'a file above its limit');

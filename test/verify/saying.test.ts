@@ -11,7 +11,7 @@ import {
 } from '../../transcript/content-meaning.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { encodeMs } from '../../transcript/statement.ts';
-import type { JudgedMessage } from '../../verify/bundle.ts';
+import type { JudgedMessage } from '../../verify/bundle-messages.ts';
 import { fieldsOf, Sayings, wordsOf } from '../../verify/saying.ts';
 import { filled, ms } from '../transcript/sample.ts';
 
@@ -25,8 +25,9 @@ function judged(who: number, plaintext: Uint8Array | undefined): { message: Judg
   const statement = ms({ sender: filled(who) as Uint8Array as Fingerprint, sessionCtr: number });
   const encoded = encodeMs(statement);
   const leaf = { type: 'msg' as const, serverTime: 1_800_000_000_000 + number, position: 1, ms: encoded };
-  const message = { number, leaf, ms: statement, plaintext: plaintext && Buffer.from(plaintext), isGood: true };
-  return { message: message as unknown as JudgedMessage, id: leafHash(encoded) };
+  const id = leafHash(encoded);
+  const own = { leaf, ms: statement, msLeaf: id, plaintext: plaintext && Buffer.from(plaintext) };
+  return { message: { number, ...own, isGood: true } as unknown as JudgedMessage, id };
 }
 function said(who: number, what: Content | Uint8Array | undefined) {
   const plaintext = what === undefined || what instanceof Uint8Array ? what : encodeContent(what);

@@ -1,7 +1,10 @@
 /** Two threads find what one finds, in the same order: bundles that are large enough for the second one, right and wrong. */
+import { createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
 import t from 'tap';
 import { auditBundle } from '../../verify/bundle.ts';
 import { Findings } from '../../verify/finding.ts';
+import { SLOT_BYTES, SLOTS } from '../../verify/signature-slots.ts';
+import { SignaturesAhead } from '../../verify/signatures-ahead.ts';
 import { bundleOf, certificateFile, credentialOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import { compose } from '../support/log-writer.ts';
 import { ca, flipped, world } from './tamper.ts';
@@ -53,6 +56,7 @@ t.test('as one thread finds', async (t) => {
       altered(...all.slice(0, 200).map((n) => [msg(n, 'log.tlog-proof'), flip(-4)] as const)),
       200,
     ],
+    ['one statement of several of a batch', altered([msg(210, 'batch.tbs'), flip(200)]), null],
     ['another statement', altered([msg(195, 'batch.tbs'), flip(100)]), null],
     ['the last entry', altered([msg(230, 'entry'), flip(100)]), null],
     [
@@ -67,6 +71,51 @@ t.test('as one thread finds', async (t) => {
     t.same(judged(archive, 2), one, name);
     if (errors === null) t.ok(one.errors > 0);
     else t.equal(one.errors, errors);
+    if (errors === 0) t.equal(one.batches, 201, 'a batch counts once, however many messages it has');
   }
   t.same(judged(plain, 2, 5000), judged(plain, 1, 777), 'in small pieces');
+});
+
+t.test('each signature has its own answer, whoever checks it', async (t) => {
+  const keys = [generateKeyPairSync('ed25519'), generateKeyPairSync('ec', { namedCurve: 'P-256' })];
+  const weak = generateKeyPairSync('ec', { namedCurve: 'secp256k1' });
+  const signed = (privateKey: KeyObject, data: Buffer): Buffer =>
+    sign(privateKey.asymmetricKeyType === 'ed25519' ? null : 'sha256', data, privateKey);
+  for (const hasThread of [false, true]) {
+    const ahead = new SignaturesAhead();
+    if (hasThread) ahead.start();
+    // more than there are slots for; each fifth is wrong in one way or another
+    const offered = Array.from({ length: SLOTS + 50 }, (_, i) => {
+      const data = Buffer.from(`message ${i}`);
+      const { publicKey, privateKey } = keys[i % 2]!;
+      const signature = signed(privateKey, data);
+      const wrongs = [
+        [publicKey, Buffer.from('another'), signature],
+        [publicKey, data, flipped(signature, signature.length - 1)],
+        [keys[(i + 1) % 2]!.publicKey, data, signature],
+        [createPublicKey(weak.privateKey), data, signed(weak.privateKey, data)],
+        [publicKey, data, Buffer.alloc(0)],
+      ] as const;
+      const [key, what, by] = i % 5 === 0 ? wrongs[(i / 5) % 5]! : [publicKey, data, signature];
+      return { isGood: i % 5 !== 0, signed: ahead.offer(key, what, by) };
+    });
+    const long = Buffer.alloc(SLOT_BYTES, 7);
+    offered.push({
+      isGood: true,
+      signed: ahead.offer(keys[0]!.publicKey, long, signed(keys[0]!.privateKey, long)),
+    });
+    if (hasThread) t.ok(offered.filter(({ signed: { job } }) => job !== null).length >= SLOTS);
+    else t.ok(offered.every(({ signed: { job } }) => job === null));
+    t.equal(offered.at(-1)!.signed.job, null, 'one that is too long for a slot');
+    t.same(
+      offered.map(({ signed: each }) => ahead.isGood(each)),
+      offered.map(({ isGood }) => isGood),
+    );
+    t.same(
+      offered.map(({ signed: each }) => ahead.isGood(each)),
+      offered.map(({ isGood }) => isGood),
+      'and the same when asked again',
+    );
+    ahead.close();
+  }
 });

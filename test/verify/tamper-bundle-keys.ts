@@ -1,8 +1,9 @@
 /** Rows of an exporter who alters certificates, the key of the log, and checkpoints. */
 import { concat } from '../../base/bytes.ts';
 import { sha256Hex } from '../../base/hash.ts';
-import { signCheckpoint } from '../../transcript/checkpoint.ts';
+import { checkpointText, signCheckpoint } from '../../transcript/checkpoint.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
+import { formatNote, signNote } from '../../transcript/note.ts';
 import { certificateFile, credentialOf } from '../support/bundle-writer.ts';
 import { headOf, noteAt, pemOf } from '../support/log-writer.ts';
 import {
@@ -106,6 +107,23 @@ export const BUNDLE_KEYS: readonly BundleRow[] = [
       text((t) => t.replace('\n\n', '\n')),
     ),
     ...found('E_FORMAT', 'log/01/checkpoint', false),
+  },
+  {
+    name: 'a last checkpoint with a line more, signed',
+    archive: file('log/01/checkpoint', () => {
+      const more = `${checkpointText(headOf(world, leaves.map(encodeLeaf)))}more\n`;
+      return formatNote(more, [signNote(more, world.origin, world.logKey)]);
+    }),
+    ...found('E_FORMAT', 'log/01/checkpoint', false),
+  },
+  {
+    name: 'a last checkpoint with two lines of the log, of which one is wrong',
+    archive: file('log/01/checkpoint', () => {
+      const whole = checkpointText(headOf(world, leaves.map(encodeLeaf)));
+      const line = signNote(whole, world.origin, world.logKey);
+      return formatNote(whole, [line, { ...line, signature: flipped(Buffer.from(line.signature), 5) }]);
+    }),
+    ...found('E_CKPT_SIG', 'log/01/checkpoint', false),
   },
   { name: 'no log', archive: withContent((c) => ({ ...c, logs: [] })), ...found('E_KEYBIND', first.proof, false, 12) },
   {
