@@ -22,7 +22,7 @@ export interface Signed {
 }
 
 export class SignaturesAhead {
-  readonly #slots = new SignatureSlots();
+  readonly #slots: SignatureSlots;
   readonly #keys = new Map<KeyObject, number>();
   /** The newest job of each slot, until somebody has asked for it. */
   readonly #placed = Array.from<Signed | null>({ length: SLOTS }).fill(null);
@@ -31,6 +31,10 @@ export class SignaturesAhead {
   #begun = 0;
   #worker: Worker | null = null;
   #isLost = false;
+
+  constructor(slots = new SignatureSlots()) {
+    this.#slots = slots;
+  }
 
   /** From now on there is a second thread; what was offered before is not for it. */
   start(): void {

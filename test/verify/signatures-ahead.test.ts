@@ -3,7 +3,7 @@ import { createPublicKey, generateKeyPairSync, sign, type KeyObject } from 'node
 import t from 'tap';
 import { auditBundle } from '../../verify/bundle.ts';
 import { Findings } from '../../verify/finding.ts';
-import { SLOT_BYTES, SLOTS } from '../../verify/signature-slots.ts';
+import { SignatureSlots, SLOT_BYTES, SLOTS } from '../../verify/signature-slots.ts';
 import { SignaturesAhead } from '../../verify/signatures-ahead.ts';
 import { bundleOf, certificateFile, credentialOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import { compose } from '../support/log-writer.ts';
@@ -118,4 +118,28 @@ t.test('each signature has its own answer, whoever checks it', async (t) => {
     );
     ahead.close();
   }
+});
+
+/** Whoever asks finds the thread at work for so long that everything else is done meanwhile. */
+class Busy extends SignatureSlots {
+  override isGood(job: number, patienceMs: number, help: () => boolean): boolean | null {
+    while (help());
+    return super.isGood(job, patienceMs, help);
+  }
+}
+
+t.test('what the first thread does for the second is judged as well', async (t) => {
+  const ahead = new SignaturesAhead(new Busy());
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+  const signatures = Array.from({ length: 20 }, (_, i) => {
+    const data = Buffer.from(`message ${i}`);
+    return { data, signature: sign(null, i % 2 ? data : Buffer.from('another'), privateKey) };
+  });
+  ahead.start(); // it takes some time to come to anything
+  const offered = signatures.map(({ data, signature }) => ahead.offer(publicKey, data, signature));
+  t.same(
+    offered.map((each) => ahead.isGood(each)),
+    signatures.map((_, i) => i % 2 === 1),
+  );
+  ahead.close();
 });
