@@ -4,7 +4,7 @@
  * by it that the next one is the same device (docs/decisions/0025). Nothing is judged here.
  */
 import { createPrivateKey, createPublicKey, sign as nodeSign } from 'node:crypto';
-import { ByteReader } from '../base/byte-reader.ts';
+import { Cursor } from '../base/cursor.ts';
 import { concat, equal, readU64, u16, u32, u64, utf8, view, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { ALGORITHM, CONTEXT, tbs, verify } from '../base/signature.ts';
@@ -80,23 +80,23 @@ export function encodeBinding(
 export function decodeBinding(binding: Uint8Array): Decoded {
   if (binding.length > MAX_BINDING_BYTES)
     throw new ChatError('TOO_LARGE', `a binding of ${binding.length} bytes`, { field: 'binding' });
-  const reader = new ByteReader(binding, 'binding');
-  const body = reader.bytes(reader.u16());
+  const reader = new Cursor(binding, 'binding');
+  const body = reader.take(reader.u16());
   const algorithm = reader.u8();
-  const signature = reader.bytes(reader.u16());
+  const signature = reader.take(reader.u16());
   const count = reader.u8();
-  if (count === 0 || count > MAX_CERTIFICATES) reader.fail(`1..${MAX_CERTIFICATES} certificates`);
-  const chain = Array.from({ length: count }, () => reader.bytes(reader.u32()));
+  if (count === 0 || count > MAX_CERTIFICATES) reader.refuse(undefined, `1..${MAX_CERTIFICATES} certificates`);
+  const chain = Array.from({ length: count }, () => reader.take(reader.u32()));
   reader.end();
-  const inner = new ByteReader(body, 'binding.statement');
-  if (!equal(inner.bytes(MAGIC.length), MAGIC)) inner.fail('a device binding of this version');
+  const inner = new Cursor(body, 'binding.statement');
+  if (!equal(inner.take(MAGIC.length), MAGIC)) inner.refuse(undefined, 'a device binding of this version');
   const organisation = inner.text(inner.u8());
   const user = inner.text(inner.u8());
-  const deviceId = inner.bytes(DEVICE_ID_BYTES);
-  const certificateHash = inner.bytes(HASH_BYTES);
-  if (!equal(inner.bytes(inner.u8()), KEY_TYPE)) inner.fail('a key of type ed25519');
-  const mlsKey = inner.bytes(MLS_KEY_BYTES);
-  const times = view(inner.bytes(16));
+  const deviceId = inner.take(DEVICE_ID_BYTES);
+  const certificateHash = inner.take(HASH_BYTES);
+  if (!equal(inner.take(inner.u8()), KEY_TYPE)) inner.refuse(undefined, 'a key of type ed25519');
+  const mlsKey = inner.take(MLS_KEY_BYTES);
+  const times = view(inner.take(16));
   inner.end();
   const [notBefore, notAfter] = [readU64(times, 0, 'binding.notBefore'), readU64(times, 8, 'binding.notAfter')];
   const statement = { organisation, user, deviceId, mlsKey, notBefore, notAfter };

@@ -3,9 +3,9 @@
  * "clogack1" ‖ first u64 ‖ count u16 ‖ server time u64 ‖ tree size u64 ‖ nh u8 ‖ nh × 32 ‖ u16 length ‖ checkpoint. docs/TRANSCRIPT.md §c.
  */
 import { concat, equal, u16, u64, utf8, type Hash } from '../base/bytes.ts';
+import { Cursor } from '../base/cursor.ts';
 import { ChatError } from '../base/errors.ts';
 import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
-import { Cursor } from './cursor.ts';
 import { batchEntries } from './leaf.ts';
 import { HASH_BYTES, inclusionFromRange, leafHash, rangeProofLength, rootFromRange } from './merkle.ts';
 import type { VerifierKey } from './note.ts';

@@ -3,9 +3,9 @@
  * u16). Encoding and decoding only: whether the statements inside hold is not decided here. docs/TRANSCRIPT.md §a.
  */
 import { concat, u16, u32, u64, view, writeU64, type Hash } from '../base/bytes.ts';
+import { Cursor } from '../base/cursor.ts';
 import { bad } from '../base/decode.ts';
 import { MAX_SIGNATURE_BYTES } from '../base/signature.ts';
-import { Cursor } from './cursor.ts';
 import { HASH_BYTES } from './merkle.ts';
 import { BS_BYTES, MAX_BATCH, MS_BYTES } from './statement.ts';
 

@@ -4,9 +4,9 @@
  * Body: length u16 ‖ signed note ‖ token.
  */
 import { concat, u16 } from '../base/bytes.ts';
+import { Cursor } from '../base/cursor.ts';
 import { bad } from '../base/decode.ts';
 import { sha256 } from '../base/hash.ts';
-import { Cursor } from './cursor.ts';
 
 export interface Stamp {
   /** Signed note, with the cosignatures that it had. */

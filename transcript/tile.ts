@@ -3,8 +3,8 @@
  * at the right edge. Paths are relative to the log's directory and have no height element.
  */
 import { concat, u16, type Hash } from '../base/bytes.ts';
+import { Cursor } from '../base/cursor.ts';
 import { bad } from '../base/decode.ts';
-import { Cursor } from './cursor.ts';
 import { MAX_ENTRY_BYTES } from './leaf.ts';
 import { HASH_BYTES, rootOf, type NodeReader } from './merkle.ts';
 

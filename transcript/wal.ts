@@ -6,9 +6,9 @@
  */
 import { crc32 } from 'node:zlib';
 import { concat, equal, u16, u32, u64, view, type Hash } from '../base/bytes.ts';
+import { Cursor } from '../base/cursor.ts';
 import { ChatError } from '../base/errors.ts';
 import { peekCheckpoint } from './checkpoint.ts';
-import { Cursor } from './cursor.ts';
 import { MAX_ENTRY_BYTES } from './leaf.ts';
 import { HASH_BYTES, leafHash, type Frontier } from './merkle.ts';
 

@@ -7,7 +7,7 @@
  */
 import { concat, equal, u16, u32, u64 } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
-import { ByteReader } from '../../base/byte-reader.ts';
+import { Cursor } from '../../base/cursor.ts';
 import type { Conversation, Pending } from './group.ts';
 import {
   decodeGroupState,
@@ -53,18 +53,19 @@ export function delta(before: Conversation, after: Conversation): Buffer | null 
 /** @throws BAD_FRAME for bytes that are no snapshot and its deltas, in their order */
 export function restore(base: Uint8Array, deltas: readonly Uint8Array[]): Conversation {
   // A copy: what the library decodes are views of these bytes, and the caller may use its buffer again.
-  const reader = new ByteReader(new Uint8Array(base), 'snapshot');
-  if (reader.u8() !== SNAPSHOT) reader.fail('a snapshot');
+  const reader = new Cursor(new Uint8Array(base), 'snapshot');
+  if (reader.u8() !== SNAPSHOT) reader.refuse(undefined, 'a snapshot');
   const state = readState(reader);
   const pending = readPending(reader);
-  if (pending === undefined) return reader.fail('a pending commit or none');
+  if (pending === undefined) return reader.refuse(undefined, 'a pending commit or none');
   reader.end();
   return deltas.reduce(apply, { state, pending });
 }
 
 function apply({ state, pending }: Conversation, bytes: Uint8Array): Conversation {
-  const reader = new ByteReader(new Uint8Array(bytes), 'delta');
-  if (reader.u8() !== DELTA || !equal(reader.bytes(TAG_BYTES), tagOf(state))) reader.fail('a delta of this epoch');
+  const reader = new Cursor(new Uint8Array(bytes), 'delta');
+  if (reader.u8() !== DELTA || !equal(reader.take(TAG_BYTES), tagOf(state)))
+    reader.refuse(undefined, 'a delta of this epoch');
   const next = readPending(reader);
   const trees = new Map<number, SecretTree>();
   const current = Number(state.groupContext.epoch);
@@ -73,10 +74,11 @@ function apply({ state, pending }: Conversation, bytes: Uint8Array): Conversatio
   while (!reader.isAtEnd) {
     const epoch = reader.u64();
     const index = reader.u32();
-    const encoded = reader.bytes(reader.u16());
+    const encoded = reader.take(reader.u16());
     const decoded = decodeSecretTreeNode(encoded, 0);
     const tree = trees.get(epoch) ?? treeOf(epoch)?.slice();
-    if (!tree || index >= tree.length || decoded?.[1] !== encoded.length) return reader.fail('a ratchet of this group');
+    if (!tree || index >= tree.length || decoded?.[1] !== encoded.length)
+      return reader.refuse(undefined, 'a ratchet of this group');
     tree[index] = decoded[0];
     trees.set(epoch, tree);
   }
@@ -124,16 +126,16 @@ function encodePending(pending: Pending | null): Buffer {
 }
 
 /** Undefined: as it was. */
-function readPending(reader: ByteReader): Pending | null | undefined {
+function readPending(reader: Cursor): Pending | null | undefined {
   const kind = reader.u8();
   if (kind === PENDING.same) return undefined;
   if (kind === PENDING.none) return null;
-  if (kind !== PENDING.set) return reader.fail('a pending commit or none');
-  return { state: readState(reader), commit: reader.bytes(reader.u32()) };
+  if (kind !== PENDING.set) return reader.refuse(undefined, 'a pending commit or none');
+  return { state: readState(reader), commit: reader.take(reader.u32()) };
 }
 
-function readState(reader: ByteReader): GroupState {
-  const encoded = reader.bytes(reader.u32());
+function readState(reader: Cursor): GroupState {
+  const encoded = reader.take(reader.u32());
   const decoded = decodeGroupState(encoded, 0);
-  return decoded?.[1] === encoded.length ? decoded[0] : reader.fail('the state of a group');
+  return decoded?.[1] === encoded.length ? decoded[0] : reader.refuse(undefined, 'the state of a group');
 }

@@ -1,7 +1,7 @@
 /** Key packages (RFC 9420 §10): what lets others add this device to a group while it is away. Each is good for one group and some time. */
 import { concat, equal, u16, u32 } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import { ByteReader } from '../../base/byte-reader.ts';
+import { Cursor } from '../../base/cursor.ts';
 import { credentialOf, type Device } from './binding.ts';
 import {
   decodeKeyPackage,
@@ -90,13 +90,13 @@ export async function toOwn(
 
 /** @throws BAD_FRAME */
 export function openSecret(secret: Uint8Array, device: OwnDevice): PrivatePackage {
-  const reader = new ByteReader(new Uint8Array(secret), 'keyPackage');
-  if (reader.u8() !== 1) reader.fail('version 1');
-  const encoded = reader.bytes(reader.u32());
-  const initPrivateKey = reader.bytes(reader.u16());
-  const hpkePrivateKey = reader.bytes(reader.u16());
+  const reader = new Cursor(new Uint8Array(secret), 'keyPackage');
+  if (reader.u8() !== 1) reader.refuse(undefined, 'version 1');
+  const encoded = reader.take(reader.u32());
+  const initPrivateKey = reader.take(reader.u16());
+  const hpkePrivateKey = reader.take(reader.u16());
   reader.end();
-  const keyPackage = decodeKeyPackage(encoded, 0)?.[0] ?? reader.fail('a key package');
+  const keyPackage = decodeKeyPackage(encoded, 0)?.[0] ?? reader.refuse(undefined, 'a key package');
   const privateKeys = { initPrivateKey, hpkePrivateKey, signaturePrivateKey: device.mlsPrivateKey };
   return { keyPackage, privateKeys };
 }

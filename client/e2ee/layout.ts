@@ -10,7 +10,7 @@
 import { concat, equal, u32 } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { sha256 } from '../../base/hash.ts';
-import { ByteReader } from '../../base/byte-reader.ts';
+import { Cursor } from '../../base/cursor.ts';
 import type { GroupDoor, WelcomeParts } from './invitation.ts';
 
 export const TREE_AT_SERVER: Uint8Array = Buffer.of(1);
@@ -61,9 +61,9 @@ export function readCommitParts(parts: readonly Uint8Array[]): CommitParts {
   if (shared === undefined) return { commit, welcome: null };
   if (tree === undefined || each.length === 0) return bad('a commit alone, or with an invitation for somebody');
   const secrets = each.map((part) => {
-    const reader = new ByteReader(part, 'parts');
-    const device = reader.bytes(HASH_BYTES);
-    const reference = reader.bytes(reader.u8());
+    const reader = new Cursor(part, 'parts');
+    const device = reader.take(HASH_BYTES);
+    const reference = reader.take(reader.u8());
     if (reference.length === 0) bad('a reference');
     return { device, reference, secrets: part.subarray(HASH_BYTES + 1 + reference.length) };
   });
@@ -80,11 +80,11 @@ export const doorBytes = ({ groupInfo, tree }: GroupDoor): Laid<Buffer> => ({
 
 /** @throws BAD_FRAME */
 export function readDoor(bytes: Uint8Array): Pick<GroupDoor, 'groupInfo'> & { readonly tree: BlobReference | null } {
-  const reader = new ByteReader(bytes, 'group_info');
-  const groupInfo = reader.bytes(reader.u32());
+  const reader = new Cursor(bytes, 'group_info');
+  const groupInfo = reader.take(reader.u32());
   const rest = bytes.subarray(4 + groupInfo.length);
   const tree = readReference(rest);
-  if (tree === null && rest.length > 0) reader.fail('a reference to a tree, or nothing');
+  if (tree === null && rest.length > 0) reader.refuse(undefined, 'a reference to a tree, or nothing');
   return { groupInfo, tree };
 }
 
@@ -93,8 +93,8 @@ const referenceTo = (blob: Uint8Array): Buffer => concat(Buffer.of(REFERENCE), u
 /** Null for what is none: no MLSMessage begins like one. */
 function readReference(bytes: Uint8Array): BlobReference | null {
   if (bytes[0] !== REFERENCE || bytes.length !== REFERENCE_BYTES) return null;
-  const reader = new ByteReader(bytes.subarray(1), 'reference');
-  return { size: reader.u32(), hash: reader.bytes(HASH_BYTES) };
+  const reader = new Cursor(bytes.subarray(1), 'reference');
+  return { size: reader.u32(), hash: reader.take(HASH_BYTES) };
 }
 
 function bad(want: string): never {

@@ -25,7 +25,7 @@ export function filesOfVerifier(): string[] {
   const files = new Set(readdirSync(join(root, 'verify'), { encoding: 'utf8' }).map((name) => `verify/${name}`));
   for (const file of files)
     for (const imported of importsOf(file))
-      if (/^(?:verify|transcript)\//.test(imported) && !CONTENT.test(imported)) files.add(imported);
+      if (/^(?:(?:verify|transcript)\/|base\/cursor)/.test(imported) && !CONTENT.test(imported)) files.add(imported);
   return [...files].sort();
 }
 
