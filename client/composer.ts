@@ -138,6 +138,10 @@ export class Composer {
   pause(id: ConversationId, atLeastMs = 0): void {
     this.#pauses.add(id, atLeastMs);
   }
+  /** The same for so long, and nothing was in vain. */
+  rest(id: ConversationId, ms: number): void {
+    this.#pauses.until(id, this.#now() + ms);
+  }
   /** Whether the commit that was refused only replaces keys: then it waits in silence, and nobody else has to. */
   defers(id: ConversationId): boolean {
     if (this.#upkeep === null || !equal(this.#upkeep, id)) return false;

@@ -23,7 +23,7 @@ import type { Lobby } from './lobby.ts';
 import type { Session } from './session.ts';
 import type { Signer } from './statements.ts';
 import { isBetrayal } from './trust.ts';
-import { commitOf, conversationsOf, named, openings, type StagedBatch } from './staged-batch.ts';
+import { commitOf, concernedBy, conversationsOf, named, openings, type StagedBatch } from './staged-batch.ts';
 import type { Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
 import type { Vault } from './vault.ts';
@@ -344,11 +344,19 @@ export class Outbox {
   async #refused(session: Session, batch: StagedBatch, error: ChatError): Promise<boolean> {
     const { code, sub } = error;
     if (this.#session !== session || isBetrayal(error)) throw error;
-    if (RETRY.has(code)) {
+    const isIncomplete = code === 'UNAVAILABLE' && sub === 'incomplete';
+    if (RETRY.has(code) && !isIncomplete) {
       this.#later(error.retryAfterMs ?? RETRY_MS);
       return false;
     }
     this.#sizeAtSend = null;
+    if (isIncomplete) {
+      await this.#withdraw(session, batch, false);
+      this.#stillWanted(batch);
+      // Whatever else is in the batch does not wait for it.
+      for (const id of concernedBy(error, batch)) this.#composer.rest(id, error.retryAfterMs ?? RETRY_MS);
+      return true;
+    }
     if (code === 'STALE' && sub === 'epoch') return this.#catchUp(session, batch);
     if (code === 'STALE' && ++this.#staleInARow < MAX_STALE) {
       await this.#withdraw(session, batch, false);

@@ -1,6 +1,7 @@
 /** A signed batch on its way to the server, as it is kept until it is acknowledged or refused. */
 import { hex, type ConversationId } from '../base/bytes.ts';
 import { bytes, list, optional, record, text, uint, type Decoded } from '../base/decode.ts';
+import type { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
 import { decodeMs, isOfSession, KIND } from '../transcript/statement.ts';
@@ -45,6 +46,12 @@ export const conversationsOf = (batch: StagedBatch): ConversationId[] => [
       .flatMap(({ kind, conversation: id }) => (isOfSession(kind) ? [] : [[hex(id), id] as const])),
   ).values(),
 ];
+/** The conversation of the message that a refusal names; all of them if it names none. */
+export function concernedBy({ field }: ChatError, batch: StagedBatch): ConversationId[] {
+  const at = /^msg_send\.messages\[(\d+)\]/.exec(field ?? '')?.[1];
+  const message = at === undefined ? undefined : batch.messages[Number(at)];
+  return message === undefined ? conversationsOf(batch) : [decodeMs(message.statement).conversation];
+}
 /** As it is sent: blobs by their hashes. */
 export const named = ({ parts_blob: parts, info_blob: info, ...message }: StagedBatch['messages'][number]) => ({
   ...message,

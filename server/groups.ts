@@ -71,8 +71,8 @@ function checkOpening(part: Uint8Array, at: string): void {
 class Known {
   generation: number;
   epoch: number;
-  /** Commits that were admitted and are not in the store yet. */
-  onTheirWay = 0;
+  /** Commits that were admitted and are not answered yet. */
+  readonly onTheirWay = new Set<Promise<unknown>>();
 
   constructor(state: GroupState | null) {
     this.generation = state?.generation ?? 0;
@@ -120,34 +120,42 @@ export class GroupCache {
     return groups.entries().every(([key, known]) => this.#groups.get(key) === known);
   }
 
-  /**
-   * To be called in the same moment as the batch is admitted.
-   * @returns what to call when the store has the batch, or when it was refused
-   * @throws STALE/epoch
-   */
-  admit({ messages }: Submission, conversations: readonly ConversationId[], groups: BatchGroups): () => void {
+  /** Null, or STALE/epoch: the batch was made in another state than the newest one. */
+  judge({ messages }: Submission, conversations: readonly ConversationId[], groups: BatchGroups): ChatError | null {
     for (const [i, { group, groupInfo }] of messages.entries()) {
       const known = groups.get(hex(conversations[i]!));
       if (group === null || known === undefined) continue;
       if (groupInfo === null ? !known.takes(group) : !known.endsWith(group))
-        throw new ChatError('STALE', 'the group has gone on', {
+        return new ChatError('STALE', 'the group has gone on', {
           sub: 'epoch',
           field: `msg_send.messages[${i}].group`,
         });
     }
+    return null;
+  }
+
+  /** Resolves when the commits that have led to these states are stored, or refused; null: there are none. */
+  settled(groups: BatchGroups): Promise<unknown> | null {
+    const all = [...groups.values()].flatMap(({ onTheirWay }) => [...onTheirWay]);
+    return all.length === 0 ? null : Promise.allSettled(all);
+  }
+
+  /** To be called in the same moment as the batch is judged and admitted. @param accepted settles when it is stored, or refused */
+  apply({ messages }: Submission, groups: BatchGroups, accepted: Promise<unknown>): void {
     const commit = messages.find(({ groupInfo }) => groupInfo !== null);
     const known = commit && groups.values().next().value;
-    if (!commit?.group || !known) return () => undefined;
+    if (!commit?.group || !known) return;
     known.generation = commit.group.generation;
     known.epoch = commit.group.epoch + 1;
-    known.onTheirWay++;
-    return () => known.onTheirWay--;
+    known.onTheirWay.add(accepted);
+    const settled = (): void => void known.onTheirWay.delete(accepted);
+    accepted.then(settled, settled);
   }
 
   /** The store knows better: a commit that only the log had has got its contents. */
   forget(conversation: ConversationId): void {
     const key = hex(conversation);
-    if (this.#groups.get(key)?.onTheirWay === 0) this.#drop(key);
+    if (this.#groups.get(key)?.onTheirWay.size === 0) this.#drop(key);
   }
 
   /** Forgets everything: what was on its way has been refused, or is in the store. */
@@ -175,7 +183,7 @@ export class GroupCache {
   #evict(): void {
     for (const [key, { onTheirWay }] of this.#groups) {
       if (this.#groups.size <= MAX_GROUPS) return;
-      if (onTheirWay === 0) this.#drop(key);
+      if (onTheirWay.size === 0) this.#drop(key);
     }
   }
 

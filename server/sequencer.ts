@@ -4,7 +4,7 @@
  * acknowledged when both have it. Order: statements, signature, lineage (each sender's batches one after another) → room → log and
  * store → acknowledgement. A crash in between is mended by recover() and by the senders, who repeat what was not acknowledged.
  */
-import { equal, hex, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { equal, hex, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { CONTEXT } from '../base/signature.ts';
 import type { StoredBatch } from '../store/store.ts';
@@ -21,6 +21,7 @@ import {
   type CommitterOptions,
 } from './committer.ts';
 import { GroupCache } from './groups.ts';
+import { AWAITED_MS, Incomplete } from './incomplete.ts';
 import type { ServerIdentity } from './log/log.ts';
 import { LineageCache } from './sequencer-lineage.ts';
 import { replay } from './sequencer-replay.ts';
@@ -34,6 +35,10 @@ export type SequencerOptions = CommitterOptions;
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 /** What a refused sender is told to wait. */
 const RETRY_AFTER_MS = 1000;
+/** The same, while somebody else has to repeat something first. */
+const INCOMPLETE_RETRY_MS = 1000;
+/** Crashes so shortly after one another that senders could not repeat anything between them leave this much at most. */
+const INCOMPLETE_ENTRIES = 4 * MAX_WINDOW_ENTRIES;
 
 export class Sequencer {
   readonly #o: SequencerOptions;
@@ -41,6 +46,7 @@ export class Sequencer {
   readonly #signatures = new Signatures();
   readonly #lineage: LineageCache;
   readonly #groups: GroupCache;
+  readonly #incomplete = new Incomplete();
   readonly #committer: Committer;
   /** Sender → the end of the line of its batches that wait for admission. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -64,7 +70,7 @@ export class Sequencer {
    * @throws ROLLBACK if the store knows more than one window that the log lacks; STORE_FAILED; as TranscriptLog.append()
    */
   async recover(): Promise<void> {
-    const { transcript, store, log } = this.#o;
+    const { transcript, store, log, now } = this.#o;
     const { origin, size } = transcript;
     const stored = await store.logSize(origin);
     if (stored > size) {
@@ -81,13 +87,15 @@ export class Sequencer {
     await transcript.certify();
     await replay(transcript, store, Math.min(stored, size));
     if (stored < size) log.warn('store.recovered', { size, count: size - stored });
+    const incomplete = await store.incomplete(origin, Math.max(0, transcript.size - INCOMPLETE_ENTRIES));
+    this.#incomplete.begin(incomplete, now() + AWAITED_MS);
   }
 
   /**
    * Admits a batch, has it logged and stored. Resolves when both are durable. Batches of one sender are admitted in the order of the
    * calls. Everything that is refused leaves no trace.
    * @throws BAD_FRAME for a malformed statement; SIG_FAIL/sender, /ciphertext or /batch; LINEAGE with the finding as `sub`;
-   *   STALE/epoch; COUNTER_GAP; COUNTER_REUSED; TOO_LARGE; UNAVAILABLE or DISK_FULL with retryAfterMs; SHUTTING_DOWN; LOG_FAILED, ROLLBACK, FORK
+   *   STALE/epoch; UNAVAILABLE/incomplete; COUNTER_GAP; COUNTER_REUSED; TOO_LARGE; UNAVAILABLE or DISK_FULL with retryAfterMs; SHUTTING_DOWN; LOG_FAILED, ROLLBACK, FORK
    */
   async submit(submission: Submission): Promise<Accepted> {
     const work = this.#submit(submission);
@@ -227,7 +235,7 @@ export class Sequencer {
     const { bs } = batch;
     const needsCertificate = await this.#committer.needsCertificate(submission.device);
     const conversations = batch.messages.map(({ ms }) => ms.conversation);
-    for (;;) {
+    for (let hasWaited = false; ;) {
       const groups = await this.#groups.load(submission, conversations);
       const sender = await this.#lineage.load(batch, submission);
       this.#committer.check();
@@ -239,10 +247,18 @@ export class Sequencer {
         // It was known when the hub asked, and what was on its way then has been refused since.
         if (submission.refusal !== null) throw submission.refusal;
         this.#committer.checkHeld();
-        const settled = this.#groups.admit(submission, conversations, groups);
+        const stale = this.#groups.judge(submission, conversations, groups);
+        const settled = this.#groups.settled(groups);
+        if (stale !== null && settled !== null && !hasWaited) {
+          // Who is told so fetches what has overtaken him at once: it must be there to be fetched.
+          await settled;
+          hasWaited = true;
+          continue;
+        }
+        this.#checkComplete(submission, conversations, stale);
         sender.apply(change);
         const accepted = this.#committer.commit({ submission, batch, sender, needsCertificate });
-        accepted.then(settled, settled);
+        this.#groups.apply(submission, groups, accepted);
         return () => accepted;
       }
       const { code, position, message } = fault;
@@ -252,6 +268,19 @@ export class Sequencer {
       const field = position === 0 ? 'msg_send.batch' : `msg_send.messages[${position - 1}].statement`;
       throw new ChatError('LINEAGE', message, { sub: code.toLowerCase(), field });
     }
+  }
+
+  /** @param stale what was made in another state than the newest, perhaps by somebody who could not know it. @throws it; UNAVAILABLE/incomplete */
+  #checkComplete({ messages }: Submission, conversations: readonly ConversationId[], stale: ChatError | null): void {
+    const now = this.#o.now();
+    for (const [i, { groupInfo }] of messages.entries())
+      if ((stale !== null || groupInfo !== null) && this.#incomplete.concerns(conversations[i]!, now))
+        throw new ChatError('UNAVAILABLE', 'a crash has interrupted what somebody else was sending there', {
+          sub: 'incomplete',
+          field: `msg_send.messages[${i}].group`,
+          retryAfterMs: INCOMPLETE_RETRY_MS,
+        });
+    if (stale !== null) throw stale;
   }
 
   /** Counters that were used before: the same batch gets the same answer, another one is refused. */
@@ -292,8 +321,11 @@ export class Sequencer {
     const lacking = bare.map((i) => records[i]!);
     const completed = lacking.length > 0 ? await store.complete(transcript.origin, lacking) : [];
     warnOfBlobs(log, lacking, completed);
-    for (const { isCommit, conversation } of lacking)
-      if (isCommit && conversation !== null) this.#groups.forget(conversation);
+    for (const { isCommit, conversation, index } of lacking) {
+      if (conversation === null) continue;
+      this.#incomplete.completed(conversation, index);
+      if (isCommit) this.#groups.forget(conversation);
+    }
     const cursors = new Map(bare.map((i, at) => [i, completed[at]!.cursors]));
     log.debug('message.duplicate', { index: firstIndex, count: stored.count });
     const evidence = await this.evidence(firstIndex);

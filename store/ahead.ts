@@ -117,6 +117,7 @@ class Ahead {
       acknowledge: (deviceId, cursors, userId) => this.#acknowledge(deviceId, cursors, userId),
       places: after(db.places, always),
       timesAfter: after(db.timesAfter, always),
+      incomplete: after(db.incomplete, always),
       batchAt: after(db.batchAt, always),
       findBatch: after(db.findBatch, ofSender),
       sessionLineage: after(db.sessionLineage, ofSender),

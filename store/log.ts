@@ -6,7 +6,7 @@ import { rewindGroups } from './groups.ts';
 import { Mailboxes } from './mailbox.ts';
 import { first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, blobOrNull, integer } from './row.ts';
-import type { ConversationLineage, SessionEnd, SessionLineage, StoredBatch } from './store.ts';
+import type { ConversationLineage, IncompleteMessage, SessionEnd, SessionLineage, StoredBatch } from './store.ts';
 
 const NO_HASH = new Uint8Array(32) as Hash;
 
@@ -25,6 +25,19 @@ export function* timesAfter(origin: string, index: number): Operation<number> {
     entryOf(id + 1, 0) - 1,
   );
   return row ? integer(row, 'times') : 0;
+}
+
+export function* incomplete(origin: string, from: number): Operation<IncompleteMessage[]> {
+  const log = yield* first('SELECT id FROM logs WHERE origin = ?', utf8(origin));
+  if (!log) return [];
+  const id = integer(log, 'id');
+  const rows = yield* select(
+    'SELECT m.entry, c.conversation FROM messages m JOIN conversations c ON c.id = m.conversation_id ' +
+      'WHERE m.entry BETWEEN ? AND ? AND m.targets IS NULL AND m.seq > 0 ORDER BY m.entry',
+    entryOf(id, from),
+    entryOf(id + 1, 0) - 1,
+  );
+  return rows.map((row) => ({ conversation: blob(row, 'conversation'), index: indexOf(integer(row, 'entry')) }));
 }
 
 export function* isCertificateLogged(origin: string, fingerprint: Fingerprint): Operation<boolean> {

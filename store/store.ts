@@ -104,6 +104,12 @@ export interface Contact {
   readonly changedAt: number;
 }
 
+/** Its content is still with its sender. */
+export interface IncompleteMessage {
+  readonly conversation: ConversationId;
+  readonly index: number;
+}
+
 export type RoomRole = 'owner' | 'admin' | 'member';
 
 export interface NewRoom {
@@ -489,6 +495,8 @@ export interface Store {
    * @throws NOT_FOUND with field `device`
    */
   complete(origin: string, messages: readonly MessageRecord[]): Promise<StoredMessage[]>;
+  /** Messages and commits with a place in their conversation that are known from the log alone, from this index on. */
+  incomplete(origin: string, from: number): Promise<IncompleteMessage[]>;
   /** The newest seq of each conversation and the newest cursor of each device; null for what there is not. */
   places(conversations: readonly ConversationId[], deviceIds: readonly number[]): Promise<Places>;
   findBatch(fingerprint: Fingerprint, session: SessionId, firstCtr: number): Promise<StoredBatch | null>;

@@ -1,11 +1,15 @@
 /** Outbox and inbox against an honest server: bursts, drops, ends of processes, refusals, and what is taken up again. */
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import t from 'tap';
-import { equal, hex, type Fingerprint } from '../../base/bytes.ts';
+import { equal, hex, type ConversationId, type Fingerprint, type SessionId } from '../../base/bytes.ts';
+import { ChatError } from '../../base/errors.ts';
 import { sha256 } from '../../base/hash.ts';
+import { concernedBy, type StagedBatch } from '../../client/staged-batch.ts';
 import type { Reply } from '../../protocol/messages.ts';
 import { leafHash } from '../../transcript/merkle.ts';
-import { audienceOf, decodeBs, decodeMs, KIND } from '../../transcript/statement.ts';
+import { audienceOf, decodeBs, decodeMs, encodeMs, KIND } from '../../transcript/statement.ts';
+import { sessionOpening } from '../support/session-opening.ts';
 import { drop, ORIGIN, ScriptedServer } from './scripted-server.ts';
 import { accepted, equip, findings, isAlarm, isLost, isMessage, logIn, open, quiet, say } from './side.ts';
 
@@ -207,6 +211,51 @@ t.test('a refusal that goes away is waited for', async (t) => {
     return true;
   };
   t.equal((await accepted(side, say(side, 'patience'))).state, 'accepted');
+});
+
+t.test(
+  'a conversation in which a crash interrupted somebody else rests for a while; what is written there is sealed anew',
+  async (t) => {
+    const side = await logIn(t);
+    let refusals = 0;
+    side.server.script = (frame, link) => {
+      if (frame.type !== 'msg_send' || refusals++ > 1) return false;
+      const field = `msg_send.messages[${frame.messages.length - 1}].group`;
+      link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', sub: 'incomplete', field, retry_after_ms: 5 });
+      return true;
+    };
+    t.equal((await accepted(side, say(side, 'patience'))).state, 'accepted');
+    const sent = side.server.frames('msg_send').map(({ messages }) => messages.at(-1)!);
+    t.strictSame(
+      sent.map(({ statement }) => decodeMs(statement).sessionCtr),
+      [2, 2, 2],
+    );
+    t.equal(new Set(sent.map(({ parts }) => hex(parts[0]!))).size, 3, 'no key is used twice');
+    t.notOk(side.events.some(({ on }) => on === 'warning'));
+  },
+);
+
+t.test('which conversations a refusal is about', (t) => {
+  const ids = [randomBytes(32), randomBytes(32)] as unknown as readonly ConversationId[];
+  const statements = ids.map((conversation) => {
+    const { statement } = sessionOpening(
+      randomBytes(32) as unknown as Fingerprint,
+      randomBytes(16) as unknown as SessionId,
+      null,
+      1,
+    );
+    return encodeMs({ ...decodeMs(statement), kind: KIND.message, conversation, convCtr: 1 });
+  });
+  const none = Buffer.alloc(0);
+  const messages = statements.map((statement) => ({ statement, parts: [none] }));
+  const batch = { algorithm: 1, signature: none, batch: none, messages, rows: [1, 2] } as unknown as StagedBatch;
+  const about = (field?: string) =>
+    concernedBy(new ChatError('UNAVAILABLE', 'not now', field === undefined ? {} : { field }), batch).map(hex);
+  t.strictSame(about('msg_send.messages[1].group'), [hex(ids[1]!)]);
+  t.strictSame(about('msg_send.messages[0]'), [hex(ids[0]!)]);
+  for (const field of [undefined, 'msg_send.batch', 'msg_send.messages[2].group', 'xmsg_send.messages[0]'])
+    t.strictSame(about(field), ids.map(hex), `all: ${field}`);
+  t.end();
 });
 
 t.test('the server knows more of this device than the profile does: a new session, said aloud', async (t) => {

@@ -853,6 +853,15 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const has = async () =>
         (await store.batchAt(w.origin, batch.batch.firstIndex))?.messages.map((message) => message.hasContent);
       t.strictSame(await has(), [false, false]);
+      const [first, last] = batch.messages.map(({ index }) => ({ conversation: w.conversation, index }));
+      const bare = async (from: number, origin = w.origin) =>
+        (await store.incomplete(origin, from)).map(({ conversation, index }) => [hex(conversation), index]);
+      const named = (...all: { readonly conversation: ConversationId; readonly index: number }[]) =>
+        all.map(({ conversation, index }) => [hex(conversation), index]);
+      t.strictSame(await bare(0), named(first!, last!));
+      t.strictSame(await bare(last!.index), named(last!));
+      t.strictSame(await bare(last!.index + 1), []);
+      t.strictSame(await bare(0, 'another/log'), []);
       const next = await w.send();
       t.equal(next.stored[0]?.seq, 3);
       t.strictSame(await store.complete(w.origin, logged), [
@@ -862,6 +871,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const completed = await store.complete(w.origin, batch.messages.slice(0, 1));
       t.strictSame(completed, [{ seq: 1, cursors: [2, 2] }]);
       t.strictSame(await has(), [true, false]);
+      t.strictSame(await bare(0), named(last!));
       const race = await Promise.all([store, second, store].map((each) => each.complete(w.origin, batch.messages)));
       for (const each of race)
         t.strictSame(

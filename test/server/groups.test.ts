@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { equal, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
+import { AWAITED_MS } from '../../server/incomplete.ts';
 import { Sequencer, type Submission } from '../../server/sequencer.ts';
 import type { GroupState, Store } from '../../store/store.ts';
 import { memoryLog } from '../support/pair.ts';
@@ -12,6 +13,12 @@ import { identity, silent, transcriptWorld, type Sender, type TranscriptWorld } 
 const keys = identity();
 const worldIn = (t: Test): Promise<TranscriptWorld> => transcriptWorld(t.testdir(), {}, {}, keys);
 const state = (generation: number, epoch: number): GroupState => ({ generation, epoch });
+const incomplete = {
+  code: 'UNAVAILABLE',
+  sub: 'incomplete',
+  field: 'msg_send.messages[0].group',
+  retryAfterMs: 1000,
+};
 const stale = { code: 'STALE', sub: 'epoch', field: 'msg_send.messages[0].group' };
 
 /** Batches of one conversation. */
@@ -204,7 +211,7 @@ t.test('after a crash the log alone knows a commit; its sender’s repetition co
   const made = commit(w.alice, 1, 0);
   await lose(t, w, made);
   t.equal(await groupOf(w), '1.1 null');
-  await t.rejects(w.sequencer.submit(commit(w.bob, 1, 0, true)), stale, 'somebody was faster, and will say how');
+  await t.rejects(w.sequencer.submit(commit(w.bob, 1, 0, true)), incomplete, 'somebody was faster, and will say how');
   t.match(await w.sequencer.submit(made), { repeated: false, messages: [{ seq: 1, cursors: [1] }] });
   t.equal(await groupOf(w), '1.1 info after 1.0');
   t.match(await w.sequencer.submit(made), { repeated: true });
@@ -212,7 +219,7 @@ t.test('after a crash the log alone knows a commit; its sender’s repetition co
   const anew = commit(w.bob, 2, 0);
   await lose(t, w, anew);
   t.equal(await groupOf(w), '1.2 null', 'a new generation cannot be told from the log');
-  await t.rejects(w.sequencer.submit(text(w.alice, 2, 1, true)), stale);
+  await t.rejects(w.sequencer.submit(text(w.alice, 2, 1, true)), incomplete);
   await w.sequencer.submit(anew);
   t.equal(await groupOf(w), '2.1 info after 2.0');
   await w.sequencer.submit(text(w.alice, 2, 1));
@@ -243,5 +250,91 @@ t.test('what a commit refers to goes in the last moment: it stands without, and 
   const completed = await again.submit(lost);
   t.strictSame(told().slice(1), [completed.messages[0]!.index], 'also where only the log had it');
   await again.drain();
+  await w.close();
+});
+
+t.test('a group does not go on while a message is missing that only the log has; but not for ever', async (t) => {
+  const w = await worldIn(t);
+  const { commit, text } = letters(w);
+  await w.sequencer.submit(commit(w.alice, 1, 0));
+  const said = text(w.alice, 1, 1);
+  await lose(t, w, said);
+  let now = NOW;
+  const restarted = async (): Promise<Sequencer> => {
+    const sequencer = new Sequencer({ transcript: w.transcript, store: w.store, log: silent, now: () => now });
+    await sequencer.recover();
+    return sequencer;
+  };
+  const first = await restarted();
+  await first.submit(text(w.bob, 1, 1)); // whoever has this one can read the other one as well
+  await t.rejects(first.submit(commit(w.bob, 1, 1, true)), incomplete);
+  await t.rejects(first.submit(text(w.bob, 1, 2, true)), incomplete);
+  now += AWAITED_MS - 1;
+  await t.rejects(first.submit(commit(w.bob, 1, 1, true)), incomplete);
+  now += 1;
+  await first.submit(commit(w.bob, 1, 1));
+  await t.rejects(first.submit(text(w.bob, 1, 3, true)), stale);
+  await first.drain();
+
+  const second = await restarted();
+  await t.rejects(second.submit(commit(w.bob, 1, 2, true)), incomplete, 'it is waited for again after the next start');
+  t.match(await second.submit(said), { repeated: false });
+  await second.submit(commit(w.bob, 1, 2));
+  await t.rejects(second.submit(text(w.bob, 1, 4, true)), stale);
+  t.equal(await groupOf(w), '1.3 info after 1.2');
+  await second.drain();
+  await w.close();
+});
+
+t.test('who is overtaken by a commit hears of it when there is something to fetch', async (t) => {
+  const w = await worldIn(t);
+  const { commit, text } = letters(w);
+  await w.sequencer.submit(commit(w.alice, 1, 0));
+  let { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  let isFull = false;
+  const store: Store = Object.create(w.store, {
+    commitWindow: {
+      value: async (window: Parameters<Store['commitWindow']>[0]) => {
+        await gate;
+        return w.store.commitWindow(window);
+      },
+    },
+  });
+  const { makeRoom } = w.transcript;
+  w.transcript.makeRoom = async (entries) => {
+    if (isFull) await gate;
+    if (isFull) throw new ChatError('DISK_FULL', 'full');
+    await makeRoom.call(w.transcript, entries);
+  };
+  const sequencer = new Sequencer({ transcript: w.transcript, store, log: silent, now: () => NOW, retryMs: 1 });
+  const turns = async (): Promise<void> => {
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+  };
+  const states: string[] = [];
+  const going = sequencer.submit(commit(w.alice, 1, 1));
+  await turns();
+  const overtaken = sequencer.submit(commit(w.bob, 1, 1, true)).catch(async ({ code, sub }: ChatError) => {
+    states.push(`${code}/${sub} at ${await groupOf(w)}`);
+  });
+  await turns();
+  t.strictSame(states, []);
+  open();
+  await Promise.all([going, overtaken]);
+  t.strictSame(states, ['STALE/epoch at 1.2 info after 1.1']);
+
+  ({ promise: gate, resolve: open } = Promise.withResolvers<void>());
+  isFull = true;
+  const failing = sequencer.submit(commit(w.alice, 1, 2, true));
+  const refusal = t.rejects(failing, { code: 'DISK_FULL' });
+  await turns();
+  const right = sequencer.submit(commit(w.bob, 1, 2));
+  const late = sequencer.submit(text(w.bob, 1, 3));
+  await turns();
+  open();
+  await refusal;
+  isFull = false;
+  await Promise.all([right, late]);
+  t.equal(await groupOf(w), '1.3 info after 1.2', 'what would have overtaken it was refused itself');
+  await sequencer.drain();
   await w.close();
 });
