@@ -21,7 +21,7 @@ export class SumList {
 
   /** Called for each file in order. @param digest in hexadecimal */
   check(name: string, digest: string): void {
-    while (this.#at < this.#bytes.length && this.#name < name) this.#missing();
+    for (; this.#at < this.#bytes.length && this.#name < name; this.#go(this.#next)) this.#missing();
     if (this.#name !== name) return this.#findings.add('E_SUMS', name, 'is not listed in SHA256SUMS');
     if (!this.#line.startsWith(`${digest}  `))
       this.#findings.add('E_SUMS', name, 'is not the file that SHA256SUMS lists');
@@ -29,12 +29,11 @@ export class SumList {
   }
 
   end(): void {
-    while (this.#at < this.#bytes.length) this.#missing();
+    for (; this.#at < this.#bytes.length; this.#go(this.#next)) this.#missing();
   }
 
   #missing(): void {
     this.#findings.add('E_SUMS', this.#name, 'is missing');
-    this.#go(this.#next);
   }
 
   get #name(): string {

@@ -45,11 +45,7 @@ export const BUNDLE_RULES: Rules = {
     ['return isConsistent(size, root, largest.size, largest.root, proof);', 'return true;'],
   ],
   'verify/hash-column.ts': [['=== 0;', '>= 0;']],
-  'verify/bundle-sums.ts': [
-    ['const odd = isWhole ?', 'const odd = true ?'],
-    ['this.#name < name) this.#missing();', 'this.#name < name) this.#go(this.#next);'],
-    ['while (this.#at < this.#bytes.length) this.#missing();', ''],
-  ],
+  'verify/bundle-sums.ts': [['const odd = isWhole ?', 'const odd = true ?']],
   'verify/bundle-log.ts': [
     ['return this.#wasCovered === true;', 'return true;'],
     ['notBefore <= at && at <= notAfter', 'at <= notAfter'],
