@@ -72,6 +72,31 @@ const settled = async <T>(calls: readonly Promise<T>[]): Promise<{ values: T[]; 
 const HOSTILE = `'; DROP TABLE users; -- " \` \\ % _ ? :a @b $c /* */ \0 \n \r \x1a \u007f é ß \u0301 \u202e 😀 中 \uffff`;
 const EVERY_BYTE = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
 
+/** Another certificate for Bob's first device, by two connections at once: all that waits for it stays, and its key packages do not. */
+async function takesOver(
+  t: Test,
+  w: World,
+  stores: readonly [Store, Store],
+  certificate: ReturnType<typeof newDevice>,
+) {
+  const [store] = stores;
+  const { id } = w.devices.b1;
+  await w.send({ count: 2 });
+  const waiting = await store.backlog(id, 0, 10, 1e6);
+  t.equal(waiting.length, 2);
+  const epoch = (await store.userById(w.bob.id))!.deviceEpoch;
+  const published = { packages: [Buffer.from('of the old certificate')], isLastResort: false, isFresh: false };
+  await store.putKeyPackages(id, published, 10);
+  const add = (each: Store) => each.addDevice(certificate, NOW + 5, 2);
+  const races = (await Promise.all(stores.map(add))) as [Added, Added];
+  t.strictSame(races.map(({ isNew }) => isNew).sort(), [false, true], 'once, and within the limit of 2');
+  t.equal((await store.userById(w.bob.id))!.deviceEpoch, epoch + 1);
+  t.strictSame(await store.backlog(id, 0, 10, 1e6), waiting, 'its queue');
+  t.strictSame(await store.takeKeyPackages([id]), [], 'and not its key packages');
+  return races;
+}
+type Added = Awaited<ReturnType<Store['addDevice']>>;
+
 const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void>])[] = [
   [
     'accounts: what was created is found, by username and by e-mail, and by nothing else',
@@ -205,22 +230,13 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     async (t, { store, second }) => {
       const w = await World.open(store);
       const { a1, b1, b2 } = w.devices;
-      await w.send({ count: 2 });
-      const waiting = await store.backlog(b1.id, 0, 10, 1e6);
-      const epoch = (await store.userById(w.bob.id))!.deviceEpoch;
-      const published = { packages: [Buffer.from('of the old certificate')], isLastResort: false, isFresh: false };
-      await store.putKeyPackages(b1.id, published, 10);
       const next = newDevice(w.bob.id, { continues: b1.id, notAfter: LATER - 1 });
-      const races = await Promise.all([store, second].map((each) => each.addDevice(next, NOW + 5, 2)));
-      t.strictSame(races.map(({ isNew }) => isNew).sort(), [false, true], 'once, and within the limit of 2');
+      const races = await takesOver(t, w, [store, second], next);
       for (const { device, keyHashes } of races) {
         t.match(device, { id: b1.id, serialKey: next.serialKey, notAfter: LATER - 1, revokedAt: null });
         for (const field of ['fingerprint', 'spkiHash', 'chain'] as const) same(t, device[field], next[field], field);
         t.strictSame(keyHashes.map(hex), [next.spkiHash, b1.spkiHash].map(hex), 'by either key it is meant');
       }
-      t.equal((await store.userById(w.bob.id))!.deviceEpoch, epoch + 1);
-      t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), waiting, 'its queue');
-      t.strictSame(await store.takeKeyPackages([b1.id]), [], 'and not its key packages');
       const before = (await store.deviceByFingerprint(b1.fingerprint))!;
       t.match(before, { userId: w.bob.id, revokedAt: NOW + 5 });
       same(t, before.spkiHash, b1.spkiHash, 'what the old one was stays provable');
@@ -245,15 +261,9 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     async (t, { store, second }) => {
       const w = await World.open(store);
       const { a1, b1, b2 } = w.devices;
-      await w.send({ count: 2 });
-      const waiting = await store.backlog(b1.id, 0, 10, 1e6);
-      const epoch = (await store.userById(w.bob.id))!.deviceEpoch;
-      const published = { packages: [Buffer.from('of the old certificate')], isLastResort: false, isFresh: false };
-      await store.putKeyPackages(b1.id, published, 10);
       const renewed = newDevice(w.bob.id, { spkiHash: b1.spkiHash });
-      const races = await Promise.all([store, second].map((each) => each.addDevice(renewed, NOW + 5, 2)));
-      t.strictSame(races.map(({ isNew }) => isNew).sort(), [false, true], 'once, and within the limit of 2');
-      const { device } = races[0]!;
+      const [{ device }] = await takesOver(t, w, [store, second], renewed);
+      const waiting = await store.backlog(b1.id, 0, 10, 1e6);
       t.match(device, {
         id: b1.id,
         serialKey: renewed.serialKey,
@@ -262,9 +272,6 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         revokedAt: null,
       });
       for (const field of ['fingerprint', 'spkiHash', 'chain'] as const) same(t, device[field], renewed[field], field);
-      t.equal((await store.userById(w.bob.id))!.deviceEpoch, epoch + 1);
-      t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), waiting, 'its queue');
-      t.strictSame(await store.takeKeyPackages([b1.id]), [], 'and not its key packages');
       const before = await store.deviceByFingerprint(b1.fingerprint);
       t.match(before, { userId: w.bob.id, username: w.bob.username, serialKey: b1.serialKey, revokedAt: NOW + 5 });
       same(t, before!.chain, b1.chain, 'what the old one has signed stays provable');
