@@ -10,24 +10,52 @@ export interface Report {
   skip(why: string): void;
 }
 
+/** What the thread says: each result, and how many they were. */
+type Said = readonly [keyof Report, boolean | string, string?] | readonly ['end', number];
+
 /** `file` is import.meta.filename of the caller, which must be nothing but calls of this. */
 export async function inThread(file: string, name: string, work: (report: Report) => Promise<void>): Promise<void> {
   if (!isMainThread) {
     if ((workerData as { name?: string }).name !== name) return;
-    const say = (kind: keyof Report) => (a: boolean | string, b?: string) => parentPort?.postMessage([kind, a, b]);
-    return work({ ok: say('ok'), comment: say('comment'), skip: say('skip') });
+    let results = 0;
+    const say = (...said: Said): void => {
+      if (said[0] === 'ok' || said[0] === 'skip') results++;
+      parentPort?.postMessage(said);
+    };
+    await work({
+      ok: (passed, says) => say('ok', passed, says),
+      comment: (says) => say('comment', says),
+      skip: (why) => say('skip', why),
+    });
+    return say('end', results);
   }
   const { default: t } = await import('tap');
   await t.test(name, async (t) => {
-    const worker = new Worker(file, { workerData: { name } });
-    await new Promise<void>((resolve, reject) => {
-      worker.on('message', ([kind, a, b]: [keyof Report, boolean | string, string]) => {
-        if (kind === 'ok') t.ok(a, b);
-        else if (kind === 'skip') t.test(String(a), { skip: true }, async () => {});
-        else t.comment(a);
-      });
-      worker.on('error', reject);
-      worker.on('exit', () => resolve());
+    await follow(new Worker(file, { workerData: { name } }), {
+      ok: (passed, says) => void t.ok(passed, says),
+      comment: (says) => t.comment(says),
+      skip: (why) => void t.test(why, { skip: true }, async () => {}),
+    });
+  });
+}
+
+/** Passes on what the thread says. @throws unless it comes to its end, has results, and all of them have arrived. */
+export function follow(worker: Worker, report: Report): Promise<void> {
+  let [results, announced] = [0, -1];
+  return new Promise((resolve, reject) => {
+    worker.on('message', (said: Said) => {
+      if (said[0] === 'end') announced = said[1];
+      else if (said[0] === 'comment') report.comment(String(said[1]));
+      else {
+        results++;
+        if (said[0] === 'ok') report.ok(said[1] === true, said[2] ?? '');
+        else report.skip(String(said[1]));
+      }
+    });
+    worker.on('error', reject);
+    worker.on('exit', (status) => {
+      if (status === 0 && results > 0 && results === announced) resolve();
+      else reject(new Error(`the thread ended with status ${status}, ${results} results of ${announced}`));
     });
   });
 }
