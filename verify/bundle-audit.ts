@@ -98,7 +98,7 @@ export class BundleAudit {
     if (this.#head && this.#head.messages !== count)
       this.#find('E_TRUNCATED', 'BUNDLE', `${this.#head.messages} messages are announced, and ${count} are here`);
     if (this.#options.requiresReceipts) receipts.require();
-    if (count === 0) this.#find('W_EMPTY', 'BUNDLE', 'no message in it: nothing was proven');
+    if (count === receipts.count) this.#find('W_EMPTY', 'BUNDLE', 'no message in it: nothing was proven');
     for (const { name, note } of this.#options.known ?? []) this.#known(name, note);
     this.#authorities().end();
     return {

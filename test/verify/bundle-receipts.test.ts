@@ -2,14 +2,15 @@
 import t from 'tap';
 import type { Hash } from '../../base/bytes.ts';
 import type { Leaf } from '../../transcript/leaf.ts';
-import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
-import { ciphertextHash, decodeMs, KIND, type MessageStatement } from '../../transcript/statement.ts';
+import { leafHash } from '../../transcript/merkle.ts';
+import { decodeMs, KIND, type MessageStatement } from '../../transcript/statement.ts';
 import { auditBundle, type BundleOptions } from '../../verify/bundle.ts';
 import { compareBundles } from '../../verify/comparison.ts';
 import { Findings } from '../../verify/finding.ts';
 import { bundleOf, contentOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import { compose, STORY, type Step } from '../support/log-writer.ts';
 import { after, before, first as firstLog, receipt, second as secondLog } from '../support/signed-again.ts';
+import { receiptOf } from './bundle-stories.ts';
 import { ca, flipped, leaves, world } from './tamper.ts';
 
 /** leaf(MS) of what somebody wrote to the other, in order. */
@@ -47,17 +48,7 @@ function storyOf(rows: readonly Row[], more: readonly Step[] = []): Leaf[] {
   return compose(world, [...STORY, ...steps, ...more], {
     ms: (ms, batch) => {
       const row = rows[batch - BATCHES];
-      if (row === undefined) return ms;
-      return {
-        ...ms,
-        kind: row.kind ?? KIND.delivered,
-        ciphertextBytes: row.part.length,
-        convCtr: 0,
-        prevConv: NO_HASH,
-        rosterHash: NO_HASH,
-        commitment: NO_HASH,
-        ciphertextHash: ciphertextHash([row.part]),
-      };
+      return row === undefined ? ms : receiptOf(ms, row.part, row.kind);
     },
   });
 }

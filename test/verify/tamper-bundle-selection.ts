@@ -1,8 +1,13 @@
 /** Rows of an exporter who leaves messages out, puts others in, or says otherwise. */
 import { formatHead } from '../../transcript/bundle.ts';
+import { leafHash } from '../../transcript/merkle.ts';
 import { contentOf } from '../support/bundle-writer.ts';
 import { found, msg, sealed, selective, text, withFiles, withMessages, type BundleRow } from './bundle-edits.ts';
+import { received } from './bundle-stories.ts';
 import { leaves, world } from './tamper.ts';
+
+/** leaf(MS) of the first message of the bundle. */
+const [first] = leaves.flatMap((leaf) => (leaf.type === 'msg' ? [leafHash(leaf.ms)] : []));
 
 export const BUNDLE_SELECTION: readonly BundleRow[] = [
   { name: 'a message left out', archive: withMessages((m) => m.toSpliced(3, 1)), ...found('E_CONV_GAP', msg(4)) },
@@ -79,6 +84,11 @@ export const BUNDLE_SELECTION: readonly BundleRow[] = [
     ...found('E_LEAF', msg(1, 'entry'), false),
   },
   { name: 'no message', archive: withMessages(() => []), ...found('W_EMPTY', 'BUNDLE', true, 11) },
+  {
+    name: 'no message, and what was signed about one',
+    archive: received(first!, (m) => m.slice(-1), selective),
+    ...found('W_EMPTY', 'BUNDLE', true, 11),
+  },
   {
     name: 'a head that is none',
     archive: withFiles((files) => files.set('BUNDLE', Buffer.from('hello'))),
