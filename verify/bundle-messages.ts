@@ -79,7 +79,7 @@ export class BundleMessages {
     this.#audit = new MessageAudit(conversation, certificates, findings, signatures);
     this.#lineage = new BundleLineage(profile, findings);
     this.#onMessage = onMessage;
-    this.receipts = new BundleReceipts(certificates, findings);
+    this.receipts = new BundleReceipts(profile, certificates, findings);
   }
 
   /** What was signed under each session and counter. */
@@ -106,6 +106,7 @@ export class BundleMessages {
   /** No more comes. */
   end(): void {
     while (this.#waitingFrom < this.#waiting.length) this.#judgeNext();
+    this.receipts.end();
   }
 
   #judgeNext(): void {

@@ -1,9 +1,9 @@
 /**
  * What recipients have signed about the messages of a bundle: that each receipt is the one that was signed, and that it speaks of messages of
- * somebody else that stood in the log before it. docs/TRANSCRIPT.md §f.
+ * somebody else that stood in the log before it, one of which is here. docs/TRANSCRIPT.md §f.
  */
 import { hex, view } from '../base/bytes.ts';
-import { messageFolder } from '../transcript/bundle.ts';
+import { messageFolder, type Profile } from '../transcript/bundle.ts';
 import { ChatError } from '../base/errors.ts';
 import { decodeReceipt } from '../transcript/receipt.ts';
 import { isCiphertextOf, isReceipt, isThreaded, KIND } from '../transcript/statement.ts';
@@ -31,6 +31,7 @@ interface Early extends MessageReceipt {
 }
 
 export class BundleReceipts {
+  readonly #profile: Profile;
   readonly #certificates: CertificateAudit;
   readonly #findings: Findings;
   /** leaf(MS), a letter for each byte → message, of those that came so far */
@@ -39,6 +40,8 @@ export class BundleReceipts {
   readonly #users: string[] = [];
   /** leaf(MS) that is not here yet → what has named it */
   readonly #early = new Map<string, Early[]>();
+  /** What has named no message that came so far. */
+  readonly #lost = new Set<Early>();
   /** messages of kind 1 */
   readonly #wanted: number[] = [];
   /** fingerprint of a device → its user */
@@ -48,7 +51,8 @@ export class BundleReceipts {
   /** statements of receipts */
   count = 0;
 
-  constructor(certificates: CertificateAudit, findings: Findings) {
+  constructor(profile: Profile, certificates: CertificateAudit, findings: Findings) {
+    this.#profile = profile;
     this.#certificates = certificates;
     this.#findings = findings;
   }
@@ -69,10 +73,12 @@ export class BundleReceipts {
       const name = letters(msLeaf);
       const user = this.#ownerOf(hex(ms.sender));
       // Of another log it may speak: the message was there, and its batch was signed again for this one.
-      for (const early of this.#early.get(name) ?? [])
+      for (const early of this.#early.get(name) ?? []) {
+        this.#lost.delete(early);
         if (early.origin === log?.origin)
           this.#findings.add('E_RECEIPT', early.file, 'speaks of a message that was written later');
         else this.#count(number, user, early);
+      }
       this.#early.delete(name);
       this.#messages.set(name, number);
       this.#users[number] = user;
@@ -87,12 +93,22 @@ export class BundleReceipts {
     const user = this.#ownerOf(device);
     const kind = ms.kind as MessageReceipt['kind'];
     const receipt: Early = { kind, device, at: leaf.serverTime, file, user, origin: log?.origin, isGood };
+    let isLost = true;
     for (const hash of decodeReceipt(part)) {
       const name = letters(hash);
       const named = this.#messages.get(name);
-      if (named !== undefined) this.#count(named, this.#users[named]!, receipt);
-      else this.#early.set(name, pushed(this.#early.get(name), receipt));
+      if (named === undefined) this.#early.set(name, pushed(this.#early.get(name), receipt));
+      else this.#count(named, this.#users[named]!, receipt);
+      isLost &&= named === undefined;
     }
+    if (isLost) this.#lost.add(receipt);
+  }
+
+  /** No more comes. */
+  end(): void {
+    const isComplete = this.#profile === 'complete';
+    for (const { file } of this.#lost)
+      this.#findings.add(isComplete ? 'E_RECEIPT' : 'W_GAP', file, 'speaks of messages of which none is here');
   }
 
   #count(number: number, user: string, { kind, device, at, ...by }: Early): void {

@@ -7,7 +7,6 @@ const ROWS = { log: Object.values(LOG_MATRIX).flat(), bundle: Object.values(BUND
 /** What no row of ours can be alone in, and where it is seen. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   W_NO_CRL: 'test/verify/program.test.ts: it stands beside all rows without a list',
-  E_RECEIPT: 'test/verify/bundle-receipts.test.ts',
   W_NO_RECEIPT: 'test/verify/bundle-receipts.test.ts',
   W_LOST: 'test/verify/epochs.test.ts',
   W_SESSION_ELSEWHERE: 'test/verify/epochs.test.ts',

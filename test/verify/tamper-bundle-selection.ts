@@ -1,13 +1,16 @@
 /** Rows of an exporter who leaves messages out, puts others in, or says otherwise. */
 import { formatHead } from '../../transcript/bundle.ts';
+import type { BundleMessage } from '../../transcript/bundle-writer.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { contentOf } from '../support/bundle-writer.ts';
 import { found, msg, sealed, selective, text, withFiles, withMessages, type BundleRow } from './bundle-edits.ts';
 import { received } from './bundle-stories.ts';
 import { leaves, world } from './tamper.ts';
 
-/** leaf(MS) of the first message of the bundle. */
-const [first] = leaves.flatMap((leaf) => (leaf.type === 'msg' ? [leafHash(leaf.ms)] : []));
+/** leaf(MS) of the first message of the bundle, and of the last. */
+const said = leaves.flatMap((leaf) => (leaf.type === 'msg' ? [leafHash(leaf.ms)] : []));
+const [first, last] = [said[0], said.at(-1)];
+const withoutLast = (messages: BundleMessage[]): BundleMessage[] => messages.toSpliced(-2, 1);
 
 export const BUNDLE_SELECTION: readonly BundleRow[] = [
   { name: 'a message left out', archive: withMessages((m) => m.toSpliced(3, 1)), ...found('E_CONV_GAP', msg(4)) },
@@ -87,7 +90,25 @@ export const BUNDLE_SELECTION: readonly BundleRow[] = [
   {
     name: 'no message, and what was signed about one',
     archive: received(first!, (m) => m.slice(-1), selective),
-    ...found('W_EMPTY', 'BUNDLE', true, 11),
+    ...found('W_EMPTY', 'BUNDLE', false, 11),
+  },
+  {
+    name: 'the last message left out, and what was signed about it not',
+    archive: received(last!, withoutLast),
+    ...found('E_RECEIPT', msg(17, 'ciphertext')),
+  },
+  {
+    name: 'the last message left out, and what was signed about it not, as the bundle says',
+    archive: received(last!, withoutLast, selective),
+    exit: 0,
+    code: 'W_GAP',
+    where: msg(17, 'ciphertext'),
+    isAlone: true,
+  },
+  {
+    name: 'what was signed about messages of which one is there',
+    archive: received(Buffer.concat([last!, first!]), withoutLast),
+    exit: 0,
   },
   {
     name: 'a head that is none',
