@@ -2,6 +2,7 @@
 import type { ConversationId } from '../base/bytes.ts';
 import type { ChatError } from '../base/errors.ts';
 import type { Message } from './message-table.ts';
+import type { Notice } from './notice-table.ts';
 
 export type AppEvent =
   /** one of our messages is accepted (isQueued: nobody there to take it now), delivered or failed */
@@ -25,7 +26,7 @@ export type AppEvent =
   | { readonly on: 'connected' }
   | { readonly on: 'lost'; readonly error: ChatError; readonly willRetry: boolean }
   | { readonly on: 'waiting'; readonly ms: number }
-  /** to be seen, and not against anything that was shown */
-  | { readonly on: 'warning'; readonly text: string }
+  /** to be seen, and not against anything that was shown; `notice`: kept in the vault until it is told */
+  | { readonly on: 'warning'; readonly text: string; readonly notice?: Notice }
   /** something false; the evidence is kept */
   | { readonly on: 'alarm'; readonly error: ChatError };

@@ -102,6 +102,8 @@ export class App {
   #skewMs: number | null = null;
   #down: ChatError | null = null;
   #isClosed = false;
+  /** the row of the newest one that handlers have heard of, or whoever opened the vault */
+  #lastNotice: number;
   readonly #milestones: Milestones;
   readonly #expiry: NodeJS.Timeout;
 
@@ -111,6 +113,7 @@ export class App {
     this.vault = vault;
     this.#server = options.server;
     this.#now = now;
+    this.#lastNotice = vault.notices.untold().at(-1)?.row ?? 0;
     const account = vault.profile.account();
     if (account !== null && account.username !== identity.username)
       throw new ChatError(
@@ -160,6 +163,7 @@ export class App {
         },
         failed: (message) => this.#emit({ on: 'state', message, isQueued: false }),
         warn,
+        noticed: () => this.#tellNotices(),
         grouped: (conversation, isIdle) => this.#emit({ on: 'group', conversation, isIdle }),
       },
       now,
@@ -195,6 +199,7 @@ export class App {
         },
         owes: () => this.#outbox.owe(),
         warn,
+        noticed: () => this.#tellNotices(),
         alarm: (error) => this.#emit({ on: 'alarm', error }),
         joined: () => this.#publish(),
         grouped: (conversation) => {
@@ -522,11 +527,13 @@ export class App {
       requester,
       log,
       rosters: new Rosters(vault, requester, identity, parseOrigin(log.origin).host, (username, certificates) => {
-        const text = vault.transaction(() => {
-          if (username === identity.username) followRenewals(vault, certificates, this.#now());
-          return seenCertificates(vault, username, certificates, true, this.#now());
+        vault.transaction(() => {
+          const now = this.#now();
+          if (username === identity.username) followRenewals(vault, certificates, now);
+          const over = seenCertificates(vault, username, certificates, true, now);
+          if (over !== null) vault.notices.add(now, over);
         });
-        if (text !== null) warn(text);
+        this.#tellNotices();
       }),
       serverNow: () => this.#now() + (this.#skewMs ?? 0),
       caughtUp: async () => {
@@ -650,6 +657,14 @@ export class App {
     this.#withheld.forget();
     if (!willRetry) this.#down ??= error;
     this.#emit({ on: 'lost', error, willRetry });
+  }
+
+  /** What has come since this was done last. What was there before is told by whoever opens the vault. */
+  #tellNotices(): void {
+    for (const notice of this.vault.notices.untold(this.#lastNotice)) {
+      this.#lastNotice = notice.row;
+      this.#emit({ on: 'warning', text: notice.text, notice });
+    }
   }
 
   #emit(event: AppEvent): void {

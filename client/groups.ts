@@ -5,8 +5,9 @@
  * States are values, and two encryptions from one would use one key twice, so there is a lock for each conversation: work on a large group
  * takes seconds in the other thread, and nothing else waits for it. Locks are never held while somebody waits for the inbox or the outbox.
  */
-import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
+import { equal, hex, utf8, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { sha256 } from '../base/hash.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import type { ClientIdentity } from './identity.ts';
@@ -189,30 +190,33 @@ export class Groups {
     this.#bindings.set(name, binding);
   }
 
-  /** Remembers devices, inside a transaction, and says in words which of them are new. Whoever is met for the first time has no new ones. */
-  meet(devices: readonly Member[]): string[] {
+  /**
+   * Remembers devices, and leaves word of those that are new; inside a transaction. Whoever is met for the first time has no new ones; but of one's
+   * own devices the first is this one.
+   */
+  meet(devices: readonly Member[]): void {
+    const { keys, notices } = this.#vault;
     const strangers = new Set<string>();
-    return devices.flatMap(({ user, deviceId, certificate, bindingHash }) => {
-      const { keys, marks } = this.#vault;
+    for (const { user, deviceId, certificate, bindingHash } of devices) {
       const { mlsKey, certificate: der } = readBinding(this.#bindings.get(hex(bindingHash))!);
       const meeting = keys.meet(user, deviceId, certificate, mlsKey);
-      if (meeting === 'known') return [];
+      if (meeting === 'known') continue;
       const found = parseCertificate(der);
       const issuer = found.issuer.text;
       const isNewIssuer = keys.meetIssuer(user, issuer) === 'new';
-      if (meeting === 'first') strangers.add(user);
-      if (strangers.has(user) || equal(certificate, this.#own.fingerprint)) return [];
       const isOwn = user === this.#own.username;
+      if (meeting === 'first' && !isOwn) strangers.add(user);
+      if (strangers.has(user) || equal(certificate, this.#own.fingerprint)) continue;
       if (isOwn && meeting === 'renewed') this.#inherit(deviceId, found);
+      const now = this.#now();
+      const which = shortName(certificate);
       const whose = isOwn ? 'of yours' : `of ${user}`;
-      const news: string[] = [];
-      if (meeting === 'renewed') news.push(`a device ${whose} has a new certificate (${shortName(certificate)})`);
-      if (meeting === 'new')
-        news.push(`${isOwn ? 'you use' : `${user} uses`} a new device (${shortName(certificate)})`);
-      if (isNewIssuer) news.push(`a certificate ${whose} is issued by another authority than before: ${issuer}`);
-      const over = seenCertificates({ marks }, user, [found], false, this.#now());
-      return over === null ? news : [...news, over];
-    });
+      if (meeting === 'renewed') notices.add(now, `a device ${whose} has a new certificate (${which})`);
+      else notices.add(now, isOwn ? `you use another device (${which})` : `${user} uses a new device (${which})`);
+      if (isNewIssuer) notices.add(now, `a certificate ${whose} is issued by another authority than before: ${issuer}`);
+      const over = seenCertificates(this.#vault, user, [found], false, now);
+      if (over !== null) notices.add(now, over);
+    }
   }
 
   /** What was decided about a device of this user holds when it goes on with another certificate. */
@@ -226,16 +230,19 @@ export class Groups {
     handovers.inherit(certificate.fingerprint, isEarlier, this.#now());
   }
 
-  /** In words: devices that are in a group no more, of people who have others in it. @param after who is in it now */
-  parted(gone: readonly Member[], after: readonly Member[]): string[] {
-    return gone.flatMap(({ user, deviceId, certificate }) => {
+  /**
+   * Leaves word of devices that are in a group no more, of people who have others in it; inside a transaction. Such a device goes out of one group
+   * after the other, and that is told once. @param after who is in it now
+   */
+  parted(gone: readonly Member[], after: readonly Member[]): void {
+    for (const { user, deviceId, certificate } of gone) {
       const theirs = after.filter((each) => each.user === user);
-      if (equal(certificate, this.#own.fingerprint)) return [];
       const isHere = theirs.some((each) => equal(each.deviceId, deviceId) || equal(each.certificate, certificate));
-      if (theirs.length === 0 || isHere) return [];
+      if (theirs.length === 0 || isHere || equal(certificate, this.#own.fingerprint)) continue;
       const whose = user === this.#own.username ? 'of yours' : `of ${user}`;
-      return [`a device ${whose} is out: it is revoked, or has expired (${shortName(certificate)})`];
-    });
+      const text = `a device ${whose} is out: it is revoked, or has expired (${shortName(certificate)})`;
+      this.#vault.notices.add(this.#now(), text, sha256(utf8('out '), certificate));
+    }
   }
 
   /** A proven statement was made in this state of the group. */

@@ -51,6 +51,8 @@ export interface InboxEvents {
   message(message: Message): void;
   /** something that a person must see, and that did not stop the message */
   warn(sentence: string): void;
+  /** there may be word for a person in the vault */
+  noticed(): void;
   /** something false; shown once for each delivery */
   alarm(error: ChatError): void;
   /** the state of a message changed: delivered, read, or expired */
@@ -154,6 +156,7 @@ export class Inbox {
     session.prove();
     tell(session, 'msg_received', good);
     if (hasHistory) this.#handover.taken(session);
+    this.#events.noticed();
     for (const warning of warnings) this.#events.warn(warning);
     for (const { message, gap } of fresh) {
       if (gap !== null) this.#events.warn(gap);
@@ -262,7 +265,7 @@ export class Inbox {
     const warnings: string[] = [];
     const changed: number[] = [];
     const came: Member[] = [];
-    const parted: string[] = [];
+    const parted: Pick<Extract<Opened, { kind: 'commit' }>, 'gone' | 'inside'>[] = [];
     let hasHistory = false;
     this.#vault.transaction(() => {
       if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
@@ -282,7 +285,7 @@ export class Inbox {
           this.#vault.addReceivedCommit(place);
           if (opened.usedPackage !== null) this.#vault.keys.deletePackage(opened.usedPackage);
           came.push(...opened.came);
-          parted.push(...this.#groups.parted(opened.gone, opened.inside));
+          parted.push(opened);
           const { peer, room } = this.#vault.conversation(ms.conversation)!;
           if (room !== undefined) this.#vault.rooms.forget(ms.conversation, usersOf(opened.came));
           if (room !== undefined) warnings.push(...movements(peer, opened, this.#username));
@@ -304,7 +307,8 @@ export class Inbox {
         if (warning !== null) warnings.push(warning);
       }
       this.#vault.annotations.purge(this.#now()); // what came too late is not shown
-      warnings.push(...this.#groups.meet(came), ...parted);
+      this.#groups.meet(came);
+      for (const { gone, inside } of parted) this.#groups.parted(gone, inside);
       this.#groups.save(ids);
     });
     return { fresh, changed, warnings, hasHistory };

@@ -33,6 +33,8 @@ export interface OutboxEvents {
   accepted(message: Message, isQueued: boolean): void;
   failed(message: Message): void;
   warn(sentence: string): void;
+  /** there may be word for a person in the vault */
+  noticed(): void;
   /** its group has changed by our doing; or it was wanted, and is left as it is */
   grouped(id: ConversationId, isIdle: boolean): void;
 }
@@ -278,6 +280,7 @@ export class Outbox {
     this.#staleInARow = 0;
     for (const id of conversationsOf(batch)) this.#stuck.delete(hex(id));
     session.prove();
+    this.#events.noticed();
     for (const warning of warnings) this.#events.warn(warning);
     const changed = commitOf(batch);
     if (changed !== null) this.#events.grouped(changed, false);
@@ -312,8 +315,9 @@ export class Outbox {
           id,
           members.map(({ user }) => user),
         );
-        const news = [...this.#groups.meet(members), ...this.#groups.parted(gone, members)];
-        return [...news, ...newReaders(this.#vault.conversation(id), before, conversation)];
+        this.#groups.meet(members);
+        this.#groups.parted(gone, members);
+        return newReaders(this.#vault.conversation(id), before, conversation);
       });
     });
   }

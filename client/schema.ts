@@ -115,6 +115,11 @@ ALTER TABLE conversation DROP COLUMN conv_ctr;
 ALTER TABLE conversation DROP COLUMN last_leaf;
 `;
 
+/** What has to be told; without its words: it was. */
+const NOTICES = `
+CREATE TABLE notice (row INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, subject BLOB UNIQUE, sealed BLOB) STRICT;
+`;
+
 export const MIGRATIONS: readonly string[] = [
   FIRST,
   GROUPS,
@@ -126,4 +131,5 @@ export const MIGRATIONS: readonly string[] = [
   GOSSIP,
   SESSION_LOSS,
   THREADS,
+  NOTICES,
 ];

@@ -23,6 +23,7 @@ import { HandoverTable } from './handover-table.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger, type Evidence } from './ledger.ts';
 import { MarkTable } from './mark-table.ts';
+import { NoticeTable } from './notice-table.ts';
 import { MessageTable, UNREADABLE, type Message } from './message-table.ts';
 import { ProfileTable } from './profile-table.ts';
 import { ReceiptTable, type ReceiptKind } from './receipt-table.ts';
@@ -77,6 +78,7 @@ export class Vault {
   readonly handovers: HandoverTable;
   readonly seen: SeenTable;
   readonly marks: MarkTable;
+  readonly notices: NoticeTable;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -99,6 +101,7 @@ export class Vault {
     this.handovers = new HandoverTable(db, seal);
     this.seen = new SeenTable(db);
     this.marks = new MarkTable(db, seal);
+    this.notices = new NoticeTable(db, seal);
   }
 
   /**

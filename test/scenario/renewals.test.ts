@@ -70,7 +70,7 @@ async function goesOn(t: Test, isNewKey: boolean): Promise<void> {
   t.ok(isApproved(alice, again), 'still approved on the other one');
   const words = /^a device of (alice|yours) has a new certificate/;
   for (const each of [alice, bob, carol]) t.equal(told(each, words), 1, 'said once');
-  t.equal(told(alice, /^you use a new device/), 1, 'when the second device came');
+  t.equal(told(alice, /^you use another device/), 1, 'when the second device came');
   for (const each of [bob, carol]) t.ok(told(each, /^alice uses a new device/) <= 1);
   await alice.app.ownDevices.approve(fingerprintOf(again), 0);
   await again.until('a history', () => told(again, /handed over its history/) > 0);
@@ -93,5 +93,5 @@ t.test('who cannot show that it is the same device is a new one, and not approve
   t.notOk(isApproved(alice, again));
   t.equal(told(bob, /has a new certificate/), 0);
   t.ok(told(bob, /^alice uses a new device/) > 0);
-  t.equal(told(alice, /^you use a new device/), 2);
+  t.equal(told(alice, /^you use another device/), 2);
 });

@@ -110,7 +110,11 @@ t.test('a renewed certificate: the number is made of keys, and so is the mark', 
   await again.enter();
   await again.say('alice', 'two');
   await alice.hears('two');
-  t.match(alice.told('warning'), [/^a device of bob has a new certificate/], 'announced, and nothing else');
+  t.match(
+    alice.told('warning'),
+    { length: 1, 0: /^a device of bob has a new certificate/ },
+    'announced, and nothing else',
+  );
   t.match(await alice.app.comparisons.show('bob'), { number, standing: { is: 'verified' } });
   await again.leave();
   const other = renewed(t, w, again, true);
