@@ -26,7 +26,7 @@ import { receive, RETENTION, type Rules } from '../../client/e2ee/guard.ts';
 import { joinGroup } from '../../client/e2ee/join.ts';
 import { xWing } from '../../client/e2ee/kem.ts';
 import { nodeProvider, openSuite, SUITE } from '../../client/e2ee/provider.ts';
-import { bytes, hexOf, suiteOf, withVectors } from './vectors.ts';
+import { ABSENT, bytes, hexOf, PROVIDERS, suiteOf, SUITES, withVectors } from './vectors.ts';
 
 t.test('ts-mls is the version that was examined', async (t) => {
   const require = createRequire(import.meta.url);
@@ -38,6 +38,15 @@ t.test('ts-mls is the version that was examined', async (t) => {
     dependencies: Record<string, string>;
   };
   t.equal(own.dependencies['ts-mls'], '1.6.4');
+});
+
+t.test('the suites of each provider', async (t) => {
+  for (const [name, provider] of Object.entries(PROVIDERS)) {
+    for (const id of SUITES[name]!) t.ok(await suiteOf(id, provider), `${name}: suite ${id}`);
+    if (name === 'library')
+      for (const id of ABSENT) t.equal(await suiteOf(id, provider), null, `not the library's ${id}`);
+  }
+  t.strictSame(SUITES['ours'], [1, 2, 3, 4, 5, 6, 7]);
 });
 
 interface Basics {

@@ -21,7 +21,7 @@ import { RETENTION } from '../../client/e2ee/guard.ts';
 import { joinGroup } from '../../client/e2ee/join.ts';
 import { nodeHashes, resolutionsOf, validateTree } from '../../client/e2ee/tree.ts';
 import { nodeProvider } from '../../client/e2ee/provider.ts';
-import { bytes, hexOf, PROVIDERS, suiteOf, withVectors } from './vectors.ts';
+import { bytes, hexOf, PROVIDERS, suiteOf, SUITES, withVectors } from './vectors.ts';
 
 interface TreeVector {
   readonly cipher_suite: number;
@@ -33,13 +33,16 @@ interface TreeVector {
 
 await withVectors<TreeVector>(t, 'tree-validation.json', async (t, vectors) => {
   let damaged = 0;
+  const counts: Record<string, number> = {};
   for (const [i, vector] of vectors.entries()) {
     const tree = decodeRatchetTree(bytes(vector.tree), 0)![0];
     const root = (tree.length - 1) / 2;
     const context = { groupId: bytes(vector.group_id), treeHash: bytes(vector.tree_hashes[root]!), extensions: [] };
-    for (const provider of Object.values(PROVIDERS)) {
-      const suite = await suiteOf(vector.cipher_suite, provider);
-      if (!suite || (provider !== nodeProvider && vector.cipher_suite > 2)) continue;
+    for (const [name, provider] of Object.entries(PROVIDERS)) {
+      if (!SUITES[name]!.includes(vector.cipher_suite)) continue;
+      const suite = (await suiteOf(vector.cipher_suite, provider))!;
+      const counted = `${name}, suite ${vector.cipher_suite}`;
+      counts[counted] = (counts[counted] ?? 0) + 1;
       await t.resolves(
         validateTree(tree, context, defaultAuthenticationService, suite),
         `${i}, suite ${vector.cipher_suite}`,
@@ -55,6 +58,8 @@ await withVectors<TreeVector>(t, 'tree-validation.json', async (t, vectors) => {
       await t.rejects(validateTree(tree, context, nobody, suite), { message: /credential/ });
     }
   }
+  const all = Object.entries(SUITES).flatMap(([name, ids]) => ids.map((id) => [`${name}, suite ${id}`, 14]));
+  t.strictSame(counts, Object.fromEntries(all));
   t.ok(damaged > 100, `${damaged} damaged trees`);
 });
 
