@@ -29,24 +29,38 @@ const SPACES = Buffer.alloc(64, 0x20);
 /** The bytes to be signed: 64 spaces, context, zero byte, body (the shape of RFC 8446 §4.4.3). */
 export const tbs = (context: Context, body: Uint8Array): Buffer => concat(SPACES, utf8(context), Buffer.alloc(1), body);
 
+/** What a key makes. */
+interface Scheme {
+  readonly algorithm: Algorithm;
+  /** Of a signature. */
+  readonly minBytes: number;
+  readonly maxBytes: number;
+}
+
 /** The algorithm of this key. @throws BAD_CERT/weak_key for a type or size that is not accepted */
-export function algorithmOf(key: KeyObject): Algorithm {
-  const known = algorithms.get(key);
+export const algorithmOf = (key: KeyObject): Algorithm => schemeOf(key).algorithm;
+
+/** @throws BAD_CERT/weak_key */
+function schemeOf(key: KeyObject): Scheme {
+  const known = schemes.get(key);
   if (known !== undefined) return known;
-  const found = algorithmIn(key);
-  algorithms.set(key, found);
+  const found = schemeIn(key);
+  schemes.set(key, found);
   return found;
 }
 /** A key's own details are read anew each time that they are asked for. */
-const algorithms = new WeakMap<KeyObject, Algorithm>();
+const schemes = new WeakMap<KeyObject, Scheme>();
 
-function algorithmIn(key: KeyObject): Algorithm {
+function schemeIn(key: KeyObject): Scheme {
   const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;
-  if (type === 'ed25519') return ALGORITHM.ed25519;
-  if (type === 'ec' && details?.namedCurve === 'prime256v1') return ALGORITHM.ecdsaP256;
+  if (type === 'ed25519') return { algorithm: ALGORITHM.ed25519, minBytes: 64, maxBytes: 64 };
+  if (type === 'ec' && details?.namedCurve === 'prime256v1')
+    return { algorithm: ALGORITHM.ecdsaP256, minBytes: 8, maxBytes: 72 };
   const bits = details?.modulusLength ?? 0;
   const exponent = details?.publicExponent ?? 0n;
-  if (type === 'rsa' && bits >= 2048 && bits <= 8192 && exponent >= 65537n) return ALGORITHM.rsaPss;
+  const bytes = Math.ceil(bits / 8); // RFC 8017 §8.1.2; OpenSSL also takes one without its first zeros, a second spelling
+  if (type === 'rsa' && bits >= 2048 && bits <= 8192 && exponent >= 65537n)
+    return { algorithm: ALGORITHM.rsaPss, minBytes: bytes, maxBytes: bytes };
   throw new ChatError('BAD_CERT', 'key is neither Ed25519, ECDSA P-256 nor RSA of 2048..8192 bits with e >= 65537', {
     sub: 'weak_key',
   });
@@ -88,10 +102,16 @@ export function verify(
 
 /** The same over bytes that already are what was signed (`SHA256SUMS.tbs`, test vectors). @throws BAD_CERT/weak_key */
 export function verifyRaw(publicKey: KeyObject, algorithm: number, data: Uint8Array, signature: Uint8Array): boolean {
-  if (algorithmOf(publicKey) !== algorithm || signature.length > MAX_SIGNATURE_BYTES) return false;
+  if (!isOfScheme(publicKey, algorithm, signature)) return false;
   if (algorithm === ALGORITHM.ed25519) return nodeVerify(null, data, publicKey, signature);
   if (algorithm === ALGORITHM.ecdsaP256) return nodeVerify('sha256', data, publicKey, signature);
   return nodeVerify('sha256', data, pss(publicKey), signature);
+}
+
+/** @throws BAD_CERT/weak_key */
+function isOfScheme(publicKey: KeyObject, algorithm: number, { length }: Uint8Array): boolean {
+  const scheme = schemeOf(publicKey);
+  return scheme.algorithm === algorithm && scheme.minBytes <= length && length <= scheme.maxBytes;
 }
 
 /** Whether the key made this signature over `data`, by its own algorithm; false for a key that is not accepted. Never throws. */
@@ -113,7 +133,7 @@ export function verifyAsync(
 ): Promise<boolean> {
   return new Promise((resolve) => {
     try {
-      if (algorithmOf(publicKey) !== algorithm || signature.length > MAX_SIGNATURE_BYTES) return resolve(false);
+      if (!isOfScheme(publicKey, algorithm, signature)) return resolve(false);
       const key = algorithm === ALGORITHM.rsaPss ? pss(publicKey) : publicKey;
       nodeVerify(algorithm === ALGORITHM.ed25519 ? null : 'sha256', tbs(context, body), key, signature, (error, ok) =>
         resolve(!error && ok),

@@ -52,6 +52,25 @@ t.test('RSA signatures have a salt of 32 bytes and no other form', async (t) => 
     t.notOk(verify(publicKey, ALGORITHM.rsaPss, CONTEXT.senderBatch, body, signature), name);
 });
 
+t.test('an RSA signature is as long as the modulus', async (t) => {
+  const { publicKey, privateKey } = keys.rsaPss;
+  const beginningWithZero = (): Uint8Array => {
+    for (;;) {
+      const { signature } = sign(privateKey, CONTEXT.senderBatch, body);
+      if (signature[0] === 0) return signature;
+    }
+  };
+  const whole = beginningWithZero();
+  for (const [name, signature, want] of [
+    ['whole', whole, true],
+    ['without its first zero, which OpenSSL takes', whole.subarray(1), false],
+    ['with one more byte', Buffer.concat([whole, Buffer.alloc(1)]), false],
+  ] as const) {
+    t.equal(verify(publicKey, ALGORITHM.rsaPss, CONTEXT.senderBatch, body, signature), want, name);
+    t.equal(await verifyAsync(publicKey, ALGORITHM.rsaPss, CONTEXT.senderBatch, body, signature), want, name);
+  }
+});
+
 t.test('weak and foreign keys have no algorithm', async (t) => {
   const weak = {
     'RSA-1024': generateKeyPairSync('rsa', { modulusLength: 1024 }),
