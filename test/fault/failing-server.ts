@@ -1,7 +1,7 @@
 /**
  * Loaded into a real chat-server before it starts: its disk forgets at the end of the process what was not synced, as at a power cut;
  * segments of the write-ahead log are small, so that they fill and are used again; and it kills itself (SIGKILL) at the point named in
- * CHAT_FAULT, when it comes there for the nth time: `POINT:N`.
+ * CHAT_FAULT, when it comes there for the nth time: `POINT:N`; with a third word, `:later`, counted from SIGUSR2 on.
  */
 import { basename } from 'node:path';
 import type { Files, OpenFile } from '../../server/log/files.ts';
@@ -40,10 +40,12 @@ export type Point =
 
 export const SEGMENT_BYTES = 64 * 1024;
 
-const [point, count] = (process.env['CHAT_FAULT'] ?? '').split(':');
+const [point, count, later] = (process.env['CHAT_FAULT'] ?? '').split(':');
 let left = Number(count);
+let isCounting = later === undefined;
+if (!isCounting) process.once('SIGUSR2', () => (isCounting = true));
 
-const isDue = (name: Point): boolean => name === point && --left <= 0;
+const isDue = (name: Point): boolean => isCounting && name === point && --left <= 0;
 function die(): never {
   process.kill(process.pid, 'SIGKILL');
   // The signal ends every thread before this is left.
