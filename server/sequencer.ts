@@ -273,13 +273,16 @@ export class Sequencer {
   /** @param stale what was made in another state than the newest, perhaps by somebody who could not know it. @throws it; UNAVAILABLE/incomplete */
   #checkComplete({ messages }: Submission, conversations: readonly ConversationId[], stale: ChatError | null): void {
     const now = this.#o.now();
-    for (const [i, { groupInfo }] of messages.entries())
-      if ((stale !== null || groupInfo !== null) && this.#incomplete.concerns(conversations[i]!, now))
+    for (const [i, { groupInfo }] of messages.entries()) {
+      const field = `msg_send.messages[${i}].group`;
+      if (groupInfo === null && stale?.field !== field) continue;
+      if (this.#incomplete.concerns(conversations[i]!, now))
         throw new ChatError('UNAVAILABLE', 'a crash has interrupted what somebody else was sending there', {
           sub: 'incomplete',
-          field: `msg_send.messages[${i}].group`,
+          field,
           retryAfterMs: INCOMPLETE_RETRY_MS,
         });
+    }
     if (stale !== null) throw stale;
   }
 
