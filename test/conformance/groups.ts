@@ -215,6 +215,65 @@ export const GROUP_TESTS: readonly (readonly [string, (t: Test, suite: Suite) =>
     },
   ],
   [
+    'groups: a window that fails changes nothing of a commit in it: group, GroupInfo, parts, blobs',
+    async (t, { store, second, countRows }) => {
+      const w = await World.open(store);
+      const { a1, b1, b2 } = w.devices;
+      const { batch } = await w.send(commit(state(1, 0)));
+      const blobs = { parts: randomBytes(60), groupInfo: randomBytes(61) };
+      const named = (bytes: Uint8Array) => ({ hash: sha256(bytes) as Uint8Array as Hash, size: bytes.length });
+      for (const piece of Object.values(blobs))
+        await store.putBlobPiece(a1.id, { ...named(piece), offset: 0, piece }, NOW, { count: 5, bytes: 1000 });
+      const adding = commit(state(1, 1), {
+        parts: [Buffer.of(1), Buffer.of(2)],
+        blobs: { parts: named(blobs.parts), groupInfo: named(blobs.groupInfo) },
+      });
+      const whatIs = async () => ({
+        group: await groupOf(second, w),
+        kept: text(await second.groupInfo(w.conversation, state(1, 2))),
+        blobs: [
+          await second.blobPiece(named(blobs.parts).hash, 0),
+          await second.blobPiece(named(blobs.groupInfo).hash, 0),
+        ],
+        put: await second.blobSizes(
+          a1.id,
+          Object.values(blobs).map((each) => named(each).hash),
+        ),
+        queues: await second.queueUsages([b1.id, b2.id]),
+        rows: [await countRows('contents'), await countRows('expiries'), await countRows('lineage_heads')],
+        size: await second.logSize(w.origin),
+      });
+      const before = await whatIs();
+      t.match(before, { group: '1.1 info of 1.1', kept: null, blobs: [null, null], put: [60, 61] });
+      // The first is found before anything of the group is written, the second at the end.
+      const windows = [
+        () => {
+          const made = w.batch(adding);
+          const again = w.batch();
+          return w.window([made, { ...again, batch: { ...again.batch, firstCtr: batch.firstCtr } }]);
+        },
+        () => w.window([w.batch(adding), w.batch()], [null as never]),
+      ];
+      for (const [i, window] of windows.entries()) {
+        const at = w.size;
+        // Together with a call that succeeds: a backend that commits both at once keeps them apart.
+        const seenAt = NOW + 80 + i;
+        const [refused, seen] = await Promise.allSettled([
+          store.commitWindow(window()),
+          store.setLastSeen(w.alice.id, seenAt),
+        ]);
+        t.match(refused, { reason: { code: i === 0 ? 'COUNTER_REUSED' : 'STORE_FAILED' } });
+        t.equal(seen.status, 'fulfilled');
+        t.equal((await store.userById(w.alice.id))?.lastSeen, seenAt);
+        w.size = at;
+        t.strictSame(await whatIs(), before);
+      }
+      await w.send({ ...adding, session: newSession() });
+      t.match(await whatIs(), { group: '1.2 info of 1.2', kept: 'info of 1.2' }, 'and then it goes');
+      t.equal(hex((await second.blobPiece(named(blobs.parts).hash, 0))!.piece), hex(blobs.parts));
+    },
+  ],
+  [
     'groups: a commit that the log has lost is taken back, and so is what it made',
     async (t, { store }) => {
       const w = await World.open(store);
