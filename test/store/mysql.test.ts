@@ -4,6 +4,7 @@ import { Secret } from '../../base/secret.ts';
 import { migrateStore, openStore, storeStatus } from '../../store/open.ts';
 import { schemaText, SCHEMA_VERSION } from '../../store/schema-version.ts';
 import type { Store } from '../../store/store.ts';
+import { epochConformance } from '../conformance/epochs.ts';
 import { storeConformance } from '../conformance/store.ts';
 import { mariadb, type Mariadb } from '../support/mariadb.ts';
 import { newUser, NOW, usageOf, World } from '../support/store-world.ts';
@@ -62,6 +63,8 @@ async function all({ url, password, sql, kill, restart, certificateFile, certify
   await storeConformance(t, 'mysql', openDaemon, async (table) =>
     Number(await sql(`SELECT COUNT(*) FROM ${table}`, 'securechat')),
   );
+
+  await epochConformance(t, 'mysql', { url, password });
 
   await t.test('text is kept in UTF-8, keys are compared by their bytes', async (t) => {
     const store = await openDaemon();

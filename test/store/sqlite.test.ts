@@ -7,6 +7,7 @@ import { select } from '../../store/operation.ts';
 import { mayBeLost, OPERATIONS, type Method } from '../../store/operations.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
 import { SqliteConnection } from '../../store/sqlite-connection.ts';
+import { epochConformance } from '../conformance/epochs.ts';
 import { storeConformance } from '../conformance/store.ts';
 import { newUser, NOW, World } from '../support/store-world.ts';
 
@@ -23,6 +24,8 @@ t.test('contract', async (t) => {
   );
   probe.close();
 });
+
+await epochConformance(t, 'sqlite', null);
 
 t.test('a window may be for more devices than a statement takes values', async (t) => {
   const path = `${t.testdir()}/chat.db`;

@@ -2,6 +2,7 @@
 import { createPublicKey, randomBytes, type KeyObject } from 'node:crypto';
 import type { ConversationId, Fingerprint, Hash, SessionId } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
+import type { Secret } from '../../base/secret.ts';
 import { CONTEXT, sign } from '../../base/signature.ts';
 import type { Log } from '../../runtime/log.ts';
 import { TranscriptLog } from '../../server/log/log.ts';
@@ -194,16 +195,22 @@ export interface TranscriptWorld {
   close(): Promise<void>;
 }
 
+export interface Database {
+  readonly url: string;
+  /** a new one each time: `openStore` may wipe it */
+  readonly password: () => Secret | null;
+}
+
 export async function transcriptWorld(
   dir: string,
   sequencer: Partial<SequencerOptions> = {},
   more: Partial<LogOptions> = {},
   keys: { readonly ca: Authority; readonly server: Issued } = identity(),
+  { url, password }: Database = { url: `sqlite:${dir}/chat.db`, password: () => null },
 ): Promise<TranscriptWorld> {
   const { ca, server } = keys;
-  const url = `sqlite:${dir}/chat.db`;
-  await migrateStore(url, null, NOW);
-  const store = await openStore(url, null);
+  await migrateStore(url, password(), NOW);
+  const store = await openStore(url, password());
   const addDevice = async (over: Store, name: string): Promise<Sender> => {
     const user = await over.createUser(newUser(name));
     const issued = ca.client(name, { key: 'ed25519', notBefore: NOW - 1000, notAfter: LATER });
@@ -244,7 +251,7 @@ export async function transcriptWorld(
     bob,
     device: (name) => addDevice(world.store, name),
     reopen: async (log = {}) => {
-      world.store = await openStore(url, null);
+      world.store = await openStore(url, password());
       Object.assign(world, await open(world.store, log));
     },
     close: async () => {
