@@ -1,6 +1,7 @@
 #!/bin/sh
 # Proves one message of an evidence bundle without any of our programs: openssl 3, sha256sum, tar and a POSIX shell. docs/TRANSCRIPT.md §f.
-# It shows that nothing here depends on believing us. It checks one message, and no revocation; chat-verify checks all of it.
+# It shows that nothing here depends on believing us. It checks one message, and no revocation; chat-verify checks all of it, and is stricter
+# about certificates than openssl.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -61,18 +62,21 @@ hash() { openssl dgst -sha256 -binary | b64; }
 hex() { od -An -v -tx1 | tr -d ' \n'; }
 # bytes FILE OFFSET COUNT
 bytes() { dd "if=$1" bs=1 "skip=$2" "count=$3" 2>/dev/null; }
-size() { wc -c <"$1" | tr -d ' '; }
+size() { cat "$1" 2>/dev/null | wc -c | tr -d ' '; }
 line() { sed -n "s/^$2 //p" "$1" | head -n 1; }
-is_number() { case $1 in '' | *[!0-9]* | ????????????????*) return 1 ;; esac; }
+is_number() { case $1 in '' | *[!0-9]* | 0?* | ????????????????*) return 1 ;; esac; }
 # RFC 9162 §2.1.1: leaves and inner nodes hash with different first bytes
 leaf() { { printf '\000'; cat; } | hash; }
 node() { { printf '\001'; unb64 "$1"; unb64 "$2"; } | hash; }
-# climb LEAF INDEX SIZE, one sibling a line on standard input: the root (RFC 9162 §2.1.3.2)
+# climb LEAF INDEX SIZE, one sibling a line on standard input: the root (RFC 9162 §2.1.3.2); the lines as they must be, in $work/climbed
 climb() {
   climb_root=$1 at=$2 last=$(($3 - 1))
+  : >"$work/climbed"
   [ "$at" -le "$last" ] || return 1
   while read -r sibling; do
-    [ "$last" -gt 0 ] || return 1
+    sibling=$(unb64 "$sibling" | b64)
+    [ "$last" -gt 0 ] && [ "${#sibling}" -eq 44 ] || return 1
+    printf '%s\n' "$sibling" >>"$work/climbed"
     if [ $((at % 2)) -eq 1 ] || [ "$at" -eq "$last" ]; then
       climb_root=$(node "$sibling" "$climb_root")
       while [ $((at % 2)) -eq 0 ] && [ "$at" -ne 0 ]; do at=$((at / 2)) last=$((last / 2)); done
@@ -96,28 +100,41 @@ key() {
     fail "cert/$1.pem is missing, or is not that certificate"
   openssl x509 -in "cert/$1.pem" -noout -pubkey >"$work/key.pem"
 }
-# signed FILE SIGNATURE, by the key in $work/key.pem; sets $algorithm
+# signed FILE SIGNATURE, by the key in $work/key.pem; sets $algorithm. openssl may read as many bytes as the key has, and no more
 signed() {
   case $(openssl pkey -pubin -in "$work/key.pem" -noout -text) in
   *ED25519*)
     algorithm=01
-    openssl pkeyutl -verify -rawin -pubin -inkey "$work/key.pem" -in "$1" -sigfile "$2" >/dev/null 2>&1
+    [ "$(size "$2")" -eq 64 ] && openssl pkeyutl -verify -rawin -pubin -inkey "$work/key.pem" -in "$1" -sigfile "$2" >/dev/null 2>&1
     ;;
   *prime256v1*)
     algorithm=02
-    openssl dgst -sha256 -verify "$work/key.pem" -signature "$2" "$1" >/dev/null 2>&1
+    [ "$(size "$2")" -le 72 ] && openssl dgst -sha256 -verify "$work/key.pem" -signature "$2" "$1" >/dev/null 2>&1
     ;;
   *odulus*)
     algorithm=03
-    openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32 -sigopt rsa_mgf1_md:sha256 \
-      -verify "$work/key.pem" -signature "$2" "$1" >/dev/null 2>&1
+    modulus=$(openssl rsa -pubin -in "$work/key.pem" -noout -modulus)
+    modulus=${modulus#*=}
+    [ "${#modulus}" -ge 512 ] && [ "$(size "$2")" -eq $(((${#modulus} + 1) / 2)) ] &&
+      openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32 -sigopt rsa_mgf1_md:sha256 \
+        -verify "$work/key.pem" -signature "$2" "$1" >/dev/null 2>&1
     ;;
   *) return 1 ;;
   esac
 }
-# trusted CERTIFICATE SECONDS PURPOSE [MORE]: a chain to the given CA at that time
+# is_for CERTIFICATE USAGE: it was issued for that, and not for everything
+is_for() {
+  case $(openssl x509 -in "cert/$1.pem" -noout -ext extendedKeyUsage 2>/dev/null) in
+  *'Any Extended Key Usage'*) return 1 ;;
+  *"TLS Web $2 Authentication"*) ;;
+  *) return 1 ;;
+  esac
+}
+# trusted CERTIFICATE SECONDS USAGE [MORE]: a chain to the given CA at that time, for Client or Server
 trusted() {
-  certificate=cert/$1.pem seconds=$2 purpose=$3
+  is_for "$1" "$3" || return 1
+  certificate=cert/$1.pem seconds=$2 purpose=sslclient
+  [ "$3" = Client ] || purpose=sslserver
   shift 3
   [ -f cert/chain.pem ] && set -- "$@" -untrusted cert/chain.pem
   openssl verify -CAfile "$ca" -no-CApath -attime "$seconds" -purpose "$purpose" "$@" "$certificate" >/dev/null 2>&1
@@ -131,6 +148,18 @@ exporter=$(line BUNDLE exporter)
 key "$exporter"
 tbs 'chatlog/v1, bundle' SHA256SUMS >"$work/tbs"
 signed "$work/tbs" SHA256SUMS.sig || fail 'SHA256SUMS.sig: the exporter did not sign these files'
+created=$(line BUNDLE created)
+is_number "$created" || fail 'BUNDLE: no time'
+is_trusted=''
+if is_for "$exporter" Client; then
+  trusted "$exporter" $((created / 1000)) Client && is_trusted=yes
+else # the operator's, of what is in a log of his
+  for statement in log/*/key-*.stmt; do
+    host=$(line "$statement" origin)
+    trusted "$exporter" $((created / 1000)) Server -verify_hostname "${host%%/*}" && is_trusted=yes
+  done
+fi
+[ -n "$is_trusted" ] || fail "cert/$exporter.pem: this CA did not vouch for the exporter when he sealed these files"
 ok "sealed by $(openssl x509 -in "cert/$exporter.pem" -noout -subject -nameopt RFC2253,esc_ctrl | sed 's/^subject= *//')"
 
 # --- the entry --------------------------------------------------------------------------------------------------------------------------
@@ -144,6 +173,12 @@ bytes "$msg/entry" 12 248 >"$work/ms"
 position=$((0x$(bytes "$msg/entry" 2 2 | hex)))
 time=$((0x$(bytes "$msg/entry" 4 8 | hex)))
 sender=$(bytes "$work/ms" 16 32 | hex)
+kind=$(bytes "$work/ms" 8 1 | hex)
+case $kind in
+01 | 02 | 05) [ ! -e "$msg/ciphertext" ] || fail "$msg/ciphertext: only a receipt has its contents here" ;;
+03 | 04) ;;
+*) fail "$msg/entry: not of a conversation" ;;
+esac
 
 # --- the log's key, vouched for by the server's certificate ------------------------------------------------------------------------
 sed -n '/^$/,$p' "$msg/log.tlog-proof" | sed 1d >"$work/note"
@@ -165,7 +200,7 @@ tbs 'chatlog/v1, log key' "$statement" >"$work/tbs"
 tail -c +2 "$sealed" >"$work/sig"
 signed "$work/tbs" "$work/sig" || fail "$sealed: the server's certificate did not sign this key"
 [ "$(bytes "$sealed" 0 1 | hex)" = "$algorithm" ] || fail "$sealed: another algorithm than that of the key"
-trusted "$server" $((time / 1000)) sslserver -verify_hostname "${origin%%/*}" ||
+trusted "$server" $((time / 1000)) Server -verify_hostname "${origin%%/*}" ||
   fail "cert/$server.pem: no server of ${origin%%/*} that this CA vouches for at the time of the message"
 vkey=$(line "$statement" vkey)
 rest=${vkey#*+} keyid=${vkey#*+} # the base64 may hold a +: only the first two separate
@@ -181,17 +216,35 @@ ok "log $origin: the CA vouches for its key"
 
 # --- the checkpoint, and the entry under it -------------------------------------------------------------------------------------------
 [ -z "$(sed -n 4p "$work/note")" ] || fail "$msg/log.tlog-proof: a checkpoint of more than three lines"
-signature=$(sed -n "5,\$s|^— $origin ||p" "$work/note" | head -n 1)
-unb64 "$signature" >"$work/sig"
-[ "$(bytes "$work/sig" 0 4 | hex)" = "$keyid" ] || fail "$msg/log.tlog-proof: signed by another key than that of the log"
-tail -c +5 "$work/sig" >"$work/sig64"
-openssl pkeyutl -verify -rawin -pubin -inkey "$work/log.pem" -in "$work/text" -sigfile "$work/sig64" >/dev/null 2>&1 ||
-  fail "$msg/log.tlog-proof: the log did not sign the checkpoint"
+sed 1,4d "$work/note" >"$work/signatures"
+! grep -Evq '^— [^ ]+ [A-Za-z0-9+/]+=*$' "$work/signatures" || fail "$msg/log.tlog-proof: a line that is no signature"
+is_signed=''
+while read -r _ name signature; do
+  [ "$name" = "$origin" ] || continue
+  unb64 "$signature" >"$work/sig"
+  [ "$(bytes "$work/sig" 0 4 | hex)" = "$keyid" ] || continue
+  tail -c +5 "$work/sig" >"$work/sig64"
+  { [ "$(b64 <"$work/sig")" = "$signature" ] && [ "$(size "$work/sig64")" -eq 64 ]; } ||
+    fail "$msg/log.tlog-proof: a signature of another form"
+  openssl pkeyutl -verify -rawin -pubin -inkey "$work/log.pem" -in "$work/text" -sigfile "$work/sig64" >/dev/null 2>&1 ||
+    fail "$msg/log.tlog-proof: the log did not sign the checkpoint"
+  is_signed=yes
+done <"$work/signatures"
+[ -n "$is_signed" ] || fail "$msg/log.tlog-proof: signed by another key than that of the log"
 entries=$(sed -n 2p "$work/text") index=$(line "$msg/log.tlog-proof" index)
 { is_number "$entries" && is_number "$index"; } || fail "$msg/log.tlog-proof: numbers"
-sed -n '3,/^$/p' "$msg/log.tlog-proof" | sed '$d' >"$work/path"
+extra=$(sed -n '2s/^extra //p' "$msg/log.tlog-proof") # says what it says, and proves nothing
+sed '1d;/^$/,$d' "$msg/log.tlog-proof" | grep -Ev '^(extra|index) ' >"$work/path"
 root=$(climb "$(leaf <"$msg/entry")" "$index" "$entries" <"$work/path") && [ "$root" = "$(sed -n 3p "$work/text")" ] ||
   fail "$msg/log.tlog-proof: the entry is not in the log at this index"
+{
+  printf 'c2sp.org/tlog-proof@v1\n'
+  [ -z "$extra" ] || printf 'extra %s\n' "$(unb64 "$extra" | b64)"
+  printf 'index %s\n' "$index"
+  cat "$work/climbed"
+  echo
+  cat "$work/note"
+} | cmp -s - "$msg/log.tlog-proof" || fail "$msg/log.tlog-proof: of another form"
 ok "entry $index of $entries, under a checkpoint that the log signed"
 
 # --- its time-stamp, if the authority is named ------------------------------------------------------------------------------------------
@@ -213,14 +266,32 @@ tbs 'chatlog/v1, sender batch' "$work/bs" | cmp -s - "$msg/batch.tbs" || fail "$
 [ "$(bytes "$work/bs" 140 32 | b64)" = "$(printf '%s' "$origin" | hash)" ] || fail "$msg/batch.tbs: made for another log"
 count=$((0x$(bytes "$work/bs" 64 4 | hex)))
 [ $((0x$(bytes "$work/bs" 56 8 | hex) + position - 1)) -eq $((0x$(bytes "$work/ms" 64 8 | hex))) ] || fail "$msg/entry: its counter"
-{ [ "$(line "$msg/batch.path" index)" = $((position - 1)) ] && [ "$(line "$msg/batch.path" size)" = "$count" ]; } ||
+{ [ "$(sed -n 1p "$msg/batch.path")" = "index $((position - 1))" ] && [ "$(sed -n 2p "$msg/batch.path")" = "size $count" ]; } ||
   fail "$msg/batch.path: another place in the batch"
 sed 1,2d "$msg/batch.path" >"$work/path"
 root=$(climb "$(leaf <"$work/ms")" $((position - 1)) "$count" <"$work/path") && [ "$root" = "$(bytes "$work/bs" 108 32 | b64)" ] ||
   fail "$msg/batch.path: the message is not one of those that were signed"
+{
+  printf 'index %s\nsize %s\n' $((position - 1)) "$count"
+  cat "$work/climbed"
+} | cmp -s - "$msg/batch.path" || fail "$msg/batch.path: of another form"
 [ "$(line BUNDLE conversation)" = "$(bytes "$work/ms" 80 32 | hex)" ] || fail "$msg/entry: of another conversation"
-trusted "$sender" $((time / 1000)) sslclient || fail "cert/$sender.pem: this CA did not vouch for it at the time of the message"
+trusted "$sender" $((time / 1000)) Client || fail "cert/$sender.pem: this CA did not vouch for it at the time of the message"
 ok "signed by $(openssl x509 -in "cert/$sender.pem" -noout -subject -nameopt RFC2253,esc_ctrl | sed 's/^subject= *//')"
+
+# --- what a receipt is about ----------------------------------------------------------------------------------------------------------
+if [ "$kind" = 03 ] || [ "$kind" = 04 ]; then
+  part=$(size "$msg/ciphertext")
+  { [ "$part" -gt 0 ] && [ "$part" -le 32768 ] && [ $((part % 32)) -eq 0 ]; } || fail "$msg/ciphertext: not that of a receipt"
+  [ "$(bytes "$work/ms" 10 2 | hex)" = 0001 ] && [ "$part" -eq $((0x$(bytes "$work/ms" 12 4 | hex))) ] &&
+    [ "$(leaf <"$msg/ciphertext")" = "$(bytes "$work/ms" 216 32 | b64)" ] ||
+    fail "$msg/ciphertext: is not what the sender signed"
+  word=delivered
+  [ "$kind" = 03 ] || word=read
+  ok "it says that messages were $word, those whose statements have these hashes:"
+  hex <"$msg/ciphertext" | fold -w 64 | sed 's/^/       /'
+  echo
+fi
 
 # --- the text, if it is disclosed -----------------------------------------------------------------------------------------------------
 if [ -f "$msg/opening" ]; then
@@ -237,7 +308,7 @@ if [ -f "$msg/opening" ]; then
   ok "its content, with ? for all that is not plain ASCII; a text stands behind text/plain;charset=utf-8:"
   tr -c '[:print:]\n' '?' <"$work/plaintext" | sed 's/^/       /'
   echo
-else
+elif [ "$kind" = 01 ] || [ "$kind" = 02 ]; then
   ok 'its text is not disclosed'
 fi
 seconds=$((time / 1000))

@@ -4,14 +4,18 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { concat } from '../../base/bytes.ts';
-import { archived, ARCHIVE_END } from '../../transcript/ustar.ts';
+import { concat, hex } from '../../base/bytes.ts';
+import { CONTEXT, sign } from '../../base/signature.ts';
+import { leafHash } from '../../transcript/merkle.ts';
+import { archived, ARCHIVE_END, UstarReader } from '../../transcript/ustar.ts';
 import { bundleOf, credentialOf, type BundleAlterations } from '../support/bundle-writer.ts';
-import { compose, pemOf } from '../support/log-writer.ts';
-import { authority } from '../x509/maker.ts';
+import { compose, pemOf, type Credential } from '../support/log-writer.ts';
+import { received } from '../verify/bundle-stories.ts';
+import { root as own } from '../verify/bundle-edits.ts';
+import { authority, clientExtensions, DAY, dns, ec, EKU, eku, keyUsage, make, named, san } from '../x509/maker.ts';
 import { ca, flipped, leaves, world } from '../verify/tamper.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 const script = fileURLToPath(new URL('../../scripts/verify-with-openssl.sh', import.meta.url));
 const root = t.testdir({ ca: pemOf(ca.der), other: pemOf(authority('Other').der) });
@@ -94,6 +98,107 @@ t.test('what is altered', async (t) => {
   }
   t.match(prove(ab(), 1, 'other'), { status: 1, stderr: /this CA/ }, 'another authority');
   t.match(prove(ab(), 99), { status: 1, stderr: /no message 000099/ });
+});
+
+const longer = (bytes: Uint8Array): Buffer => concat(bytes, Buffer.alloc(1));
+const shorter = (bytes: Uint8Array): Buffer => Buffer.from(bytes.subarray(1));
+const text = (from: string, to: string) => (bytes: Buffer) => Buffer.from(bytes.toString().replace(from, to));
+
+t.test('a signature of another length, of which openssl may read a part', async (t) => {
+  /** Of this person, one that looks so. */
+  const like = (name: string, isSo: (signature: Uint8Array) => boolean) => {
+    const { key } = credentialOf(world, name);
+    return (tbs: Buffer): Uint8Array => {
+      for (;;) {
+        const { signature } = sign(key, CONTEXT.senderBatch, tbs.subarray(-172));
+        if (isSo(signature)) return signature;
+      }
+    };
+  };
+  const signed = (number: number, by: (tbs: Buffer) => Uint8Array, change: (bytes: Uint8Array) => Buffer) =>
+    ab({
+      files: (files) =>
+        files.set(`msg/00000${number}/batch.sig`, change(by(files.get(`msg/00000${number}/batch.tbs`)!))),
+    });
+  const withZero = like('alice', ([first]) => first === 0);
+  const longest = like('bob', ({ length }) => length === 72);
+  t.match(prove(signed(1, withZero, Buffer.from), 1), { status: 0 });
+  t.match(prove(signed(2, longest, Buffer.from), 2), { status: 0 });
+  const seal = [...new UstarReader(() => Infinity).push(ab())].map(({ name, bytes }) =>
+    archived(name, name === 'SHA256SUMS.sig' ? longer(bytes) : bytes),
+  );
+  const bc = bundleOf(world, leaves, 'bc', {
+    files: (files) => files.set('msg/000002/batch.sig', longer(files.get('msg/000002/batch.sig')!)),
+  });
+  for (const [what, bundle, number, says] of [
+    ['RSA, longer', signed(1, withZero, longer), 1, /did not sign this batch/],
+    ['RSA, without its first zero', signed(1, withZero, shorter), 1, /did not sign this batch/],
+    ['P-256, longer', signed(2, longest, longer), 2, /did not sign this batch/],
+    ['Ed25519, longer', bc, 2, /did not sign this batch/],
+    ['the seal', concat(...seal, ARCHIVE_END), 1, /SHA256SUMS\.sig: the exporter did not/],
+  ] as const)
+    t.match(prove(bundle, number), { status: 1, stderr: says }, what);
+});
+
+t.test('who seals', async (t) => {
+  const validity = { from: world.begin - DAY, until: world.begin + DAY };
+  const by = (exporter: Credential, alter: BundleAlterations = {}) =>
+    bundleOf({ ...world, people: { ...world.people, exporter } }, leaves, 'ab', alter, 'exporter');
+  const made = (issuer: typeof own | null, ...extensions: readonly Buffer[]): Credential => {
+    const one = make(issuer, { ...validity, pair: ec(), subject: named('alice'), extensions });
+    return { chain: [one.der], key: one.pair.privateKey };
+  };
+  const server = (host: string) => made(own, keyUsage(0), eku(EKU.server), san(dns(host)));
+  t.match(prove(by(made(own, ...clientExtensions())), 1), { status: 0 }, 'a member');
+  t.match(prove(by(world.server), 1), { status: 0 }, 'the server of the log');
+  const late: BundleAlterations = { head: (head) => ({ ...head, created: world.begin + 2 * DAY }) };
+  for (const [what, bundle] of [
+    ['a certificate that he made himself', by(made(null, ...clientExtensions()))],
+    ['one that had ended', by(made(own, ...clientExtensions()), late)],
+    ['a server of another host', by(server('chat.example.com'))],
+    ['a certificate for e-mail', by(made(own, keyUsage(0), eku('1.3.6.1.5.5.7.3.4')))],
+    ['one for everything', by(made(own, keyUsage(0), eku(EKU.client, EKU.any)))],
+    ['one that does not say for what', by(made(own, keyUsage(0)))],
+  ] as const)
+    t.match(prove(bundle, 1), { status: 1, stderr: /this CA did not vouch for the exporter/ }, what);
+});
+
+t.test('receipts', async (t) => {
+  const [said] = leaves.flatMap((leaf) => (leaf.type === 'msg' ? [leafHash(leaf.ms)] : []));
+  const withPart = (change: (part: Uint8Array) => Uint8Array | null) =>
+    received(said!, (all) => all.map((m) => (m.ciphertext ? { ...m, ciphertext: change(m.ciphertext) } : m)))();
+  const { status, stdout } = prove(
+    withPart((part) => part),
+    18,
+  );
+  t.equal(status, 0);
+  t.match(stdout, `messages were delivered, those whose statements have these hashes:\n       ${hex(said!)}\n`);
+  for (const [what, bundle, number, says] of [
+    ['another part', withPart((part) => flipped(part, 3)), 18, /is not what the sender signed/],
+    ['a longer one', withPart((part) => concat(part, part)), 18, /is not what the sender signed/],
+    ['half of one', withPart((part) => part.subarray(1)), 18, /not that of a receipt/],
+    ['none', withPart(() => null), 18, /not that of a receipt/],
+    [
+      'of no receipt',
+      ab({ files: (files) => files.set('msg/000001/ciphertext', Buffer.from(said!)) }),
+      1,
+      /only a receipt/,
+    ],
+  ] as const)
+    t.match(prove(bundle, number), { status: 1, stderr: says }, what);
+});
+
+t.test('files of another form', async (t) => {
+  const [path, proof] = ['msg/000002/batch.path', 'msg/000002/log.tlog-proof'];
+  t.match(prove(file(proof, text('\nindex', '\nextra eHg=\nindex')), 2), { status: 0 }, 'what the format allows');
+  for (const [what, bundle, says] of [
+    ['bytes behind the path', file(path, longer), /batch\.path/],
+    ['a line behind it', file(path, (b) => concat(b, Buffer.from('x\n'))), /batch\.path/],
+    ['another spelling', file(path, text('=\n', '=x\n')), /batch\.path/],
+    ['another format', file(proof, text('@v1', '@v2')), /log\.tlog-proof: of another form/],
+    ['bytes behind the signatures', file(proof, (b) => concat(b, Buffer.from('x'))), /log\.tlog-proof/],
+  ] as const)
+    t.match(prove(bundle, 2), { status: 1, stderr: says }, what);
 });
 
 t.test('what is hostile', async (t) => {
