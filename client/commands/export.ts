@@ -71,7 +71,7 @@ export const exportCommand = (run: Run): CommandModule<GlobalArgs, ExportArgs> =
   describe: 'Write what proves a conversation to a file that chat-verify reads; asks no server',
   builder: (y) =>
     y
-      .positional('peer', { type: 'string', demandOption: true, describe: 'username or e-mail address' })
+      .positional('peer', { type: 'string', demandOption: true, describe: 'username, e-mail address, or #room' })
       .option('out', { alias: 'o', type: 'string', demandOption: true, requiresArg: true, describe: 'the file, .tar' })
       .option('disclose', {
         type: 'string',
@@ -93,6 +93,7 @@ export const exportCommand = (run: Run): CommandModule<GlobalArgs, ExportArgs> =
       })
       .option('force', { type: 'boolean', default: false, describe: 'replace the file' })
       .example('$0 transcript export bob -o bob.tar --disclose mine', 'then: chat-verify bob.tar --ca ca.crt')
+      .example("$0 transcript export '#ops' -o ops.tar", 'a room')
       .example(
         '$0 transcript export bob -o bob.tar --disclose 3,7-9 --prove',
         'three or four texts, and proofs of the server',

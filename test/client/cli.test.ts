@@ -460,6 +460,8 @@ t.test('help and version', async (t) => {
     const { out } = await alice.run(['transcript', command, '--help']);
     t.match(out.slice(out.indexOf('Examples:')), `chat-client transcript ${command} `, 'its example can be typed');
   }
+  const { out } = await alice.run(['transcript', 'export', '--help']);
+  t.match(out, /#room.*\[required\]/, 'a room as well');
   t.match((await alice.run(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
 });
 
