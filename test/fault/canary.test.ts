@@ -1,6 +1,7 @@
 /**
- * A password and a message that are like nothing else go through the real programs, and are then looked for everywhere: on the wire,
- * inside TLS, in logs, arguments, environments, and every file. Each search is shown to find what is there.
+ * A password and messages that are like nothing else go through the real programs: to a person, into a room, as an edit, and as the
+ * history that a new device gets. They are then looked for everywhere: on the wire, inside TLS, in logs, arguments, environments, and
+ * every file. Each search is shown to find what is there.
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
@@ -9,12 +10,16 @@ import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { laptopOf } from '../support/laptop.ts';
 import { root, System, type Program } from '../support/system.ts';
 
 const preload = new URL('./tls-recorder.ts', import.meta.url).href;
 
 t.setTimeout(300_000);
 
+interface Whoami {
+  readonly certificate: { readonly sha256: string };
+}
 type Shape = (canary: string) => string[];
 /** Every form in which bytes are written down. Base64 looks different at each of three places in a longer text. */
 const SHAPES: Readonly<Record<string, Shape>> = {
@@ -139,10 +144,13 @@ t.test('the search finds every shape', (t) => {
   t.end();
 });
 
-t.test('a password is nowhere, and a message nowhere but before the eyes of the two', async (t) => {
+t.test('a password is nowhere, and what is written nowhere but before the eyes of those it is for', async (t) => {
   const system = await System.create(t);
   const secret = `pw${randomBytes(12).toString('hex')}`;
   const body = `body${randomBytes(12).toString('hex')}`;
+  const edited = `edit${randomBytes(12).toString('hex')}`;
+  const toRoom = `room${randomBytes(12).toString('hex')}`;
+  const bodies = [body, edited, toRoom];
   const bobSecret = `pw${randomBytes(12).toString('hex')}`;
   const recorded = (name: string): string => join(system.dir, `${name}.tls`);
   const record = (name: string) => ({ preload, env: { CHAT_RECORD: recorded(name) } });
@@ -156,9 +164,15 @@ t.test('a password is nowhere, and a message nowhere but before the eyes of the 
     argv.push(readFileSync(`/proc/${pid}/cmdline`));
     environ.push(readFileSync(`/proc/${pid}/environ`));
   };
-  const client = async (name: 'alice' | 'bob', args: readonly string[], stdin: string): Promise<Program> => {
+  const client = async (
+    name: 'alice' | 'bob',
+    args: readonly string[],
+    stdin: string,
+    other: Readonly<Record<string, string>> = {},
+  ): Promise<Program> => {
     const { preload, env } = record(name);
-    const program = system.client(name, args, { preload, env: { ...env, CHAT_SERVER: `127.0.0.1:${wire.port}` } });
+    const server = `127.0.0.1:${wire.port}`;
+    const program = system.client(name, args, { preload, env: { ...env, CHAT_SERVER: server, ...other } });
     // While it waits for its input, if it does.
     look(program);
     program.type(stdin);
@@ -186,6 +200,26 @@ t.test('a password is nowhere, and a message nowhere but before the eyes of the 
 
   const received = await client('bob', ['recv', '--json', '-v'], '');
   t.match(received.out, body, 'control: it is the message that arrived');
+
+  outputs.push((await client('alice', ['room', 'create', '#canary', '--public', '-v'], '')).out);
+  outputs.push((await client('bob', ['room', 'join', '#canary', '-v'], '')).out);
+  outputs.push((await client('alice', ['send', '#canary', '-', '-v'], toRoom)).out);
+  outputs.push((await client('alice', ['edit', 'bob', '2', '-', '-v'], edited)).out);
+  while (queued(join(system.state, 'chat.db')).length < 2) await sleep(50);
+  for (const each of bodies) t.strictSame(found(each, database()), [], 'the database has none while they wait');
+  const more = await client('bob', ['recv', '--json', '-v'], '');
+  t.match(more.out, toRoom, 'control: the message to the room arrived');
+  t.match(more.out, edited, 'control: and the edit');
+
+  // The history: from one device of Alice's to another.
+  const env = laptopOf(system);
+  outputs.push((await client('alice', ['login', '--password-stdin', '-v'], secret, env)).out);
+  const whoami = JSON.parse((await client('alice', ['whoami', '--json'], '', env)).out) as Whoami;
+  const approve = ['device', 'approve', whoami.certificate.sha256.slice(0, 20), '-v'];
+  outputs.push((await client('alice', approve, '')).out);
+  await client('alice', ['recv', '-v'], '', env);
+  const history = await client('alice', ['history', 'bob', '--json', '-v'], '', env);
+  t.match(history.out, edited, 'control: it was handed over');
   const memory = memoryOf(system.server.pid);
 
   const tls = ['server', 'alice', 'bob'].map((name) => readFileSync(recorded(name)));
@@ -201,7 +235,10 @@ t.test('a password is nowhere, and a message nowhere but before the eyes of the 
     'the memory of the server': { bytes: memory, control: 'alice@example.org' },
     'the database': { bytes: database(), control: 'alice' },
     'everything else of the server': { bytes: contentsOf(system.state), control: 'BEGIN PRIVATE KEY' },
-    'vaults of the clients': { bytes: contentsOf(join(system.dir, 'clients')), control: 'SQLite format 3' },
+    'vaults of the clients': {
+      bytes: ['clients', 'laptop'].flatMap((folder) => contentsOf(join(system.dir, folder))),
+      control: 'SQLite format 3',
+    },
     'configuration files': {
       bytes: filesIn(system.dir)
         .filter((path) => path.endsWith('.toml'))
@@ -216,13 +253,18 @@ t.test('a password is nowhere, and a message nowhere but before the eyes of the 
     );
     t.strictSame(found(secret, bytes), [], `the password is not in ${place}`);
     t.strictSame(found(bobSecret, bytes), [], `nor is the other one`);
-    t.strictSame(found(body, bytes), [], `the message is not in ${place}`);
+    for (const each of bodies) t.strictSame(found(each, bytes), [], `what was written is not in ${place}`);
   }
   const frames = [readFileSync(`${recorded('server')}.frames`)];
   t.ok(frames[0]?.includes('login_proof'), 'control: what came to the server inside the inner channel');
   const sealed = waiting[1]!.subarray(8); // the one part, without count and length
   t.ok(frames[0]?.includes(sealed), 'control: the message came as it waited');
-  t.strictSame(found(body, frames), [], 'and is nowhere inside the inner channel, where the server reads all there is');
+  for (const each of bodies)
+    t.strictSame(
+      found(each, frames),
+      [],
+      'and is nowhere inside the inner channel, where the server reads all there is',
+    );
   t.strictSame(found(secret, frames), [], 'the password does not leave the client at all');
   t.strictSame(found(bobSecret, frames), []);
   for (const bytes of tls) t.ok(bytes.includes('client_hello'), 'control: each end was recorded');
