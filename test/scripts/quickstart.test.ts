@@ -3,6 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { root } from '../support/system.ts';
 
@@ -27,6 +29,23 @@ function run(...args: readonly string[]): { status: number | null; out: string; 
   return { status, out: readFileSync(out, 'utf8'), err: readFileSync(err, 'utf8') };
 }
 
+/** RFC 9420 §6: version mls10, wire format mls_private_message. */
+const PRIVATE_MESSAGE = /^00010002/;
+/** The first part of each message that waits for somebody, in hexadecimal: behind a count and a length. */
+async function queued(path: string): Promise<string[]> {
+  const database = new DatabaseSync(path, { readOnly: true });
+  try {
+    for (;;) {
+      const rows = database.prepare('SELECT parts FROM contents ORDER BY entry').all();
+      const parts = rows.map((row) => Buffer.from(row['parts'] as Uint8Array).toString('hex', 8));
+      if (parts.length > 0) return parts;
+      await sleep(50); // the database is told later
+    }
+  } finally {
+    database.close();
+  }
+}
+
 t.test('the first time', async (t) => {
   const { status, out, err } = run('--exit');
   t.equal(status, 0, err);
@@ -36,6 +55,10 @@ t.test('the first time', async (t) => {
   t.match(out, /^bob +│ .*Server delivered: ✔/m, 'both ways');
   t.match(out, /^bob +│ .*Hello Bob, can you read this\?/m);
   t.match(out, /^VALID /m, 'the transcript that this made');
+  const promise =
+    '(Every message is signed and recorded. Bodies are end-to-end encrypted: the server cannot read them.)';
+  t.match(out, promise);
+  t.match(readFileSync(join(root, 'README.md'), 'utf8'), promise, 'as the README says');
   t.match(out, /\n✔ Everything held\.\nserver stopped\n$/);
 });
 
@@ -48,12 +71,17 @@ t.test('again: what exists is used, and the server goes on; once more: that serv
   t.ok(process.kill(pid, 0), 'still there');
   t.teardown(() => spawnSync('kill', [String(pid)], { stdio: 'ignore' })); // if it is not stopped below
   const command = /^ {2}CHAT_CLIENT_HOME=(\S+) bin\/chat-client -P alice$/m.exec(out);
-  const whoami = spawnSync(join(project, 'bin/chat-client'), ['-P', 'alice', 'whoami'], {
-    cwd: project,
-    env: { ...process.env, CHAT_CLIENT_HOME: command?.[1] },
-    encoding: 'utf8',
-  });
-  t.match(whoami, { status: 0, stdout: /alice/ }, 'the command that it ends with');
+  const alice = (...args: readonly string[]) =>
+    spawnSync(join(project, 'bin/chat-client'), ['-P', 'alice', ...args], {
+      cwd: project,
+      env: { ...process.env, CHAT_CLIENT_HOME: command?.[1] },
+      encoding: 'utf8',
+    });
+  t.match(alice('whoami'), { status: 0, stdout: /alice/ }, 'the command that it ends with');
+  t.match(alice('send', 'bob', 'while you are away'), { status: 0 });
+  const waiting = await queued(join(project, 'data/quickstart/server/chat.db'));
+  t.ok(waiting.length > 0, 'what waits for bob');
+  for (const part of waiting) t.match(part, PRIVATE_MESSAGE, 'is sealed in his group with alice');
   const last = run('--exit');
   t.equal(last.status, 0, last.err);
   t.match(last.out, new RegExp(`since an earlier run, process ${pid}`));
