@@ -6,10 +6,12 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ConversationId } from '../base/bytes.ts';
+import { u32, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { sha256 } from '../base/hash.ts';
 import { byInvitation, openToAll, type Conversation } from '../client/e2ee/group.ts';
 import { delta, restore, snapshot } from '../client/e2ee/delta.ts';
-import { Vault } from '../client/vault.ts';
+import type { Evidence } from '../client/ledger.ts';
+import { Vault, type Received } from '../client/vault.ts';
 import { World } from '../test/e2ee/people.ts';
 
 const members = Number(process.argv[2] ?? 100);
@@ -195,14 +197,45 @@ await measure(
   async () => (room = (await engine.encrypt(room, body, aad)).conversation),
 );
 
-// One's own message, and the step of its ratchet durable in the vault (SQLite, synchronous = FULL) before it would leave.
+/** A message of somebody, one of as many as there are in the room, who have all written before. */
+const received = (conversation: ConversationId, number: number): Received => ({
+  conversation,
+  seq: number,
+  hash: randomBytes(32) as Uint8Array as Hash,
+  lineage: {
+    fingerprint: sha256(u32(number % members)) as Uint8Array as Fingerprint,
+    session: Buffer.alloc(16, 1) as Uint8Array as SessionId,
+    convCtr: 1 + Math.floor(number / members),
+  },
+  direction: 'in',
+  sender: 'somebody',
+  body,
+  kf: randomBytes(32),
+  reason: null,
+  clientTime: number,
+  serverTime: number,
+});
+const EVIDENCE: Evidence = {
+  algorithm: 1,
+  signature: Buffer.alloc(72, 1),
+  batch: Buffer.alloc(172, 1),
+  ack: Buffer.alloc(500, 1),
+  note: 'n'.repeat(220),
+  items: [{ statement: Buffer.alloc(248, 1) }],
+};
+
+// One's own message, and the step of its ratchet durable in the vault (SQLite, synchronous = FULL) before it would leave; and somebody's message
+// with the step, its evidence and its place, in one transaction, before it would be acknowledged.
 const folder = mkdtempSync(join(process.env['CHAT_BENCH_DIR'] ?? tmpdir(), 'chat-bench-e2ee-'));
 const vault = Vault.open(join(folder, 'vault'));
 for (const [name, start] of Object.entries({ 'of 2': a, 'of 101': hundred, [`of ${members}`]: room })) {
   const id = randomBytes(32) as Uint8Array as ConversationId;
   vault.groups.setCurrent(id, { generation: 1, since: 1, snapshot: snapshot(start), sketch: null });
+  vault.transaction(() => {
+    for (let n = 0; n < members; n++) vault.addReceived(received(id, n));
+  });
   let state = start;
-  const [all, keeping]: [number[], number[]] = [[], []];
+  const [all, keeping, taking]: [number[], number[], number[]] = [[], [], []];
   for (let n = 0; n < 200; n++) {
     const began = performance.now();
     const { conversation } = await engine.encrypt(state, body, aad);
@@ -211,11 +244,20 @@ for (const [name, start] of Object.entries({ 'of 2': a, 'of 101': hundred, [`of 
     const kept = performance.now();
     all.push(kept - began);
     keeping.push(kept - sealed);
-    state = conversation;
+    state = (await engine.encrypt(conversation, body, aad)).conversation;
+    const message = received(id, members + n);
+    const opened = performance.now();
+    vault.transaction(() => {
+      vault.ledger.addEvidence(message.hash, 'bench/log/n1', EVIDENCE);
+      vault.addReceived(message);
+      vault.groups.addDelta(id, delta(conversation, state)!);
+    });
+    taking.push(performance.now() - opened);
   }
   const median = (times: number[]): number => times.toSorted((x, y) => x - y)[times.length >> 1]!;
   sample[`${name}: encrypt 1 kB and keep it durably, wall ms`] = median(all);
   sample[`${name}: keep it durably, wall ms`] = median(keeping);
+  sample[`${name}: keep a message of another durably, wall ms`] = median(taking);
 }
 vault.close();
 rmSync(folder, { recursive: true });
