@@ -120,6 +120,11 @@ const NOTICES = `
 CREATE TABLE notice (row INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, subject BLOB UNIQUE, sealed BLOB) STRICT;
 `;
 
+/** The newest row is asked for with each message; a profile that has met many devices has many rows. */
+const SENDER_ROWS = `
+CREATE INDEX sender_row ON sender (row);
+`;
+
 export const MIGRATIONS: readonly string[] = [
   FIRST,
   GROUPS,
@@ -132,4 +137,5 @@ export const MIGRATIONS: readonly string[] = [
   SESSION_LOSS,
   THREADS,
   NOTICES,
+  SENDER_ROWS,
 ];
