@@ -27,6 +27,7 @@ import { hearMark } from './marks.ts';
 import { readOpening } from './body.ts';
 import { checkBatch, isVerdict, type CheckedBatch } from './delivery-check.ts';
 import { UNREADABLE } from './message-table.ts';
+import { errorOf, findReplay } from './order-check.ts';
 import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
 import type { Session } from './session.ts';
 import type { Conversation } from './roster.ts';
@@ -104,6 +105,8 @@ export class ArchiveReader {
       for (const mark of this.#marks.splice(0))
         if (hearMark(this.#vault, mark, this.#from)) this.result.verified.push(mark.user);
       for (const { checked, record, received, receipts } of ready) {
+        const replay = findReplay(this.#vault.ledger, checked);
+        if (replay !== null) this.#refused(errorOf(replay), replay.subject, replay.detail);
         this.#vault.ledger.addEvidence(leafHash(record.batch), log.origin, checked.evidence);
         for (const message of received) if (this.#vault.addImported(message, now)) this.result.messages++;
         for (const { receipt, isMine } of receipts) this.#vault.receipts.add(receipt, isMine);

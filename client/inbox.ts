@@ -10,7 +10,8 @@
  * nobody is told "delivered" of something that could not be read, no number of false deliveries keeps the true ones away, and one that
  * stays false is offered again at each login (and reported once) until the server lets it expire.
  * A receipt is believed by the same rules, but that it was sealed (receipt-reader.ts); it is shown as the state of the message that it is about.
- * A gap in a sender's counters is different: the message itself is proven, so it is shown, below a warning that others are missing.
+ * A gap in a sender's counters is different, and what the log holds twice or in another order (order-check.ts): the message itself is
+ * proven, so it is shown, below a warning that others are missing, or beside an alarm about the log.
  */
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
@@ -40,12 +41,13 @@ import type { Groups } from './groups.ts';
 import { readHandover } from './handover-content.ts';
 import type { Handover } from './handover.ts';
 import { UNREADABLE } from './message-table.ts';
+import { checkOrder, errorOf, findReplay, type Finding } from './order-check.ts';
 import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
 import type { Session } from './session.ts';
 import { isBetrayal } from './trust.ts';
 import type { Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
-import type { ReceivedCommit, SenderLineage, Vault } from './vault.ts';
+import type { ReceivedCommit, Vault } from './vault.ts';
 
 export interface InboxEvents {
   message(message: Message): void;
@@ -144,13 +146,13 @@ export class Inbox {
 
   async #take(session: Session, frame: Reply<'msg_deliver'>, ids: readonly ConversationId[]): Promise<void> {
     const batch = await checkBatch(session, frame, session.requester.noteBefore(frame));
-    const { good, bad, fresh, changed, warnings, hasHistory } = await this.#groups.exclusively(
+    const { good, bad, fresh, changed, warnings, alarms, hasHistory } = await this.#groups.exclusively(
       session,
       ids,
       async (engine) => {
         const { good, bad } = await this.#checkItems(session, engine, batch, frame);
         session.log.keep(batch.checkpoint, batch.note); // by itself: a fork must leave its proof behind
-        return { good, bad, ...this.#keep(session, batch, frame, good, ids) };
+        return { good, bad, ...this.#keep(session, batch, good, ids) };
       },
     );
     session.prove();
@@ -158,8 +160,9 @@ export class Inbox {
     if (hasHistory) this.#handover.taken(session);
     this.#events.noticed();
     for (const warning of warnings) this.#events.warn(warning);
-    for (const { message, gap } of fresh) {
-      if (gap !== null) this.#events.warn(gap);
+    for (const finding of alarms) this.#events.alarm(errorOf(finding));
+    for (const { message, remark } of fresh) {
+      if (remark !== null) this.#events.warn(remark);
       if (message !== null) this.#events.message(this.#vault.message(message.row)!);
     }
     this.#changed(changed);
@@ -183,20 +186,12 @@ export class Inbox {
   async #checkItems(session: Session, engine: GroupEngine, batch: CheckedBatch, frame: Reply<'msg_deliver'>) {
     const good: Good[] = [];
     const bad: { readonly delivered: Delivered; readonly error: ChatError }[] = [];
-    const lineages = new Map<string, SenderLineage>();
     for (const [i, delivered] of frame.items.entries()) {
       if (!isShown(delivered)) continue;
       try {
         const ms = decodeMs(delivered.statement);
         const opened = await this.#checkItem(session, engine, batch, delivered, ms, i);
-        const key = hex(ms.conversation);
-        const before = lineages.get(key) ?? this.#vault.senderLineage(batch.bs.sender, ms.conversation);
-        const isPlaced = opened !== null && opened.kind !== 'receipt';
-        const gap = isPlaced ? gapBefore(before, ms, batch.username) : null;
-        const isContinued = gap === null && before !== null && equal(before.session, ms.session);
-        good.push({ delivered, ms, opened, gap, isContinued });
-        if (isPlaced)
-          lineages.set(key, { session: ms.session, convCtr: ms.convCtr, lastLeaf: leafHash(delivered.statement) });
+        good.push({ delivered, ms, opened, index: batch.first + 1 + i });
       } catch (cause) {
         const error = ChatError.from(cause);
         if (!isVerdict(error)) throw error;
@@ -253,33 +248,47 @@ export class Inbox {
   }
 
   /** Everything that came of a batch, in one transaction. */
-  #keep(
-    session: Session,
-    batch: CheckedBatch,
-    frame: Reply<'msg_deliver'>,
-    good: readonly Good[],
-    ids: readonly ConversationId[],
-  ) {
-    const fresh: { readonly message: Message | null; readonly gap: string | null; readonly isContinued: boolean }[] =
+  #keep(session: Session, batch: CheckedBatch, good: readonly Good[], ids: readonly ConversationId[]) {
+    const fresh: { readonly message: Message | null; readonly remark: string | null; readonly isContinued: boolean }[] =
       [];
+    const alarms: Finding[] = [];
+    /** Keeps the evidence; what is an alarm is one, and of the rest comes the warning. Each is said once. */
+    const kept = (finding: Finding): string | null => {
+      const { code, sub, subject, sentence, detail } = finding;
+      if (!this.#vault.ledger.addAlarm(this.#now(), code, `${subject}/${sub}`, sentence, detail)) return null;
+      if (code === 'WITHHELD') return `${sentence} [${code}]`;
+      alarms.push(finding);
+      return null;
+    };
     const warnings: string[] = [];
     const changed: number[] = [];
     const came: Member[] = [];
     const parted: Pick<Extract<Opened, { kind: 'commit' }>, 'gone' | 'inside'>[] = [];
     let hasHistory = false;
     this.#vault.transaction(() => {
-      if (good.length > 0) this.#vault.ledger.addEvidence(leafHash(frame.batch), session.log.origin, batch.evidence);
-      for (const { delivered, ms, opened, gap, isContinued } of good) {
+      if (good.length > 0) {
+        const replay = findReplay(this.#vault.ledger, batch);
+        if (replay !== null) kept(replay);
+        this.#vault.ledger.addEvidence(batch.leaf, session.log.origin, batch.evidence);
+      }
+      for (const { delivered, ms, opened, index } of good) {
         if (opened === null) continue;
         if (opened.kind === 'receipt') {
           changed.push(...this.#vault.receipts.add(opened.receipt, opened.isMine));
           continue;
         }
+        const hash = leafHash(delivered.statement);
+        const { sender: fingerprint, session: of, convCtr } = ms;
         const place: ReceivedCommit = {
           conversation: ms.conversation,
           seq: delivered.seq,
-          hash: leafHash(delivered.statement),
-          lineage: { fingerprint: batch.bs.sender, session: batch.bs.session, convCtr: ms.convCtr },
+          hash,
+          lineage: { fingerprint, session: of, convCtr, place: { batch: batch.leaf, index } },
+        };
+        const order = checkOrder(this.#vault, batch, ms, hash, index);
+        const heard = (message: Message | null): void => {
+          const remark = order.finding === null ? order.remark : kept(order.finding);
+          fresh.push({ message, remark, isContinued: order.isContinued });
         };
         if (opened.kind === 'commit') {
           this.#vault.addReceivedCommit(place);
@@ -291,7 +300,7 @@ export class Inbox {
           if (room !== undefined) warnings.push(...movements(peer, opened, this.#username));
           if (opened.isOut)
             warnings.push(`${batch.username} took this device out of ${room === undefined ? 'a conversation' : peer}`);
-          fresh.push({ message: null, gap, isContinued });
+          heard(null);
         } else if (session.rosters.isSelf(ms.conversation)) {
           this.#vault.addReceivedCommit(place);
           if (opened.kind === 'message')
@@ -299,7 +308,7 @@ export class Inbox {
           hasHistory = true;
         } else {
           const message = this.#vault.addReceived({ ...place, ...this.#contentOf(batch, ms, opened) });
-          if (message !== null) fresh.push({ message, gap, isContinued });
+          if (message !== null) heard(message);
         }
       }
       for (const { message } of fresh) {
@@ -311,7 +320,7 @@ export class Inbox {
       for (const { gone, inside } of parted) this.#groups.parted(gone, inside);
       this.#groups.save(ids);
     });
-    return { fresh, changed, warnings, hasHistory };
+    return { fresh, changed, warnings, alarms, hasHistory };
   }
 
   #changed(rows: readonly number[]): void {
@@ -381,24 +390,8 @@ interface Good {
   readonly delivered: Delivered;
   readonly ms: MessageStatement;
   readonly opened: Opened | HeldReceipt | null;
-  readonly gap: string | null;
-  /** it follows what is known of its sender's session here */
-  readonly isContinued: boolean;
-}
-/** Null when the statement continues what is known of this sender here. A device new to this profile may begin anywhere. */
-function gapBefore(before: SenderLineage | null, ms: MessageStatement, username: string): string | null {
-  if (before === null) return null;
-  const isSameSession = equal(before.session, ms.session);
-  const want = isSameSession ? before.convCtr + 1 : 1;
-  if (ms.convCtr > want) {
-    const missing = ms.convCtr - want;
-    return `${missing} message${missing === 1 ? '' : 's'} of ${username} before the next one did not arrive`;
-  }
-  if (ms.convCtr < want) return `the next message of ${username} is older than the one before it`;
-  if (equal(ms.prevConv, before.lastLeaf)) return null;
-  return equal(ms.prevConv, NO_HASH)
-    ? `${username} goes on without what was said before: the device has lost its records`
-    : `the next message of ${username} follows one that did not arrive`;
+  /** in the log */
+  readonly index: number;
 }
 
 function tell(

@@ -10,6 +10,7 @@ import { bytes, list, literal, optional, record, text, uint, type Decoded } from
 import type { Code } from '../base/errors.ts';
 import { hex } from '../base/bytes.ts';
 import { formatTakeovers, parseTakeovers, tiedTo, type Takeover } from '../transcript/takeovers.ts';
+import { decodeAck } from '../transcript/ack.ts';
 import type { LogKeys } from '../transcript/checkpoint.ts';
 import { parseVkey } from '../transcript/note.ts';
 import type { Database, Row } from './database.ts';
@@ -210,11 +211,12 @@ export class Ledger {
     const row = this.#db.one('SELECT sealed FROM evidence WHERE hash = ?', batchHash);
     return row === undefined ? null : this.#openEvidence(batchHash, row);
   }
-  /** Keeps a batch; what an earlier delivery of the same batch showed and this one hides is kept as well. */
+  /** Keeps a batch, at the first place that was shown; what an earlier delivery of it showed and this one hides is kept as well. */
   addEvidence(batchHash: Hash, origin: string, found: Evidence): void {
     const known = this.evidence(batchHash);
     const items = found.items.map((item, i) => (item.statement ? item : (known?.items[i] ?? item)));
-    const sealed = this.#seal.seal(`evidence/${hex(batchHash)}`, encode({ v: 1, ...found, items }));
+    const { ack, note } = known !== null && placeOf(known) !== placeOf(found) ? known : found;
+    const sealed = this.#seal.seal(`evidence/${hex(batchHash)}`, encode({ v: 1, ...found, ack, note, items }));
     this.#db.run('INSERT OR REPLACE INTO evidence (hash, origin, sealed) VALUES (?,?,?)', batchHash, origin, sealed);
   }
   allEvidence(): Evidence[] {
@@ -263,6 +265,9 @@ export class Ledger {
     return evidence(decode(this.#seal.open(`evidence/${hex(hash)}`, row['sealed'] as Uint8Array)), 'evidence');
   }
 }
+
+/** Index of the batch in its log. */
+export const placeOf = ({ ack }: Pick<Evidence, 'ack'>): number => decodeAck(ack).first;
 
 function checkpointOf(row: Row | undefined): SeenCheckpoint | null {
   if (row === undefined) return null;

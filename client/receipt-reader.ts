@@ -64,7 +64,7 @@ export async function readReceipt(
 async function mayReceipt(vault: Vault, session: Session, by: string, ms: MessageStatement): Promise<boolean> {
   const isIn = ({ members }: Conversation): boolean => members.some(({ username }) => username === by);
   const roster = await session.rosters.trusted(ms.conversation);
-  if (isIn(roster) || vault.senderLineage(ms.sender, ms.conversation) !== null) return true;
+  if (isIn(roster) || vault.senderLineage(ms.sender, ms.conversation, ms.session) !== null) return true;
   if (roster.room === undefined)
     throw new ChatError('BAD_CERT', `${by} receipted in a conversation without being in it`, { sub: 'untrusted' });
   return roster.room.closed ? false : isIn(await session.rosters.refresh(ms.conversation));

@@ -125,6 +125,12 @@ const SENDER_ROWS = `
 CREATE INDEX sender_row ON sender (row);
 `;
 
+/** Where what was seen stands in the log. */
+const PLACES = `
+ALTER TABLE seen ADD COLUMN batch BLOB;
+ALTER TABLE seen ADD COLUMN log_index INTEGER;
+`;
+
 export const MIGRATIONS: readonly string[] = [
   FIRST,
   GROUPS,
@@ -138,4 +144,5 @@ export const MIGRATIONS: readonly string[] = [
   THREADS,
   NOTICES,
   SENDER_ROWS,
+  PLACES,
 ];

@@ -4,10 +4,24 @@
  */
 import type { ConversationId, Fingerprint, Hash, SessionId } from '../base/bytes.ts';
 import { MAX_SEEN, type SeenStatement } from '../transcript/gossip.ts';
-import type { Database } from './database.ts';
+import type { Database, Row } from './database.ts';
 
 /** Of one device, in one conversation: others speak of the last ones. */
 const KEPT = 256;
+
+/** Where a statement stands in the log that its batch names. */
+export interface Place {
+  /** leaf(BS) */
+  readonly batch: Hash;
+  readonly index: number;
+}
+type Counted = Pick<SeenStatement, 'device' | 'session' | 'convCtr'>;
+export interface Seen extends Counted {
+  /** leaf(MS) */
+  readonly leaf: Hash;
+  /** null: of this device, or taken in by a version that did not keep it */
+  readonly place: Place | null;
+}
 
 export class SeenTable {
   readonly #db: Database;
@@ -17,10 +31,10 @@ export class SeenTable {
   }
 
   /** A statement stands in the conversation. @param isOwn of this device */
-  add(id: ConversationId, device: Fingerprint, session: SessionId, convCtr: number, leaf: Hash, isOwn: boolean): void {
+  add(id: ConversationId, { device, session, convCtr, leaf, place }: Seen, isOwn: boolean): void {
     this.#db.run(
-      `INSERT OR IGNORE INTO seen (conversation, device, session, conv_ctr, leaf, is_told) VALUES (?,?,?,?,?,?)`,
-      ...[id, device, session, convCtr, leaf, isOwn ? 1 : 0],
+      `INSERT OR IGNORE INTO seen (conversation, device, session, conv_ctr, leaf, is_told, batch, log_index) VALUES (?,?,?,?,?,?,?,?)`,
+      ...[id, device, session, convCtr, leaf, isOwn ? 1 : 0, place?.batch ?? null, place?.index ?? null],
     );
     this.#db.run(
       'DELETE FROM seen WHERE conversation = ? AND device = ? AND session = ? AND conv_ctr <= ?',
@@ -44,9 +58,24 @@ export class SeenTable {
     }));
   }
 
-  leaf(id: ConversationId, { device, session, convCtr }: SeenStatement): Hash | null {
-    const sql = 'SELECT leaf FROM seen WHERE conversation = ? AND device = ? AND session = ? AND conv_ctr = ?';
-    return (this.#db.one(sql, id, device, session, convCtr)?.['leaf'] as Uint8Array as Hash | undefined) ?? null;
+  leaf(id: ConversationId, statement: Counted): Hash | null {
+    return this.find(id, statement)?.leaf ?? null;
+  }
+  find(id: ConversationId, { device, session, convCtr }: Counted): Seen | null {
+    return seenOf(this.#db.one(`${OF_SESSION} AND conv_ctr = ?`, id, device, session, convCtr));
+  }
+  /** Those of the session with the next lower and the next higher counter, as far as they are here. */
+  around(id: ConversationId, { device, session, convCtr }: Counted): Seen[] {
+    const place = [id, device, session, convCtr] as const;
+    return [
+      seenOf(this.#db.one(`${OF_SESSION} AND conv_ctr < ? ORDER BY conv_ctr DESC LIMIT 1`, ...place)),
+      seenOf(this.#db.one(`${OF_SESSION} AND conv_ctr > ? ORDER BY conv_ctr LIMIT 1`, ...place)),
+    ].filter((each) => each !== null);
+  }
+  /** In any session of the device. */
+  has(id: ConversationId, device: Fingerprint, leaf: Hash): boolean {
+    const sql = 'SELECT 1 FROM seen WHERE conversation = ? AND device = ? AND leaf = ?';
+    return this.#db.one(sql, id, device, leaf) !== undefined;
   }
   /** The highest counter of a device's session that was seen; null: none was. */
   last(id: ConversationId, { device, session }: SeenStatement): number | null {
@@ -61,4 +90,18 @@ export class SeenTable {
     this.#db.run('INSERT OR REPLACE INTO told (conversation, root, at) VALUES (?,?,?)', id, root, now);
     return true;
   }
+}
+
+const OF_SESSION = 'SELECT * FROM seen WHERE conversation = ? AND device = ? AND session = ?';
+
+function seenOf(row: Row | undefined): Seen | null {
+  if (row === undefined) return null;
+  const batch = row['batch'] as Uint8Array | null;
+  return {
+    device: row['device'] as Uint8Array as Fingerprint,
+    session: row['session'] as Uint8Array as SessionId,
+    convCtr: row['conv_ctr'] as number,
+    leaf: row['leaf'] as Uint8Array as Hash,
+    place: batch === null ? null : { batch: batch as Hash, index: row['log_index'] as number },
+  };
 }

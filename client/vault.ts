@@ -30,7 +30,7 @@ import { ReceiptTable, type ReceiptKind } from './receipt-table.ts';
 import { RoomTable } from './room-table.ts';
 import type { Conversation, Roster } from './roster.ts';
 import { Seal } from './seal.ts';
-import { SeenTable } from './seen-table.ts';
+import { SeenTable, type Place } from './seen-table.ts';
 import { SessionTable } from './session-table.ts';
 import { openings, staged, type StagedBatch } from './staged-batch.ts';
 import { clearKey, keyPath, removeLeftover } from './vault-key.ts';
@@ -56,6 +56,7 @@ export interface Lineage {
   readonly fingerprint: Fingerprint;
   readonly session: SessionId;
   readonly convCtr: number;
+  readonly place?: Place;
 }
 /** What of a commit is kept: that it was dealt with, and where its sender has got to. */
 export type ReceivedCommit = Pick<Received, 'conversation' | 'seq' | 'hash' | 'lineage'>;
@@ -329,7 +330,8 @@ export class Vault {
           return;
         }
         this.#conversations.advance(ms.conversation, ms.session, ms.convCtr, leaf);
-        this.seen.add(ms.conversation, ms.sender, ms.session, ms.convCtr, leaf, true);
+        const { sender: device, session, convCtr } = ms;
+        this.seen.add(ms.conversation, { device, session, convCtr, leaf, place: null }, true);
         const row = batch.rows[i - opened];
         if (row === undefined) return this.groups.addCommit(leaf, ms.conversation, seqs[i]!);
         const isGone = this.message(row)!.gone !== null;
@@ -353,9 +355,11 @@ export class Vault {
     });
   }
 
-  senderLineage(fingerprint: Fingerprint, id: ConversationId): SenderLineage | null {
-    const sql = 'SELECT * FROM sender WHERE fingerprint = ? AND conversation = ? ORDER BY row DESC LIMIT 1';
-    const row = this.#db.one(sql, fingerprint, id);
+  /** How far a device has got in this session; of which there is nothing yet: in the one that began last. */
+  senderLineage(fingerprint: Fingerprint, id: ConversationId, session: SessionId): SenderLineage | null {
+    const sql =
+      'SELECT * FROM sender WHERE fingerprint = ? AND conversation = ? ORDER BY session = ? DESC, row DESC LIMIT 1';
+    const row = this.#db.one(sql, fingerprint, id, session);
     if (row === undefined) return null;
     return {
       session: row['session'] as Uint8Array as SessionId,
@@ -407,14 +411,16 @@ export class Vault {
     return this.#table.add(id, direction, state, seq, leaf, { ...value, ...more });
   }
 
-  /** The sender's last statement in the conversation is this one. */
+  /** The sender has got this far, or further if this one is late; sessions keep the order in which they began. */
   #advance({ conversation: id, hash: leaf, lineage }: ReceivedCommit): void {
     const row = 1 + Number(this.#db.one('SELECT max(row) AS last FROM sender')?.['last'] ?? 0);
     this.#db.run(
-      'INSERT OR REPLACE INTO sender (fingerprint, session, conversation, conv_ctr, last_leaf, row) VALUES (?,?,?,?,?,?)',
+      `INSERT INTO sender (fingerprint, session, conversation, conv_ctr, last_leaf, row) VALUES (?,?,?,?,?,?)
+       ON CONFLICT DO UPDATE SET conv_ctr = excluded.conv_ctr, last_leaf = excluded.last_leaf WHERE excluded.conv_ctr > conv_ctr`,
       ...[lineage.fingerprint, lineage.session, id, lineage.convCtr, leaf, row],
     );
-    this.seen.add(id, lineage.fingerprint, lineage.session, lineage.convCtr, leaf, false);
+    const { fingerprint: device, session, convCtr, place = null } = lineage;
+    this.seen.add(id, { device, session, convCtr, leaf, place }, false);
   }
 
   #setValue(name: string, value: Uint8Array): void {

@@ -364,6 +364,8 @@ export class ScriptedServer {
       leaf: NO_HASH,
       session: randomBytes(16) as unknown as SessionId,
     };
+    if (change.isAnew === true)
+      Object.assign(state, { ctr: 0, batch: NO_HASH, conv: 0, session: randomBytes(16) as unknown as SessionId });
     const sender = change.sender ?? fingerprint;
     const firstCtr = state.ctr + 1;
     const members = ['alice', 'bob'].map((who) => this.get(who).fingerprint);
@@ -449,6 +451,8 @@ interface Change {
   readonly aad?: Uint8Array;
   /** conversation counters left out before each message */
   readonly skip?: number;
+  /** another session begins, which links to what was said before */
+  readonly isAnew?: boolean;
 }
 
 /** Two ends in memory; frames are encoded and decoded on the way, and arrive in later ticks, those of one tick together. */
