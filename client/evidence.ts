@@ -117,14 +117,15 @@ function openingOf(ledger: Ledger, leaf: Hash, statement: Uint8Array): Buffer | 
   return concat(opening.kf, opening.body);
 }
 
-interface BatchPaths {
+export interface BatchPaths {
   /** From an index of the log. */
   readonly entries: (index: number) => Hash[];
   /** From a place in the batch, 0 for the first. */
   readonly statements: (index: number) => Hash[];
 }
 
-function pathsOf({ ack, evidence }: ProvenBatch): BatchPaths {
+/** Of a kept batch. @throws STORE_FAILED when asked for a place that it does not have */
+export function pathsOf({ ack, evidence }: Pick<ProvenBatch, 'ack' | 'evidence'>): BatchPaths {
   const { algorithm, signature, batch: bs, items } = evidence;
   const { first, serverTime, treeSize, proof } = ack;
   const statements = items.map(({ statement, statement_hash: hash }) =>

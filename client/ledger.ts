@@ -43,7 +43,7 @@ export const evidenceItem = record({
   statement_hash: optional(bytes(32)),
   leaf_hash: optional(bytes(32)),
 });
-const evidence = record({
+export const evidenceRecord = record({
   v: literal(1),
   algorithm: uint(255),
   signature: bytes(0, 4096),
@@ -56,7 +56,7 @@ const evidence = record({
  * One signed batch and its place in the log. An item is a statement, or the two leaf hashes of a message that belongs to a conversation
  * of others. `note` is the checkpoint that the acknowledgement proves into, also when the acknowledgement itself came without one.
  */
-export type Evidence = Omit<Decoded<typeof evidence>, 'v'>;
+export type Evidence = Omit<Decoded<typeof evidenceRecord>, 'v'>;
 
 const alarmDetail = record({ message: text(4096), detail: bytes(0, 4_000_000) });
 export interface Alarm {
@@ -262,7 +262,7 @@ export class Ledger {
   }
 
   #openEvidence(hash: Hash, row: Row): Evidence {
-    return evidence(decode(this.#seal.open(`evidence/${hex(hash)}`, row['sealed'] as Uint8Array)), 'evidence');
+    return evidenceRecord(decode(this.#seal.open(`evidence/${hex(hash)}`, row['sealed'] as Uint8Array)), 'evidence');
   }
 }
 

@@ -120,4 +120,7 @@ function findReorder(
 }
 
 const proofOf = (batches: readonly Evidence[]): Buffer =>
-  encode({ batches, notes: [...new Set(batches.map(({ note }) => note))] } as unknown as Encodable);
+  encode({
+    batches: batches.map((each) => ({ ...each, v: 1 })),
+    notes: [...new Set(batches.map(({ note }) => note))],
+  } as unknown as Encodable);

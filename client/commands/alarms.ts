@@ -1,4 +1,4 @@
-/** `transcript alarms`: what this profile has found to be false, and the signed notes that are kept as proof of it. */
+/** `transcript alarms`: what this profile has found to be false, and the signed notes and entries of the log that are kept as proof of it. */
 import type { CommandModule } from 'yargs';
 import { join } from 'node:path';
 import { hex, utf8 } from '../../base/bytes.ts';
@@ -7,6 +7,7 @@ import { sha256 } from '../../base/hash.ts';
 import { printable } from '../../runtime/printable.ts';
 import { peekCheckpoint } from '../../transcript/checkpoint.ts';
 import type { GlobalArgs } from '../context.ts';
+import { entriesOf, type KeptEntry } from '../alarm-proof.ts';
 import { makePrivateFolder, writePieces } from '../private-file.ts';
 import { notesOf } from '../trust.ts';
 import type { Run } from './account.ts';
@@ -20,7 +21,11 @@ export const alarmsCommand = (run: Run): CommandModule<GlobalArgs, AlarmArgs> =>
   describe: 'What was found to be false, and the notes that the server signed and that contradict each other',
   builder: (y) =>
     y
-      .option('out', { type: 'string', requiresArg: true, describe: 'write these notes to files in this folder' })
+      .option('out', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'write these notes, and entries with their proofs, to files in this folder',
+      })
       .example(
         '$0 transcript alarms --out proof',
         'then: chat-verify BUNDLE --ca ca.crt --known, with one file of proof/ after the other',
@@ -44,10 +49,19 @@ export const alarmsCommand = (run: Run): CommandModule<GlobalArgs, AlarmArgs> =>
           throw new ChatError('NOT_FOUND', 'no note is kept: the server contradicted itself nowhere');
         makePrivateFolder(args.out);
         for (const note of notes) writePieces(join(args.out, fileOf(note)), [utf8(note)], true);
-        context.note(`${notes.size} notes, in ${args.out}`);
+        const entries = new Map(alarms.flatMap(entriesOf).map((kept) => [nameOf(kept), kept]));
+        for (const [name, { entry, proof }] of entries) {
+          writePieces(join(args.out, `${name}.entry`), [entry], true);
+          writePieces(join(args.out, `${name}.tlog-proof`), [proof], true);
+        }
+        const more = entries.size > 0 ? ` and ${entries.size} entries with their proofs` : '';
+        context.note(`${notes.size} notes${more}, in ${args.out}`);
       }),
     ),
 });
+
+/** One entry at two places is two files. */
+const nameOf = ({ index, entry }: KeptEntry): string => `${index}-${hex(sha256(entry)).slice(0, 8)}`;
 
 /** The same note is the same file. */
 function fileOf(note: string): string {

@@ -11,7 +11,10 @@ import { resolveSettings } from '../../client/settings.ts';
 import { LogView } from '../../client/trust.ts';
 import { Vault } from '../../client/vault.ts';
 import { signCheckpoint } from '../../transcript/checkpoint.ts';
+import { leafHash } from '../../transcript/merkle.ts';
 import { formatVkey, verifierKey } from '../../transcript/note.ts';
+import { checkTlogProof, decodeTlogProof } from '../../transcript/tlog-proof.ts';
+import { ScriptedServer } from './scripted-server.ts';
 
 const ORIGIN = 'chat.example.org/log/n1';
 
@@ -81,6 +84,30 @@ t.test('the notes as files', async (t) => {
     t.strictSame(files.map((file) => readFileSync(join(folder, file), 'utf8')).toSorted(), notes.toSorted());
     t.ok(files.every((file) => (statSync(join(folder, file)).mode & 0o077) === 0));
   }
+});
+
+t.test('entries of the log that do not go together, with the proofs of both', async (t) => {
+  const env = { CHAT_CLIENT_HOME: join(t.testdir({}), 'home') };
+  const vault = Vault.open(resolveSettings({}, env).folder);
+  const server = new ScriptedServer();
+  const sent = await server.compose('bob', ['pay 100']);
+  const batches = [server.append(sent), server.append(sent)].map((first) => {
+    const { algorithm, signature, batch, ack, items } = server.delivery(sent, first);
+    const [{ statement }] = items as unknown as [{ statement: Uint8Array }];
+    return { v: 1, algorithm, signature, batch, ack, note: server.note().toString(), items: [{ statement }] };
+  });
+  const detail = encode({ batches, notes: [server.note().toString()] });
+  vault.ledger.addAlarm(1_767_225_600_000, 'REPLAY', 'a', 'one batch twice', detail);
+  vault.ledger.addAlarm(1_767_225_600_000, 'REPLAY', 'b', 'opened before', encode({ type: 'msg_deliver' }));
+  vault.close();
+  const folder = join(t.testdirName, 'proof');
+  t.match(await run(env, '--out', folder), { status: 0, err: /^chat: 1 notes and 2 entries with their proofs, in / });
+  const files = readdirSync(folder).filter((file) => !file.endsWith('.checkpoint'));
+  t.match(files, [/^0-.*\.entry$/, /^0-.*\.tlog-proof$/, /^2-.*\.entry$/, /^2-.*\.tlog-proof$/]);
+  const [entry, proof, again, proofOfAgain] = files.map((file) => readFileSync(join(folder, file)));
+  t.strictSame(again, entry, 'the same one');
+  const key = verifierKey('localhost/log/n1', createPublicKey(server.logKey));
+  for (const each of [proof, proofOfAgain]) checkTlogProof(decodeTlogProof(each!), leafHash(entry!), key);
 });
 
 t.test('nothing was found', async (t) => {

@@ -2,11 +2,13 @@
 import { createPublicKey } from 'node:crypto';
 import t from 'tap';
 import { equal } from '../../base/bytes.ts';
-import { decode } from '../../base/cbor.ts';
+import { entriesOf } from '../../client/alarm-proof.ts';
 import type { Alarm } from '../../client/ledger.ts';
 import { notesOf } from '../../client/trust.ts';
-import { checkAck, decodeAck } from '../../transcript/ack.ts';
+import { decodeAck } from '../../transcript/ack.ts';
+import { leafHash } from '../../transcript/merkle.ts';
 import { verifierKey } from '../../transcript/note.ts';
+import { checkTlogProof, decodeTlogProof } from '../../transcript/tlog-proof.ts';
 import { ORIGIN, type Delivery, type ScriptedServer } from './scripted-server.ts';
 import { isAlarm, isMessage, logIn, quiet, type Side } from './side.ts';
 
@@ -14,24 +16,13 @@ const alarms = (side: Side) => side.events.filter(isAlarm).map(({ error }) => `$
 const warnings = (side: Side) => side.events.flatMap((e) => (e.on === 'warning' ? [e.text] : []));
 const kept = (side: Side) => side.app.vault.ledger.alarms();
 
-interface Batch {
-  readonly algorithm: number;
-  readonly signature: Uint8Array;
-  readonly batch: Uint8Array;
-  readonly ack: Uint8Array;
-  readonly note: string;
-  readonly items: readonly ReadonlyMap<'statement', Uint8Array>[];
-}
-/** Where the kept acknowledgements say that the batches stand: each is checked against the note that the log has signed. */
+/** Where the log holds what is kept: each entry is proven under a note that it has signed. */
 function provenPlaces(alarm: Alarm | undefined, server: ScriptedServer): number[] {
-  const { batches } = Object.fromEntries(decode(alarm!.detail) as ReadonlyMap<string, never>) as unknown as {
-    batches: ReadonlyMap<string, never>[];
-  };
   const key = verifierKey(ORIGIN, createPublicKey(server.logKey));
-  return batches.map((each) => {
-    const { algorithm, signature, batch: bs, ack, note, items } = Object.fromEntries(each) as unknown as Batch;
-    const messages = items.map((item) => item.get('statement')!);
-    return checkAck(decodeAck(ack), { algorithm, signature, bs, messages }, key, Buffer.from(note)).first;
+  return entriesOf(alarm!).map(({ index, entry, proof: file }) => {
+    const proof = decodeTlogProof(file);
+    checkTlogProof(proof, leafHash(entry), key);
+    return proof.index === index ? index : NaN;
   });
 }
 async function deliver(side: Side, ...deliveries: readonly Delivery[]): Promise<void> {
