@@ -22,5 +22,15 @@ t.strictSame(
   rows.flatMap(([, , requirement]) => requirement ?? []),
   ['req1', 'req2', 'req3', 'req4', 'req5', 'req6'],
 );
-for (const id of ['S0-2', 'S0-3', 'S0-19', 'S0-33', 'S1-1', 'S1-9', 'S1-21', 'S1-22', 'S3-2', 'S3-7', 'S3-12', 'S3-14'])
-  t.ok(ids.includes(id), id);
+/** Written down again, so that a promise is not given up by leaving out its row. */
+const PROMISED: Readonly<Record<string, readonly number[]>> = {
+  S0: [2, 3, 12, 18, 19, 20, 30, 33],
+  S1: [1, 3, 4, 6, 7, 8, 9, 21, 22, 31],
+  S2: [5, 6, 7, 8, 9, 10, 11, 20, 21, 22, 29],
+  S3: [2, 6, 7, 8, 11, 12, 13, 14, 15, 17],
+};
+t.strictSame(
+  ids,
+  Object.entries(PROMISED).flatMap(([system, numbers]) => numbers.map((number) => `${system}-${number}`)),
+  'all of them',
+);

@@ -12,6 +12,7 @@ import {
   type Policy,
   type Received,
 } from '../../client/e2ee/group.ts';
+import { openSuite } from '../../client/e2ee/provider.ts';
 import { World } from './people.ts';
 
 const world = await World.open();
@@ -69,6 +70,28 @@ t.test('the same words twice: two ciphertexts, each under a key of its own', asy
     Buffer.from(state.secretTree[2 * state.privatePath.leafIndex]!.application.secret).toString('hex');
   const secrets = [a, first.conversation, second.conversation].map(secretOf);
   t.equal(new Set(secrets).size, 3, 'what one key is made of does not make another');
+});
+
+t.test('two conversations of the same people share no key', async (t) => {
+  const people = await Promise.all(['alice', 'bob'].map((name) => world.person(name)));
+  const hexOf = (secret: Uint8Array): string => Buffer.from(secret).toString('hex');
+  const shared = ({ state }: Conversation): string[] => [
+    ...Object.values(state.keySchedule).map(hexOf),
+    ...state.secretTree.flatMap(({ handshake, application }) => [handshake, application].map((of) => hexOf(of.secret))),
+  ];
+  const own = ({ state }: Conversation): string[] => Object.values(state.privatePath.privateKeys).map(hexOf);
+  const [[a, b], [c, d]] = [await world.group(people), await world.group(people)] as [Conversation[], Conversation[]];
+  t.strictSame(shared(a!), shared(b!), 'what the two have in common');
+  t.strictSame([...new Set(shared(a!).map((secret) => secret.length * 4))], [512], 'bits of each secret');
+  t.equal((await openSuite()).hpke.keyLength * 8, 256, 'bits of the keys that are made of them');
+  const all = [a, c].flatMap((each) => shared(each!));
+  t.equal(new Set(all).size, all.length, 'no secret twice');
+  const keys = [a, b, c, d].flatMap((each) => own(each!));
+  t.ok(keys.length >= 4);
+  t.equal(new Set(keys).size, keys.length, 'and no private key');
+  const { message } = await engine.encrypt(a!, text('to the one'), aad);
+  t.match(await received('message', b!, message), { plaintext: text('to the one') });
+  await t.rejects(engine.receive(d!, message, now, byInvitation), { code: 'DECRYPT_FAIL' }, 'is not for the other');
 });
 
 t.test('a commit waits for its acceptance', async (t) => {
