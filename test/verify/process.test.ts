@@ -1,0 +1,52 @@
+/** `chat-verify` as a process: what it needs of the machine, and what it writes to a terminal. */
+import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { pemOf } from '../support/log-writer.ts';
+import { plain } from './bundle-edits.ts';
+import { ca } from './tamper.ts';
+
+const main = fileURLToPath(new URL('../../verify/main.ts', import.meta.url));
+const root = t.testdir({ ca: pemOf(ca.der), empty: {} });
+const path = (name: string) => join(root, name);
+writeFileSync(path('bundle.tar'), plain);
+const command = [process.execPath, main, path('bundle.tar'), '--ca', path('ca')] as const;
+
+function run(argv: readonly string[], options: { readonly env?: NodeJS.ProcessEnv; readonly cwd?: string } = {}) {
+  const { status, stdout, stderr } = spawnSync(argv[0]!, argv.slice(1), { encoding: 'utf8', ...options });
+  return { status, stdout, stderr };
+}
+const usual = run(command);
+
+t.test('no environment, no home, no network', async (t) => {
+  t.match(usual, { status: 0, stdout: /\nVALID .*\n$/, stderr: '' });
+  const apart = ['unshare', '--user', '--map-root-user', '--net'];
+  const hasNamespaces = run([...apart, 'true']).status === 0;
+  if (!hasNamespaces) t.comment('no network namespaces here: it is not shown that it asks nobody');
+  const alone = { env: { HOME: '/nonexistent' }, cwd: path('empty') };
+  t.same(run([...(hasNamespaces ? apart : []), ...command], alone), usual, 'the same verdict, in the same words');
+  t.same(readdirSync(path('empty')), [], 'and nothing is written');
+});
+
+const hasScript = /util-linux/.test(run(['script', '--version']).stdout ?? '');
+t.test('at a terminal', { skip: hasScript ? false : 'script of util-linux makes the pseudo-terminal' }, async (t) => {
+  const typed = (more: string) => {
+    const line = command.map((word) => `'${word}'`).join(' ');
+    return run(['script', '--quiet', '--return', '--command', `${line} ${more}`, '/dev/null']);
+  };
+  const [out, clear] = [path('out'), '\r\u001b[K'];
+  const bar = typed(`>'${out}'`);
+  t.equal(bar.status, 0);
+  t.match(bar.stdout, /^\r\[#*\.*\] +\d+ %, \d+ of 17 checked/, 'how far it is');
+  t.match(bar.stdout, '100 %, 17 of 17 checked');
+  t.ok(bar.stdout.endsWith(clear), 'of which nothing is left');
+  t.equal(readFileSync(out, 'utf8'), usual.stdout, 'on standard error alone');
+  const both = typed('').stdout;
+  const end = both.lastIndexOf(clear) + clear.length;
+  t.equal(both.slice(end).replaceAll('\r\n', '\n'), usual.stdout, 'before the first line');
+  const file = path('err');
+  t.equal(typed(`2>'${file}'`).stdout.replaceAll('\r\n', '\n'), usual.stdout);
+  t.equal(readFileSync(file, 'utf8'), '', 'nobody watches a file');
+});
