@@ -1,17 +1,18 @@
 /**
  * A password and messages that are like nothing else go through the real programs: to a person, into a room, as an edit, and as the
- * history that a new device gets. They are then looked for everywhere: on the wire, inside TLS, in logs, arguments, environments, and
- * every file. Each search is shown to find what is there.
+ * history that a new device gets. They are then looked for everywhere, and private keys with them: on the wire, inside TLS, in logs,
+ * arguments, environments, and every file. Each search is shown to find what is there.
  */
-import { randomBytes } from 'node:crypto';
+import { createPrivateKey, randomBytes } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { basename, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { Vault } from '../../client/vault.ts';
 import { laptopOf } from '../support/laptop.ts';
-import { root, System, type Program } from '../support/system.ts';
+import { certificates, root, System, type Program } from '../support/system.ts';
 
 const preload = new URL('./tls-recorder.ts', import.meta.url).href;
 
@@ -28,13 +29,16 @@ const SHAPES: Readonly<Record<string, Shape>> = {
     Buffer.from(canary, 'utf16le').toString('latin1'),
     Buffer.from(canary, 'utf16le').swap16().toString('latin1'),
   ],
-  hexadecimal: (canary) => [Buffer.from(canary).toString('hex'), Buffer.from(canary).toString('hex').toUpperCase()],
+  hexadecimal: (canary) => {
+    const digits = Buffer.from(canary, 'latin1').toString('hex');
+    return [digits, digits.toUpperCase()];
+  },
   base64: (canary) => base64(canary, 'base64'),
   base64url: (canary) => base64(canary, 'base64url'),
 };
 function base64(canary: string, encoding: 'base64' | 'base64url'): string[] {
   return [0, 1, 2].map((before) => {
-    const text = Buffer.from(' '.repeat(before) + canary)
+    const text = Buffer.from(' '.repeat(before) + canary, 'latin1')
       .toString(encoding)
       .replaceAll('=', '');
     // Without the digits that hold bits of what stands before or behind.
@@ -141,6 +145,16 @@ t.test('the search finds every shape', (t) => {
       );
     }
   t.strictSame(found(canary, [randomBytes(100_000)]), []);
+  const key = randomBytes(32);
+  for (const [name, text] of [
+    ['as it is', key],
+    ['hexadecimal', key.toString('hex')],
+    ['base64', key.toString('base64')],
+  ] as const)
+    t.ok(
+      found(key.toString('latin1'), [typeof text === 'string' ? Buffer.from(text) : text]).includes(name),
+      `a key, ${name}`,
+    );
   t.end();
 });
 
@@ -223,6 +237,14 @@ t.test('a password is nowhere, and what is written nowhere but before the eyes o
   const memory = memoryOf(system.server.pid);
 
   const tls = ['server', 'alice', 'bob'].map((name) => readFileSync(recorded(name)));
+  const certified = createPrivateKey(readFileSync(join(certificates(), 'alice.key'))).export({ format: 'jwk' });
+  const vault = Vault.open(system.clientFolder('alice'));
+  const device = vault.keys.device()!;
+  vault.close();
+  const privateKeys = [
+    ['of her certificate', Buffer.from(String(certified.d), 'base64url')],
+    ['of her device', Buffer.from(device.mls_private_key).subarray(-32)],
+  ] as const;
   const places: Record<string, { readonly bytes: readonly Buffer[]; readonly control: string }> = {
     'the TCP stream': { bytes: [wire.bytes()], control: 'chat/1' },
     'the stream inside TLS': { bytes: tls, control: 'client_hello' },
@@ -254,6 +276,8 @@ t.test('a password is nowhere, and what is written nowhere but before the eyes o
     t.strictSame(found(secret, bytes), [], `the password is not in ${place}`);
     t.strictSame(found(bobSecret, bytes), [], `nor is the other one`);
     for (const each of bodies) t.strictSame(found(each, bytes), [], `what was written is not in ${place}`);
+    for (const [whose, key] of privateKeys)
+      t.strictSame(found(key.toString('latin1'), bytes), [], `nor the private key ${whose}`);
   }
   const frames = [readFileSync(`${recorded('server')}.frames`)];
   t.ok(frames[0]?.includes('login_proof'), 'control: what came to the server inside the inner channel');
@@ -265,6 +289,9 @@ t.test('a password is nowhere, and what is written nowhere but before the eyes o
       [],
       'and is nowhere inside the inner channel, where the server reads all there is',
     );
+  t.ok(frames[0]?.includes(Buffer.from(device.mls_key)), 'control: the public key of her device came');
+  for (const [whose, key] of privateKeys)
+    t.strictSame(found(key.toString('latin1'), frames), [], `the private key ${whose} does not leave the client`);
   t.strictSame(found(secret, frames), [], 'the password does not leave the client at all');
   t.strictSame(found(bobSecret, frames), []);
   for (const bytes of tls) t.ok(bytes.includes('client_hello'), 'control: each end was recorded');
