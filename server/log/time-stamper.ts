@@ -40,7 +40,7 @@ export class TimeStamper {
   readonly #o: TimeStamperOptions;
   readonly #end = new AbortController();
   #running: Promise<void> | null = null;
-  /** Entries up to the newest TIME entry: what comes behind is new. Null: not looked for yet. */
+  /** Entries that need no stamp any more. Null: not looked for yet. */
   #covered: number | null = null;
   #newest: Stamp | null = null;
 
@@ -80,7 +80,7 @@ export class TimeStamper {
     if (this.#end.signal.aborted) return;
     const stamp = encodeStamp({ checkpoint: note, token });
     const { firstIndex } = await enter((serverTime) => [{ type: 'time', serverTime, stamp }]);
-    this.#covered = firstIndex + 1;
+    this.#covered = coveredBy(firstIndex, size);
     this.#newest = { checkpoint: note, token };
     log.info('timestamp.logged', { index: firstIndex, size, bytes: token.length });
   }
@@ -115,8 +115,14 @@ export class TimeStamper {
       if (leaf.type !== 'time' || leaf.stamp.length === 0) continue;
       const { checkpoint, token } = decodeStamp(leaf.stamp);
       this.#newest ??= { checkpoint: Buffer.from(checkpoint), token: Buffer.from(token) };
-      return first + at + 1;
+      return coveredBy(first + at, peekCheckpoint(checkpoint).size);
     }
     return 0;
   }
 }
+
+/**
+ * What is under a stamp, and its TIME entry itself if nothing came while the authority answered: what did waits for the next.
+ * @param index of the TIME entry @param size of the note in it
+ */
+const coveredBy = (index: number, size: number): number => (index === size ? index + 1 : size);

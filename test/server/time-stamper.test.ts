@@ -76,6 +76,25 @@ t.test('stamped and logged', async (t) => {
   t.notOk(equal(requests[0]!.subarray(-30), requests[1]!.subarray(-30)), 'each with a number of its own');
 });
 
+t.test('what comes while the authority answers', async (t) => {
+  for (const isRestarted of [false, true]) {
+    const { transcript, http, requests, start, grow } = await setting(t);
+    const stamper = start();
+    http.misdeed = (response, honest) =>
+      void grow().then(() => response.writeHead(200, { 'content-type': 'application/timestamp-reply' }).end(honest));
+    await stamper.round();
+    http.misdeed = null;
+    await transcript.publish();
+    const next = isRestarted ? start() : stamper;
+    await next.round();
+    t.equal(requests.length, 2, 'is under the next stamp, though nothing else has come');
+    await transcript.publish();
+    await next.round();
+    await start().round();
+    t.equal(requests.length, 2, 'and then there is no more');
+  }
+});
+
 t.test('answers that are no good', async (t) => {
   const { transcript, http, requests, start } = await setting(t);
   const { size } = transcript;
