@@ -12,6 +12,8 @@ import { byInvitation, openToAll, type Conversation } from '../client/e2ee/group
 import { delta, restore, snapshot } from '../client/e2ee/delta.ts';
 import type { Evidence } from '../client/ledger.ts';
 import { Vault, type Received } from '../client/vault.ts';
+import { encodeContent, SALT_BYTES } from '../transcript/content.ts';
+import { textContent } from '../transcript/content-meaning.ts';
 import { World } from '../test/e2ee/people.ts';
 
 const members = Number(process.argv[2] ?? 100);
@@ -197,6 +199,7 @@ await measure(
   async () => (room = (await engine.encrypt(room, body, aad)).conversation),
 );
 
+const text = encodeContent(textContent({ salt: randomBytes(SALT_BYTES), expires: null }, 'x'.repeat(900)));
 /** A message of somebody, one of as many as there are in the room, who have all written before. */
 const received = (conversation: ConversationId, number: number): Received => ({
   conversation,
@@ -209,7 +212,7 @@ const received = (conversation: ConversationId, number: number): Received => ({
   },
   direction: 'in',
   sender: 'somebody',
-  body,
+  body: text,
   kf: randomBytes(32),
   reason: null,
   clientTime: number,
