@@ -52,9 +52,11 @@ export function follow(worker: Worker, report: Report): Promise<void> {
         else report.skip(String(said[1]));
       }
     });
-    worker.on('error', reject);
+    let failure: unknown = null;
+    worker.on('error', (error) => (failure = error)); // which may overtake what was said before it
     worker.on('exit', (status) => {
-      if (status === 0 && results > 0 && results === announced) resolve();
+      if (failure !== null) reject(failure as Error);
+      else if (status === 0 && results > 0 && results === announced) resolve();
       else reject(new Error(`the thread ended with status ${status}, ${results} results of ${announced}`));
     });
   });
