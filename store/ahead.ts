@@ -1,21 +1,22 @@
 /**
  * A database that is told later: commit windows are kept whole in a journal beside it, and acknowledged when they are on the disk
- * there. Twice a second the database gets all of them in one transaction, without rows for what its recipients have acknowledged
+ * there. Some time later the database gets them, many in one transaction, without rows for what its recipients have acknowledged
  * meanwhile, which is nearly everything between people who are connected (docs/decisions/0021).
  *
  * It must be the only one that writes windows, acknowledgements and expiries: seq and cursors are given out here. Whoever asks for
  * what the database does not have yet waits until it has.
  */
 import { ChatError } from '../base/errors.ts';
-import { Journal } from './journal.ts';
-import type { NumberedWindow } from './journal-record.ts';
+import { Journal, type JournalledWindow } from './journal.ts';
 import { acquireLock, type Lock } from './lock.ts';
 import { Numbering } from './numbering.ts';
-import { pack } from './parcel.ts';
 import type { QueuedExpiry, Store, StoredMessage, WindowRecord } from './store.ts';
 import { Waiting } from './waiting.ts';
 
-/** How long the database may be behind, and with how much. */
+/**
+ * What comes in so long, or up to so much, is told together, when as much time has passed again: whoever has just got something has
+ * acknowledged it by then.
+ */
 const LATE_MS = 500;
 const LATE_MESSAGES = 4096;
 const LATE_BYTES = 16 * 1024 * 1024;
@@ -51,8 +52,9 @@ class Ahead {
   readonly #sizes = new Map<string, number>();
   /** Log → how far the database has been told by this process. */
   readonly #told = new Map<string, number>();
-  /** Not in the database; and being written to it. */
-  #waiting = new Waiting();
+  /** Not in the database: what comes now; what came before, and rests; and what it is being told. */
+  #coming = new Waiting();
+  #resting = new Waiting();
   #leaving: Waiting | null = null;
   #flushing: Promise<void> | null = null;
   /** Whoever gives out places, or changes them in the database, does it alone. */
@@ -76,13 +78,13 @@ class Ahead {
    * cleared.
    * @throws STORE_FAILED when something between the two is missing; DISK_FULL
    */
-  async recover(windows: readonly NumberedWindow[]): Promise<void> {
-    const byPlace = new Map(windows.map((each) => [`${each.window.origin} ${each.from}`, each.window]));
+  async recover(windows: readonly JournalledWindow[]): Promise<void> {
+    const byPlace = new Map(windows.map((each) => [`${each.window.origin} ${each.from}`, each]));
     for (const origin of new Set(windows.map(({ window }) => window.origin)))
       for (;;) {
         const next = byPlace.get(`${origin} ${await this.#size(origin)}`);
         if (next === undefined) break;
-        this.#add(next, await this.#answers(next));
+        this.#add(next.window, await this.#answers(next.window), next.record);
       }
     for (const { from, window } of windows)
       if (from > this.#sizes.get(window.origin)!)
@@ -114,6 +116,7 @@ class Ahead {
       ...db,
       logSize: (origin) => this.#size(origin),
       commitWindow: (window) => this.#alone(() => this.#commit(window)),
+      commitRecords: (records, said) => this.#besides(() => db.commitRecords(records, said)),
       acknowledge: (deviceId, cursors, userId) => this.#acknowledge(deviceId, cursors, userId),
       places: after(db.places, always),
       timesAfter: after(db.timesAfter, always),
@@ -139,7 +142,12 @@ class Ahead {
   }
 
   #some(holds: (waiting: Waiting) => boolean): boolean {
-    return holds(this.#waiting) || (this.#leaving !== null && holds(this.#leaving));
+    return this.#all.some(holds);
+  }
+
+  /** The newest first. */
+  get #all(): readonly Waiting[] {
+    return this.#leaving === null ? [this.#coming, this.#resting] : [this.#coming, this.#resting, this.#leaving];
   }
 
   async #size(origin: string): Promise<number> {
@@ -148,6 +156,11 @@ class Ahead {
     const size = await this.#db.logSize(origin);
     this.#sizes.set(origin, this.#sizes.get(origin) ?? size);
     return this.#sizes.get(origin)!;
+  }
+
+  /** The database has everything, and nothing of it stands anywhere else. */
+  get #isDone(): boolean {
+    return this.#journal.isClear && this.#all.every(({ isEmpty }) => isEmpty);
   }
 
   /** One after the other, in the order of the calls. */
@@ -172,7 +185,7 @@ class Ahead {
 
   async #nextExpiry(): Promise<number | null> {
     const stored = (await this.#db.nextExpiry()) ?? Infinity;
-    const next = Math.min(stored, this.#waiting.expiresAt, this.#leaving?.expiresAt ?? Infinity);
+    const next = Math.min(stored, ...this.#all.map(({ expiresAt }) => expiresAt));
     return next === Infinity ? null : next;
   }
 
@@ -186,22 +199,28 @@ class Ahead {
     const { origin, logSize, batches } = window;
     const from = await this.#size(origin);
     if (logSize <= from) {
-      const known = this.#waiting.answersOf(window) ?? this.#leaving?.answersOf(window);
-      return known ?? (await this.#db.commitWindow(window));
+      for (const waiting of this.#all) {
+        const known = waiting.answersOf(window);
+        if (known !== null) return known;
+      }
+      return this.#db.commitWindow(window);
     }
     // What changes a group is rare, and others read it in the database at once.
     if (batches.some(({ messages }) => messages.some(({ isCommit }) => isCommit))) return this.#tell(window);
     // While the database fails, nothing more is taken; and what was kept for it may fill the disk, but not the memory.
-    if (this.#failure !== null || this.#isJournalOld || this.#waiting.bytes > LATE_BYTES) await this.#flush();
+    if (this.#failure !== null || this.#isJournalOld || this.#coming.bytes > LATE_BYTES) await this.#flush();
     const answers = await this.#answers(window);
+    let record: Uint8Array;
     try {
-      await this.#journal.append({ from, window });
+      record = await this.#journal.append({ from, window });
     } catch {
       // The database has a disk of its own to fill, and a word of its own for what failed.
       this.#numbering.takeBack(window, answers);
       return this.#tell(window);
     }
-    this.#keep(window, answers);
+    this.#add(window, answers, record);
+    if (this.#coming.messages >= LATE_MESSAGES || this.#coming.bytes >= LATE_BYTES) this.#turnSoon(0);
+    else this.#turnSoon(LATE_MS);
     return answers;
   }
 
@@ -224,76 +243,52 @@ class Ahead {
     return this.#numbering.giveOut(batches);
   }
 
-  #add(window: WindowRecord, answers: StoredMessage[][]): void {
+  #add(window: WindowRecord, answers: StoredMessage[][], record: Uint8Array): void {
     this.#sizes.set(window.origin, window.logSize);
-    // Of its own: what it was cut from is larger, and may be written over.
-    this.#waiting.add(pack(window).value as WindowRecord, answers);
+    this.#coming.add(window, answers, record);
   }
 
-  #keep(window: WindowRecord, answers: StoredMessage[][]): void {
-    this.#add(window, answers);
-    if (this.#waiting.messages >= LATE_MESSAGES || this.#waiting.bytes >= LATE_BYTES) this.#flushSoon(0);
-    else this.#flushSoon(LATE_MS);
-  }
-
-  #flushSoon(ms: number): void {
+  #turnSoon(ms: number): void {
     if (ms > 0 && this.#timer !== null) return;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    const flush = (): void => {
+    const turn = (): void => {
       this.#timer = null;
-      this.#flush().catch(() => undefined); // whoever comes next is told
+      this.#tellAll(false).catch(() => undefined); // whoever comes next is told
     };
-    this.#timer = setTimeout(flush, ms).unref();
+    this.#timer = setTimeout(turn, ms).unref();
   }
 
-  /** Rejects when the database fails; then everything still waits. */
+  /** The database gets everything that waits now. Rejects when it fails; then everything still waits. */
   async #flush(): Promise<void> {
     while (this.#flushing !== null) await this.#flushing;
-    if (this.#waiting.isEmpty && !this.#isJournalOld) return void (this.#failure = null);
-    this.#flushing = this.#write();
+    if (this.#all.every(({ isEmpty }) => isEmpty) && !this.#isJournalOld) return void (this.#failure = null);
+    await this.#tellAll(true);
+  }
+
+  /** @param isAll otherwise what has rested */
+  async #tellAll(isAll: boolean): Promise<void> {
+    if (this.#flushing !== null) return;
+    this.#flushing = this.#write(isAll);
     try {
       await this.#flushing;
       this.#failure = null;
     } catch (error) {
       this.#failure = ChatError.from(error);
-      if (!this.#isClosed) this.#flushSoon(LATE_MS);
       throw error;
     } finally {
       this.#flushing = null;
+      if (!this.#isClosed && !this.#isDone) this.#turnSoon(LATE_MS);
     }
   }
 
-  async #write(): Promise<void> {
-    const leaving = this.#waiting;
+  async #write(isAll: boolean): Promise<void> {
+    await this.#tellRested();
+    this.#resting = this.#coming;
+    this.#coming = new Waiting();
     if (!this.#isJournalOld) this.#journal.turn();
-    this.#waiting = new Waiting();
-    this.#leaving = leaving;
-    try {
-      // What failed before may have been done all the same.
-      if (this.#failure !== null)
-        for (const origin of this.#sizes.keys()) {
-          const size = await this.#db.logSize(origin);
-          leaving.forget(origin, size);
-          this.#told.set(origin, size);
-        }
-      for (let next = leaving.first(); next !== null; next = leaving.first()) {
-        const { origin, logSize } = next.window;
-        if (!sameAnswers(await this.#db.commitWindow(next.window), next.answers)) throw this.#lost();
-        leaving.forget(origin, logSize);
-        this.#told.set(origin, logSize);
-      }
-      if (this.#isJournalOld) await this.#journal.clear();
-    } catch (error) {
-      leaving.addAll(this.#waiting);
-      this.#waiting = leaving;
-      const failure = ChatError.from(error);
-      if (failure.code !== 'STORE_FAILED' && failure.code !== 'DISK_FULL') this.#onLost(failure); // it will not be better next time
-      throw failure;
-    } finally {
-      this.#leaving = null;
-    }
-    this.#isJournalOld = false;
-    this.#journal.clearOther(this.#told);
+    if (isAll) await this.#tellRested();
+    if (this.#isJournalOld && isAll) await this.#journal.clear();
+    if (isAll) this.#isJournalOld = false;
     // Not while places are given out.
     if (this.#numbering.isLarge)
       void this.#alone(async () =>
@@ -304,29 +299,59 @@ class Ahead {
       );
   }
 
-  #lost(): ChatError {
-    const error = new ChatError(
-      'STORE_FAILED',
-      'the database gave other places than were told: somebody else writes to it',
-    );
-    this.#onLost(error);
-    return error;
+  async #tellRested(): Promise<void> {
+    const leaving = this.#resting;
+    this.#leaving = leaving;
+    this.#resting = new Waiting();
+    try {
+      // What failed before may have been done all the same.
+      if (this.#failure !== null)
+        for (const origin of this.#sizes.keys()) {
+          const size = await this.#db.logSize(origin);
+          leaving.forget(origin, size);
+          this.#told.set(origin, size);
+        }
+      for (let next = leaving.first(); next !== null; next = leaving.first()) {
+        const { origin, logSize, records, said } = next;
+        await this.#db.commitRecords(records, said);
+        leaving.forget(origin, logSize);
+        this.#told.set(origin, logSize);
+      }
+    } catch (error) {
+      this.#resting = leaving;
+      const failure = ChatError.from(error);
+      const isBusy = failure.code === 'DISK_FULL' || (failure.code === 'STORE_FAILED' && failure.sub !== 'places');
+      if (!isBusy) this.#onLost(failure); // it will not be better next time
+      throw failure;
+    } finally {
+      this.#leaving = null;
+    }
+    if (!this.#isJournalOld) await this.#journal.clearOther(this.#told);
   }
 
   async #acknowledge(deviceId: number, cursors: readonly number[], userId: number): Promise<void> {
-    const rest = this.#waiting.acknowledge(deviceId, cursors, userId);
+    const rest = this.#acknowledgeHere(deviceId, cursors, userId);
     if (rest.length === 0) return;
     if (this.#leaving?.waitsFor(deviceId)) await this.#flushing?.catch(() => undefined);
-    // A flush that failed has put them back among those that wait.
-    const stored = this.#waiting.acknowledge(deviceId, rest, userId);
+    // What was not told after all rests again.
+    const stored = this.#acknowledgeHere(deviceId, rest, userId);
     if (stored.length > 0) await this.#db.acknowledge(deviceId, stored, userId);
+  }
+
+  /** @returns what neither comes nor rests */
+  #acknowledgeHere(deviceId: number, cursors: readonly number[], userId: number): readonly number[] {
+    const older = this.#coming.acknowledge(deviceId, cursors, userId);
+    return older.length === 0 ? older : this.#resting.acknowledge(deviceId, older, userId);
   }
 
   async #queueUsages(deviceIds: readonly number[]): Promise<{ bytes: number; rows: number }[]> {
     while (this.#flushing !== null) await this.#flushing.catch(() => undefined);
-    const more = deviceIds.map((id) => this.#waiting.usageOf(id));
+    const here = deviceIds.map((id) => [this.#coming.usageOf(id), this.#resting.usageOf(id)]);
     const usages = await this.#db.queueUsages(deviceIds);
-    return usages.map(({ bytes, rows }, i) => ({ bytes: bytes + more[i]!.bytes, rows: rows + more[i]!.rows }));
+    return usages.map((stored, i) => ({
+      bytes: here[i]!.reduce((sum, { bytes }) => sum + bytes, stored.bytes),
+      rows: here[i]!.reduce((sum, { rows }) => sum + rows, stored.rows),
+    }));
   }
 
   async #close(): Promise<void> {
@@ -345,12 +370,3 @@ class Ahead {
     }
   }
 }
-
-const sameAnswers = (a: readonly (readonly StoredMessage[])[], b: readonly (readonly StoredMessage[])[]): boolean =>
-  a.length === b.length &&
-  a.every((batch, i) =>
-    batch.every(({ seq, cursors }, j) => {
-      const other = b[i]![j]!;
-      return seq === other.seq && cursors.every((cursor, k) => cursor === other.cursors[k]);
-    }),
-  );

@@ -13,6 +13,11 @@ import { crc32 } from 'node:zlib';
 import { ChatError } from '../base/errors.ts';
 import { decodeWindow, encodeWindow, type NumberedWindow } from './journal-record.ts';
 
+/** A window as it was read, with the bytes of its record. */
+export interface JournalledWindow extends NumberedWindow {
+  readonly record: Uint8Array;
+}
+
 const MAGIC = 0x4353574a;
 const HEAD_BYTES = 8;
 const CRC_BYTES = 4;
@@ -48,9 +53,9 @@ export class Journal {
    * @returns what was written and not cleared, in no particular order between the two files
    * @throws STORE_FAILED, DISK_FULL
    */
-  static async open(path: string): Promise<{ journal: Journal; windows: NumberedWindow[] }> {
+  static async open(path: string): Promise<{ journal: Journal; windows: JournalledWindow[] }> {
     const halves: Half[] = [];
-    const windows: NumberedWindow[] = [];
+    const windows: JournalledWindow[] = [];
     try {
       for (const name of [`${path}-ahead-0`, `${path}-ahead-1`]) {
         // A write is on the disk when it returns.
@@ -80,8 +85,11 @@ export class Journal {
     return this.#halves[this.#active]!;
   }
 
-  /** Durable when it resolves; when it rejects, the next one takes its place. One at a time. @throws DISK_FULL, STORE_FAILED */
-  async append(window: NumberedWindow): Promise<void> {
+  /**
+   * Durable when it resolves; when it rejects, the next one takes its place. One at a time.
+   * @returns the body of its record @throws DISK_FULL, STORE_FAILED
+   */
+  async append(window: NumberedWindow): Promise<Uint8Array> {
     const body = encodeWindow(window);
     const length = HEAD_BYTES + body.length + CRC_BYTES;
     const record = Buffer.alloc(Math.ceil(length / PAGE_BYTES) * PAGE_BYTES);
@@ -103,6 +111,11 @@ export class Journal {
       throw failure(error);
     }
     half.end = end;
+    return body;
+  }
+
+  get isClear(): boolean {
+    return this.#halves.every(({ end, until }) => end === 0 && until.size === 0);
   }
 
   /** From now on the other file is written, unless it still holds something. */
@@ -112,16 +125,17 @@ export class Journal {
   }
 
   /**
-   * Clears the file that is not written, if the database has all of it. Goes on by itself; what fails is tried again with the next.
+   * Clears the file that is not written, if the database has all of it. Never rejects: what fails is tried again with the next.
    * @param told how much of each log the database has
    */
-  clearOther(told: ReadonlyMap<string, number>): void {
+  async clearOther(told: ReadonlyMap<string, number>): Promise<void> {
     const half = this.#halves[1 - this.#active]!;
     if (half.clearing !== null || (half.end === 0 && half.until.size === 0)) return;
     if (half.until.entries().some(([origin, size]) => (told.get(origin) ?? 0) < size)) return;
     half.clearing = this.#clear(half)
       .catch(() => undefined)
       .finally(() => (half.clearing = null));
+    await half.clearing;
   }
 
   /** The database has everything. @throws STORE_FAILED, DISK_FULL */
@@ -165,13 +179,14 @@ async function syncName(path: string): Promise<void> {
   }
 }
 
-function* recordsIn(bytes: Buffer): Generator<NumberedWindow> {
+function* recordsIn(bytes: Buffer): Generator<JournalledWindow> {
   for (let at = 0; at + PAGE_BYTES <= bytes.length && bytes.readUInt32BE(at) === MAGIC;) {
     const length = HEAD_BYTES + bytes.readUInt32BE(at + 4) + CRC_BYTES;
     if (at + length > bytes.length) return;
     const crcAt = at + length - CRC_BYTES;
     if (crc32(bytes.subarray(at, crcAt)) !== bytes.readUInt32BE(crcAt)) return;
-    yield decodeWindow(bytes.subarray(at + HEAD_BYTES, crcAt));
+    const record = bytes.subarray(at + HEAD_BYTES, crcAt);
+    yield { ...decodeWindow(record), record };
     at += Math.ceil(length / PAGE_BYTES) * PAGE_BYTES;
   }
 }

@@ -11,6 +11,7 @@ import { places } from './places.ts';
 import * as queue from './queue.ts';
 import * as rooms from './rooms.ts';
 import type { Store } from './store.ts';
+import { commitRecords } from './told.ts';
 import * as window from './window.ts';
 
 /** What a backend runs in a transaction; `ping` and `close` are its own. */
@@ -58,6 +59,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   logSize: log.logSize,
   timesAfter: log.timesAfter,
   commitWindow: window.commitWindow,
+  commitRecords,
   rewind: log.rewind,
   complete: window.complete,
   incomplete: log.incomplete,

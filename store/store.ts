@@ -483,6 +483,12 @@ export interface Store {
    */
   commitWindow(window: WindowRecord): Promise<StoredMessage[][]>;
   /**
+   * Applies windows of one log that follow one another as one, as commitWindow does: as the journal has them (journal-record.ts), at least one,
+   * with what was said of their messages before the database was told (told.ts).
+   * @throws STORE_FAILED/places when the database gives other places than these, and then nothing is changed; else as commitWindow()
+   */
+  commitRecords(records: readonly Uint8Array[], said: Uint8Array): Promise<void>;
+  /**
    * Removes everything at `size` and above: the log lost it in a power cut, so nobody was told of it. `size` is the end of a window.
    * Numbers (seq, counters, generation, epoch) go back to what they were; cursors are not given out again, and the GroupInfo of a
    * commit that was followed by a lost one stays lost.

@@ -1,31 +1,45 @@
-/** Commit windows that the database does not have yet, and which of their recipients keep what is in them already. */
+/**
+ * Commit windows that the database does not have yet, and which of their recipients keep what is in them already. Of a window its record in
+ * the journal is kept, and an object for each message: what lives half a second and is made of many pieces costs the most to clean up.
+ */
 import { equal, hex } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { partsBytes } from './entry.ts';
+import { decodeWindow } from './journal-record.ts';
 import type { BatchRecord, MessageRecord, StoredMessage, WindowRecord } from './store.ts';
+import { encodeSaid, type Said } from './told.ts';
 
 /** A row's worth of a message beside its parts, in memory. */
 const MESSAGE_BYTES = 1024;
 const RECIPIENT_BYTES = 64;
-const NO_PARTS: readonly Uint8Array[] = [];
 
-interface WaitingMessage {
-  readonly record: MessageRecord;
+interface WaitingMessage extends Said {
+  readonly senderUserId: number;
   readonly bytes: number;
   readonly keptBy: number[];
   isReached: boolean;
 }
 interface WaitingWindow {
-  readonly window: WindowRecord;
+  readonly origin: string;
+  readonly logSize: number;
+  readonly record: Uint8Array;
   readonly answers: StoredMessage[][];
-  readonly messages: readonly (readonly WaitingMessage[])[];
+  readonly messages: readonly WaitingMessage[];
+}
+
+/** Windows of one log as the database gets them. */
+export interface Leaving {
+  readonly origin: string;
+  readonly logSize: number;
+  readonly records: readonly Uint8Array[];
+  readonly said: Uint8Array;
 }
 
 /** Of a transaction, but for its last window: SQLite takes so many parameters. */
-const MAX_ENTRIES = 4096;
+const MAX_MESSAGES = 4096;
 
 export class Waiting {
-  #windows: WaitingWindow[] = [];
+  readonly #windows: WaitingWindow[] = [];
   /** device → cursor → what is not acknowledged */
   readonly #boxes = new Map<number, Map<number, WaitingMessage>>();
   readonly #senders = new Set<string>();
@@ -66,44 +80,28 @@ export class Waiting {
     return this.#batches.has(countersOf(batch));
   }
 
-  add(window: WindowRecord, answers: StoredMessage[][]): void {
-    const messages = window.batches.map((batch, i) => {
+  /** @param record body of the window's record in the journal */
+  add(window: WindowRecord, answers: StoredMessage[][], record: Uint8Array): void {
+    const { origin, logSize, batches, certificates } = window;
+    const messages = batches.flatMap((batch, i) => {
       this.#senders.add(hex(batch.batch.fingerprint));
       this.#sessions.add(hex(batch.batch.session));
       this.#batches.add(countersOf(batch.batch));
-      return batch.messages.map((record, j) => this.#take(record, answers[i]![j]!.cursors));
+      return batch.messages.map((message, j) => this.#take(message, answers[i]![j]!));
     });
-    for (const fingerprint of window.certificates) this.#certificates.add(hex(fingerprint));
-    this.#windows.push({ window, answers, messages });
+    for (const fingerprint of certificates) this.#certificates.add(hex(fingerprint));
+    this.#windows.push({ origin, logSize, record, answers, messages });
   }
 
-  #take(record: MessageRecord, cursors: readonly number[]): WaitingMessage {
-    const { conversation, content } = record;
+  #take({ conversation, content, senderUserId }: MessageRecord, place: StoredMessage): WaitingMessage {
     if (conversation !== null) this.#conversations.add(hex(conversation));
     const bytes = content === null ? 0 : partsBytes(content.parts);
-    const message: WaitingMessage = { record, bytes, keptBy: [], isReached: false };
-    for (const [i, cursor] of cursors.entries()) this.#boxOf(content!.recipients[i]!).set(cursor, message);
+    const message: WaitingMessage = { senderUserId, bytes, place, keptBy: [], isReached: false };
+    for (const [i, cursor] of place.cursors.entries()) this.#boxOf(content!.recipients[i]!).set(cursor, message);
     if (content !== null) this.expiresAt = Math.min(this.expiresAt, content.expiresAt);
     this.messages++;
-    this.bytes += MESSAGE_BYTES + bytes + cursors.length * RECIPIENT_BYTES;
+    this.bytes += MESSAGE_BYTES + bytes + place.cursors.length * RECIPIENT_BYTES;
     return message;
-  }
-
-  /** Those that have come since. */
-  addAll(later: Waiting): void {
-    this.#windows.push(...later.#windows);
-    for (const [id, box] of later.#boxes) for (const [cursor, message] of box) this.#boxOf(id).set(cursor, message);
-    for (const [to, from] of [
-      [this.#senders, later.#senders],
-      [this.#sessions, later.#sessions],
-      [this.#conversations, later.#conversations],
-      [this.#certificates, later.#certificates],
-      [this.#batches, later.#batches],
-    ] as const)
-      for (const key of from) to.add(key);
-    this.expiresAt = Math.min(this.expiresAt, later.expiresAt);
-    this.messages += later.messages;
-    this.bytes += later.bytes;
   }
 
   /** @returns the cursors that are not of these windows, or were acknowledged before */
@@ -115,7 +113,7 @@ export class Waiting {
       if (message === undefined) return true;
       box.delete(cursor);
       message.keptBy.push(deviceId);
-      if (message.record.senderUserId !== userId) message.isReached = true;
+      if (message.senderUserId !== userId) message.isReached = true;
       return false;
     });
   }
@@ -131,45 +129,39 @@ export class Waiting {
   /** Null: not one of these. @throws LOG_CORRUPT when it is one, with other messages */
   answersOf(wanted: WindowRecord): StoredMessage[][] | null {
     const { origin, logSize } = wanted;
-    const known = this.#windows.find(({ window }) => window.origin === origin && window.logSize === logSize);
+    const known = this.#windows.find((window) => window.origin === origin && window.logSize === logSize);
     if (known === undefined) return null;
-    const [ours, theirs] = [known.window, wanted].map(({ batches }) => batches.flatMap(({ messages }) => messages));
+    const [ours, theirs] = [decodeWindow(known.record).window, wanted].map(({ batches }) =>
+      batches.flatMap(({ messages }) => messages),
+    );
     for (const [i, { index, statementHash }] of theirs!.entries())
       if (ours![i]?.index !== index || !equal(ours![i].statementHash, statementHash))
         throw new ChatError('LOG_CORRUPT', `the log and the database disagree at entry ${index}`, { field: 'index' });
     return known.answers;
   }
 
-  /**
-   * The first of them as one, as far as one transaction should go and up to where another log begins, with what is kept already said.
-   * Null: there is none.
-   */
-  first(): { readonly window: WindowRecord; readonly answers: readonly StoredMessage[][] } | null {
-    const origin = this.#windows[0]?.window.origin;
+  /** The first of them, as far as one transaction should go and up to where another log begins. Null: there is none. */
+  first(): Leaving | null {
+    const origin = this.#windows[0]?.origin;
     if (origin === undefined) return null;
-    let entries = 0;
-    const end = this.#windows.findIndex(({ window }) => {
-      const isFull = entries >= MAX_ENTRIES;
-      entries += window.batches.reduce((sum, { messages }) => sum + 1 + messages.length, 0);
+    let messages = 0;
+    const end = this.#windows.findIndex((window) => {
+      const isFull = messages >= MAX_MESSAGES;
+      messages += window.messages.length;
       return isFull || window.origin !== origin;
     });
     const windows = end < 0 ? this.#windows : this.#windows.slice(0, end);
     return {
-      window: {
-        origin,
-        logSize: windows.at(-1)!.window.logSize,
-        batches: windows.flatMap(({ window, messages }) =>
-          window.batches.map(({ batch }, i) => ({ batch, messages: messages[i]!.map(recordOf) })),
-        ),
-        certificates: windows.flatMap(({ window }) => window.certificates),
-      },
-      answers: windows.flatMap(({ answers }) => answers),
+      origin,
+      logSize: windows.at(-1)!.logSize,
+      records: windows.map(({ record }) => record),
+      said: encodeSaid(windows.flatMap((window) => window.messages)),
     };
   }
 
   /** The first of them that are of this log, as far as the database has them. */
   forget(origin: string, size: number): void {
-    const left = this.#windows.findIndex(({ window }) => window.origin !== origin || window.logSize > size);
+    const left = this.#windows.findIndex((window) => window.origin !== origin || window.logSize > size);
     this.#windows.splice(0, left < 0 ? this.#windows.length : left);
   }
 
@@ -182,11 +174,3 @@ export class Waiting {
 
 const countersOf = ({ fingerprint, session, firstCtr }: BatchRecord): string =>
   `${hex(fingerprint)} ${hex(session)} ${firstCtr}`;
-
-/** Content that nobody waits for stays here. */
-function recordOf({ record, keptBy, isReached }: WaitingMessage): MessageRecord {
-  const { content } = record;
-  if (content === null || keptBy.length === 0) return record;
-  const parts = keptBy.length === content.recipients.length ? NO_PARTS : content.parts;
-  return { ...record, content: { ...content, parts, keptBy: [...keptBy], isReached } };
-}

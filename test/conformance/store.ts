@@ -5,7 +5,9 @@
 import type { Test } from 'tap';
 import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import { MAX_LOCKOUT_MS } from '../../store/accounts.ts';
-import type { QueueItem, Store } from '../../store/store.ts';
+import { encodeWindow } from '../../store/journal-record.ts';
+import type { QueueItem, Store, StoredMessage } from '../../store/store.ts';
+import { encodeSaid } from '../../store/told.ts';
 import { BLOB_TESTS } from './blobs.ts';
 import { GROUP_TESTS } from './groups.ts';
 import { ROOM_TESTS } from './rooms.ts';
@@ -686,6 +688,42 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.notOk(await store.isCertificateLogged(w.origin, b1.fingerprint));
       t.equal((await w.send({ session: newSession() })).stored[0]?.seq, 2, 'no number was lost');
       t.ok(window);
+    },
+  ],
+  [
+    'windows: those of a journal are one, with what their recipients keep; or other places, and nothing',
+    async (t, { store, countRows }) => {
+      const w = await World.open(store);
+      const { b1, b2 } = w.devices;
+      const contents = await countRows('contents');
+      const first = w.window([w.batch({ parts: [Buffer.from('kept')] })]);
+      const between = w.size;
+      const second = w.window([w.batch({ count: 2, parts: [Buffer.from('waits')] })], [b1.fingerprint]);
+      const records = [encodeWindow({ from: 0, window: first }), encodeWindow({ from: between, window: second })];
+      const nobody = { keptBy: [], isReached: false };
+      const said = [
+        { place: { seq: 1, cursors: [1, 1] }, keptBy: [b2.id, b1.id], isReached: true },
+        { place: { seq: 2, cursors: [2, 2] }, keptBy: [b1.id], isReached: true },
+        { place: { seq: 3, cursors: [3, 3] }, ...nobody },
+      ];
+      for (const wrong of [
+        said.with(2, { place: { seq: 4, cursors: [3, 3] }, ...nobody }),
+        said.with(2, { place: { seq: 3, cursors: [3, 4] }, ...nobody }),
+      ])
+        await t.rejects(store.commitRecords(records, encodeSaid(wrong)), { code: 'STORE_FAILED', sub: 'places' });
+      t.equal(await store.logSize(w.origin), 0, 'nothing is changed');
+      for (let times = 0; times < 2; times++) {
+        await store.commitRecords(records, encodeSaid(said));
+        t.equal(await store.logSize(w.origin), w.size);
+      }
+      t.ok(await store.isCertificateLogged(w.origin, b1.fingerprint));
+      t.equal(await countRows('contents'), contents + 2, 'of what all keep there is no content');
+      t.strictSame((await usageOf(store, b1.id)).rows, 1);
+      const cursors = (await store.backlog(b2.id, 0, 10, 1e6)).map(({ cursor }) => cursor);
+      t.strictSame(cursors, [2, 3]);
+      const [[stored]] = (await store.commitWindow(first)) as [StoredMessage[]];
+      t.strictSame(stored, { seq: 1, cursors: [1, 1] }, 'the window by itself gets its answer');
+      t.equal((await w.send()).stored[0]!.seq, 4);
     },
   ],
   [

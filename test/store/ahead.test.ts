@@ -80,7 +80,7 @@ async function setting(t: Test, tell?: (db: Store) => Partial<Store>) {
   };
 }
 /** The database is never told anything. */
-const deaf = (): Partial<Store> => ({ commitWindow: () => new Promise(() => undefined) });
+const deaf = (): Partial<Store> => ({ commitRecords: () => new Promise(() => undefined) });
 
 const read = async (store: Store, { id }: Device): Promise<unknown[]> =>
   (await store.backlog(id, 0, 1000, 1e9)).map((item) =>
@@ -176,8 +176,8 @@ t.test('the journal is cleared when the database has all of it, however much tha
   let told = 0;
   const failing: Store = {
     ...db,
-    commitWindow: (window) =>
-      told++ === 0 ? db.commitWindow(window) : Promise.reject(new ChatError('DISK_FULL', 'no more')),
+    commitRecords: (records, said) =>
+      told++ === 0 ? db.commitRecords(records, said) : Promise.reject(new ChatError('DISK_FULL', 'no more')),
   };
   await t.rejects(
     openAhead(files, failing, () => {}),
@@ -249,11 +249,36 @@ t.test('what everybody keeps before the database is told leaves nothing there, a
   t.strictSame(losses, []);
 });
 
+t.test('what has just come rests before the database is told, and no file keeps it after that', async (t) => {
+  let [sent, told, tellings, rested] = [0, 0, 0, 0];
+  const { ahead, path, losses } = await setting(t, (real) => ({
+    commitRecords: (records, said) => {
+      tellings++;
+      told += records.length;
+      if (told < sent) rested++;
+      return real.commitRecords(records, said);
+    },
+  }));
+  const w = await World.open(ahead);
+  const isIn = (text: string) => ['', '-ahead-0', '-ahead-1'].some((end) => readFileSync(path + end).includes(text));
+  while (tellings < 3) {
+    const { stored } = await w.send({ parts: [Buffer.from('CANARY')] });
+    sent++;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const [j, device] of [w.devices.b1, w.devices.b2].entries())
+      await ahead.acknowledge(device.id, [stored[0]!.cursors[j]!], w.bob.id);
+  }
+  t.ok(rested > 0, 'not what has just come');
+  while (told < sent || isIn('CANARY')) await new Promise((resolve) => setTimeout(resolve, 5));
+  await ahead.close();
+  t.strictSame(losses, []);
+});
+
 t.test('a database that fails keeps nothing from being told later, and takes nothing more', async (t) => {
   let isDown = false;
   const { ahead, db, losses } = await setting(t, (real) => ({
-    commitWindow: (window) =>
-      isDown ? Promise.reject(new ChatError('STORE_FAILED', 'down')) : real.commitWindow(window),
+    commitRecords: (records, said) =>
+      isDown ? Promise.reject(new ChatError('STORE_FAILED', 'down')) : real.commitRecords(records, said),
   }));
   const w = await World.open(ahead);
   const { b1 } = w.devices;
