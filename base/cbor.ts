@@ -84,10 +84,7 @@ function write(value: Encodable): void {
   }
   if (value instanceof Uint8Array) {
     writeHead(MAJOR.bytes, value.length);
-    room(value.length);
-    scratch.set(value, end);
-    end += value.length;
-    return;
+    return writeRaw(value);
   }
   if (Array.isArray(value)) {
     writeHead(MAJOR.list, value.length);
@@ -99,18 +96,50 @@ function write(value: Encodable): void {
     const map = value as ReadonlyMap<string, Encodable>;
     return writeMap([...map.keys()], (key) => map.get(key) as Encodable);
   }
-  const object = value as { readonly [key: string]: Encodable | undefined };
+  writeObject(value as { readonly [key: string]: Encodable | undefined });
+}
+
+/** Whoever names the fields in the order of the encoding saves their sorting. */
+function writeObject(object: { readonly [key: string]: Encodable | undefined }): void {
+  let count = 0;
+  let last: Key | null = null;
+  for (const text in object) {
+    if (object[text] === undefined) continue;
+    const key = keyOf(text);
+    if (last !== null && inOrder(last, key) > 0) return writeUnordered(object);
+    last = key;
+    count++;
+  }
+  writeHead(MAJOR.map, count);
+  for (const text in object) {
+    const value = object[text];
+    if (value === undefined) continue;
+    writeKey(keyOf(text));
+    write(value);
+  }
+}
+
+function writeUnordered(object: { readonly [key: string]: Encodable | undefined }): void {
   const keys = Object.keys(object).filter((key) => object[key] !== undefined);
   writeMap(keys, (key) => object[key] as Encodable);
 }
 
+const writeKey = ({ encoded }: Key): void => writeRaw(encoded);
+
+function writeRaw(bytes: Uint8Array): void {
+  const { length } = bytes;
+  room(length);
+  // The call costs more than a few bytes.
+  if (length <= 32) for (let i = 0; i < length; i++) scratch[end + i] = bytes[i] as number;
+  else scratch.set(bytes, end);
+  end += length;
+}
+
 function writeMap(keys: readonly string[], get: (key: string) => Encodable): void {
   writeHead(MAJOR.map, keys.length);
-  for (const { text, encoded } of keys.map(keyOf).sort(inOrder)) {
-    room(encoded.length);
-    scratch.set(encoded, end);
-    end += encoded.length;
-    write(get(text));
+  for (const key of keys.map(keyOf).sort(inOrder)) {
+    writeKey(key);
+    write(get(key.text));
   }
 }
 
@@ -178,6 +207,11 @@ export function* decodeSequence(bytes: Uint8Array): Generator<Value> {
   const reader = new Reader(view(bytes));
   while (!reader.isAtEnd) yield reader.next();
 }
+
+/** Short keys that were met, each where its first byte and its ends put it; a later one takes the place. */
+const met: (Key | undefined)[] = Array.from({ length: 256 }, () => undefined);
+const MAX_MET_CHARS = 23; // their length stands in the first byte
+const slotOf = (head: number, first: number, last: number): number => (head * 31 + first * 7 + last) & 0xff;
 
 class Reader {
   readonly #bytes: Buffer;
@@ -265,17 +299,39 @@ class Reader {
 
   #map(count: number, depth: number): Map<string, Value> {
     const map = new Map<string, Value>();
-    let [last, lastEnd] = [0, 0];
+    let last: Key | null = null;
     for (let i = 0; i < count; i++) {
-      const from = this.#at;
-      if ((this.#bytes[from] ?? refuse()) >> 5 !== MAJOR.text) refuse();
-      const key = this.#value(depth + 1) as string;
+      const key = this.#key(depth + 1);
       // Rising strictly: no key comes twice, and no order but one.
-      if (i > 0 && this.#bytes.compare(this.#bytes, last, lastEnd, from, this.#at) <= 0) refuse();
-      [last, lastEnd] = [from, this.#at];
-      map.set(key, this.#value(depth + 1));
+      if (last !== null && inOrder(last, key) >= 0) refuse();
+      last = key;
+      map.set(key.text, this.#value(depth + 1));
     }
     return map;
+  }
+
+  /** Nearly every key was met before: then it is compared, and not made into a string again. */
+  #key(depth: number): Key {
+    const from = this.#at;
+    const head = this.#bytes[from] ?? refuse();
+    if (head >> 5 !== MAJOR.text) refuse();
+    const bytes = (head & 0x1f) + 1;
+    const slot = slotOf(head, this.#bytes[from + 1] ?? 0, this.#bytes[from + bytes - 1] ?? 0);
+    const known = met[slot];
+    if (known !== undefined && known.encoded.length === bytes && this.#stands(known.encoded)) {
+      if (++this.#items > MAX_ITEMS) refuse();
+      this.#at = from + bytes;
+      return known;
+    }
+    const text = this.#value(depth) as string;
+    const key = { text, encoded: Buffer.from(this.#bytes.subarray(from, this.#at)) };
+    if (bytes <= MAX_MET_CHARS + 1) met[slot] = key;
+    return key;
+  }
+
+  #stands(expected: Uint8Array): boolean {
+    for (let i = 0; i < expected.length; i++) if (this.#bytes[this.#at + i] !== expected[i]) return false;
+    return true;
   }
 }
 

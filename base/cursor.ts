@@ -23,11 +23,15 @@ export class Cursor {
 
   /** The next `length` bytes, not copied. @throws BAD_FRAME if there are fewer */
   take(length: number, field?: string): Buffer {
-    const end = this.#offset + length;
-    if (end > this.#bytes.length) this.refuse(field, `${length} bytes`);
-    const taken = this.#bytes.subarray(this.#offset, end);
-    this.#offset = end;
-    return taken;
+    const from = this.#skip(length, field);
+    return this.#bytes.subarray(from, this.#offset);
+  }
+  /** Where they begin. */
+  #skip(length: number, field?: string): number {
+    const from = this.#offset;
+    if (length > this.#bytes.length - from) this.refuse(field, `${length} bytes`);
+    this.#offset = from + length;
+    return from;
   }
   /** All that is left; may be empty. */
   rest(): Buffer {
@@ -35,16 +39,16 @@ export class Cursor {
   }
 
   u8(field?: string): number {
-    return this.take(1, field).readUInt8();
+    return this.#bytes.readUInt8(this.#skip(1, field));
   }
   u16(field?: string): number {
-    return this.take(2, field).readUInt16BE();
+    return this.#bytes.readUInt16BE(this.#skip(2, field));
   }
   u32(field?: string): number {
-    return this.take(4, field).readUInt32BE();
+    return this.#bytes.readUInt32BE(this.#skip(4, field));
   }
   u64(field?: string): number {
-    return readU64(this.take(8, field), 0, this.#nameOf(field));
+    return readU64(this.#bytes, this.#skip(8, field), this.#nameOf(field));
   }
   /** @param length in bytes. @throws BAD_FRAME for what is not UTF-8 */
   text(length: number, field?: string): string {
@@ -52,7 +56,8 @@ export class Cursor {
   }
   /** Reserved bytes. @throws BAD_FRAME unless all are zero */
   zeros(length: number, field: string): void {
-    if (this.take(length, field).some((byte) => byte !== 0)) this.refuse(field, 'zeros');
+    for (let at = this.#skip(length, field); at < this.#offset; at++)
+      if (this.#bytes[at] !== 0) this.refuse(field, 'zeros');
   }
   /** @throws BAD_FRAME if anything is left */
   end(): void {

@@ -1,6 +1,6 @@
 import { decode as otherDecode, encode as otherEncode } from 'cborg';
 import fc from 'fast-check';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { decode, decodeSequence, encode, type Value } from '../../base/cbor.ts';
 import { ChatError } from '../../base/errors.ts';
 
@@ -108,6 +108,33 @@ t.test('a short byte string does not hold the frame that it came in; a long one 
   frame.fill(0);
   t.equal(short[0], 1);
   t.equal(long[0], 0);
+});
+
+const refuses = (t: Test, bytes: Uint8Array, what: string): unknown =>
+  t.throws(() => decode(bytes), { code: 'BAD_FRAME', field: 'frame' }, what);
+
+t.test('a key that was met before is told from those that look like it, and from one that is cut off', async (t) => {
+  // Equal in length, first and last byte: one slot.
+  const keys = ['statement', 'sxxxxxxxt', 'sxxxxyxxt', 'sytatement'.slice(0, 8) + 't'];
+  for (let times = 0; times < 2; times++)
+    for (const key of keys) {
+      const bytes = encode({ [key]: 1 });
+      t.strictSame(decode(bytes), new Map([[key, 1]]));
+      for (let end = 1; end < bytes.length; end++) refuses(t, bytes.subarray(0, end), `${key}, ${end} bytes`);
+    }
+  const twice = Buffer.concat([Buffer.of(0xa2), encode('statement'), Buffer.of(1), encode('statement'), Buffer.of(2)]);
+  refuses(t, twice, 'a key twice');
+  const [first, second] = [encode('parts'), encode('statement')];
+  refuses(t, Buffer.concat([Buffer.of(0xa2), second, Buffer.of(1), first, Buffer.of(2)]), 'another order');
+  const long = 'k'.repeat(40);
+  for (let times = 0; times < 2; times++) t.strictSame(decode(encode({ [long]: 1 })), new Map([[long, 1]]));
+});
+
+t.test('fields come in one order, however an object names them', async (t) => {
+  const sorted = { id: 1, ack: 2, type: 3, messages: 4 };
+  const unsorted = { messages: 4, type: 3, ack: 2, id: 1 };
+  t.same(encode(unsorted), encode(sorted));
+  t.same(encode({ ...sorted, seq: undefined, aa: undefined }), encode(sorted));
 });
 
 t.test('a key from the peer reaches no prototype', async (t) => {
