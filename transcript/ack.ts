@@ -4,6 +4,7 @@
  */
 import { concat, equal, u16, u64, utf8, type Hash } from '../base/bytes.ts';
 import { Cursor } from '../base/cursor.ts';
+import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { batchEntries } from './leaf.ts';
@@ -46,7 +47,9 @@ const MAGIC = utf8('clogack1');
 
 /** @throws BAD_FRAME naming the field that is out of range */
 export function encodeAck(ack: Ack): Buffer {
-  const bytes = concat(
+  checkPlace(ack.first, ack.count, ack.treeSize, ack.proof.length); // one set of rules for both directions
+  if (ack.proof.some(({ length }) => length !== HASH_BYTES)) bad('ack.proof', 'hashes');
+  return concat(
     MAGIC,
     u64(ack.first),
     u16(ack.count),
@@ -57,8 +60,6 @@ export function encodeAck(ack: Ack): Buffer {
     u16(ack.checkpoint.length),
     ack.checkpoint,
   );
-  decodeAck(bytes); // one set of rules for both directions
-  return bytes;
 }
 
 /** Byte strings in the result are views of `bytes`. @throws BAD_FRAME naming the field; nh must be what the range and the size ask for */
@@ -67,16 +68,21 @@ export function decodeAck(bytes: Uint8Array): Ack {
   if (!equal(c.take(MAGIC.length, 'magic'), MAGIC)) c.refuse('magic', MAGIC.toString());
   const first = c.u64('first');
   const count = c.u16('count');
-  if (count < 1 || count > MAX_BATCH) c.refuse('count', `1..${MAX_BATCH}`);
   const serverTime = c.u64('server_time');
   const treeSize = c.u64('tree_size');
-  if (treeSize > 2 ** 52 || first + count + 1 > treeSize) c.refuse('tree_size', 'a tree that holds the batch');
   const hashes = c.u8('nh');
-  if (hashes !== rangeProofLength(first, first + count + 1, treeSize)) c.refuse('nh', 'one hash for each subtree');
+  checkPlace(first, count, treeSize, hashes);
   const proof = Array.from({ length: hashes }, (_, i) => c.take(HASH_BYTES, `proof[${i}]`) as Uint8Array as Hash);
   const checkpoint = c.take(c.u16('checkpoint'), 'checkpoint');
   c.end();
   return { first, count, serverTime, treeSize, proof, checkpoint };
+}
+
+/** @throws BAD_FRAME naming the field */
+function checkPlace(first: number, count: number, treeSize: number, hashes: number): void {
+  if (count < 1 || count > MAX_BATCH) bad('ack.count', `1..${MAX_BATCH}`);
+  if (treeSize > 2 ** 52 || first + count + 1 > treeSize) bad('ack.tree_size', 'a tree that holds the batch');
+  if (hashes !== rangeProofLength(first, first + count + 1, treeSize)) bad('ack.nh', 'one hash for each subtree');
 }
 
 /**

@@ -128,8 +128,17 @@ export function batchEntries(
   if (countOf(bs) !== messages.length) bad('batch.count', `${messages.length}, the number of messages`);
   return [
     encodeLeaf({ type: 'sigb', serverTime, algorithm, signature, bs }),
-    ...messages.map((ms, i) => encodeLeaf({ type: 'msg', serverTime, position: i + 1, ms })),
+    ...messages.map((ms, i) => messageEntry(serverTime, i + 1, ms)),
   ];
+}
+
+/** encodeLeaf() of what most leaves are. @param position within a batch, whose count is that of its statement */
+function messageEntry(serverTime: number, position: number, ms: Uint8Array): Buffer {
+  if (ms.length !== MS_BYTES) bad('leaf.ms', `${MS_BYTES} bytes`);
+  const bytes = Buffer.allocUnsafe(LEAF_HEADER_BYTES + MS_BYTES);
+  writeHeader(bytes, TYPE.msg, position, serverTime);
+  bytes.set(ms, LEAF_HEADER_BYTES);
+  return bytes;
 }
 
 function decodeBody(c: Cursor, type: number, aux: number, serverTime: number): Leaf {
@@ -192,11 +201,16 @@ function countOf(bs: Uint8Array): number {
 const prefixed16 = (bytes: Uint8Array): Buffer => concat(u16(Math.min(bytes.length, 0xffff)), bytes);
 
 function entry(leaf: Leaf, aux: number, body: readonly Uint8Array[]): Buffer {
-  const header = Buffer.alloc(LEAF_HEADER_BYTES);
-  header.writeUInt8(TYPE[leaf.type], 0);
-  header.writeUInt16BE(aux, 2);
-  writeU64(header, leaf.serverTime, 4);
+  const header = Buffer.allocUnsafe(LEAF_HEADER_BYTES);
+  writeHeader(header, TYPE[leaf.type], aux, leaf.serverTime);
   const bytes = concat(header, ...body);
   decodeLeaf(bytes); // one set of rules for both directions
   return bytes;
+}
+
+function writeHeader(into: Buffer, type: number, aux: number, serverTime: number): void {
+  into.writeUInt8(type, 0);
+  into.writeUInt8(0, 1);
+  into.writeUInt16BE(aux, 2);
+  writeU64(into, serverTime, 4);
 }

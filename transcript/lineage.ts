@@ -10,7 +10,8 @@
  * Receipts and what opens or closes a session are counted in the session alone; nothing comes behind a close (E_CLOSED). An opening says how
  * the device's session before ends: a session of the log must end so (E_SESSION_LINK), or none is named (W_SESSION_RESTART if there was one).
  */
-import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { same, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { idKey } from '../base/id-key.ts';
 import { leafHash, NO_HASH, rootOf } from './merkle.ts';
 import { openingHash } from './opening.ts';
 import { decodeBs, decodeMs, isThreaded, KIND, type BatchStatement, type MessageStatement } from './statement.ts';
@@ -111,9 +112,9 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
   const findings: LineageFinding[] = [];
   const find = (code: LineageCode, position: number, message: string) => findings.push({ code, position, message });
 
-  if (!equal(bs.audience, audience)) find('E_AUDIENCE', 0, 'made for another log');
+  if (!same(bs.audience, audience)) find('E_AUDIENCE', 0, 'made for another log');
   if (messages.length !== bs.count) find('E_BATCH_SHORT', 0, `${messages.length} messages, ${bs.count} signed`);
-  else if (!equal(bs.batchRoot, rootOf(messages.map((m) => m.leaf))))
+  else if (!same(bs.batchRoot, rootOf(messages.map((m) => m.leaf))))
     find('E_BATCH_ROOT', 0, 'other messages than those signed');
   const { before, isCarried, isRepeated, warning } = beginningOf(bs, state);
   if (warning !== null) find('W_SESSION_ELSEWHERE', 0, warning);
@@ -121,13 +122,13 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
   if (fault !== null) find(fault, 0, `session counter ${bs.firstCtr}, want ${before.lastCtr + 1}`);
   // A batch from the past, a replay: its messages fit nothing that is known now, and nothing is learnt from it.
   if (fault === 'E_CTR_REGRESS') return { findings, change: { sender, session, ...before, conversations: [] } };
-  if (!equal(bs.prevBatch, before.lastBatch)) find('E_BATCH_CHAIN', 0, 'does not follow the last batch of its session');
+  if (!same(bs.prevBatch, before.lastBatch)) find('E_BATCH_CHAIN', 0, 'does not follow the last batch of its session');
 
   let { isClosed } = before;
   const threads = new Map<string, LineageChange['conversations'][number]>();
   messages.forEach(({ ms, leaf }, i) => {
     const position = i + 1;
-    if (!equal(ms.sender, sender) || !equal(ms.session, session)) {
+    if (!same(ms.sender, sender) || !same(ms.session, session)) {
       find('E_LEAF', position, 'another sender or session than the batch');
       return; // its counters and links belong elsewhere
     }
@@ -141,7 +142,7 @@ export function judge(batch: Batch, audience: Hash, state: LineageState): Judgem
     if (!isThreaded(ms.kind)) return;
 
     const { conversation, convCtr, prevConv } = ms;
-    const key = hex(conversation);
+    const key = idKey(conversation);
     const thread = threads.get(key);
     const earlierCtr = inEarlier(state, (log) => log.convCtr(sender, session, conversation));
     const known = thread?.convCtr ?? state.convCtr(sender, session, conversation);
@@ -190,7 +191,7 @@ function beginningOf(bs: BatchStatement, state: LineageState): Beginning {
   const kept = inEarlier(state, (log) => log.session(sender, session));
   const last = kept?.last;
   // Its acknowledgement never came, so the device has signed it again for this log, around the same statements.
-  if (kept && last?.firstCtr === firstCtr && last.count === count && equal(last.batchRoot, batchRoot))
+  if (kept && last?.firstCtr === firstCtr && last.count === count && same(last.batchRoot, batchRoot))
     return {
       ...plain,
       before: { isClosed: false, lastCtr: firstCtr - 1, lastBatch: last.prevBatch },
@@ -214,7 +215,7 @@ function inEarlier<T>({ earlier }: LineageState, look: (log: LineageState) => T 
 function openingFault({ sender, ciphertextHash: part }: MessageStatement, state: LineageState) {
   const isTrue = (look: (log: LineageState) => boolean): boolean =>
     look(state) || inEarlier(state, (log) => look(log) || undefined) === true;
-  if (equal(part, FIRST_OPENING)) {
+  if (same(part, FIRST_OPENING)) {
     if (!isTrue((log) => log.hasSession(sender))) return null;
     return { code: 'W_SESSION_RESTART', message: 'the device knows nothing of its earlier session' } as const;
   }
@@ -233,8 +234,8 @@ function linkFault(
   isContinued: boolean,
   isLast: boolean,
 ): Omit<LineageFinding, 'position'> | null {
-  if (last !== undefined && equal(prev, last)) return null;
-  if (equal(prev, NO_HASH)) {
+  if (last !== undefined && same(prev, last)) return null;
+  if (same(prev, NO_HASH)) {
     if (isContinued) return { code: 'E_CONV_LINK', message: 'no link within a session' };
     return last === undefined ? null : { code: 'W_CONV_RESTART', message: 'the device began this conversation anew' };
   }

@@ -6,6 +6,7 @@ import {
   concat,
   equal,
   readU64,
+  same,
   u64,
   utf8,
   view,
@@ -229,7 +230,7 @@ export function ciphertextHash(parts: readonly Uint8Array[]): Hash {
 /** Whether these are the parts that the statement speaks of: their number, total length and hash. */
 export function isCiphertextOf(ms: MessageStatement, parts: readonly Uint8Array[]): boolean {
   const bytes = parts.reduce((sum, part) => sum + part.length, 0);
-  return parts.length === ms.parts && bytes === ms.ciphertextBytes && equal(ciphertextHash(parts), ms.ciphertextHash);
+  return parts.length === ms.parts && bytes === ms.ciphertextBytes && same(ciphertextHash(parts), ms.ciphertextHash);
 }
 
 /**

@@ -1,4 +1,5 @@
 import t from 'tap';
+import type { Hash } from '../../base/bytes.ts';
 import { checkAck, decodeAck, encodeAck, inclusionOf, type Ack } from '../../transcript/ack.ts';
 import { signCheckpoint } from '../../transcript/checkpoint.ts';
 import { batchEntries } from '../../transcript/leaf.ts';
@@ -32,6 +33,14 @@ const batch = {
 t.test('our vector, made by another program', async (t) => {
   t.match(good, { first: 5, count: 3, serverTime: 1750000000150, treeSize: 10, proof: vectors.ack.proof.map(hash) });
   t.equal(encodeAck(good).toString('hex'), vectors.ack.bytes);
+  const hashes = good.proof;
+  for (const [odd, field] of [
+    [{ count: 0 }, 'ack.count'],
+    [{ treeSize: good.first + good.count }, 'ack.tree_size'],
+    [{ proof: hashes.slice(1) }, 'ack.nh'],
+    [{ proof: hashes.with(0, hashes[0]!.subarray(1) as Hash) }, 'ack.proof'],
+  ] as const)
+    t.throws(() => encodeAck({ ...good, ...odd }), { code: 'BAD_FRAME', field }, `encoded neither: ${field}`);
   const receipt = checkAck(good, batch, log);
   t.match(receipt, { first: 5, checkpoint: { origin, size: 10, root: hash(vectors.checkpoints[1].root) } });
   t.equal(Buffer.from(receipt.note).toString(), vectors.checkpoints[1].note);
