@@ -2,8 +2,9 @@
  * Judges what a device wants to send before the sequencer does: sizes, membership, roster, contacts, quota; and finds out which devices it
  * is for.
  */
-import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
+import { same, type ConversationId, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { idKey } from '../base/id-key.ts';
 import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Request } from '../protocol/messages.ts';
 import type { Conversation, Store } from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
@@ -66,12 +67,13 @@ export class Admission {
     const audiences = new Map<string, Audience>();
     const messages: Submission['messages'][number][] = [];
     let refusal: ChatError | null = null;
+    const batchSize = companions(frame.messages);
     for (const [i, message] of frame.messages.entries()) {
       const { statement, parts, group = null, group_info: groupInfo = null, expires_at: wanted = longest } = message;
       const expiresAt = Math.min(wanted, longest);
       const field = `msg_send.messages[${i}].statement`;
       const ms = decodeMs(statement);
-      checkKind(ms, message, companions(frame.messages), `msg_send.messages[${i}]`);
+      checkKind(ms, message, batchSize, `msg_send.messages[${i}]`);
       if (byteCount(parts) > MAX_BODY_BYTES)
         throw new ChatError('TOO_LARGE', `parts of more than ${MAX_BODY_BYTES} bytes`, {
           field: `msg_send.messages[${i}].parts`,
@@ -86,14 +88,20 @@ export class Admission {
         messages.push({ statement, parts, group, groupInfo, ...witnesses, expiresAt });
         continue;
       }
-      const key = hex(ms.conversation);
-      const audience = audiences.get(key) ?? (await this.#audience(member, ms.conversation));
-      audiences.set(key, audience);
+      const key = idKey(ms.conversation);
+      let audience = audiences.get(key);
+      if (audience === undefined) audiences.set(key, (audience = await this.#audience(member, ms.conversation)));
       const { recipients, peers } = audience;
-      refusal ??= refusalBy(audience, ms.rosterHash, ms.kind === KIND.membership, field);
+      const isCommit = ms.kind === KIND.membership;
+      refusal ??= refusalBy(audience, ms.rosterHash, isCommit, field);
+      const submitted = { statement, parts, group, groupInfo, recipients, peers, expiresAt };
+      if (!isCommit) {
+        messages.push(submitted);
+        continue;
+      }
       const { blobs, refusal: unkept } = await this.#blobsOf(member, message, `msg_send.messages[${i}]`);
       refusal ??= unkept ?? null;
-      messages.push({ statement, parts, group, groupInfo, recipients, peers, expiresAt, ...(blobs && { blobs }) });
+      messages.push({ ...submitted, ...(blobs && { blobs }) });
     }
     const { id, userId, fingerprint } = member.device;
     // What is in the log already gets its answer again, whatever has become of roster and queue since: the sender would sign anew what
@@ -208,7 +216,7 @@ function refusalBy(
   field: string,
 ): ChatError | null {
   if (refusal !== null) return refusal;
-  if (!equal(signed, rosterHash))
+  if (!same(signed, rosterHash))
     return new ChatError('STALE', 'the devices of the conversation have changed', { sub: 'roster', field });
   if (recipients.length > MAX_RECIPIENTS)
     return new ChatError('QUOTA', `more than ${MAX_RECIPIENTS} devices in one conversation`, { field });

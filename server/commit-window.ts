@@ -1,5 +1,6 @@
 /** Admitted batches as what log and store get of them, and what their senders are answered when both have it. */
-import { hex, type Fingerprint } from '../base/bytes.ts';
+import type { Fingerprint, Hash } from '../base/bytes.ts';
+import { idKey } from '../base/id-key.ts';
 import type { StoredMessage, WindowRecord } from '../store/store.ts';
 import { batchEntries, encodeLeaf, LEAF_HEADER_BYTES } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
@@ -16,8 +17,9 @@ export interface Admitted {
 export interface CommitWindow {
   /** Unix ms */
   readonly serverTime: number;
-  /** Encoded leaves. */
+  /** Encoded leaves, and their hashes. */
   readonly entries: readonly Buffer[];
+  readonly leaves: readonly Hash[];
   readonly record: WindowRecord;
 }
 
@@ -36,7 +38,7 @@ export function commitWindow(
   const certificates = new Map<string, Fingerprint>();
   for (const { submission, needsCertificate } of admitted) {
     const { fingerprint, chain } = submission.device;
-    const key = hex(fingerprint);
+    const key = idKey(fingerprint);
     if (!needsCertificate || isLogged(fingerprint) || certificates.has(key)) continue;
     certificates.set(key, fingerprint);
     entries.push(encodeLeaf({ type: 'cert', serverTime, chain }));
@@ -56,7 +58,7 @@ export function commitWindow(
     };
   });
   const record = { origin, logSize: size + entries.length, batches, certificates: [...certificates.values()] };
-  return { serverTime, entries, record };
+  return { serverTime, entries, leaves: entries.map(leafHash), record };
 }
 
 /**
@@ -66,12 +68,12 @@ export function commitWindow(
  */
 export function answerTo(
   submission: Submission,
-  { serverTime, entries, record }: CommitWindow,
+  { serverTime, leaves, record }: CommitWindow,
   i: number,
   stored: readonly StoredMessage[],
   proof: Pick<BatchEvidence, 'ack' | 'checkpoint'>,
 ): Accepted {
-  const start = record.logSize - entries.length;
+  const start = record.logSize - leaves.length;
   const { batch, messages: records } = record.batches[i]!;
   const messages = records.map(({ index, statementHash }, at) => ({
     ...submission.messages[at]!,
@@ -79,7 +81,7 @@ export function answerTo(
     seq: stored[at]!.seq,
     cursors: stored[at]!.cursors,
     statementHash,
-    leafHash: leafHash(entries[index - start]!),
+    leafHash: leaves[index - start]!,
   }));
   const { algorithm, signature } = submission;
   return {

@@ -2,13 +2,14 @@
  * Commit windows: takes admitted batches as they come, writes those that are there as one window to log and store at the same time, and
  * answers each when both have it. No timer: what comes during a write leaves with the next one.
  */
-import { hex, type Fingerprint } from '../base/bytes.ts';
+import type { Fingerprint } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { MessageRecord, Store, StoredMessage, WindowRecord } from '../store/store.ts';
 import { encodeLeaf, type Leaf } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { sha256 } from '../base/hash.ts';
+import { idKey } from '../base/id-key.ts';
 import type { Head, ServerIdentity, TranscriptLog } from './log/log.ts';
 import type { SenderLineage } from './sequencer-lineage.ts';
 import { answerTo, commitWindow, type Admitted, type CommitWindow } from './commit-window.ts';
@@ -98,7 +99,7 @@ export class Committer {
 
   /** @throws BAD_FRAME for a chain that does not fit an entry */
   async needsCertificate({ fingerprint, chain }: Submission['device']): Promise<boolean> {
-    const key = hex(fingerprint);
+    const key = idKey(fingerprint);
     if (this.#logged.has(key)) return false;
     if (await this.#o.store.isCertificateLogged(this.#o.transcript.origin, fingerprint)) {
       this.#remember(key);
@@ -113,7 +114,7 @@ export class Committer {
     return this.#tickets.get(keyOf(batch));
   }
   has(sender: Uint8Array, session: Uint8Array, firstCtr: number): boolean {
-    return this.#tickets.has(`${hex(sender)} ${hex(session)} ${firstCtr}`);
+    return this.#tickets.has(`${idKey(sender)} ${idKey(session)} ${firstCtr}`);
   }
 
   /** Takes an admitted batch; log and store have it when the promise resolves. */
@@ -231,7 +232,7 @@ export class Committer {
     const { transcript, store, now } = this.#o;
     const time = Math.max(now(), transcript.time);
     const { origin, size } = transcript;
-    const window = commitWindow(tickets, { origin, size }, time, (fingerprint) => this.#logged.has(hex(fingerprint)));
+    const window = commitWindow(tickets, { origin, size }, time, (fingerprint) => this.#logged.has(idKey(fingerprint)));
     try {
       // Before the store hears of the window, for a full disk must leave no trace there.
       await transcript.makeRoom(window.entries);
@@ -244,7 +245,7 @@ export class Committer {
         code === 'DISK_FULL' ? new ChatError(code, message, { retryAfterMs: MAX_RETRY_MS, cause: error }) : failure,
       );
     }
-    const appended = transcript.append({ time, entries: window.entries });
+    const appended = transcript.append({ time, entries: window.entries, leaves: window.leaves });
     this.#appending = appended.then(
       () => (this.#appending = null),
       () => (this.#appending = null),
@@ -257,7 +258,7 @@ export class Committer {
     const answers = stored.status === 'fulfilled' ? stored.value : await this.#storeAgain(window.record, stored.reason);
     if (answers === null) return this.#refuse(tickets, unavailable('the database did not answer', MAX_RETRY_MS));
     for (const [i, { messages }] of window.record.batches.entries()) warnOfBlobs(this.#o.log, messages, answers[i]!);
-    for (const fingerprint of window.record.certificates) this.#remember(hex(fingerprint));
+    for (const fingerprint of window.record.certificates) this.#remember(idKey(fingerprint));
     await this.#accept(tickets, window, answers).catch((error: unknown) =>
       this.#refuse(tickets, unanswered(this.#o.log, error)),
     );
@@ -357,4 +358,4 @@ export function unanswered(log: Log, error: unknown): ChatError {
   return unavailable('the batch is in the log, and its proof cannot be made now', RETRY_AFTER_MS, error);
 }
 
-const keyOf = ({ bs }: Batch): string => `${hex(bs.sender)} ${hex(bs.session)} ${bs.firstCtr}`;
+const keyOf = ({ bs }: Batch): string => `${idKey(bs.sender)} ${idKey(bs.session)} ${bs.firstCtr}`;

@@ -1,6 +1,7 @@
 /** Conversations as the store has them, remembered: for a short while, or until this process has changed one. */
-import { hex, type ConversationId, type Hash } from '../base/bytes.ts';
+import type { ConversationId, Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { idKey } from '../base/id-key.ts';
 import type { Conversation, Store, User } from '../store/store.ts';
 import { rosterHash } from '../transcript/statement.ts';
 
@@ -22,7 +23,7 @@ export class Conversations {
 
   /** @param fresh asks the store in any case */
   async find(id: ConversationId, fresh = false): Promise<Conversation | null> {
-    const known = this.#known.get(hex(id));
+    const known = this.#known.get(idKey(id));
     if (known && !fresh && this.#now() - known.at < CACHE_MS) return known.conversation;
     return this.remembered(() => this.#store.conversation(id, this.#now()));
   }
@@ -38,7 +39,7 @@ export class Conversations {
   /** Its members have changed. */
   forget(id: ConversationId): void {
     this.#forgotten++;
-    this.#known.delete(hex(id));
+    this.#known.delete(idKey(id));
   }
 
   /** This user's devices have changed, or whom he may write to. */
@@ -56,7 +57,7 @@ export class Conversations {
   }
 
   #remember(conversation: Conversation): void {
-    const key = hex(conversation.id);
+    const key = idKey(conversation.id);
     this.#known.delete(key);
     this.#known.set(key, { at: this.#now(), conversation });
     if (this.#known.size <= CACHE_ITEMS) return;

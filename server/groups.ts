@@ -2,9 +2,10 @@
  * Which state the MLS group of each conversation is in, ahead of the store by the commits on their way: what is in the log cannot be
  * undone, so a commit is judged before, in the same moment in which it is admitted. Of two for one state the first wins.
  */
-import { hex, type ConversationId } from '../base/bytes.ts';
+import type { ConversationId } from '../base/bytes.ts';
 import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
+import { idKey } from '../base/id-key.ts';
 import type { Request } from '../protocol/messages.ts';
 import type { GroupState, Store } from '../store/store.ts';
 import { decodeOpening } from '../transcript/opening.ts';
@@ -109,7 +110,7 @@ export class GroupCache {
   async load({ messages }: Submission, conversations: readonly ConversationId[]): Promise<BatchGroups> {
     const groups = new Map<string, Known>();
     for (const [i, { group }] of messages.entries()) {
-      const key = hex(conversations[i]!);
+      const key = idKey(conversations[i]!);
       if (group !== null && !groups.has(key)) groups.set(key, await this.#load(key, conversations[i]!));
     }
     return groups;
@@ -123,7 +124,7 @@ export class GroupCache {
   /** Null, or STALE/epoch: the batch was made in another state than the newest one. */
   judge({ messages }: Submission, conversations: readonly ConversationId[], groups: BatchGroups): ChatError | null {
     for (const [i, { group, groupInfo }] of messages.entries()) {
-      const known = groups.get(hex(conversations[i]!));
+      const known = groups.get(idKey(conversations[i]!));
       if (group === null || known === undefined) continue;
       if (groupInfo === null ? !known.takes(group) : !known.endsWith(group))
         return new ChatError('STALE', 'the group has gone on', {
@@ -154,7 +155,7 @@ export class GroupCache {
 
   /** The store knows better: a commit that only the log had has got its contents. */
   forget(conversation: ConversationId): void {
-    const key = hex(conversation);
+    const key = idKey(conversation);
     if (this.#groups.get(key)?.onTheirWay.size === 0) this.#drop(key);
   }
 

@@ -212,9 +212,9 @@ export class Hub {
     const { evidence, messages } = accepted;
     member.outlet.checkpoint(evidence.checkpoint);
     member.link.send({
-      type: 'msg_ack',
       id,
       ack: evidence.ack,
+      type: 'msg_ack',
       messages: messages.map(({ seq, peers }) => ({ seq, queued: !peers.some((device) => this.#isSeen(device)) })),
     });
     if (!accepted.repeated) return this.#deliver(accepted);
@@ -274,7 +274,7 @@ export class Hub {
         const cursor = message.cursors[i];
         if (cursor === undefined || !this.#devices.has(deviceId)) continue;
         const { seq, statement, parts, group } = message;
-        const item = { cursor, seq, position, statement, parts, group };
+        const item: OutgoingItem = { seq, position, cursor, statement, parts, group };
         const items = byDevice.get(deviceId);
         if (items) items.push(item);
         else byDevice.set(deviceId, [item]);

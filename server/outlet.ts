@@ -95,7 +95,7 @@ export class Outlet {
   checkpoint(checkpoint: { readonly size: number; readonly note: string }): void {
     if (this.#checkpointSize === checkpoint.size) return;
     this.#checkpointSize = checkpoint.size;
-    this.#send({ type: 'checkpoint', note: checkpoint.note });
+    this.#send({ note: checkpoint.note, type: 'checkpoint' });
   }
 
   /** Messages of one batch that were just committed for this device. */
@@ -247,20 +247,22 @@ export class Outlet {
 
   /** What of a message is for this device. */
   #shown(item: OutgoingItem): OutgoingItem {
-    return { ...item, ...shownTo(this.#source.keyHashes, item.statement, item.parts) };
+    const { parts, cut } = shownTo(this.#source.keyHashes, item.statement, item.parts);
+    return cut === null ? item : { ...item, parts, cut };
   }
 
   #deliver(evidence: BatchEvidence, items: readonly OutgoingItem[]): void {
     for (const frame of framesOf(items)) {
       const seen = new Map(frame.map((item) => [item.position, item]));
       this.checkpoint(evidence.checkpoint);
+      // Fields in the order of their encoding, here and below: see base/cbor.ts.
       this.#send({
+        ack: evidence.ack,
         type: 'msg_deliver',
+        batch: evidence.batch,
+        items: evidence.hashes.map((hashes, position) => deliveryItem(seen.get(position), hashes)),
         algorithm: evidence.algorithm,
         signature: evidence.signature,
-        batch: evidence.batch,
-        ack: evidence.ack,
-        items: evidence.hashes.map((hashes, position) => deliveryItem(seen.get(position), hashes)),
       });
       for (const item of frame) this.#onLine(item.cursor, byteCount(item.parts));
     }
@@ -302,8 +304,12 @@ function deliveryItem(
   item: OutgoingItem | undefined,
   hashes: { readonly statementHash: Hash; readonly leafHash: Hash },
 ): Delivered | Hidden {
-  if (item === undefined) return { statement_hash: hashes.statementHash, leaf_hash: hashes.leafHash };
-  const { cursor, seq, statement, parts, cut, group } = item;
-  const shown = cut == null ? {} : { cut: { at: [...cut.at], hashes: [...cut.hashes] } };
-  return { cursor, seq, statement, parts: [...parts], ...shown, ...group };
+  if (item === undefined) return { leaf_hash: hashes.leafHash, statement_hash: hashes.statementHash };
+  const { cursor, seq, statement, cut, group } = item;
+  const parts = item.parts as Uint8Array[];
+  const shown =
+    group === null
+      ? { seq, parts, cursor, statement }
+      : { seq, epoch: group.epoch, parts, cursor, statement, generation: group.generation };
+  return cut == null ? shown : { cut: { at: [...cut.at], hashes: [...cut.hashes] }, ...shown };
 }

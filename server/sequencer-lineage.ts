@@ -2,7 +2,8 @@
  * What the sequencer knows of each sender's counters and links: a cache in front of the store that is ahead of it by the batches on
  * their way. Senders with such batches are never dropped from it.
  */
-import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { equal, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { idKey } from '../base/id-key.ts';
 import type { SessionEnd as StoredEnd, Store } from '../store/store.ts';
 import type { Batch, LineageChange, LineageState, SessionLineage } from '../transcript/lineage.ts';
 import { decodeOpening, openingHash, type SessionEnd } from '../transcript/opening.ts';
@@ -24,7 +25,7 @@ export class LineageCache {
 
   /** Everything that judging this batch needs. Batches of one sender must come one after another. */
   async load({ bs, messages }: Batch, submission: Pick<Submission, 'messages'>): Promise<SenderLineage> {
-    const key = hex(bs.sender);
+    const key = idKey(bs.sender);
     const sender = this.#senders.get(key) ?? new SenderLineage((session) => this.#endsOf(session));
     const before = this.#senders.has(key) ? sender.items : 0;
     this.#senders.delete(key);
@@ -38,7 +39,7 @@ export class LineageCache {
 
   /** False: it was dropped since it was loaded, and must not be judged by. */
   holds(fingerprint: Fingerprint, sender: SenderLineage): boolean {
-    return this.#senders.get(hex(fingerprint)) === sender;
+    return this.#senders.get(idKey(fingerprint)) === sender;
   }
 
   /** Of sessions of this id, by their senders, as they end now: ahead of the store by what is on its way. */
@@ -72,7 +73,9 @@ export class SenderLineage implements LineageState {
   /** Batches that were admitted and are not committed yet. */
   onTheirWay = 0;
   readonly #sessions = new Map<string, SessionLineage | null>();
-  readonly #counters = new Map<string, number>();
+  /** session → conversation → conv_ctr */
+  readonly #counters = new Map<string, Map<string, number>>();
+  #counterCount = 0;
   readonly #leaves = new Map<string, Hash | null>();
   readonly #endsOf: (session: SessionId) => ReadonlyMap<string, SessionEnd>;
   /** The session that the batch at hand names as the one before, and how those of this id ended when the store was asked. */
@@ -84,26 +87,26 @@ export class SenderLineage implements LineageState {
   }
 
   get items(): number {
-    return this.#sessions.size + this.#counters.size + this.#leaves.size;
+    return this.#sessions.size + this.#counterCount + this.#leaves.size;
   }
 
   session(_sender: Fingerprint, session: SessionId): SessionLineage | undefined {
     return this.sessionOf(session);
   }
   sessionOf(session: SessionId): SessionLineage | undefined {
-    return this.#sessions.get(hex(session)) ?? undefined;
+    return this.#sessions.get(idKey(session)) ?? undefined;
   }
   convCtr(_sender: Fingerprint, session: SessionId, conversation: ConversationId): number | undefined {
-    return this.#counters.get(hex(session) + hex(conversation)) || undefined;
+    return this.#counters.get(idKey(session))?.get(idKey(conversation)) || undefined;
   }
   lastLeaf(_sender: Fingerprint, conversation: ConversationId): Hash | undefined {
-    return this.#leaves.get(hex(conversation)) ?? undefined;
+    return this.#leaves.get(idKey(conversation)) ?? undefined;
   }
   hasEnd(part: Hash): boolean {
     if (this.#named === null) return false;
     // Asked in the moment of judging: what was admitted since the store answered stands before this batch in the log.
     const ends = this.#endsOf(this.#named.session);
-    const stored = this.#named.stored.filter(({ fingerprint }) => !ends.has(hex(fingerprint)));
+    const stored = this.#named.stored.filter(({ fingerprint }) => !ends.has(idKey(fingerprint)));
     return [...ends.values(), ...stored].some((end) => equal(openingHash(end), part));
   }
   /** Only a warning asks for it. */
@@ -112,17 +115,17 @@ export class SenderLineage implements LineageState {
   }
 
   async load(store: Store, sender: Fingerprint, session: SessionId, messages: Batch['messages']): Promise<void> {
-    const sessionKey = hex(session);
+    const sessionKey = idKey(session);
     if (!this.#sessions.has(sessionKey)) {
       const { lastCtr, lastBatchHash, isClosed } = await store.sessionLineage(sender, session);
       this.#sessions.set(sessionKey, lastCtr === 0 ? null : { lastCtr, lastBatch: lastBatchHash, isClosed });
     }
     for (const { ms } of messages) {
       if (!isThreaded(ms.kind)) continue;
-      const key = hex(ms.conversation);
-      if (this.#leaves.has(key) && this.#counters.has(sessionKey + key)) continue;
+      const key = idKey(ms.conversation);
+      if (this.#leaves.has(key) && this.#counters.get(sessionKey)?.has(key)) continue;
       const { convCtr, lastStatementHash } = await store.conversationLineage(sender, session, ms.conversation);
-      if (!this.#counters.has(sessionKey + key)) this.#counters.set(sessionKey + key, convCtr);
+      if (!this.#counters.get(sessionKey)?.has(key)) this.#count(sessionKey, key, convCtr);
       // The link goes over all sessions: it may be known from another one, and be ahead of the store.
       if (!this.#leaves.has(key))
         this.#leaves.set(key, lastStatementHash.some((byte) => byte !== 0) ? lastStatementHash : null);
@@ -142,11 +145,18 @@ export class SenderLineage implements LineageState {
   /** Takes over an admitted batch. */
   apply({ session, lastCtr, lastBatch, isClosed, conversations }: LineageChange): void {
     this.onTheirWay++;
-    const sessionKey = hex(session);
+    const sessionKey = idKey(session);
     this.#sessions.set(sessionKey, { lastCtr, lastBatch, isClosed });
     for (const { conversation, convCtr, lastLeaf } of conversations) {
-      this.#counters.set(sessionKey + hex(conversation), convCtr);
-      this.#leaves.set(hex(conversation), lastLeaf);
+      this.#count(sessionKey, idKey(conversation), convCtr);
+      this.#leaves.set(idKey(conversation), lastLeaf);
     }
+  }
+
+  #count(session: string, conversation: string, convCtr: number): void {
+    let counters = this.#counters.get(session);
+    if (counters === undefined) this.#counters.set(session, (counters = new Map()));
+    if (!counters.has(conversation)) this.#counterCount++;
+    counters.set(conversation, convCtr);
   }
 }

@@ -4,8 +4,9 @@
  * acknowledged when both have it. Order: statements, signature, lineage (each sender's batches one after another) → room → log and
  * store → acknowledgement. A crash in between is mended by recover() and by the senders, who repeat what was not acknowledged.
  */
-import { equal, hex, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { equal, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { idKey } from '../base/id-key.ts';
 import { CONTEXT } from '../base/signature.ts';
 import type { StoredBatch } from '../store/store.ts';
 import { decodeLeaf, LEAF_HEADER_BYTES, type Leaf } from '../transcript/leaf.ts';
@@ -130,7 +131,7 @@ export class Sequencer {
     try {
       const isSigned = this.#verify(submission);
       isSigned.catch(() => undefined); // it is awaited only when its turn comes
-      const answer = await this.#inTurn(hex(device.fingerprint), async () => {
+      const answer = await this.#inTurn(idKey(device.fingerprint), async () => {
         await isSigned;
         return this.#admit(submission, batch);
       });

@@ -1,5 +1,5 @@
 /** Conversations: direct ones, two users and one row; those of one user's own devices; and the members and devices of any. */
-import { type ConversationId } from '../base/bytes.ts';
+import type { ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { standing } from './contacts.ts';
 import { Conflict, first, insert, select, type Operation, type Row, type Target } from './operation.ts';

@@ -1,6 +1,7 @@
 /** Gives out the places of messages, seq in their conversations and cursors of devices, each the next of the last. */
-import { hex, type ConversationId } from '../base/bytes.ts';
+import type { ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { idKey } from '../base/id-key.ts';
 import type { MessageRecord, Store, StoredMessage, WindowRecord } from './store.ts';
 
 /** Conversations and devices whose last places are remembered, about 100 bytes each. */
@@ -22,7 +23,7 @@ export class Numbering {
     await this.#learn(batches.flatMap(({ messages }) => messages));
     return batches.map(({ messages }) =>
       messages.map(({ conversation, isThreaded, content }) => ({
-        seq: conversation !== null && isThreaded ? next(this.#seqs, hex(conversation)) : 0,
+        seq: conversation !== null && isThreaded ? next(this.#seqs, idKey(conversation)) : 0,
         cursors: (content?.recipients ?? []).map((id) => next(this.#cursors, id)),
       })),
     );
@@ -33,7 +34,7 @@ export class Numbering {
     for (const [i, { messages }] of batches.entries())
       for (const [j, { conversation, content }] of messages.entries()) {
         const { seq, cursors } = answers[i]![j]!;
-        if (seq > 0) previous(this.#seqs, hex(conversation!));
+        if (seq > 0) previous(this.#seqs, idKey(conversation!));
         for (const at of cursors.keys()) previous(this.#cursors, content!.recipients[at]!);
       }
   }
@@ -43,7 +44,7 @@ export class Numbering {
     for (const [i, { messages }] of batches.entries())
       for (const [j, { conversation, content }] of messages.entries()) {
         const { seq, cursors } = answers[i]![j]!;
-        if (seq > 0) this.#seqs.set(hex(conversation!), seq);
+        if (seq > 0) this.#seqs.set(idKey(conversation!), seq);
         for (const [at, cursor] of cursors.entries()) this.#cursors.set(content!.recipients[at]!, cursor);
       }
   }
@@ -68,7 +69,7 @@ export class Numbering {
     const devices = new Set<number>();
     for (const { conversation, content } of messages) {
       if (conversation !== null) {
-        const key = hex(conversation);
+        const key = idKey(conversation);
         if (!this.#seqs.has(key)) conversations.set(key, conversation);
       }
       for (const id of content?.recipients ?? []) if (!this.#cursors.has(id)) devices.add(id);

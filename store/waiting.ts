@@ -2,8 +2,9 @@
  * Commit windows that the database does not have yet, and which of their recipients keep what is in them already. Of a window its record in
  * the journal is kept, and an object for each message: what lives half a second and is made of many pieces costs the most to clean up.
  */
-import { equal, hex } from '../base/bytes.ts';
+import { equal } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { idKey } from '../base/id-key.ts';
 import { partsBytes } from './entry.ts';
 import { decodeWindow } from './journal-record.ts';
 import type { BatchRecord, MessageRecord, StoredMessage, WindowRecord } from './store.ts';
@@ -56,17 +57,17 @@ export class Waiting {
     return this.#windows.length === 0;
   }
   hasSender(fingerprint: Uint8Array): boolean {
-    return this.#senders.has(hex(fingerprint));
+    return this.#senders.has(idKey(fingerprint));
   }
   hasSession(id: Uint8Array): boolean {
-    return this.#sessions.has(hex(id));
+    return this.#sessions.has(idKey(id));
   }
   /** @param key hex of its id */
   hasConversation(key: string): boolean {
     return this.#conversations.has(key);
   }
   hasCertificate(fingerprint: Uint8Array): boolean {
-    return this.#certificates.has(hex(fingerprint));
+    return this.#certificates.has(idKey(fingerprint));
   }
   hasDevice(id: number): boolean {
     return this.#boxes.has(id);
@@ -84,17 +85,17 @@ export class Waiting {
   add(window: WindowRecord, answers: StoredMessage[][], record: Uint8Array): void {
     const { origin, logSize, batches, certificates } = window;
     const messages = batches.flatMap((batch, i) => {
-      this.#senders.add(hex(batch.batch.fingerprint));
-      this.#sessions.add(hex(batch.batch.session));
+      this.#senders.add(idKey(batch.batch.fingerprint));
+      this.#sessions.add(idKey(batch.batch.session));
       this.#batches.add(countersOf(batch.batch));
       return batch.messages.map((message, j) => this.#take(message, answers[i]![j]!));
     });
-    for (const fingerprint of certificates) this.#certificates.add(hex(fingerprint));
+    for (const fingerprint of certificates) this.#certificates.add(idKey(fingerprint));
     this.#windows.push({ origin, logSize, record, answers, messages });
   }
 
   #take({ conversation, content, senderUserId }: MessageRecord, place: StoredMessage): WaitingMessage {
-    if (conversation !== null) this.#conversations.add(hex(conversation));
+    if (conversation !== null) this.#conversations.add(idKey(conversation));
     const bytes = content === null ? 0 : partsBytes(content.parts);
     const message: WaitingMessage = { senderUserId, bytes, place, keptBy: [], isReached: false };
     for (const [i, cursor] of place.cursors.entries()) this.#boxOf(content!.recipients[i]!).set(cursor, message);
@@ -173,4 +174,4 @@ export class Waiting {
 }
 
 const countersOf = ({ fingerprint, session, firstCtr }: BatchRecord): string =>
-  `${hex(fingerprint)} ${hex(session)} ${firstCtr}`;
+  `${idKey(fingerprint)} ${idKey(session)} ${firstCtr}`;

@@ -60,6 +60,8 @@ export interface Window {
   readonly time: number;
   /** Encoded leaves, at least one. They are kept until they are published: nobody may change them. */
   readonly entries: readonly Uint8Array[];
+  /** leafHash() of each, if the caller has them already. */
+  readonly leaves?: readonly Hash[];
 }
 
 interface Successor {
@@ -335,11 +337,11 @@ export class TranscriptLog {
     }
   }
 
-  async #append({ time, entries }: Window, successor?: Successor): Promise<Head> {
+  async #append({ time, entries, leaves = entries.map(leafHash) }: Window, successor?: Successor): Promise<Head> {
     if (this.heldMs > 0) throw new ChatError('INTERNAL', 'the log is held');
     if (entries.length === 0 || time < this.#time) throw new RangeError('a window needs entries and no earlier time');
     await this.makeRoom(entries);
-    const growth = this.#nodes.grow(entries.map(leafHash));
+    const growth = this.#nodes.grow(leaves);
     const { size, note } = this.#head;
     const checkpoint = size === 0 ? Buffer.alloc(0) : utf8(note);
     const record = encodeRecord({ first: size, time, checkpoint, entries, root: growth.root });
