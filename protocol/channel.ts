@@ -17,17 +17,18 @@ const TAG_BYTES = 16;
 /** A record with exactly this plaintext switches its direction to the next key; the frame is refused anywhere else. */
 const REKEY = encode({ type: 'rekey' });
 
-/** The whole record, length field included. @throws TOO_LARGE for a plaintext that no record can hold */
-export function sealRecord({ key, iv }: RecordKeys, counter: number, plaintext: Uint8Array): Buffer {
-  if (plaintext.length > MAX_PLAINTEXT_BYTES)
-    throw new ChatError('TOO_LARGE', `plaintext of ${plaintext.length} bytes`, { field: 'record' });
+/**
+ * The whole record, length field included.
+ * @param plaintext in pieces @throws TOO_LARGE for one that no record can hold
+ */
+export function sealRecord({ key, iv }: RecordKeys, counter: number, ...plaintext: readonly Uint8Array[]): Buffer {
+  const bytes = byteCount(plaintext);
+  if (bytes > MAX_PLAINTEXT_BYTES) throw new ChatError('TOO_LARGE', `plaintext of ${bytes} bytes`, { field: 'record' });
   if (!Number.isSafeInteger(counter)) throw new ChatError('INTERNAL', 'record counter exhausted');
-  const record = Buffer.allocUnsafe(LENGTH_BYTES + SEAL_OVERHEAD_BYTES + plaintext.length);
+  const record = Buffer.allocUnsafe(LENGTH_BYTES + SEAL_OVERHEAD_BYTES + bytes);
   record.writeUInt32BE(record.length - LENGTH_BYTES, 0);
   writeU64(record, counter, LENGTH_BYTES);
-  const { ciphertext, tag } = aesGcmSeal(key, nonce(iv, counter), record.subarray(0, HEADER_BYTES), plaintext);
-  ciphertext.copy(record, HEADER_BYTES);
-  tag.copy(record, record.length - TAG_BYTES);
+  aesGcmSeal(key, nonce(iv, counter), record.subarray(0, HEADER_BYTES), plaintext, record.subarray(HEADER_BYTES));
   return record;
 }
 
@@ -55,14 +56,28 @@ export function counterOf(payload: Uint8Array): number {
   return readU64(view(payload), 0, 'record.counter');
 }
 
-/** NIST SP 800-38D §7.1. @throws INTERNAL unless the key has 256 bits and the nonce 96 */
-export function aesGcmSeal(key: KeyObject, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array) {
+/**
+ * NIST SP 800-38D §7.1.
+ * @param plaintext in pieces @param sealed gets ciphertext and tag: 16 bytes more than the plaintext
+ * @throws INTERNAL unless the key has 256 bits and the nonce 96
+ */
+export function aesGcmSeal(
+  key: KeyObject,
+  nonce: Uint8Array,
+  aad: Uint8Array,
+  plaintext: readonly Uint8Array[],
+  sealed: Uint8Array,
+): void {
   ownSizes(key, nonce);
   const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES });
   cipher.setAAD(aad);
-  const ciphertext = cipher.update(plaintext);
+  let at = 0;
+  for (const piece of plaintext) {
+    sealed.set(cipher.update(piece), at);
+    at += piece.length;
+  }
   cipher.final(); // GCM is a stream: nothing is left over
-  return { ciphertext, tag: cipher.getAuthTag() };
+  sealed.set(cipher.getAuthTag(), at);
 }
 
 /**
@@ -115,17 +130,18 @@ export class Sealer {
 
   /**
    * The bytes to write: one record, or a rekey record and then this one.
-   * @param plaintext a CBOR sequence of one or more frames, 1..1,048,552 bytes
+   * @param plaintext a CBOR sequence of one or more frames, 1..1,048,552 bytes, in pieces
    * @param nowMs a clock that does not go back; only its differences count
    * @throws TOO_LARGE
    */
-  seal(plaintext: Uint8Array, nowMs: number): Buffer {
-    if (plaintext.length === 0) throw new ChatError('INTERNAL', 'a record carries at least one frame');
-    if (plaintext.length > MAX_PLAINTEXT_BYTES)
-      throw new ChatError('TOO_LARGE', `plaintext of ${plaintext.length} bytes`, { field: 'record' });
+  seal(plaintext: readonly Uint8Array[], nowMs: number): Buffer {
+    const bytes = byteCount(plaintext);
+    if (bytes === 0) throw new ChatError('INTERNAL', 'a record carries at least one frame');
+    if (bytes > MAX_PLAINTEXT_BYTES)
+      throw new ChatError('TOO_LARGE', `plaintext of ${bytes} bytes`, { field: 'record' });
     this.#keyedAtMs ??= nowMs;
     const isDue = this.#recordsUnderKey >= this.#maxRecords - 1 || nowMs - this.#keyedAtMs >= this.#maxKeyAgeMs;
-    return isDue ? Buffer.concat([this.#rekey(nowMs), this.#next(plaintext)]) : this.#next(plaintext);
+    return isDue ? Buffer.concat([this.#rekey(nowMs), this.#next(...plaintext)]) : this.#next(...plaintext);
   }
 
   /** Forgets the secret; nothing can be sealed after the next limit. */
@@ -144,8 +160,8 @@ export class Sealer {
     return record;
   }
 
-  #next(plaintext: Uint8Array): Buffer {
-    const record = sealRecord(this.#keys, this.#counter, plaintext);
+  #next(...plaintext: readonly Uint8Array[]): Buffer {
+    const record = sealRecord(this.#keys, this.#counter, ...plaintext);
     this.#counter++;
     this.#recordsUnderKey++;
     return record;
@@ -221,6 +237,8 @@ export class Opener {
     return Buffer.alloc(0);
   }
 }
+
+const byteCount = (pieces: readonly Uint8Array[]): number => pieces.reduce((sum, { length }) => sum + length, 0);
 
 /** Other nonce lengths take GCM's hashing path, which nothing here has reason to use. */
 function ownSizes(key: KeyObject, nonce: Uint8Array): void {

@@ -7,11 +7,13 @@ import { ChatError } from '../base/errors.ts';
 import { MAX_UNPROVEN_RECORD_BYTES } from './limits.ts';
 
 const LENGTH_BYTES = 4;
+/** Memory that the beginning of a record gets when its length is known: most records need no more, and are moved once. */
+const AT_ONCE_BYTES = 32_768;
 
 /** The record that carries `payload`. */
 export const encodeRecord = (payload: Uint8Array): Buffer => concat(u32(payload.length), payload);
 
-/** Finds the records in a stream, however the stream is cut. It holds at most one record, and memory only for bytes that arrived. */
+/** Finds the records in a stream, however the stream is cut. It holds at most one record, and above 32 kB memory only for bytes that arrived. */
 export class RecordReader {
   /** Largest length that is accepted from the next record on; the owner raises it when the peer has proven itself. */
   maxRecordBytes: number;
@@ -76,7 +78,8 @@ export class RecordReader {
     if (moved <= 0) return bytes;
     const needBytes = this.#heldBytes + moved;
     if (this.#held.length < needBytes) {
-      const grown = Buffer.allocUnsafeSlow(Math.min(untilBytes, Math.max(needBytes, 2 * this.#held.length)));
+      const wanted = Math.max(needBytes, 2 * this.#held.length, AT_ONCE_BYTES);
+      const grown = Buffer.allocUnsafeSlow(Math.min(untilBytes, wanted));
       this.#held.copy(grown, 0, 0, this.#heldBytes);
       this.#held = grown;
     }

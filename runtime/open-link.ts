@@ -266,8 +266,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
       const from = at;
       let bytes = frames[at++]!.length;
       while (at < frames.length && bytes + frames[at]!.length <= GATHER_BYTES) bytes += frames[at++]!.length;
-      const plaintext = at - from === 1 ? frames[from]! : Buffer.concat(frames.slice(from, at), bytes);
-      this.#socket.write(this.#sealer.seal(plaintext, now), this.#written);
+      this.#socket.write(this.#sealer.seal(frames.slice(from, at), now), this.#written);
     }
     this.#socket.uncork();
   }

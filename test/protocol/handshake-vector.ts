@@ -145,8 +145,8 @@ export function played(inputs: Inputs): Outputs {
     clientAuthRecord: hex(clientAuthRecord),
     exporter: clientSession.exporter.use(hex),
     confirmation: hex(serverSession.confirmation),
-    upRecord: hex(clientSession.sealer.seal(bytes(inputs.upPlaintext), 0)),
-    downRecord: hex(serverSession.sealer.seal(bytes(inputs.downPlaintext), 0)),
+    upRecord: hex(clientSession.sealer.seal([bytes(inputs.upPlaintext)], 0)),
+    downRecord: hex(serverSession.sealer.seal([bytes(inputs.downPlaintext)], 0)),
   };
 }
 

@@ -68,8 +68,8 @@ t.test('every suite and every type of key opens the same session on both sides',
       t.strictSame(a.confirmation, b.confirmation, `${name}, suite ${suite}`);
       t.equal(a.confirmation.length, 8);
       t.ok(a.exporter.use((x) => b.exporter.use((y) => x.equals(y) && x.length === 32)));
-      daemon.feed(a.sealer.seal(Buffer.from('up'), 0));
-      client.feed(b.sealer.seal(Buffer.from('down'), 0));
+      daemon.feed(a.sealer.seal([Buffer.from('u'), Buffer.from('p')], 0));
+      client.feed(b.sealer.seal([Buffer.from('down')], 0));
       t.strictSame([daemon.plaintexts, client.plaintexts].map(String), ['up', 'down']);
     }
 });

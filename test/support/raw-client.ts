@@ -453,7 +453,7 @@ export class Wire {
 
   /** One record with this plaintext. */
   seal(plaintext: Uint8Array): Buffer {
-    return this.#session.sealer.seal(plaintext, performance.now());
+    return this.#session.sealer.seal([plaintext], performance.now());
   }
 
   write(plaintext: Uint8Array): void {

@@ -12,14 +12,17 @@ wycheproof('aes_gcm_test', (t, groups) => {
     for (const c of group.tests) {
       const key = createSecretKey(bytes(c, 'key'));
       const [iv, aad, msg, ct, tag] = (['iv', 'aad', 'msg', 'ct', 'tag'] as const).map((f) => bytes(c, f)) as Buffer[];
+      const sealed = Buffer.alloc(msg!.length + 16);
+      const seal = () => aesGcmSeal(key, iv!, aad!, [msg!.subarray(0, 5), msg!.subarray(5)], sealed);
       const open = () => aesGcmOpen(key, iv!, aad!, Buffer.concat([ct!, tag!]));
       if (!isOurs) {
         t.throws(open, { code: 'INTERNAL' }, `open refuses ${named(c)}`);
-        t.throws(() => aesGcmSeal(key, iv!, aad!, msg!), { code: 'INTERNAL' }, `seal refuses ${named(c)}`);
+        t.throws(seal, { code: 'INTERNAL' }, `seal refuses ${named(c)}`);
         refused++;
       } else if (c.result === 'valid') {
         t.strictSame(open(), msg, named(c));
-        t.strictSame(aesGcmSeal(key, iv!, aad!, msg!), { ciphertext: ct, tag }, `seals ${named(c)}`);
+        seal();
+        t.strictSame(sealed, Buffer.concat([ct!, tag!]), `seals ${named(c)}, in two pieces`);
         ran++;
       } else {
         t.throws(open, { constructor: ChatError, code: 'DECRYPT_FAIL' }, named(c));
