@@ -4,7 +4,7 @@
  * that is not the canonical one is refused where it is met (docs/decisions/0010).
  */
 import { ChatError } from './errors.ts';
-import { view } from './bytes.ts';
+import { ownCopy, view } from './bytes.ts';
 
 export type Value = number | string | boolean | Uint8Array | readonly Value[] | ReadonlyMap<string, Value>;
 /** What may be encoded: also plain objects, whose undefined properties are left out. */
@@ -35,11 +35,17 @@ let scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
 let end = 0;
 
 /** @throws TypeError for what CBOR could say and this form does not: a fraction, a number beyond 2^53-1, null */
-export function encode(value: Encodable): Buffer {
+export const encode = (value: Encodable): Buffer => encodeAt(0, Buffer.allocUnsafe, value);
+
+/**
+ * The same, behind `before` bytes of a buffer that `allocate` makes for the length of the encoding.
+ * @throws TypeError as encode()
+ */
+export function encodeAt(before: number, allocate: (byteCount: number) => Buffer, value: Encodable): Buffer {
   end = 0;
   write(value);
-  const bytes = Buffer.allocUnsafe(end);
-  scratch.copy(bytes, 0, 0, end);
+  const bytes = allocate(end);
+  scratch.copy(bytes, before, 0, end);
   if (scratch.length > 16 * SCRATCH_BYTES) scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
   return bytes;
 }
@@ -157,7 +163,7 @@ function keyOf(text: string): Key {
   if (key) return key;
   const before = end;
   writeText(text);
-  key = { text, encoded: Buffer.from(scratch.subarray(before, end)) };
+  key = { text, encoded: ownCopy(scratch.subarray(before, end)) };
   end = before;
   if (known.size < MAX_KEYS && text.length <= MAX_KEY_CHARS) known.set(text, key);
   return key;
@@ -324,7 +330,7 @@ class Reader {
       return known;
     }
     const text = this.#value(depth) as string;
-    const key = { text, encoded: Buffer.from(this.#bytes.subarray(from, this.#at)) };
+    const key = { text, encoded: ownCopy(this.#bytes.subarray(from, this.#at)) };
     if (bytes <= MAX_MET_CHARS + 1) met[slot] = key;
     return key;
   }

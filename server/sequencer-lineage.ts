@@ -2,7 +2,7 @@
  * What the sequencer knows of each sender's counters and links: a cache in front of the store that is ahead of it by the batches on
  * their way. Senders with such batches are never dropped from it.
  */
-import { equal, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { equal, ownCopy, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { idKey } from '../base/id-key.ts';
 import type { SessionEnd as StoredEnd, Store } from '../store/store.ts';
 import type { Batch, LineageChange, LineageState, SessionLineage } from '../transcript/lineage.ts';
@@ -118,7 +118,7 @@ export class SenderLineage implements LineageState {
     const sessionKey = idKey(session);
     if (!this.#sessions.has(sessionKey)) {
       const { lastCtr, lastBatchHash, isClosed } = await store.sessionLineage(sender, session);
-      this.#sessions.set(sessionKey, lastCtr === 0 ? null : { lastCtr, lastBatch: lastBatchHash, isClosed });
+      this.#sessions.set(sessionKey, lastCtr === 0 ? null : { lastCtr, lastBatch: kept(lastBatchHash), isClosed });
     }
     for (const { ms } of messages) {
       if (!isThreaded(ms.kind)) continue;
@@ -128,7 +128,7 @@ export class SenderLineage implements LineageState {
       if (!this.#counters.get(sessionKey)?.has(key)) this.#count(sessionKey, key, convCtr);
       // The link goes over all sessions: it may be known from another one, and be ahead of the store.
       if (!this.#leaves.has(key))
-        this.#leaves.set(key, lastStatementHash.some((byte) => byte !== 0) ? lastStatementHash : null);
+        this.#leaves.set(key, lastStatementHash.some((byte) => byte !== 0) ? kept(lastStatementHash) : null);
     }
   }
 
@@ -146,10 +146,12 @@ export class SenderLineage implements LineageState {
   apply({ session, lastCtr, lastBatch, isClosed, conversations }: LineageChange): void {
     this.onTheirWay++;
     const sessionKey = idKey(session);
-    this.#sessions.set(sessionKey, { lastCtr, lastBatch, isClosed });
+    const before = this.#sessions.get(sessionKey)?.lastBatch;
+    this.#sessions.set(sessionKey, { lastCtr, lastBatch: kept(lastBatch, before), isClosed });
     for (const { conversation, convCtr, lastLeaf } of conversations) {
-      this.#count(sessionKey, idKey(conversation), convCtr);
-      this.#leaves.set(idKey(conversation), lastLeaf);
+      const key = idKey(conversation);
+      this.#count(sessionKey, key, convCtr);
+      this.#leaves.set(key, kept(lastLeaf, this.#leaves.get(key)));
     }
   }
 
@@ -159,4 +161,11 @@ export class SenderLineage implements LineageState {
     if (!counters.has(conversation)) this.#counterCount++;
     counters.set(conversation, convCtr);
   }
+}
+
+/** In the place of the one before, which nobody else keeps; else a copy, for a hash that lives long must not hold what it was cut from. */
+function kept(hash: Hash, before?: Hash | null): Hash {
+  if (before == null) return ownCopy(hash) as Uint8Array as Hash;
+  before.set(hash);
+  return before;
 }

@@ -11,7 +11,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { ChatError } from '../base/errors.ts';
-import { decodeWindow, encodeWindow, type NumberedWindow } from './journal-record.ts';
+import { decodeWindow, encodeWindowAt, type NumberedWindow } from './journal-record.ts';
 
 /** A window as it was read, with the bytes of its record. */
 export interface JournalledWindow extends NumberedWindow {
@@ -90,13 +90,15 @@ export class Journal {
    * @returns the body of its record @throws DISK_FULL, STORE_FAILED
    */
   async append(window: NumberedWindow): Promise<Uint8Array> {
-    const body = encodeWindow(window);
-    const length = HEAD_BYTES + body.length + CRC_BYTES;
-    const record = Buffer.alloc(Math.ceil(length / PAGE_BYTES) * PAGE_BYTES);
+    let crcAt = 0;
+    const allocate = (bodyBytes: number): Buffer => {
+      crcAt = HEAD_BYTES + bodyBytes;
+      return Buffer.alloc(Math.ceil((crcAt + CRC_BYTES) / PAGE_BYTES) * PAGE_BYTES);
+    };
+    const record = encodeWindowAt(HEAD_BYTES, allocate, window);
     record.writeUInt32BE(MAGIC, 0);
-    record.writeUInt32BE(body.length, 4);
-    body.copy(record, HEAD_BYTES);
-    record.writeUInt32BE(crc32(record.subarray(0, length - CRC_BYTES)), length - CRC_BYTES);
+    record.writeUInt32BE(crcAt - HEAD_BYTES, 4);
+    record.writeUInt32BE(crc32(record.subarray(0, crcAt)), crcAt);
     const half = this.#half; // which it stays, whatever is turned meanwhile
     const end = half.end + record.length;
     if (end > MAX_FILE_BYTES) throw new ChatError('STORE_FAILED', 'the files beside the database are full');
@@ -111,7 +113,7 @@ export class Journal {
       throw failure(error);
     }
     half.end = end;
-    return body;
+    return record.subarray(HEAD_BYTES, crcAt);
   }
 
   get isClear(): boolean {

@@ -5,7 +5,7 @@
  * record without the padding. A record lies within one segment; unused pages are zeros, in recycled segments too. docs/TRANSCRIPT.md §c.
  */
 import { crc32 } from 'node:zlib';
-import { concat, equal, u16, u32, u64, view, type Hash } from '../base/bytes.ts';
+import { concat, equal, u32, u64, view, type Hash } from '../base/bytes.ts';
 import { Cursor } from '../base/cursor.ts';
 import { ChatError } from '../base/errors.ts';
 import { peekCheckpoint } from './checkpoint.ts';
@@ -50,15 +50,28 @@ export function encodeRecord(record: WalRecord): Buffer {
   const { first, time, checkpoint, entries, root } = record;
   if (entries.length === 0 || entries.some((entry) => entry.length > MAX_ENTRY_BYTES))
     throw new RangeError('a record needs entries, each of at most 65535 bytes');
-  const parts: Uint8Array[] = [u64(first), u32(entries.length), u64(time), u32(checkpoint.length), u32(0), checkpoint];
-  for (const entry of entries) parts.push(u16(entry.length), entry);
-  parts.push(root);
-  const length = parts.reduce((sum, part) => sum + part.length, 4 + 4 + 4);
+  const length = entries.reduce((sum, entry) => sum + 2 + entry.length, MIN_BYTES + checkpoint.length);
   if (length > MAX_RECORD_BYTES) throw new ChatError('TOO_LARGE', 'the window does not fit a record', { field: 'wal' });
-  const body = concat(u32(MAGIC), u32(length), ...parts);
   const out = Buffer.alloc(paddedLength(length));
-  body.copy(out);
-  out.writeUInt32BE(crc32(body), length - 4);
+  const head = concat(
+    u32(MAGIC),
+    u32(length),
+    u64(first),
+    u32(entries.length),
+    u64(time),
+    u32(checkpoint.length),
+    u32(0),
+    checkpoint,
+  );
+  out.set(head);
+  let at = head.length;
+  for (const entry of entries) {
+    at = out.writeUInt16BE(entry.length, at);
+    out.set(entry, at);
+    at += entry.length;
+  }
+  out.set(root, at);
+  out.writeUInt32BE(crc32(out.subarray(0, length - 4)), length - 4);
   return out;
 }
 

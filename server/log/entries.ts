@@ -30,11 +30,15 @@ export class Entries {
     return this.#heldBytes;
   }
 
+  /** Copies them into memory of their own: pieces of larger buffers would hold all of those until the next publication. */
   push(entries: readonly Uint8Array[]): void {
+    const block = Buffer.allocUnsafeSlow(entries.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
     for (const entry of entries) {
-      this.#held.push(entry);
-      this.#heldBytes += entry.length;
+      block.set(entry, at);
+      this.#held.push(block.subarray(at, (at += entry.length)));
     }
+    this.#heldBytes += block.length;
   }
 
   /** Of entries that are not published yet, or in the last bundle. */

@@ -58,7 +58,7 @@ export interface ServerIdentity {
 export interface Window {
   /** Unix ms, not before the last one's; the entries carry the same. */
   readonly time: number;
-  /** Encoded leaves, at least one. They are kept until they are published: nobody may change them. */
+  /** Encoded leaves, at least one. */
   readonly entries: readonly Uint8Array[];
   /** leafHash() of each, if the caller has them already. */
   readonly leaves?: readonly Hash[];
