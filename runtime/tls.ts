@@ -26,6 +26,7 @@ import { equal, fromUtf8 } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { algorithmOf } from '../base/signature.ts';
 import { parseCertificate, parsePem, toPem, type Certificate } from '../x509/certificate.ts';
+import { validatePath } from '../x509/path.ts';
 import { matchesServerName } from '../x509/server-name.ts';
 import { readTrustFile } from './files.ts';
 import { readPasswordFile, readSecretFile } from './secret-file.ts';
@@ -67,12 +68,29 @@ const COMMON: SecureContextOptions = {
   secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
 };
 
-/** @throws CONFIG_INVALID when OpenSSL does not take the certificate or key */
-export function serverContext(own: Credentials, { caPem }: Authorities): SecureContext {
+/**
+ * Without authorities: who a client is, is decided behind TLS, and OpenSSL would only build every path a second time, the server's own
+ * among them, for verdicts that nobody reads.
+ * @throws CONFIG_INVALID when OpenSSL does not take the certificate or key
+ */
+export function serverContext(own: Credentials, authorities: Authorities): SecureContext {
   try {
-    return createSecureContext({ ...COMMON, cert: own.certPem, key: keyPem(own), ca: caPem });
+    return createSecureContext({ ...COMMON, cert: shownBy(own, authorities), key: keyPem(own), ca: [] });
   } catch (cause) {
     throw new ChatError('CONFIG_INVALID', 'tls.cert and tls.key cannot be used', { field: 'tls.cert', cause });
+  }
+}
+
+/** PEM: what the file of the certificate holds, and what of `authorities` leads from there towards a root. */
+function shownBy({ chain, certPem }: Credentials, { roots, intermediates }: Authorities): string {
+  const [leaf, ...others] = chain;
+  const query = { leaf, intermediates: [...others, ...intermediates], roots, crls: [], at: Date.now() } as const;
+  try {
+    const path = validatePath({ ...query, purpose: 'serverAuth', revocation: 'at-signing' });
+    const isMissing = ({ fingerprint }: Certificate) => !chain.some((each) => equal(each.fingerprint, fingerprint));
+    return certPem + path.slice(0, -1).filter(isMissing).map(toPem).join('');
+  } catch {
+    return certPem; // clients say what is wrong with it
   }
 }
 

@@ -17,6 +17,7 @@ import {
   serverContext,
   serverTlsOptions,
   tlsExporter,
+  type Credentials,
 } from '../../runtime/tls.ts';
 import { Revocation } from '../../server/revocation.ts';
 import { parsePem } from '../../x509/certificate.ts';
@@ -145,6 +146,29 @@ t.test('a bad server certificate is refused by the client', async (t) => {
   for (const [name, issued, sub] of rows) {
     const server = await startServer(t, { own: credentials(issued) });
     await t.rejects(dial(server.port, credentials(alice)), { code: 'BAD_CERT', sub }, name);
+  }
+});
+
+t.test('a server shows its certificate and what leads from there to a root, which clients have', async (t) => {
+  const sub = ca.intermediate('Sub CA');
+  const subSub = sub.intermediate('Sub sub CA');
+  const below = subSub.server();
+  const authorities = trusting(ca, subSub, sub);
+  const rows: readonly [string, Credentials, want: readonly string[]][] = [
+    ['of the root', credentials(serverCertificate), ['CN=localhost']],
+    ['a file with the leaf alone', credentials(below), ['CN=localhost', 'CN=Sub sub CA', 'CN=Sub CA']],
+    ['a file with some of it', credentials(below, subSub), ['CN=localhost', 'CN=Sub sub CA', 'CN=Sub CA']],
+    ['a file with all of it', credentials(below, subSub, sub), ['CN=localhost', 'CN=Sub sub CA', 'CN=Sub CA']],
+  ];
+  for (const [name, own, want] of rows) {
+    const server = await startServer(t, { own, authorities });
+    const socket = dialTls(server.port, credentials(alice));
+    await once(socket, 'secureConnect');
+    const shown: string[] = [];
+    for (let each = socket.getPeerX509Certificate(); each !== undefined; each = each.issuerCertificate)
+      shown.push(each.subject);
+    t.same(shown, want, name);
+    socket.destroy();
   }
 });
 
