@@ -79,9 +79,9 @@ export const respond: Respond = (suite, clientShares) => {
       ikm: ffdhe3072(own, clientShares.ffdhe3072),
     };
   }
-  const own = generateKeyPairSync('x25519').privateKey;
-  const x25519Share = publicShare('x25519', own);
-  const classical = x25519(own, clientShares.x25519);
+  const own = generateKeyPairSync('x25519');
+  const x25519Share = own.publicKey.export({ format: 'raw-public' });
+  const classical = x25519(own.privateKey, clientShares.x25519);
   if (suite === SUITE.x25519) return { random, shares: { x25519: x25519Share }, ikm: classical };
   const { ciphertext, sharedSecret } = mlkem768Encapsulate(clientShares.mlkem768);
   return { random, shares: { x25519: x25519Share, mlkem768: ciphertext }, ikm: join(sharedSecret, classical) };
@@ -109,7 +109,8 @@ export function agree(suite: Suite, keys: PrivateKeys, serverShares: Shares): Se
 export function x25519(own: KeyObject | undefined, peer: Uint8Array | undefined): Secret {
   const share = exactly(peer, CLIENT_SHARE_BYTES.x25519, 'x25519');
   return guarded('x25519', () => {
-    const shared = diffieHellman({ privateKey: present(own), publicKey: rawPublic(share, 'x25519') });
+    const publicKey = rawPublic(share, 'x25519') as unknown as KeyObject; // Node's types do not have this form here
+    const shared = withoutTraces(() => diffieHellman({ privateKey: present(own), publicKey }));
     // OpenSSL refuses this as well; RFC 7748 §6.1 asks for the check, and another library may not make it.
     if (shared.length !== 32 || shared.every((byte) => byte === 0)) throw new Error('all-zero result');
     return new Secret(shared);
@@ -120,7 +121,7 @@ export function x25519(own: KeyObject | undefined, peer: Uint8Array | undefined)
 export function mlkem768Encapsulate(peer: Uint8Array | undefined): { ciphertext: Buffer; sharedSecret: Secret } {
   const share = exactly(peer, CLIENT_SHARE_BYTES.mlkem768, 'mlkem768');
   return guarded('mlkem768', () => {
-    const { ciphertext, sharedKey } = encapsulate(rawPublic(share, 'ml-kem-768'));
+    const { ciphertext, sharedKey } = withoutTraces(() => encapsulate(rawPublic(share, 'ml-kem-768')));
     return { ciphertext: view(ciphertext), sharedSecret: new Secret(sharedKey) };
   });
 }
@@ -172,8 +173,20 @@ const generateFfdhe3072 = (): KeyObject =>
 
 const join = (first: Secret, second: Secret): Secret => new Secret(first.use((a) => second.use((b) => concat(a, b))));
 
-const rawPublic = (key: Uint8Array, asymmetricKeyType: 'x25519' | 'ml-kem-768'): KeyObject =>
-  createPublicKey({ key: view(key), format: 'raw-public', asymmetricKeyType });
+/** Read where it is used: a KeyObject of it would be made for one use. */
+const rawPublic = (key: Uint8Array, asymmetricKeyType: 'x25519' | 'ml-kem-768') =>
+  ({ key: view(key), format: 'raw-public', asymmetricKeyType }) as const;
+
+/** Node finds out by exceptions that bytes are neither KeyObject nor CryptoKey. Their stacks, which nobody sees, are half of the work. */
+function withoutTraces<T>(use: () => T): T {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return use();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
 
 function refused(share: Share, what: string, cause?: unknown): ChatError {
   return new ChatError('DH_FAIL', `${share} share ${what}`, { sub: 'share', field: share, cause });

@@ -117,3 +117,16 @@ t.test('an offer can be made from given keys', async (t) => {
   const offer = ephemeral([1, 3]);
   t.strictSame(offerOf(offer.suites, offer.random, offer.privateKeys), offer);
 });
+
+t.test('whether a share is taken or refused, errors elsewhere have their stacks', async (t) => {
+  const before = Error.stackTraceLimit;
+  const { shares } = ephemeral([1]);
+  respond(1, shares);
+  t.equal(Error.stackTraceLimit, before);
+  for (const bad of [
+    { ...shares, x25519: Buffer.alloc(32) },
+    { ...shares, mlkem768: Buffer.alloc(1184, 0xff) },
+  ])
+    t.throws(() => respond(1, bad), { code: 'DH_FAIL', sub: 'share', cause: Error });
+  t.equal(Error.stackTraceLimit, before);
+});
