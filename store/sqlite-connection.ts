@@ -217,12 +217,15 @@ export class SqliteConnection {
     let statement = this.#statements.get(sql);
     if (!statement) {
       if (this.#statements.size >= MAX_STATEMENTS) this.#statements.clear();
-      statement = this.#db.prepare(sql.replace(/ FOR UPDATE$/, ''));
+      statement = this.#db.prepare(dialect(sql));
       this.#statements.set(sql, statement);
     }
     return statement;
   }
 }
+
+/** SQLite plans for the number behind LIMIT and prepares the statement anew each time that one is bound, unless it is an expression. */
+const dialect = (sql: string): string => sql.replace(/ FOR UPDATE$/, '').replaceAll(' LIMIT ?', ' LIMIT +?');
 
 function insertSql(target: Target, rows: number): string {
   const { key, onConflict } = target;
