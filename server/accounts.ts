@@ -23,7 +23,7 @@ import {
 } from '../protocol/scram.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
-import type { Device, NewUser, Store, User } from '../store/store.ts';
+import type { Device, KnownUser, NewUser, Store, User } from '../store/store.ts';
 import { canonicalEmail, canonicalUsername, certIdentity, identityOf } from '../x509/identity.ts';
 import { revocationKeys } from '../x509/revocation.ts';
 import { joinChain } from './chain-bytes.ts';
@@ -97,6 +97,14 @@ interface Challenge {
   readonly name: string;
   readonly user: User | null;
   readonly message: Buffer;
+}
+
+interface Entrance {
+  /** of the server, for who has proven the password */
+  readonly signature?: Buffer;
+  readonly continues?: Continuity | undefined;
+  /** the device of the certificate, where it was read already */
+  readonly known?: KnownUser['known'];
 }
 
 /** One link's way to an account. Its requests come one at a time. */
@@ -193,11 +201,13 @@ export class AccountSession {
     const { store, tokens, log } = this.#accounts.options;
     this.#begin('resume');
     try {
-      const { userId, generation } = await tokens.verify(frame.token, this.#peer.peerChain[0].fingerprint);
-      const user = await store.userById(userId);
-      if (user === null || !tokens.isCurrent(generation, user.pwdHash))
+      const { fingerprint } = this.#peer.peerChain[0];
+      const { userId, generation } = await tokens.verify(frame.token, fingerprint);
+      const found = await store.userWithDevice(userId, fingerprint);
+      if (found === null || !tokens.isCurrent(generation, found.user.pwdHash))
         throw new ChatError('AUTH_FAIL', 'the token is not good here');
-      const done = await this.#enter(frame.id, user, undefined);
+      const { user, known } = found;
+      const done = await this.#enter(frame.id, user, { known });
       log.info('login.resumed', { user: user.username, address: this.#peer.address });
       return done;
     } catch (error) {
@@ -218,7 +228,8 @@ export class AccountSession {
         if (until > now()) log.warn('login.locked', { address: this.#peer.address, retryAfterMs: until - now() });
         throw new ChatError('AUTH_FAIL', 'name or password is wrong');
       }
-      const done = await this.#enter(frame.id, user, serverSignature(user.serverKey, message), frame.continues);
+      const signature = serverSignature(user.serverKey, message);
+      const done = await this.#enter(frame.id, user, { signature, continues: frame.continues });
       await store.clearLoginFailures([this.#accountSubject(name)]);
       log.info('login.done', { user: user.username, address: this.#peer.address });
       return done;
@@ -229,13 +240,15 @@ export class AccountSession {
   }
 
   /** The password was proven, or the token: who holds either may know how things stand with the account. */
-  async #enter(id: number, user: User, signature: Buffer | undefined, continues?: Continuity): Promise<LoggedIn> {
+  async #enter(id: number, user: User, { signature, continues, known = null }: Entrance): Promise<LoggedIn> {
     const { tokens, devicesPerAccount, logIdentity, now } = this.#accounts.options;
     const { peerChain } = this.#peer;
     if (user.status === 'suspended') throw new ChatError('SUSPENDED', 'the account is suspended');
     if (user.certIdentity !== certIdentity(peerChain))
       throw mismatch('certificate', 'the account belongs to another identity');
-    const { device, isNew, keyHashes } = await this.#addDevice(user, devicesPerAccount, continues);
+    const { device, isNew, keyHashes } = known
+      ? { ...known, isNew: false }
+      : await this.#addDevice(user, devicesPerAccount, continues);
     if (device.revokedAt !== null) throw new ChatError('BAD_CERT', 'the device was revoked', { sub: 'revoked' });
     const { token, expires } = tokens.issue(user, peerChain[0].fingerprint);
     this.#isLoggedIn = true;

@@ -4,7 +4,7 @@ import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { Conflict, first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer, integerOrNull, text, textOrNull } from './row.ts';
-import type { Device, NewDevice, NewUser, User, PresenceChoice, PresenceState } from './store.ts';
+import type { Device, KnownUser, NewDevice, NewUser, User, PresenceChoice, PresenceState } from './store.ts';
 
 /** No lock lasts longer, however many failures there were: 24 h in ms. */
 export const MAX_LOCKOUT_MS = 86_400_000;
@@ -51,9 +51,12 @@ export function* findUser(account: string): Operation<User | null> {
   return null;
 }
 
-export function* userById(id: number): Operation<User | null> {
-  const row = yield* first('SELECT * FROM users WHERE id = ?', id);
-  return row && userOf(row);
+export function* userWithDevice(userId: number, fingerprint: Fingerprint): Operation<KnownUser | null> {
+  const row = yield* first('SELECT * FROM users WHERE id = ?', userId);
+  if (!row) return null;
+  const found = yield* first('SELECT * FROM devices WHERE fingerprint = ? AND user_id = ?', fingerprint, userId);
+  const device = found && deviceOf(found);
+  return { user: userOf(row), known: device && { device, keyHashes: yield* keyHashesOf(device) } };
 }
 
 export function* listUsers(): Operation<User[]> {

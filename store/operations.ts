@@ -22,7 +22,7 @@ export type Result<M extends Method> = Awaited<ReturnType<Store[M]>>;
 export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Operation<Result<M>> } = {
   createUser: accounts.createUser,
   findUser: accounts.findUser,
-  userById: accounts.userById,
+  userWithDevice: accounts.userWithDevice,
   listUsers: accounts.listUsers,
   setLastSeen: accounts.setLastSeen,
   setPresence: accounts.setPresence,
@@ -80,7 +80,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
 
 const READS: ReadonlySet<Method> = new Set<Method>([
   'findUser',
-  'userById',
+  'userWithDevice',
   'listUsers',
   'devicesOf',
   'deviceByFingerprint',

@@ -70,6 +70,12 @@ export interface Device extends Omit<NewDevice, 'continues'> {
   readonly revokedAt: number | null;
 }
 
+export interface KnownUser {
+  readonly user: User;
+  /** as addDevice() answers it; null: not registered, or somebody else's */
+  readonly known: { readonly device: Device; readonly keyHashes: readonly Uint8Array[] } | null;
+}
+
 export interface Conversation {
   readonly id: ConversationId;
   /** sum of the members' deviceEpoch, and of a number of the room's own; it grows with every change of members and devices */
@@ -340,7 +346,8 @@ export interface Store {
   createUser(user: NewUser): Promise<User>;
   /** By canonical username or e-mail. */
   findUser(account: string): Promise<User | null>;
-  userById(id: number): Promise<User | null>;
+  /** Who comes back with a certificate: himself, and the certificate's device if it is one of his. Null: nobody has this id. */
+  userWithDevice(userId: number, fingerprint: Fingerprint): Promise<KnownUser | null>;
   listUsers(): Promise<User[]>;
   setLastSeen(userId: number, at: number): Promise<void>;
   setPresence(userId: number, choice: PresenceChoice): Promise<void>;

@@ -264,7 +264,7 @@ export const GROUP_TESTS: readonly (readonly [string, (t: Test, suite: Suite) =>
         ]);
         t.match(refused, { reason: { code: i === 0 ? 'COUNTER_REUSED' : 'STORE_FAILED' } });
         t.equal(seen.status, 'fulfilled');
-        t.equal((await store.userById(w.alice.id))?.lastSeen, seenAt);
+        t.equal((await store.findUser(w.alice.username))?.lastSeen, seenAt);
         w.size = at;
         t.strictSame(await whatIs(), before);
       }

@@ -86,13 +86,13 @@ async function takesOver(
   await w.send({ count: 2 });
   const waiting = await store.backlog(id, 0, 10, 1e6);
   t.equal(waiting.length, 2);
-  const epoch = (await store.userById(w.bob.id))!.deviceEpoch;
+  const epoch = (await store.findUser(w.bob.username))!.deviceEpoch;
   const published = { packages: [Buffer.from('of the old certificate')], isLastResort: false, isFresh: false };
   await store.putKeyPackages(id, published, 10);
   const add = (each: Store) => each.addDevice(certificate, NOW + 5, 2);
   const races = (await Promise.all(stores.map(add))) as [Added, Added];
   t.strictSame(races.map(({ isNew }) => isNew).sort(), [false, true], 'once, and within the limit of 2');
-  t.equal((await store.userById(w.bob.id))!.deviceEpoch, epoch + 1);
+  t.equal((await store.findUser(w.bob.username))!.deviceEpoch, epoch + 1);
   t.strictSame(await store.backlog(id, 0, 10, 1e6), waiting, 'its queue');
   t.strictSame(await store.takeKeyPackages([id]), [], 'and not its key packages');
   return races;
@@ -110,8 +110,8 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       same(t, user.salt, wanted.salt, 'salt');
       same(t, user.serverKey, wanted.serverKey, 'server key');
       t.strictSame(await store.findUser(name), user);
+      t.strictSame(await store.userWithDevice(user.id, random32<Fingerprint>()), { user, known: null });
       t.strictSame(await store.findUser(`${name}@example.org`), user);
-      t.strictSame(await store.userById(user.id), user);
       t.ok((await store.listUsers()).some((each) => each.id === user.id));
       for (const other of [
         `${name} `,
@@ -123,14 +123,14 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         '%',
       ])
         t.equal(await store.findUser(other), null, JSON.stringify(other));
-      t.equal(await store.userById(2 ** 40), null);
+      t.equal(await store.userWithDevice(2 ** 40, random32<Fingerprint>()), null);
       await store.setLastSeen(user.id, NOW + 5);
-      t.equal((await store.userById(user.id))?.lastSeen, NOW + 5);
+      t.equal((await store.findUser(user.username))?.lastSeen, NOW + 5);
       t.strictSame(user.presence, { state: 'online', showsLastSeen: true });
       for (const state of ['away', 'dnd', 'invisible', 'online'] as const)
         for (const showsLastSeen of [false, true]) {
           await store.setPresence(user.id, { state, showsLastSeen });
-          t.strictSame((await store.userById(user.id))?.presence, { state, showsLastSeen });
+          t.strictSame((await store.findUser(user.username))?.presence, { state, showsLastSeen });
         }
     },
   ],
@@ -187,7 +187,13 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       for (const field of ['fingerprint', 'spkiHash', 'chain'] as const) same(t, device[field], wanted[field], field);
       const again = await store.addDevice(wanted, NOW + 1, 5);
       t.strictSame(again, { device, isNew: false, keyHashes: [device.spkiHash] });
-      t.equal((await store.userById(user.id))?.deviceEpoch, 1);
+      const now = (await store.findUser(user.username))!;
+      t.equal(now.deviceEpoch, 1);
+      const known = { device, keyHashes: [device.spkiHash] };
+      t.strictSame(await store.userWithDevice(user.id, wanted.fingerprint), { user: now, known });
+      const other = await store.createUser(newUser(tag()));
+      const elsewhere = await store.userWithDevice(other.id, wanted.fingerprint);
+      t.strictSame(elsewhere, { user: other, known: null }, 'the device of somebody else is none of his');
       t.strictSame(await store.deviceByFingerprint(wanted.fingerprint), { ...device, username: user.username });
       t.equal(await store.deviceByFingerprint(random32<Fingerprint>()), null);
       await t.rejects(store.addDevice(newDevice(2 ** 40), NOW, 5), { code: 'NOT_FOUND', field: 'userId' });
@@ -246,10 +252,11 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       await w.send({ count: 1 });
       t.equal((await store.backlog(b1.id, 0, 10, 1e6)).length, 3, 'what comes later as well');
       const third = newDevice(w.bob.id, { continues: b1.id });
-      t.strictSame(
-        (await store.addDevice(third, NOW + 6, 2)).keyHashes.map(hex),
-        [third.spkiHash, next.spkiHash, b1.spkiHash].map(hex),
-      );
+      const { device, keyHashes } = await store.addDevice(third, NOW + 6, 2);
+      t.strictSame(keyHashes.map(hex), [third.spkiHash, next.spkiHash, b1.spkiHash].map(hex));
+      t.strictSame((await store.userWithDevice(w.bob.id, third.fingerprint))?.known, { device, keyHashes });
+      const ended = (await store.userWithDevice(w.bob.id, next.fingerprint))?.known;
+      t.match(ended, { device: { revokedAt: NOW + 6 } }, 'what has ended says so');
 
       const stranger = await store.addDevice(newDevice(w.alice.id, { continues: b2.id }), NOW, 9);
       t.not(stranger.device.id, b2.id, 'nobody continues the device of another user');
@@ -336,7 +343,10 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         key.map((each) => each.id),
       );
       t.strictSame(await store.revokeDevices({ serialKey: hex(random32()) }, NOW), []);
-      const epochs = async () => [(await store.userById(a.id))?.deviceEpoch, (await store.userById(b.id))?.deviceEpoch];
+      const epochs = async () => [
+        (await store.findUser(a.username))?.deviceEpoch,
+        (await store.findUser(b.username))?.deviceEpoch,
+      ];
       t.strictSame(await epochs(), [4 + 3, 1 + 1]);
       const [first, last] = [
         await store.deviceByFingerprint(serial[0]!.fingerprint),
@@ -678,7 +688,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       ]);
       t.match(refused, { reason: { code: 'COUNTER_REUSED', field: 'batch' } });
       t.equal(seen.status, 'fulfilled');
-      t.equal((await store.userById(w.alice.id))?.lastSeen, NOW + 77);
+      t.equal((await store.findUser(w.alice.username))?.lastSeen, NOW + 77);
       for (const { batch } of others)
         t.equal(await store.findBatch(batch.fingerprint, batch.session, batch.firstCtr), null);
       w.size = before.size;

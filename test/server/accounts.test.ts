@@ -33,6 +33,7 @@ class World {
   now = START;
   readonly store: Store;
   readonly accounts: Accounts;
+  readonly tokens: Tokens;
   readonly path: string;
   readonly lines: ReturnType<typeof memoryLog>['lines'];
 
@@ -54,9 +55,10 @@ class World {
     this.store = store;
     this.lines = lines;
     const now = () => this.now;
+    this.tokens = new Tokens({ stateDir: path, issuer: 'n1', lifetimeMs: 600_000, now });
     this.accounts = new Accounts({
       store: wrap(store),
-      tokens: new Tokens({ stateDir: path, issuer: 'n1', lifetimeMs: 600_000, now }),
+      tokens: this.tokens,
       fakeSecret: new Secret(Buffer.alloc(32, 7)),
       registration: 'open',
       kdf: KDF,
@@ -494,11 +496,17 @@ t.test('what only the right password is told', async (t) => {
     new Proxy(store, {
       get(target, name) {
         const value = Reflect.get(target, name) as unknown;
-        if (name !== 'findUser' && name !== 'userById') return typeof value === 'function' ? value.bind(target) : value;
-        return async (key: never) => {
-          const user = await target[name](key);
-          return user === null ? null : change(user);
-        };
+        if (name === 'findUser')
+          return async (account: string) => {
+            const user = await target.findUser(account);
+            return user && change(user);
+          };
+        if (name === 'userWithDevice')
+          return async (...key: Parameters<Store['userWithDevice']>) => {
+            const found = await target.userWithDevice(...key);
+            return found && { ...found, user: change(found.user) };
+          };
+        return typeof value === 'function' ? value.bind(target) : value;
       },
     });
   const world = await World.open(t, {}, changing);
@@ -523,6 +531,34 @@ t.test('what only the right password is told', async (t) => {
   await t.rejects(world.link(alice).login('alice', 'wrong'), { code: 'AUTH_FAIL' });
   await t.rejects(world.link(alice).login('alice'), { code: 'BAD_CERT', sub: 'revoked' });
   await t.rejects(world.link(alice).resume(token), { code: 'BAD_CERT', sub: 'revoked' });
+});
+
+t.test('who comes back by token with a known device is read once, and nothing is written', async (t) => {
+  const asked: string[] = [];
+  const counting = (store: Store): Store =>
+    new Proxy(store, {
+      get(target, name) {
+        const value = Reflect.get(target, name) as unknown;
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]) => (asked.push(String(name)), Reflect.apply(value, target, args) as unknown);
+      },
+    });
+  const world = await World.open(t, {}, counting);
+  const [alice, laptop] = [person('alice'), person('alice')];
+  await world.link(alice).register('alice');
+  const first = await world.link(alice).login('alice');
+  asked.length = 0;
+  const again = await world.link(alice).resume(first.reply.token);
+  t.strictSame(asked, ['userWithDevice']);
+  const { user, device, keyHashes } = again;
+  t.strictSame({ user, device, keyHashes }, { user: first.user, device: first.device, keyHashes: first.keyHashes });
+  t.equal(again.isNewDevice, false);
+  const { userId, generation } = await world.tokens.verify(again.reply.token, device.fingerprint);
+  t.equal(world.tokens.isCurrent(generation, user.pwdHash), true);
+  asked.length = 0;
+  const { token } = world.tokens.issue({ id: userId, pwdHash: user.pwdHash }, parsePem(laptop.pem)[0]!.fingerprint);
+  t.equal((await world.link(laptop).resume(token)).isNewDevice, true);
+  t.strictSame(asked, ['userWithDevice', 'addDevice'], 'a device that was never here is registered');
 });
 
 t.test('the frames of these tests are frames', (t) => {
