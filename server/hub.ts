@@ -26,6 +26,7 @@ import { Acknowledgements } from './acknowledgements.ts';
 import { Admission } from './admission.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { Conversations, isPartOf, noConversation } from './conversations.ts';
+import { LastSeen } from './last-seen.ts';
 import { Outlet, type OutgoingItem } from './outlet.ts';
 import { Presence } from './presence.ts';
 import { Quota } from './quota.ts';
@@ -65,8 +66,7 @@ export class Hub {
   /** device id → its newest connection */
   readonly #devices = new Map<number, Member>();
   readonly #users = new Map<number, Set<Member>>();
-  /** Being written: when somebody was seen last. */
-  readonly #leaving = new Set<Promise<void>>();
+  readonly #lastSeen: LastSeen;
   readonly #presence: Presence;
   readonly #typing: Typing;
   readonly #conversations: Conversations;
@@ -74,7 +74,8 @@ export class Hub {
 
   constructor(options: HubOptions) {
     this.#o = options;
-    this.#presence = new Presence(options.store, options.now);
+    this.#lastSeen = new LastSeen(options);
+    this.#presence = new Presence(options.store, this.#lastSeen, options.now);
     this.#typing = new Typing(options.store, options.contactPolicy);
     const { store, log, now, settleAgainMs: againMs } = options;
     this.#conversations = new Conversations(store, now);
@@ -132,7 +133,7 @@ export class Hub {
 
   /** What is to be kept of those who have left is in the store, or has failed. */
   async settled(): Promise<void> {
-    await Promise.all([...this.#leaving, this.#acknowledgements.settled()]);
+    await Promise.all([this.#lastSeen.settled(), this.#acknowledgements.settled()]);
   }
 
   /** Drops what is remembered of a user's conversations: the set of devices has changed. */
@@ -291,13 +292,7 @@ export class Hub {
     siblings?.delete(member);
     if (siblings?.size !== 0) return;
     this.#users.delete(member.user.id);
-    const at = this.#o.now();
-    if (!this.#presence.left(member.user, at)) return; // nobody is to know when that was
-    const written = this.#o.store
-      .setLastSeen(member.user.id, at)
-      .catch((error: unknown) => this.#o.log.warn('store.failed', { code: ChatError.from(error).code }))
-      .finally(() => this.#leaving.delete(written));
-    this.#leaving.add(written);
+    this.#presence.left(member.user);
   }
 
   /** @throws BLOCKED, NOT_CONTACT */

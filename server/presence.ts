@@ -6,6 +6,7 @@ import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { PresenceChoice, Store, User } from '../store/store.ts';
 import type { Member } from './hub.ts';
+import type { LastSeen } from './last-seen.ts';
 
 /** Users that one connection may watch. */
 const MAX_WATCHED = 1024;
@@ -14,13 +15,15 @@ type Shown = Omit<Reply<'presence'>, 'type' | 'id'>;
 
 export class Presence {
   readonly #store: Store;
+  readonly #lastSeen: LastSeen;
   readonly #now: () => number;
   readonly #watchers = new Map<number, Set<Member>>();
   /** of users who are connected, as chosen last */
   readonly #choices = new Map<number, PresenceChoice>();
 
-  constructor(store: Store, now: () => number) {
+  constructor(store: Store, lastSeen: LastSeen, now: () => number) {
     this.#store = store;
+    this.#lastSeen = lastSeen;
     this.#now = now;
   }
 
@@ -29,13 +32,11 @@ export class Presence {
     this.#choices.set(user.id, user.presence);
     if (user.presence.state !== 'invisible') this.#announce(user, true, user.presence);
   }
-  /** His last connection is gone. Answers whether others may have seen him until then. */
-  left(user: User, at: number): boolean {
+  /** His last connection is gone. If others could not see him until then, nobody is to know when that was. */
+  left(user: User): void {
     const choice = this.#choices.get(user.id) ?? user.presence;
     this.#choices.delete(user.id);
-    if (choice.state === 'invisible') return false;
-    this.#announce({ ...user, lastSeen: at }, false, choice);
-    return true;
+    if (choice.state !== 'invisible') this.#goes(user, choice);
   }
   /** Whether others are told that somebody who is connected is there. */
   isVisible(userId: number): boolean {
@@ -49,12 +50,10 @@ export class Presence {
     const after = { ...before, ...change };
     if (after.state === before.state && after.showsLastSeen === before.showsLastSeen) return after;
     await this.#store.setPresence(user.id, after);
-    const at = this.#now();
-    const isLeaving = after.state === 'invisible' && before.state !== 'invisible';
-    if (isLeaving) await this.#store.setLastSeen(user.id, at); // as if he had left
     if (!this.#choices.has(user.id)) return after; // he left meanwhile
     this.#choices.set(user.id, after);
-    if (isLeaving) this.#announce({ ...user, lastSeen: at }, false, after);
+    const isLeaving = after.state === 'invisible' && before.state !== 'invisible';
+    if (isLeaving) this.#goes(user, after);
     else if (after.state !== before.state) this.#announce(user, true, after);
     return after;
   }
@@ -68,7 +67,8 @@ export class Presence {
     if (watchers) watchers.add(member);
     else this.#watchers.set(user.id, new Set([member]));
     const choice = this.#choices.get(user.id);
-    return shown(user, choice !== undefined, choice ?? user.presence);
+    const lastSeen = this.#lastSeen.of(user);
+    return shown({ ...user, lastSeen }, choice !== undefined, choice ?? user.presence);
   }
   unwatchAll(member: Member): void {
     for (const id of member.watching) {
@@ -80,6 +80,13 @@ export class Presence {
   unwatch(member: Member, userId: number): void {
     member.watching.delete(userId);
     this.#watchers.get(userId)?.delete(member);
+  }
+
+  /** Away, or as if he were. */
+  #goes(user: User, choice: PresenceChoice): void {
+    const at = this.#now();
+    this.#lastSeen.saw(user.id, at);
+    this.#announce({ ...user, lastSeen: at }, false, choice);
   }
 
   #announce(user: User, isConnected: boolean, choice: PresenceChoice): void {

@@ -4,7 +4,7 @@ import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { Conflict, first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer, integerOrNull, text, textOrNull } from './row.ts';
-import type { Device, KnownUser, NewDevice, NewUser, User, PresenceChoice, PresenceState } from './store.ts';
+import type { Device, KnownUser, NewDevice, NewUser, User, PresenceChoice, PresenceState, Seen } from './store.ts';
 
 /** No lock lasts longer, however many failures there were: 24 h in ms. */
 export const MAX_LOCKOUT_MS = 86_400_000;
@@ -63,8 +63,10 @@ export function* listUsers(): Operation<User[]> {
   return (yield* select('SELECT * FROM users ORDER BY id')).map(userOf);
 }
 
-export function* setLastSeen(userId: number, at: number): Operation<void> {
-  yield* run('UPDATE users SET last_seen = ? WHERE id = ?', at, userId);
+export function* setLastSeen(seen: readonly Seen[]): Operation<void> {
+  // By ascending id, as everybody takes rows.
+  for (const { userId, at } of seen.toSorted((a, b) => a.userId - b.userId))
+    yield* run('UPDATE users SET last_seen = ? WHERE id = ?', at, userId);
 }
 
 /** Numbers of the database. */

@@ -50,6 +50,13 @@ export interface User extends NewUser {
   readonly presence: PresenceChoice;
 }
 
+/** When somebody was there last. */
+export interface Seen {
+  readonly userId: number;
+  /** Unix ms */
+  readonly at: number;
+}
+
 export interface NewDevice {
   readonly userId: number;
   readonly fingerprint: Fingerprint;
@@ -349,7 +356,8 @@ export interface Store {
   /** Who comes back with a certificate: himself, and the certificate's device if it is one of his. Null: nobody has this id. */
   userWithDevice(userId: number, fingerprint: Fingerprint): Promise<KnownUser | null>;
   listUsers(): Promise<User[]>;
-  setLastSeen(userId: number, at: number): Promise<void>;
+  /** Of several users, each of them once. */
+  setLastSeen(seen: readonly Seen[]): Promise<void>;
   setPresence(userId: number, choice: PresenceChoice): Promise<void>;
 
   /**

@@ -260,7 +260,7 @@ export const GROUP_TESTS: readonly (readonly [string, (t: Test, suite: Suite) =>
         const seenAt = NOW + 80 + i;
         const [refused, seen] = await Promise.allSettled([
           store.commitWindow(window()),
-          store.setLastSeen(w.alice.id, seenAt),
+          store.setLastSeen([{ userId: w.alice.id, at: seenAt }]),
         ]);
         t.match(refused, { reason: { code: i === 0 ? 'COUNTER_REUSED' : 'STORE_FAILED' } });
         t.equal(seen.status, 'fulfilled');

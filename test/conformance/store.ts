@@ -124,8 +124,11 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       ])
         t.equal(await store.findUser(other), null, JSON.stringify(other));
       t.equal(await store.userWithDevice(2 ** 40, random32<Fingerprint>()), null);
-      await store.setLastSeen(user.id, NOW + 5);
-      t.equal((await store.findUser(user.username))?.lastSeen, NOW + 5);
+      const other = await store.createUser(newUser(tag()));
+      const seen = [other, user].map(({ id }, i) => ({ userId: id, at: NOW + 5 + i }));
+      await store.setLastSeen([...seen, { userId: 2 ** 40, at: NOW }]);
+      t.equal((await store.findUser(other.username))?.lastSeen, NOW + 5);
+      t.equal((await store.findUser(user.username))?.lastSeen, NOW + 6);
       t.strictSame(user.presence, { state: 'online', showsLastSeen: true });
       for (const state of ['away', 'dnd', 'invisible', 'online'] as const)
         for (const showsLastSeen of [false, true]) {
@@ -684,7 +687,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       // Together with a call that succeeds: a backend that commits both at once keeps them apart.
       const [refused, seen] = await Promise.allSettled([
         store.commitWindow(failing),
-        store.setLastSeen(w.alice.id, NOW + 77),
+        store.setLastSeen([{ userId: w.alice.id, at: NOW + 77 }]),
       ]);
       t.match(refused, { reason: { code: 'COUNTER_REUSED', field: 'batch' } });
       t.equal(seen.status, 'fulfilled');

@@ -6,7 +6,7 @@ import { ChatError } from '../../base/errors.ts';
 import { MAX_SEND_BYTES, type Reply } from '../../protocol/messages.ts';
 import { Hub, type Member } from '../../server/hub.ts';
 import type { Accepted, Submission } from '../../server/sequencer.ts';
-import type { Conversation, Device, Group, Standing, User } from '../../store/store.ts';
+import type { Conversation, Device, Group, Seen, Standing, User } from '../../store/store.ts';
 import type { ContactPolicy } from '../../server/contacts.ts';
 import { credentials, memoryLog } from '../support/pair.ts';
 import { authority } from '../support/pki.ts';
@@ -65,9 +65,9 @@ class Desk {
     };
     const store = {
       findUser: async (name: string) => user(name),
-      setLastSeen: async (id: number) => {
+      setLastSeen: async (seen: readonly Seen[]) => {
         await this.leaving;
-        this.lastSeen.push(id);
+        this.lastSeen.push(...seen.map(({ userId }) => userId));
       },
       backlog: async (id: number) => (this.pages.push(id), await this.reading, []),
       queueUsages: async (ids: readonly number[]) => {
@@ -574,6 +574,8 @@ t.test('presence: on the first device and after the last; watchers go with their
   desk.hub.leave(b2.member);
   t.strictSame(types(a), ['presence', 'presence']);
   t.match(a.frames.at(-1), { username: 'bob', online: false, last_seen: 1_000_000 });
+  t.match(await desk.hub.watch(a.member, 'bob'), { online: false, last_seen: 1_000_000 });
+  t.strictSame(desk.lastSeen, [], 'the store does not know it yet');
   await desk.hub.settled();
   t.strictSame(desk.lastSeen, [2]);
   desk.hub.leave(a.member);
