@@ -24,6 +24,7 @@ export const LABEL = {
   loginBinding: 'chat/v1 login binding',
 } as const;
 type Label = (typeof LABEL)[keyof typeof LABEL];
+const BYTES = Object.fromEntries(Object.values(LABEL).map((label) => [label, utf8(label)])) as Record<Label, Buffer>;
 
 /** AES-256-GCM key and 12-byte IV of one direction. */
 export interface RecordKeys {
@@ -46,7 +47,7 @@ export interface ApplicationSecrets {
 
 /** TH1. Both arguments are whole records, length field included. */
 export const helloHash = (clientHelloRecord: Uint8Array, serverHelloRecord: Uint8Array): Buffer =>
-  sha256(utf8(LABEL.transcript), clientHelloRecord, serverHelloRecord);
+  sha256(BYTES[LABEL.transcript], clientHelloRecord, serverHelloRecord);
 
 /** TH2 and TH3: the hash so far and the plaintext of the next authentication. */
 export const nextHash = (hash: Uint8Array, plaintext: Uint8Array): Buffer => sha256(hash, plaintext);
@@ -61,7 +62,7 @@ export function handshakeSecrets(th1: Uint8Array, ikm: Secret): HandshakeSecrets
 export function applicationSecrets(th3: Uint8Array, prk: Secret): ApplicationSecrets {
   const derived = derive(prk, LABEL.derived);
   const master = derived.use((bytes) => new Secret(hkdfExtract(th3, bytes)));
-  const confirmation = master.use((bytes) => hkdfExpand(bytes, utf8(LABEL.confirmation), 8));
+  const confirmation = master.use((bytes) => hkdfExpand(bytes, BYTES[LABEL.confirmation], 8));
   const secrets = {
     client: derive(master, LABEL.clientApplication),
     server: derive(master, LABEL.serverApplication),
@@ -76,8 +77,8 @@ export function applicationSecrets(th3: Uint8Array, prk: Secret): ApplicationSec
 /** @param secret of one direction and phase */
 export function recordKeys(secret: Secret): RecordKeys {
   return secret.use((bytes) => {
-    const key = hkdfExpand(bytes, utf8(LABEL.key), 32);
-    const keys = { key: createSecretKey(key), iv: hkdfExpand(bytes, utf8(LABEL.iv), 12) };
+    const key = hkdfExpand(bytes, BYTES[LABEL.key], 32);
+    const keys = { key: createSecretKey(key), iv: hkdfExpand(bytes, BYTES[LABEL.iv], 12) };
     key.fill(0);
     return keys;
   });
@@ -106,7 +107,7 @@ export function finished(
 
 /** 32 bytes that only the two ends of this session know, for the login proof's channel binding (docs/PROTOCOL.md §4). */
 export const loginBinding = (exporter: Secret): Buffer =>
-  exporter.use((bytes) => hkdfExpand(bytes, utf8(LABEL.loginBinding), 32));
+  exporter.use((bytes) => hkdfExpand(bytes, BYTES[LABEL.loginBinding], 32));
 
 const derive = (from: Secret, label: Label): Secret =>
-  from.use((bytes) => new Secret(hkdfExpand(bytes, utf8(label), 32)));
+  from.use((bytes) => new Secret(hkdfExpand(bytes, BYTES[label], 32)));
