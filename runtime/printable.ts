@@ -11,6 +11,9 @@
 const FORBIDDEN =
   /(?![\uFE0E\uFE0F])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Noncharacter_Code_Point}\p{Default_Ignorable_Code_Point}]/gu;
 
+/** One cell each, and nothing that is not shown: nearly all that there is. */
+const PLAIN = /^[ -~]*$/;
+
 /** Two cells each; East Asian Wide and Fullwidth (UAX #11) by block, and emoji. */
 const WIDE =
   /[\u1100-\u115F\u2E80-\u303E\u3041-\uA4CF\uA960-\uA97F\uAC00-\uD7A3\uF900-\uFAFF\uFE30-\uFE6F\uFF01-\uFF60\uFFE0-\uFFE6\u{17000}-\u{18DFF}\u{1B000}-\u{1B2FF}\u{20000}-\u{3FFFD}\p{Emoji_Presentation}]/u;
@@ -24,6 +27,7 @@ const ZERO_WIDTH = /[\p{Mn}\p{Me}\uFE0E\uFE0F]/u;
  * does not fit is replaced by `…`. Left out: no limit. An escape is never cut in two.
  */
 export function printable(text: string, maxColumns = Infinity): string {
+  if (PLAIN.test(text) && text.length <= maxColumns) return text;
   if (maxColumns === Infinity) return text.replace(FORBIDDEN, escaped);
   const shown: string[] = [];
   let columns = 0,
