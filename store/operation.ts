@@ -91,7 +91,8 @@ export function* chunks(
   for (let from = 0; from < rows.length;) {
     let fits = 0;
     for (let bytes = 0; from + fits < rows.length && fits < maxRows; fits++) {
-      for (const value of rows[from + fits] ?? []) bytes += value instanceof Uint8Array ? value.length : 16;
+      if (maxBytes < Infinity)
+        for (const value of rows[from + fits] ?? []) bytes += value instanceof Uint8Array ? value.length : 16;
       if (fits > 0 && bytes > maxBytes) break;
     }
     const count = 2 ** Math.floor(Math.log2(fits));

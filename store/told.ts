@@ -55,8 +55,9 @@ class SaidReader {
     return this.#numbers[this.#at++]!;
   }
   #list(): number[] {
-    const count = this.#number();
-    return Array.from({ length: count }, () => this.#number());
+    const list: number[] = [];
+    for (let count = this.#number(); count > 0; count--) list.push(this.#number());
+    return list;
   }
 }
 

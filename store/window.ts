@@ -2,8 +2,9 @@
  * Applying what the log has committed: commitWindow and complete. The order in which rows are held is the same everywhere (log,
  * sequences, mailboxes, groups, messages), so that writers wait and do not deadlock.
  */
-import { equal, hex, utf8, type ConversationId } from '../base/bytes.ts';
+import { equal, utf8, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { idKey } from '../base/id-key.ts';
 import { useBlobs } from './blobs.ts';
 import { decodeTargets, encodeParts, encodeTargets, entryOf, partsBytes, type QueueTarget } from './entry.ts';
 import { completeCommit, Groups } from './groups.ts';
@@ -286,7 +287,7 @@ function* holdLog(origin: string): Operation<{ id: number; size: number }> {
 
 type Signer = WindowRecord['batches'][number]['batch'];
 const sessionKey = ({ fingerprint, session }: Pick<Signer, 'fingerprint' | 'session'>): string =>
-  hex(fingerprint) + hex(session);
+  idKey(fingerprint) + idKey(session);
 
 /** The numbers of these sessions by `sessionKey`; new ones get one. */
 function* sessionIds(signers: readonly Signer[]): Operation<Map<string, number>> {
@@ -305,7 +306,7 @@ function* sessionIds(signers: readonly Signer[]): Operation<Map<string, number>>
       wanted.map(({ session }) => session),
     );
     for (const row of rows) {
-      const key = hex(blob(row, 'fingerprint')) + hex(blob(row, 'session'));
+      const key = idKey(blob(row, 'fingerprint')) + idKey(blob(row, 'session'));
       if (unknown.delete(key)) ids.set(key, integer(row, 'id'));
     }
   }
@@ -337,8 +338,8 @@ class Conversations {
     const threaded = new Set<string>();
     for (const { conversation: id, isThreaded } of messages) {
       if (id === null) continue;
-      keys.set(hex(id), id);
-      if (isThreaded) threaded.add(hex(id));
+      keys.set(idKey(id), id);
+      if (isThreaded) threaded.add(idKey(id));
     }
     const rows = yield* select('SELECT id, conversation FROM conversations WHERE conversation IN (?...)', [
       ...keys.values(),
@@ -346,7 +347,7 @@ class Conversations {
     if (rows.length !== keys.size)
       throw new ChatError('NOT_FOUND', 'no conversation has this id', { field: 'conversation' });
     const ids = rows
-      .flatMap((row) => (threaded.has(hex(blob(row, 'conversation'))) ? [integer(row, 'id')] : []))
+      .flatMap((row) => (threaded.has(idKey(blob(row, 'conversation'))) ? [integer(row, 'id')] : []))
       .sort((a, b) => a - b);
     const seqs = yield* select(
       'SELECT conversation_id, last_seq FROM sequences WHERE conversation_id IN (?...) ORDER BY conversation_id FOR UPDATE',
@@ -357,11 +358,11 @@ class Conversations {
       ids,
     );
     return new Conversations(
-      new Map(rows.map((row) => [hex(blob(row, 'conversation')), integer(row, 'id')])),
+      new Map(rows.map((row) => [idKey(blob(row, 'conversation')), integer(row, 'id')])),
       new Map(seqs.map((row) => [integer(row, 'conversation_id'), integer(row, 'last_seq')])),
       new Map(
         heads.map((row) => [
-          `${integer(row, 'conversation_id')} ${hex(blob(row, 'fingerprint'))}`,
+          `${integer(row, 'conversation_id')} ${idKey(blob(row, 'fingerprint'))}`,
           blob(row, 'statement_hash'),
         ]),
       ),
@@ -370,7 +371,7 @@ class Conversations {
 
   /** 0 for what is of no conversation. */
   idOf({ conversation }: MessageRecord): number {
-    return conversation === null ? 0 : (this.#ids.get(hex(conversation)) as number);
+    return conversation === null ? 0 : (this.#ids.get(idKey(conversation)) as number);
   }
 
   append(message: MessageRecord, fingerprint: Uint8Array): Place {
@@ -379,7 +380,7 @@ class Conversations {
     if (!isThreaded) return { id, seq: 0, previous: null };
     const seq = (this.#seqs.get(id) as number) + 1;
     this.#seqs.set(id, seq);
-    const head = `${id} ${hex(fingerprint)}`;
+    const head = `${id} ${idKey(fingerprint)}`;
     const previous = this.#heads.get(head) ?? null;
     this.#heads.set(head, statementHash);
     this.#changed.set(head, [id, fingerprint, statementHash]);
