@@ -1,5 +1,5 @@
 /**
- * A light client over runtime/link: no vault, no terminal, no retries. It acknowledges everything that it gets, all of one turn together,
+ * A light client over runtime/link: no vault, no terminal, no retries. It acknowledges everything that it gets as chat-client does, gathered,
  * receipts messages, and counts; what it is not told to check it believes, so that the generator costs less than the server. Whatever the
  * server refuses ends the run.
  */
@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'node:tls';
 import { Secret } from '../base/secret.ts';
+import { Acknowledgements } from '../client/acknowledgements.ts';
 import { loginBinding } from '../protocol/key-schedule.ts';
 import type { Reply, ReplyType, Request } from '../protocol/messages.ts';
 import {
@@ -67,7 +68,7 @@ export class Client {
   #lastId = 0;
   readonly #replies = new Map<number, (reply: Reply) => void>();
   readonly #sent = new Map<number, SignedBatch>();
-  readonly #cursors: number[] = [];
+  readonly #acknowledgements: Acknowledgements;
   #witness: Witness | null = null;
   #isClosing = false;
 
@@ -92,6 +93,7 @@ export class Client {
     this.link = link;
     this.account = account;
     this.#isChecking = isChecking;
+    this.#acknowledgements = new Acknowledgements((cursors) => link.send({ type: 'msg_received', cursors }));
     link.onFrame((frame) => this.#take(frame));
     void link.closed.then(({ code }) => {
       if (!this.#isClosing) fail(`the server closed the connection of ${account.name}: ${code ?? 'no reason'}`);
@@ -142,10 +144,17 @@ export class Client {
     return this.#witness?.owed ?? 0;
   }
 
+  /** Everything that came is acknowledged, and the server has read that. */
+  async settled(): Promise<void> {
+    this.#acknowledgements.flush();
+    await this.request({ type: 'ping' }, 'pong');
+  }
+
   /** When it has said of everything that it came: the next connection of the device goes on from there. */
   async close(): Promise<void> {
     while (this.owed > 0) await sleep(5);
     this.#isClosing = true;
+    this.#acknowledgements.flush();
     this.link.close();
     await this.link.closed;
   }
@@ -181,14 +190,14 @@ export class Client {
       case 'msg_deliver':
         for (const item of frame.items) {
           if (!('cursor' in item)) continue;
-          this.#received(item.cursor);
+          this.#acknowledgements.add(item.cursor, item.parts);
           if (item.statement[8] !== KIND.message) continue;
           this.delivered++;
           this.#witness?.keep(item.statement);
         }
         return this.onProgress();
       case 'msg_expired':
-        return this.#received(frame.cursor);
+        return this.#acknowledgements.add(frame.cursor);
       case 'presence':
       case 'typing':
       case 'contact_changed':
@@ -201,14 +210,6 @@ export class Client {
         this.#replies.get(frame.id)?.(frame);
         this.#replies.delete(frame.id);
     }
-  }
-
-  #received(cursor: number): void {
-    this.#cursors.push(cursor);
-    if (this.#cursors.length > 1) return;
-    setImmediate(() => {
-      while (this.#cursors.length > 0) this.link.send({ type: 'msg_received', cursors: this.#cursors.splice(0, 1024) });
-    });
   }
 
   #check(frame: Reply<'msg_ack'>): void {

@@ -104,7 +104,7 @@ export class Room {
     owner.send(this.#author.found());
     while (owner.accepted === 0) await new Promise((resolve) => (owner.onProgress = () => resolve(null)));
     await Promise.all(all.map((client) => client.request({ type: 'sync' }, 'synced')));
-    await Promise.all(all.map((client) => client.request({ type: 'ping' }, 'pong')));
+    await Promise.all(all.map((client) => client.settled()));
     await Promise.all(all.map((client) => client.close()));
   }
 }

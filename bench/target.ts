@@ -2,7 +2,7 @@
  * What is measured in the same way on every server: pairs of clients, of which one writes to the other, rooms, people who are away, and
  * single connections.
  */
-import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Authority } from '../test/support/pki.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import { Author } from './author.ts';
@@ -135,7 +135,7 @@ export class ChatTarget implements Target {
     sender.send(author.found());
     while (sender.accepted === 0) await new Promise<void>((resolve) => (sender.onProgress = resolve));
     await recipient.request({ type: 'sync' }, 'synced'); // the commit has come
-    await recipient.request({ type: 'ping' }, 'pong'); // what is acknowledged before it is deleted when the answer comes
+    await recipient.settled();
     await recipient.close();
     sender.accepted = 0;
     return author;
@@ -196,9 +196,7 @@ export class ChatTarget implements Target {
       onProgress: () => {},
       settle: async () => {
         while (recipient.owed > 0) await sleep(5);
-        // A frame later everything is acknowledged; when the pong comes, it is deleted as well.
-        await immediate();
-        await recipient.request({ type: 'ping' }, 'pong');
+        await recipient.settled();
       },
       close: () => recipient.close(),
     };

@@ -16,6 +16,7 @@ import { sameName } from '../x509/name.ts';
 import { encodeContent, SALT_BYTES, type Content } from '../transcript/content.ts';
 import type { Frame } from '../transcript/content-meaning.ts';
 import { MAX_TEXT_BYTES } from './body.ts';
+import { Acknowledgements } from './acknowledgements.ts';
 import type { AppEvent } from './app-event.ts';
 import { Comparisons } from './comparisons.ts';
 import { announcement, Contacts, type Contact, type ContactAction, type Person } from './contacts.ts';
@@ -58,6 +59,8 @@ export interface AppOptions {
   readonly withheldAfterMs?: number;
   /** JOIN_WAIT_MS if left out */
   readonly joinWaitMs?: number;
+  /** how long acknowledgements are gathered; as there if left out */
+  readonly gatherMs?: number;
   readonly now?: () => number;
 }
 
@@ -94,6 +97,7 @@ export class App {
   readonly #handover: Handover;
   readonly #handlers = new Set<(event: AppEvent) => void>();
   readonly #withheld: Withheld;
+  readonly #gatherMs: number | undefined;
   #session: Session | null = null;
   #proving: Promise<void> = Promise.resolve();
   #refreshing: Promise<void> = Promise.resolve();
@@ -113,6 +117,7 @@ export class App {
     this.vault = vault;
     this.#server = options.server;
     this.#now = now;
+    this.#gatherMs = options.gatherMs;
     this.#lastNotice = vault.notices.untold().at(-1)?.row ?? 0;
     const account = vault.profile.account();
     if (account !== null && account.username !== identity.username)
@@ -406,6 +411,7 @@ export class App {
   async settled(): Promise<void> {
     await this.#publishing;
     await this.#inbox.settled;
+    this.#session?.acknowledgements.flush();
     await this.#outbox.receipt(RECEIPT_MS);
     await this.#handover.settled;
     await this.#proving;
@@ -434,6 +440,7 @@ export class App {
     this.#outbox.detach();
     this.rooms.detach();
     this.#withheld.forget();
+    this.#session?.acknowledgements.flush();
     this.#session = null;
     await this.#connection.close();
     await this.#publishing;
@@ -523,9 +530,15 @@ export class App {
     this.#skewMs = login.server_time - now;
     if (Math.abs(this.#skewMs) > MAX_SKEW_MS)
       warn(`the clock of this machine and that of the server are ${Math.round(Math.abs(this.#skewMs) / 1000)} s apart`);
+    const { link } = requester;
+    const acknowledgements = new Acknowledgements(
+      (cursors) => link.send({ type: 'msg_received', cursors }),
+      this.#gatherMs,
+    );
     const session: Session = {
       requester,
       log,
+      acknowledgements,
       rosters: new Rosters(vault, requester, identity, parseOrigin(log.origin).host, (username, certificates) => {
         vault.transaction(() => {
           const now = this.#now();
@@ -539,6 +552,7 @@ export class App {
       caughtUp: async () => {
         await requester.request({ type: 'sync' }, 'synced');
         await this.#inbox.settled;
+        acknowledgements.flush();
       },
       wantGroup: (conversation, isNewReason) => this.#outbox.want(conversation, isNewReason),
       prove: () => this.#prove(session),
@@ -632,6 +646,7 @@ export class App {
 
   #fault(session: Session, error: ChatError, subject: string, detail: Uint8Array): void {
     if (this.#session !== session) return;
+    session.acknowledgements.flush(); // what is kept is kept, whatever becomes of the connection
     const { blame } = CODES[error.code];
     // It says that it cannot now: the next connection takes everything up again where it is.
     if (error.cause === REPORTED && blame !== 'peer') return session.requester.link.close();

@@ -133,7 +133,7 @@ export class Inbox {
     void this.#queue
       .runLast(async () => {
         const row = this.#vault.expire(message as Hash);
-        session.requester.link.send({ type: 'msg_received', cursors: [cursor] });
+        session.acknowledgements.add(cursor);
         if (row !== null) this.#changed([row]);
       })
       .catch((error: unknown) => session.fault(ChatError.from(error), 'expired', Buffer.alloc(0)));
@@ -156,7 +156,7 @@ export class Inbox {
       },
     );
     session.prove();
-    tell(session, 'msg_received', good);
+    for (const { delivered } of good) session.acknowledgements.add(delivered.cursor, delivered.parts);
     if (hasHistory) this.#handover.taken(session);
     this.#events.noticed();
     for (const warning of warnings) this.#events.warn(warning);
@@ -168,7 +168,8 @@ export class Inbox {
     this.#changed(changed);
     if (fresh.length > 0) this.#events.owes();
     for (const { delivered, error } of bad) this.#alarm(hex(leafHash(delivered.statement)), error, frame);
-    tell(session, 'msg_skipped', bad); // only now: their evidence is on disk
+    const refused = bad.map(({ delivered }) => delivered);
+    skip(session, refused); // only now: their evidence is on disk
     if (good.some(({ opened }) => opened?.kind === 'commit' && opened.usedPackage !== null)) this.#events.joined();
     for (const { ms, opened } of good) {
       if (opened?.kind !== 'commit') continue;
@@ -344,11 +345,7 @@ export class Inbox {
       return; // offered again after the next login
     }
     this.#alarm(hex(leafHash(frame.batch)), error, frame);
-    tell(
-      session,
-      'msg_skipped',
-      frame.items.filter(isShown).map((delivered) => ({ delivered })),
-    );
+    skip(session, frame.items.filter(isShown));
   }
 
   #alarm(subject: string, error: ChatError, frame: Reply<'msg_deliver'>): void {
@@ -394,14 +391,11 @@ interface Good {
   readonly index: number;
 }
 
-function tell(
-  session: Session,
-  type: 'msg_received' | 'msg_skipped',
-  items: readonly { readonly delivered: Delivered }[],
-): void {
-  const cursors = items.map(({ delivered }) => delivered.cursor);
+/** At once, and so perhaps before it is told what of the same delivery is kept. */
+function skip({ requester }: Session, items: readonly Delivered[]): void {
+  const cursors = items.map(({ cursor }) => cursor);
   for (let i = 0; i < cursors.length; i += MAX_RECEIVED)
-    session.requester.link.send({ type, cursors: cursors.slice(i, i + MAX_RECEIVED) });
+    requester.link.send({ type: 'msg_skipped', cursors: cursors.slice(i, i + MAX_RECEIVED) });
 }
 
 /** All parts of a message; of a commit perhaps those alone that are for this device. */

@@ -1,6 +1,7 @@
 /** What one logged-in connection gives to those who work with it. */
 import type { ConversationId } from '../base/bytes.ts';
 import type { ChatError } from '../base/errors.ts';
+import type { Acknowledgements } from './acknowledgements.ts';
 import type { LogView } from './trust.ts';
 import type { Requester } from './requester.ts';
 import type { Rosters } from './rosters.ts';
@@ -9,6 +10,8 @@ export interface Session {
   readonly requester: Requester;
   readonly log: LogView;
   readonly rosters: Rosters;
+  /** of what is on the disk here, and nothing else */
+  readonly acknowledgements: Acknowledgements;
   /** The server's clock, Unix ms: what the log will say. */
   serverNow(): number;
   /** Resolves when all that waited at the server for this device has come in and was dealt with. */

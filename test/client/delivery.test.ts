@@ -11,7 +11,7 @@ import { leafHash } from '../../transcript/merkle.ts';
 import { audienceOf, decodeBs, decodeMs, encodeMs, KIND } from '../../transcript/statement.ts';
 import { sessionOpening } from '../support/session-opening.ts';
 import { drop, ORIGIN, ScriptedServer } from './scripted-server.ts';
-import { accepted, equip, findings, isAlarm, isLost, isMessage, logIn, open, quiet, say } from './side.ts';
+import { accepted, equip, findings, isAlarm, isLost, isMessage, logIn, open, quiet, say, told } from './side.ts';
 
 t.test('accepted, then delivered, with evidence and proven checkpoints', async (t) => {
   const side = await logIn(t);
@@ -36,7 +36,7 @@ t.test('accepted, then delivered, with evidence and proven checkpoints', async (
   t.equal((await delivered).state, 'delivered');
   await quiet(side);
   t.strictSame(
-    side.server.frames('msg_received').at(-1)?.cursors,
+    told(side).at(-1),
     delivery.items.map((item) => 'cursor' in item && item.cursor),
   );
 });

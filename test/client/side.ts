@@ -85,11 +85,15 @@ export const accepted = (side: Side, row: number): Promise<Message> => side.app.
 export const isAlarm = (e: AppEvent): e is Extract<AppEvent, { on: 'alarm' }> => e.on === 'alarm';
 export const isLost = (e: AppEvent): e is Extract<AppEvent, { on: 'lost' }> => e.on === 'lost';
 export const isMessage = (e: AppEvent) => e.on === 'message';
-/** All that was sent has been answered and dealt with. */
+/** All that was sent has been answered and dealt with, and the server has heard what of it is kept. */
 export async function quiet(side: Side): Promise<void> {
-  for (let i = 0; i < 12; i++) await new Promise(setImmediate);
+  for (let i = 0; i < 12; i++) await turn();
   await side.app.settled().catch(() => {});
+  for (let i = 0; i < 3; i++) await turn();
 }
+const turn = (): Promise<void> => new Promise(setImmediate);
+/** What the server was told to be kept, frame by frame. */
+export const told = ({ server }: Side): number[][] => server.frames('msg_received').map(({ cursors }) => cursors);
 /** Every batch that was sent, judged by the rules of the log. */
 export function findings(server: ScriptedServer): string[] {
   const memory = new LineageMemory();

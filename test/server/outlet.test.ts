@@ -276,6 +276,30 @@ t.test('what is skipped makes room, is not sent again here, and stays in the que
   t.strictSame(desk.outlet.known([9000]), []);
 });
 
+t.test('of one delivery a part is kept and the rest skipped: it makes no difference what is said first', async (t) => {
+  const cursors = Array.from({ length: 3000 }, (_, i) => i + 1);
+  const isKept = (cursor: number): boolean => cursor % 3 === 0;
+  const outcome = async (isKeptFirst: boolean) => {
+    const desk = new Desk();
+    for (let at = 0; at < 3000; at += 1000) desk.commit(cursors.slice(at, at + 1000), 10_000 + at * 2);
+    await desk.outlet.pump();
+    for (let from = 0; from < 3000;) {
+      const came = desk.sent.slice(from);
+      const says = [
+        () => desk.acknowledge(came.filter(isKept)),
+        () => desk.outlet.skipped(came.filter((cursor) => !isKept(cursor))),
+      ];
+      for (const say of isKeptFirst ? says : says.toReversed()) (say(), await turn());
+      while (desk.outlet.isBehind && desk.sent.length === from + came.length) await turn();
+      from += came.length;
+    }
+    return { sent: desk.sent, left: [...desk.rows.keys()], hasSkipped: desk.outlet.hasSkipped };
+  };
+  const want = { sent: cursors, left: cursors.filter((cursor) => !isKept(cursor)), hasSkipped: true };
+  t.strictSame(await outcome(true), want);
+  t.strictSame(await outcome(false), want);
+});
+
 t.test('acknowledgements of what was never sent change nothing', async (t) => {
   const desk = await live();
   desk.commit([1], 10)();
