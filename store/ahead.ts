@@ -18,7 +18,7 @@ import { Waiting } from './waiting.ts';
  * acknowledged it by then.
  */
 const LATE_MS = 500;
-const LATE_MESSAGES = 4096;
+const LATE_MESSAGES = 16_384;
 const LATE_BYTES = 16 * 1024 * 1024;
 
 /**
