@@ -35,6 +35,15 @@ t.test('a batch becomes SIGB, MSG 1, MSG 2…', async (t) => {
     'batch.count',
     'more messages than signed',
   );
+  const two = sentBatch(2);
+  for (const odd of [two.messages[1]!.subarray(1), Buffer.concat([two.messages[1]!, Buffer.of(0)])])
+    refuses(
+      t,
+      () => batchEntries(1, 1, two.signature, two.bs, [two.messages[0]!, odd]),
+      'BAD_FRAME',
+      'leaf.ms',
+      `a statement of ${odd.length} bytes`,
+    );
 });
 
 t.test('every byte that has a rule', async (t) => {
