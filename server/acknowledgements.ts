@@ -68,6 +68,14 @@ export class Acknowledgements {
     if (left.length > 0) this.#write(this.#tell(keeper, left));
   }
 
+  /** Whether some of these had acknowledged something that the store was not told of; it is told when this resolves, or has failed. */
+  async told(keepers: readonly Keeper[]): Promise<boolean> {
+    const behind = keepers.filter(({ unsettled }) => unsettled.size > 0);
+    for (const keeper of behind) if (!this.#told.has(keeper)) this.#settle(keeper);
+    if (behind.length > 0) await Promise.all(this.#writing);
+    return behind.length > 0;
+  }
+
   /** What was gathered is in the store, or has failed. */
   async settled(): Promise<void> {
     this.#flush();

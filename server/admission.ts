@@ -34,6 +34,8 @@ export interface AdmissionOptions {
   readonly contactPolicy: ContactPolicy;
   /** what waits for this device is on its way */
   readonly keepsUp: (deviceId: number) => boolean;
+  /** the store is told what these devices keep; false: it knows that already */
+  readonly toldOf: (deviceIds: readonly number[]) => Promise<boolean>;
 }
 
 /** For whom a message in one conversation is. */
@@ -197,7 +199,9 @@ export class Admission {
   /** Who never comes back, or never acknowledges, keeps nobody from the other devices. */
   async #withRoom({ user }: Member, devices: readonly { readonly id: number; readonly isPeer: boolean }[]) {
     const waiting = devices.flatMap(({ id }) => (this.#o.keepsUp(id) ? [] : [id]));
-    const full = await this.#o.quota.full(waiting, user.id);
+    let full = await this.#o.quota.full(waiting, user.id);
+    // Who has just taken what waited has room, though the store does not know it yet.
+    if (full.size > 0 && (await this.#o.toldOf([...full]))) full = await this.#o.quota.full([...full], user.id);
     const reached = devices.filter(({ id }) => !full.has(id));
     return {
       recipients: reached.map(({ id }) => id),

@@ -84,6 +84,7 @@ export class Hub {
       conversations: this.#conversations,
       quota: new Quota(store, options.queueBytes, now),
       keepsUp: (id) => this.#keepsUp(id),
+      toldOf: (ids) => this.#acknowledgements.told(ids.flatMap((id) => this.#devices.get(id) ?? [])),
     });
     this.#acknowledgements = new Acknowledgements({ store, log, ...(againMs === undefined ? {} : { againMs }) });
   }

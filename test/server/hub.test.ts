@@ -31,6 +31,7 @@ class Desk {
   contactPolicy: ContactPolicy = 'open';
   asked: string[] = [];
   acknowledged: (readonly [device: number, cursors: number[]])[] = [];
+  onAcknowledged: () => void = () => {};
   isDown = false;
   /** hash → size of what alice's device has put */
   readonly blobs = new Map<string, number>();
@@ -76,6 +77,7 @@ class Desk {
       },
       acknowledge: async (id: number, cursors: readonly number[]) => {
         this.acknowledged.push([id, [...cursors]]);
+        this.onAcknowledged();
         if (this.isDown) throw new ChatError('STORE_FAILED', 'the database is away');
       },
       queueShares: async () => this.shares,
@@ -324,6 +326,29 @@ t.test('quota is asked once a batch and device, not of who keeps up, and counts 
   desk.devices.set(2, []);
   desk.hub.forgetConversations(2);
   await t.rejects(admit(), { code: 'UNAVAILABLE', retryAfterMs: 60_000 }, 'nobody there at all: the sender keeps it');
+});
+
+t.test('a device that has just acknowledged what waited has room, though nobody has told the store', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  const reading = Promise.withResolvers<void>();
+  desk.reading = reading.promise;
+  const b = desk.join(21);
+  await turn();
+  desk.usage.set(21, { bytes: 20_000, rows: 1 });
+  const admit = () => desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['text']), id: 1 });
+  const quota = { code: 'QUOTA', field: 'msg_send.messages[0].statement' };
+  await t.rejects(admit(), quota);
+  t.strictSame(desk.acknowledged, []);
+  b.member.unsettled.add(5);
+  desk.onAcknowledged = () => desk.usage.delete(21);
+  t.strictSame((await admit()).messages[0]?.recipients, [21]);
+  t.strictSame(desk.acknowledged, [[21, [5]]]);
+  desk.usage.set(21, { bytes: 20_000, rows: 1 });
+  desk.asked = [];
+  await t.rejects(admit(), quota, 'full all the same');
+  t.strictSame(desk.asked, ['usage 21'], 'and asked once');
+  reading.resolve();
 });
 
 t.test('who is no member any more gets the answer to what the log has, and writes nothing', async (t) => {
