@@ -237,7 +237,8 @@ t.test('answers that are no good', async (t) => {
   await answers('witness.failed BAD_FRAME', text(Buffer.from([0xff, 0xfe, 10])));
   await answers('witness.failed TOO_LARGE', text('— '.repeat(20_000)));
   await answers('witness.failed SIG_FAIL cosignature', (response, line) =>
-    text(line.replace(/..==\n|.=\n|.\n$/, 'AA==\n'))(response, line),
+    // Its last byte is the highest of a number below 2^252: one in sixteen is zero already.
+    text(line.replace(/(..)==\n$/, (_, end) => (end === 'AA' ? 'AQ==\n' : 'AA==\n')))(response, line),
   );
   await answers('witness.failed SIG_FAIL cosignature', (response, line) =>
     text(cosignatureLine(note(), { ...one.self, key: stranger.self.key }, now()))(response, line),
