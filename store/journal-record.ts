@@ -1,6 +1,6 @@
 /** A window of messages as bytes, and back: what the database does not have yet must be whole on the disk. None of them is a commit. */
 import { view, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
-import { decode, encode, encodeAt, type Encodable, type Value } from '../base/cbor.ts';
+import { decode, encodeAt, type Encodable, type Value } from '../base/cbor.ts';
 import { ChatError } from '../base/errors.ts';
 import type { MessageRecord, WindowRecord } from './store.ts';
 
@@ -15,15 +15,14 @@ const VERSION = 1;
 const NOTHING = new Uint8Array(0);
 const DEVICE_BYTES = 4;
 
-export const encodeWindow = (numbered: NumberedWindow): Buffer => encode(fieldsOf(numbered));
-
-/** The same within a larger buffer, as encodeAt(). */
-export const encodeWindowAt = (before: number, allocate: (byteCount: number) => Buffer, numbered: NumberedWindow) =>
-  encodeAt(before, allocate, fieldsOf(numbered));
-
-function fieldsOf({ from, window }: NumberedWindow): Encodable {
+/** @param before, @param allocate as those of encodeAt() */
+export function encodeWindow(
+  { from, window }: NumberedWindow,
+  before = 0,
+  allocate: (byteCount: number) => Buffer = Buffer.allocUnsafe,
+): Buffer {
   const { origin, logSize, batches, certificates } = window;
-  return [
+  return encodeAt(before, allocate, [
     VERSION,
     origin,
     from,
@@ -40,7 +39,7 @@ function fieldsOf({ from, window }: NumberedWindow): Encodable {
       messages.map(encodeMessage),
     ]),
     certificates,
-  ];
+  ]);
 }
 
 /** @throws STORE_FAILED */

@@ -11,7 +11,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { ChatError } from '../base/errors.ts';
-import { decodeWindow, encodeWindowAt, type NumberedWindow } from './journal-record.ts';
+import { decodeWindow, encodeWindow, type NumberedWindow } from './journal-record.ts';
 
 /** A window as it was read, with the bytes of its record. */
 export interface JournalledWindow extends NumberedWindow {
@@ -95,7 +95,7 @@ export class Journal {
       crcAt = HEAD_BYTES + bodyBytes;
       return Buffer.alloc(Math.ceil((crcAt + CRC_BYTES) / PAGE_BYTES) * PAGE_BYTES);
     };
-    const record = encodeWindowAt(HEAD_BYTES, allocate, window);
+    const record = encodeWindow(window, HEAD_BYTES, allocate);
     record.writeUInt32BE(MAGIC, 0);
     record.writeUInt32BE(crcAt - HEAD_BYTES, 4);
     record.writeUInt32BE(crc32(record.subarray(0, crcAt)), crcAt);

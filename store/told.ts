@@ -18,8 +18,6 @@ export interface Said {
   readonly isReached: boolean;
 }
 
-const NUMBER_BYTES = Float64Array.BYTES_PER_ELEMENT;
-
 /** Of each message, in order: seq, isReached, number of cursors, cursors, number of devices, devices. Numbers as this machine has them. */
 export function encodeSaid(messages: readonly Said[]): Uint8Array {
   const numbers = new Float64Array(
@@ -42,7 +40,7 @@ class SaidReader {
   #at = 0;
 
   constructor(bytes: Uint8Array) {
-    this.#numbers = new Float64Array(bytes.slice().buffer, 0, bytes.length / NUMBER_BYTES);
+    this.#numbers = new Float64Array(new Uint8Array(bytes).buffer); // a copy, for these may begin anywhere in a buffer
   }
 
   next(): Said {
