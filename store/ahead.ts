@@ -18,8 +18,11 @@ import { Waiting } from './waiting.ts';
  * acknowledged it by then.
  */
 const LATE_MS = 500;
-const LATE_MESSAGES = 16_384;
+const LATE_ROWS = 32_768;
 const LATE_BYTES = 16 * 1024 * 1024;
+/** What the database does not have, in all: more is taken when it has some of it. */
+const FULL_ROWS = 65_536;
+const FULL_BYTES = 64 * 1024 * 1024;
 
 /**
  * @param path of the database
@@ -57,6 +60,8 @@ class Ahead {
   #resting = new Waiting();
   #leaving: Waiting | null = null;
   #flushing: Promise<void> | null = null;
+  /** Those who wait until there is room, or none can be made. */
+  readonly #hopeful: (() => void)[] = [];
   /** Whoever gives out places, or changes them in the database, does it alone. */
   #turn: Promise<unknown> = Promise.resolve();
   #timer: NodeJS.Timeout | null = null;
@@ -158,6 +163,26 @@ class Ahead {
     return this.#sizes.get(origin)!;
   }
 
+  get #isFull(): boolean {
+    const all = this.#all;
+    return (
+      all.reduce((sum, { rows }) => sum + rows, 0) > FULL_ROWS ||
+      all.reduce((sum, { bytes }) => sum + bytes, 0) > FULL_BYTES
+    );
+  }
+
+  /** Resolves when the database has been told something more, or has failed. */
+  #change(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#hopeful.push(resolve);
+    this.#tellAll(false).catch(() => undefined);
+    return promise;
+  }
+
+  #changed(): void {
+    for (const resolve of this.#hopeful.splice(0)) resolve();
+  }
+
   /** The database has everything, and nothing of it stands anywhere else. */
   get #isDone(): boolean {
     return this.#journal.isClear && this.#all.every(({ isEmpty }) => isEmpty);
@@ -208,7 +233,8 @@ class Ahead {
     // What changes a group is rare, and others read it in the database at once.
     if (batches.some(({ messages }) => messages.some(({ isCommit }) => isCommit))) return this.#tell(window);
     // While the database fails, nothing more is taken; and what was kept for it may fill the disk, but not the memory.
-    if (this.#failure !== null || this.#isJournalOld || this.#coming.bytes > LATE_BYTES) await this.#flush();
+    while (this.#failure === null && this.#isFull) await this.#change();
+    if (this.#failure !== null || this.#isJournalOld) await this.#flush();
     const answers = await this.#answers(window);
     let record: Uint8Array;
     try {
@@ -219,7 +245,7 @@ class Ahead {
       return this.#tell(window);
     }
     this.#add(window, answers, record);
-    if (this.#coming.messages >= LATE_MESSAGES || this.#coming.bytes >= LATE_BYTES) this.#turnSoon(0);
+    if (this.#coming.rows >= LATE_ROWS || this.#coming.bytes >= LATE_BYTES) this.#turnSoon(0);
     else this.#turnSoon(LATE_MS);
     return answers;
   }
@@ -277,6 +303,7 @@ class Ahead {
       throw error;
     } finally {
       this.#flushing = null;
+      this.#changed();
       if (!this.#isClosed && !this.#isDone) this.#turnSoon(LATE_MS);
     }
   }
@@ -316,6 +343,7 @@ class Ahead {
         await this.#db.commitRecords(records, said);
         leaving.forget(origin, logSize);
         this.#told.set(origin, logSize);
+        this.#changed();
       }
     } catch (error) {
       this.#resting = leaving;

@@ -26,6 +26,7 @@ interface WaitingWindow {
   readonly record: Uint8Array;
   readonly answers: StoredMessage[][];
   readonly messages: readonly WaitingMessage[];
+  readonly bytes: number;
 }
 
 /** Windows of one log as the database gets them. */
@@ -36,8 +37,9 @@ export interface Leaving {
   readonly said: Uint8Array;
 }
 
-/** Of a transaction, but for its last window: SQLite takes so many parameters. */
-const MAX_MESSAGES = 4096;
+/** Of a transaction, but for its last window: some 30 ms of work, for so long does whoever needs room wait. */
+const MAX_ROWS = 1024;
+const MAX_BYTES = 4 * 1024 * 1024;
 
 export class Waiting {
   readonly #windows: WaitingWindow[] = [];
@@ -48,7 +50,9 @@ export class Waiting {
   readonly #conversations = new Set<string>();
   readonly #certificates = new Set<string>();
   readonly #batches = new Set<string>();
-  messages = 0;
+  /** messages, and devices that have not acknowledged one */
+  rows = 0;
+  /** in memory */
   bytes = 0;
   /** Unix ms: when the first of them expires */
   expiresAt = Infinity;
@@ -91,7 +95,13 @@ export class Waiting {
       return batch.messages.map((message, j) => this.#take(message, answers[i]![j]!));
     });
     for (const fingerprint of certificates) this.#certificates.add(idKey(fingerprint));
-    this.#windows.push({ origin, logSize, record, answers, messages });
+    const bytes = messages.reduce(
+      (sum, message) => sum + MESSAGE_BYTES + message.bytes + message.place.cursors.length * RECIPIENT_BYTES,
+      0,
+    );
+    this.bytes += bytes;
+    this.rows += messages.reduce((sum, message) => sum + rowsOf(message), 0);
+    this.#windows.push({ origin, logSize, record, answers, messages, bytes });
   }
 
   #take({ conversation, content, senderUserId }: MessageRecord, place: StoredMessage): WaitingMessage {
@@ -100,8 +110,6 @@ export class Waiting {
     const message: WaitingMessage = { senderUserId, bytes, place, keptBy: [], isReached: false };
     for (const [i, cursor] of place.cursors.entries()) this.#boxOf(content!.recipients[i]!).set(cursor, message);
     if (content !== null) this.expiresAt = Math.min(this.expiresAt, content.expiresAt);
-    this.messages++;
-    this.bytes += MESSAGE_BYTES + bytes + place.cursors.length * RECIPIENT_BYTES;
     return message;
   }
 
@@ -114,6 +122,7 @@ export class Waiting {
       if (message === undefined) return true;
       box.delete(cursor);
       message.keptBy.push(deviceId);
+      this.rows--;
       if (message.senderUserId !== userId) message.isReached = true;
       return false;
     });
@@ -145,10 +154,11 @@ export class Waiting {
   first(): Leaving | null {
     const origin = this.#windows[0]?.origin;
     if (origin === undefined) return null;
-    let messages = 0;
+    let [rows, bytes] = [0, 0];
     const end = this.#windows.findIndex((window) => {
-      const isFull = messages >= MAX_MESSAGES;
-      messages += window.messages.length;
+      const isFull = rows >= MAX_ROWS || bytes >= MAX_BYTES;
+      bytes += window.bytes;
+      rows += window.messages.reduce((sum, message) => sum + rowsOf(message), 0);
       return isFull || window.origin !== origin;
     });
     const windows = end < 0 ? this.#windows : this.#windows.slice(0, end);
@@ -163,7 +173,10 @@ export class Waiting {
   /** The first of them that are of this log, as far as the database has them. */
   forget(origin: string, size: number): void {
     const left = this.#windows.findIndex((window) => window.origin !== origin || window.logSize > size);
-    this.#windows.splice(0, left < 0 ? this.#windows.length : left);
+    for (const { bytes, messages } of this.#windows.splice(0, left < 0 ? this.#windows.length : left)) {
+      this.bytes -= bytes;
+      this.rows -= messages.reduce((sum, message) => sum + rowsOf(message), 0);
+    }
   }
 
   #boxOf(deviceId: number): Map<number, WaitingMessage> {
@@ -172,6 +185,8 @@ export class Waiting {
     return box;
   }
 }
+
+const rowsOf = ({ place, keptBy }: WaitingMessage): number => 1 + place.cursors.length - keptBy.length;
 
 const countersOf = ({ fingerprint, session, firstCtr }: BatchRecord): string =>
   `${idKey(fingerprint)} ${idKey(session)} ${firstCtr}`;

@@ -299,6 +299,53 @@ t.test('a database that fails keeps nothing from being told later, and takes not
   t.strictSame(losses, []);
 });
 
+t.test(
+  'when too much waits, more is taken as soon as the database has some of it; and none when it fails',
+  async (t) => {
+    const told: (() => void)[] = [];
+    let isDown = false;
+    const { ahead, db, losses } = await setting(t, (db) => ({
+      commitRecords: async (...args) => {
+        await new Promise<void>((resolve) => told.push(resolve));
+        if (isDown) throw new ChatError('STORE_FAILED', 'down');
+        return db.commitRecords(...args);
+      },
+    }));
+    const w = await World.open(ahead);
+    let answered = 0;
+    const send = (): Promise<unknown> =>
+      w.send({ parts: [Buffer.alloc(3_000_000)] }).then(
+        () => answered++,
+        () => 'refused',
+      );
+    const until = async (isSo: () => boolean): Promise<void> => {
+      while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    while (answered < 23) await send(); // 69 MB: more than is kept
+    const last = [send()];
+    await until(() => told.length > 0);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    t.equal(answered, 23, 'it waits for the database');
+    t.equal(await db.logSize(w.origin), 0);
+    for (let i = 0; answered < 24; i++) {
+      await until(() => told.length > 0 || answered === 24);
+      told.splice(0).forEach((go) => go());
+      if (i > 10) return t.fail('still no room');
+    }
+    t.ok((await db.logSize(w.origin)) < w.size / 2, 'not for all of it');
+    await Promise.all(last);
+    isDown = true;
+    const pump = setInterval(() => told.splice(0).forEach((go) => go()), 5);
+    let outcome: unknown = null;
+    for (let i = 0; i < 30 && outcome !== 'refused'; i++) outcome = await send();
+    t.equal(outcome, 'refused');
+    isDown = false;
+    await ahead.close();
+    clearInterval(pump);
+    t.strictSame(losses, []);
+  },
+);
+
 t.test('somebody else who gives out places ends it', async (t) => {
   const { ahead, db, losses } = await setting(t);
   const w = await World.open(ahead);
