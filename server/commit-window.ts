@@ -90,5 +90,6 @@ export function answerTo(
     evidence: { algorithm, signature, batch: submission.batch, ...proof, hashes: messages },
     messages,
     repeated: false,
+    unoffered: false,
   };
 }

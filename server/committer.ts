@@ -18,8 +18,6 @@ import type { Accepted, Submission } from './submission.ts';
 /** A window takes what is there up to these limits; one batch with its certificate always fits. */
 export const MAX_WINDOW_ENTRIES = 4096;
 const MAX_WINDOW_BYTES = 1024 * 1024;
-/** Of queues: a room of many devices makes many of one message, and the transaction that writes them holds up all others. */
-const MAX_WINDOW_ROWS = 32_768;
 const MAX_RETRY_MS = 5000;
 /** What a refused sender is told to wait. */
 const RETRY_AFTER_MS = 1000;
@@ -54,6 +52,8 @@ export class Committer {
   readonly #logged = new Set<string>();
   /** Admitted and not yet answered, by sender, session and first counter. */
   readonly #tickets = new Map<string, Ticket>();
+  /** Written, and queued for its recipients, who were not told: what came behind that failed. By the same key. */
+  readonly #unoffered = new Set<string>();
   #queue: Ticket[] = [];
   /** What writes to the log besides, each between two windows. */
   readonly #chores: (() => Promise<void>)[] = [];
@@ -115,6 +115,15 @@ export class Committer {
   }
   has(sender: Uint8Array, session: Uint8Array, firstCtr: number): boolean {
     return this.#tickets.has(`${idKey(sender)} ${idKey(session)} ${firstCtr}`);
+  }
+
+  /** Nobody was told of a batch that is in the log. */
+  notOffered(batch: Batch): void {
+    this.#unoffered.add(keyOf(batch));
+  }
+  /** Whether that is so; it is said once. */
+  wasNotOffered(batch: Batch): boolean {
+    return this.#unoffered.delete(keyOf(batch));
   }
 
   /** Takes an admitted batch; log and store have it when the promise resolves. */
@@ -216,13 +225,12 @@ export class Committer {
 
   /** The next window's batches. */
   #take(): Ticket[] {
-    let [entries, bytes, rows, count] = [0, 0, 0, 0];
+    let [entries, bytes, count] = [0, 0, 0];
     for (const { batch, submission, needsCertificate } of this.#queue) {
       const certificateBytes = needsCertificate ? submission.device.chain.reduce((sum, der) => sum + der.length, 0) : 0;
       entries += 1 + batch.bs.count + (needsCertificate ? 1 : 0);
       bytes += (1 + batch.bs.count) * MAX_BATCH_ENTRY_BYTES + certificateBytes;
-      rows += submission.messages.reduce((sum, { recipients }) => sum + recipients.length, 0);
-      if (count > 0 && (entries > MAX_WINDOW_ENTRIES || bytes > MAX_WINDOW_BYTES || rows > MAX_WINDOW_ROWS)) break;
+      if (count > 0 && (entries > MAX_WINDOW_ENTRIES || bytes > MAX_WINDOW_BYTES)) break;
       count++;
     }
     return this.#queue.splice(0, count);
@@ -259,9 +267,10 @@ export class Committer {
     if (answers === null) return this.#refuse(tickets, unavailable('the database did not answer', MAX_RETRY_MS));
     for (const [i, { messages }] of window.record.batches.entries()) warnOfBlobs(this.#o.log, messages, answers[i]!);
     for (const fingerprint of window.record.certificates) this.#remember(idKey(fingerprint));
-    await this.#accept(tickets, window, answers).catch((error: unknown) =>
-      this.#refuse(tickets, unanswered(this.#o.log, error)),
-    );
+    await this.#accept(tickets, window, answers).catch((error: unknown) => {
+      for (const { batch } of tickets) this.notOffered(batch);
+      this.#refuse(tickets, unanswered(this.#o.log, error));
+    });
   }
 
   /** The log has the window: it is kept until the store has it, too. Null: the server ends before that; recovery will do it. */
@@ -310,8 +319,10 @@ export class Committer {
     for (const [i, ticket] of tickets.entries()) {
       this.#forget(ticket);
       const ack = acks[i]!;
-      if (ack.status === 'rejected') ticket.reject(unanswered(this.#o.log, ack.reason));
-      else ticket.resolve(answerTo(ticket.submission, window, i, answers[i]!, { ack: ack.value, checkpoint }));
+      if (ack.status === 'rejected') {
+        this.notOffered(ticket.batch);
+        ticket.reject(unanswered(this.#o.log, ack.reason));
+      } else ticket.resolve(answerTo(ticket.submission, window, i, answers[i]!, { ack: ack.value, checkpoint }));
     }
   }
 

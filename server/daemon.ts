@@ -25,6 +25,7 @@ import { readTls, storeOf } from './configuration.ts';
 import { Contacts } from './contacts.ts';
 import { CrlHistory } from './crl-history.ts';
 import { Devices } from './devices.ts';
+import { FairQueue } from './fair-queue.ts';
 import { Hub } from './hub.ts';
 import { Keys } from './keys.ts';
 import { Listener } from './listener.ts';
@@ -37,7 +38,7 @@ import { RateLimit } from './rate-limit.ts';
 import { Rooms } from './rooms.ts';
 import { Revocation } from './revocation.ts';
 import { Sequencer } from './sequencer.ts';
-import { REQUESTS_PER_MINUTE, serve } from './session.ts';
+import { INTAKE_COST, REQUESTS_PER_MINUTE, serve } from './session.ts';
 import { Tokens } from './tokens.ts';
 
 /** How long a device that was revoked may stay in rosters. */
@@ -228,7 +229,8 @@ export async function startServer(
     'blobs',
     every(FORGET_BLOBS_EVERY_MS, () => blobs.forget(), log, 'store.failed'),
   );
-  const sends = new RateLimit(limits.messagesPerMinute, monotonicMs);
+  const sends = new RateLimit(limits.messagesPerMinute, monotonicMs, burstOf(limits.messagesPerMinute));
+  const intake = new FairQueue(INTAKE_COST);
   const requests = new RateLimit(REQUESTS_PER_MINUTE, monotonicMs);
   const serving = new Map<ServerLink, Promise<void>>();
   const listener = await Listener.open({
@@ -259,6 +261,7 @@ export async function startServer(
         crls,
         attested: (size) => outside.attested(size),
         sends,
+        intake,
         requests,
         log,
         now,
@@ -343,6 +346,9 @@ async function open(config: LoadedServerConfig, log: Log, onLost: (error: ChatEr
 }
 
 /** What a client is told of the log at its login. */
+/** Of messages: those of ten seconds at once, but no less than 100, if a minute has so many. */
+const burstOf = (perMinute: number): number => Math.min(perMinute, Math.max(100, Math.ceil(perMinute / 6)));
+
 const loginIdentity = (transcript: TranscriptLog, certificate: Fingerprint): Reply<'login_ok'>['log'] => ({
   ...transcript.identityOf(certificate),
   ...(transcript.takeovers.length > 0 && {

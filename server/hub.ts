@@ -26,8 +26,9 @@ import { Acknowledgements } from './acknowledgements.ts';
 import { Admission } from './admission.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { Conversations, isPartOf, noConversation } from './conversations.ts';
+import { Deliveries } from './deliveries.ts';
 import { LastSeen } from './last-seen.ts';
-import { Outlet, type OutgoingItem } from './outlet.ts';
+import { Outlet } from './outlet.ts';
 import { Presence } from './presence.ts';
 import { Quota } from './quota.ts';
 import type { Accepted, Sequencer, Submission } from './sequencer.ts';
@@ -71,6 +72,7 @@ export class Hub {
   readonly #typing: Typing;
   readonly #conversations: Conversations;
   readonly #admission: Admission;
+  readonly #deliveries = new Deliveries((deviceId) => this.#devices.get(deviceId)?.outlet);
 
   constructor(options: HubOptions) {
     this.#o = options;
@@ -210,7 +212,10 @@ export class Hub {
 
   /** Has a batch logged and stored, answers the sender and delivers. @throws as Sequencer.submit() */
   async send(member: Member, id: number, submission: Submission): Promise<void> {
-    const accepted = await this.#o.sequencer.submit(submission);
+    await this.#o.sequencer.submit(submission, (accepted) => this.#answer(member, id, accepted));
+  }
+
+  #answer(member: Member, id: number, accepted: Accepted): Promise<void> | void {
     const { evidence, messages } = accepted;
     member.outlet.checkpoint(evidence.checkpoint);
     member.link.send({
@@ -219,8 +224,8 @@ export class Hub {
       type: 'msg_ack',
       messages: messages.map(({ seq, peers }) => ({ seq, queued: !peers.some((device) => this.#isSeen(device)) })),
     });
-    if (!accepted.repeated) return this.#deliver(accepted);
-    // The first time it may have failed behind the commit: then it is queued, and nobody was offered it.
+    if (!accepted.repeated) return this.#deliveries.deliver(accepted);
+    if (!accepted.unoffered) return;
     for (const device of new Set(messages.flatMap(({ recipients }) => recipients)))
       this.#devices.get(device)?.outlet.look();
   }
@@ -267,21 +272,6 @@ export class Hub {
   #keepsUp(deviceId: number): boolean {
     const outlet = this.#devices.get(deviceId)?.outlet;
     return outlet !== undefined && !outlet.isBehind && !outlet.hasSkipped;
-  }
-
-  #deliver({ evidence, messages }: Accepted): void {
-    const byDevice = new Map<number, OutgoingItem[]>();
-    for (const [position, message] of messages.entries())
-      for (const [i, deviceId] of message.recipients.entries()) {
-        const cursor = message.cursors[i];
-        if (cursor === undefined || !this.#devices.has(deviceId)) continue;
-        const { seq, statement, parts, group } = message;
-        const item: OutgoingItem = { seq, position, cursor, statement, parts, group };
-        const items = byDevice.get(deviceId);
-        if (items) items.push(item);
-        else byDevice.set(deviceId, [item]);
-      }
-    for (const [deviceId, items] of byDevice) this.#devices.get(deviceId)?.outlet.offer(evidence, items);
   }
 
   #detach(member: Member, code: Code | null): void {

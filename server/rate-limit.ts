@@ -27,15 +27,19 @@ export class RateLimit {
     return this.#buckets.size;
   }
 
-  /** More than can be saved up is lent when the bucket is full. @throws RATE_LIMIT with retryAfterMs; then nothing was taken */
-  take(key: string, units: number): void {
+  /**
+   * More than can be saved up is lent when the bucket is full.
+   * @param taken what was taken for the same before
+   * @throws RATE_LIMIT with retryAfterMs; then nothing was taken
+   */
+  take(key: string, units: number, taken = 0): void {
     const now = this.#monotonicMs();
     if (this.#buckets.size > this.#sweepAt) this.#forget(now);
     const bucket = this.#buckets.get(key) ?? { tokens: this.#burst, at: now };
     bucket.tokens = Math.min(this.#burst, bucket.tokens + (now - bucket.at) * this.#perMs);
     bucket.at = now;
     this.#buckets.set(key, bucket);
-    const missing = Math.min(units, this.#burst) - bucket.tokens;
+    const missing = Math.min(units, this.#burst - taken) - bucket.tokens;
     if (missing > 0) {
       const retryAfterMs = Math.ceil(missing / this.#perMs);
       throw new ChatError('RATE_LIMIT', 'too much in too short a time', { retryAfterMs });

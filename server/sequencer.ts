@@ -21,6 +21,7 @@ import {
   warnOfBlobs,
   type CommitterOptions,
 } from './committer.ts';
+import { FairQueue, type Place } from './fair-queue.ts';
 import { GroupCache } from './groups.ts';
 import { AWAITED_MS, Incomplete } from './incomplete.ts';
 import type { ServerIdentity } from './log/log.ts';
@@ -34,6 +35,10 @@ export type SequencerOptions = CommitterOptions;
 
 /** Parts and statements of batches that are not answered yet, over all senders. */
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
+/** What batches cost that are being written and delivered: a window of that takes some 10 ms to write, and its deliveries leave in slices. */
+const MAX_COST = 2048;
+/** A device that gets a message costs 1, and a message too; a batch with its signature as much as 16 of them. */
+const BATCH_COST = 16;
 /** What a refused sender is told to wait. */
 const RETRY_AFTER_MS = 1000;
 /** The same, while somebody else has to repeat something first. */
@@ -41,10 +46,13 @@ const INCOMPLETE_RETRY_MS = 1000;
 /** Crashes so shortly after one another that senders could not repeat anything between them leave this much at most. */
 const INCOMPLETE_ENTRIES = 4 * MAX_WINDOW_ENTRIES;
 
+type Deliver = (accepted: Accepted) => Promise<void> | void;
+
 export class Sequencer {
   readonly #o: SequencerOptions;
   readonly #audience: Hash;
   readonly #signatures = new Signatures();
+  readonly #fairly = new FairQueue(MAX_COST);
   readonly #lineage: LineageCache;
   readonly #groups: GroupCache;
   readonly #incomplete = new Incomplete();
@@ -63,6 +71,7 @@ export class Sequencer {
     this.#committer = new Committer(options, () => {
       this.#lineage.clear();
       this.#groups.clear();
+      this.#fairly.open();
     });
   }
 
@@ -94,12 +103,13 @@ export class Sequencer {
 
   /**
    * Admits a batch, has it logged and stored. Resolves when both are durable. Batches of one sender are admitted in the order of the
-   * calls. Everything that is refused leaves no trace.
+   * calls, those of different users in turns by what they cost. Everything that is refused leaves no trace.
+   * @param deliver tells those whom it concerns; the turn of others comes when that is done
    * @throws BAD_FRAME for a malformed statement; SIG_FAIL/sender, /ciphertext or /batch; LINEAGE with the finding as `sub`;
    *   STALE/epoch; UNAVAILABLE/incomplete; COUNTER_GAP; COUNTER_REUSED; TOO_LARGE; UNAVAILABLE or DISK_FULL with retryAfterMs; SHUTTING_DOWN; LOG_FAILED, ROLLBACK, FORK
    */
-  async submit(submission: Submission): Promise<Accepted> {
-    const work = this.#submit(submission);
+  async submit(submission: Submission, deliver: Deliver = () => {}): Promise<Accepted> {
+    const work = this.#submit(submission, deliver);
     this.#active.add(work);
     try {
       return await work;
@@ -108,7 +118,7 @@ export class Sequencer {
     }
   }
 
-  async #submit(submission: Submission): Promise<Accepted> {
+  async #submit(submission: Submission, deliver: Deliver): Promise<Accepted> {
     if (this.#isDraining) throw new ChatError('SHUTTING_DOWN', 'the server is ending');
     this.#committer.check();
     const { device, messages } = submission;
@@ -122,24 +132,24 @@ export class Sequencer {
     if (!equal(batch.bs.sender, device.fingerprint)) {
       if (!(await this.isKnown(device, submission.batch)))
         throw new ChatError('SIG_FAIL', 'the batch names another certificate than the connection', { sub: 'sender' });
-      return await (
-        await this.#repeat(submission, batch)
-      )();
+      return await this.#delivered(batch, await (await this.#repeat(submission, batch))(), deliver);
     }
 
     this.#waitingBytes += bytes;
+    const place = this.#fairly.place(device.userId, costOf(submission));
     try {
       const isSigned = this.#verify(submission);
       isSigned.catch(() => undefined); // it is awaited only when its turn comes
       const answer = await this.#inTurn(idKey(device.fingerprint), async () => {
         await isSigned;
-        return this.#admit(submission, batch);
+        return this.#admit(submission, batch, place);
       });
-      return await answer();
+      return await this.#delivered(batch, await answer(), deliver);
     } catch (error) {
       const failure = ChatError.from(error);
       throw failure.code === 'STORE_FAILED' ? unavailable('the database did not answer', RETRY_AFTER_MS, error) : error;
     } finally {
+      place.leave();
       this.#waitingBytes -= bytes;
     }
   }
@@ -215,6 +225,16 @@ export class Sequencer {
     await Promise.allSettled([...this.#active]);
   }
 
+  async #delivered(batch: Batch, accepted: Accepted, deliver: Deliver): Promise<Accepted> {
+    try {
+      await deliver(accepted);
+    } catch (error) {
+      this.#committer.notOffered(batch);
+      throw unanswered(this.#o.log, error);
+    }
+    return accepted;
+  }
+
   async #verify({ device, algorithm, signature, batch }: Submission): Promise<void> {
     if (!(await this.#signatures.verify(device.publicKey, algorithm, CONTEXT.senderBatch, batch, signature)))
       throw new ChatError('SIG_FAIL', 'the certificate did not sign this batch', { sub: 'batch' });
@@ -232,7 +252,7 @@ export class Sequencer {
   }
 
   /** Judges a batch whose turn has come. Answers how its result is to be had, for the next batch need not wait for that. */
-  async #admit(submission: Submission, batch: Batch): Promise<() => Promise<Accepted>> {
+  async #admit(submission: Submission, batch: Batch, place: Place): Promise<() => Promise<Accepted>> {
     const { bs } = batch;
     const needsCertificate = await this.#committer.needsCertificate(submission.device);
     const conversations = batch.messages.map(({ ms }) => ms.conversation);
@@ -257,6 +277,11 @@ export class Sequencer {
           continue;
         }
         this.#checkComplete(submission, conversations, stale);
+        const entrance = place.enter();
+        if (entrance !== null) {
+          await entrance;
+          continue;
+        }
         sender.apply(change);
         const accepted = this.#committer.commit({ submission, batch, sender, needsCertificate });
         this.#groups.apply(submission, groups, accepted);
@@ -309,6 +334,7 @@ export class Sequencer {
       try {
         return await this.#again(submission, batch, stored);
       } catch (error) {
+        this.#committer.notOffered(batch);
         const failure = ChatError.from(error);
         if (failure.code === 'DISK_FULL' || failure.code === 'STORE_FAILED') throw failure;
         throw unanswered(this.#o.log, error);
@@ -341,7 +367,9 @@ export class Sequencer {
       statementHash,
       leafHash: evidence.hashes[i]!.leafHash,
     }));
-    return { firstIndex, serverTime, evidence, messages, repeated: bare.length === 0 };
+    const repeated = bare.length === 0;
+    const wasNotOffered = this.#committer.wasNotOffered(batch);
+    return { firstIndex, serverTime, evidence, messages, repeated, unoffered: repeated && wasNotOffered };
   }
 }
 
@@ -354,6 +382,9 @@ function checkParts({ messages }: Submission, batch: Batch): void {
         field: `msg_send.messages[${i}].parts`,
       });
 }
+
+const costOf = ({ messages }: Submission): number =>
+  messages.reduce((sum, { recipients }) => sum + 1 + recipients.length, BATCH_COST);
 
 const bytesOf = ({ messages, batch, signature }: Submission): number =>
   messages.reduce(

@@ -1,8 +1,8 @@
 /**
  * One connection from its first frame to its end: which requests are allowed when, in what order they are carried out, and what each
  * failure is answered with. Requests of one connection are carried out one after another; only the wait for a commit is shared, so
- * that a sender may have several batches on their way. Who sends faster than he is served, or asks and does not read, is not read from
- * any more until that is over.
+ * that a sender may have several batches on their way. Who sends faster than he is served, asks for more than he may, or asks and does not
+ * read, is not read from any more until that is over.
  */
 import { fromUtf8, hex, utf8 } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
@@ -15,6 +15,7 @@ import type { Blobs } from './blobs.ts';
 import type { Contacts } from './contacts.ts';
 import type { CrlHistory } from './crl-history.ts';
 import type { Devices } from './devices.ts';
+import type { FairQueue } from './fair-queue.ts';
 import type { Hub, Member } from './hub.ts';
 import type { Keys } from './keys.ts';
 import type { RateLimit } from './rate-limit.ts';
@@ -33,8 +34,13 @@ const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
 /** Whoever takes nothing for so long is cut. */
 const STALL_MS = 60_000;
+/** Whoever asks for more than he may is not read from for as long as he is told to wait, all refusals added up, and so long at most: his pings must come in time. */
+const MAX_REST_MS = 5000;
 /** What a peer is told to wait when the database does not answer. */
 const RETRY_AFTER_MS = 1000;
+/** Of the batches of one turn of the event loop: some 5 ms of work. Each costs as much as 16 messages in it. */
+export const INTAKE_COST = 256;
+const SEND_COST = 16;
 /** Of everything but messages and their acknowledgements, which have limits of their own: for each certificate. */
 export const REQUESTS_PER_MINUTE = 6000;
 
@@ -53,6 +59,8 @@ export interface SessionOptions {
   readonly attested: OutsideJobs['attested'];
   /** messages, by user */
   readonly sends: RateLimit;
+  /** batches that are judged in one turn of the event loop; of INTAKE_COST */
+  readonly intake: FairQueue;
   /** all other requests, by certificate */
   readonly requests: RateLimit;
   readonly log: Log;
@@ -63,14 +71,26 @@ export interface SessionOptions {
 /** Serves a link until it closes. Resolves then; never rejects. */
 export async function serve(options: SessionOptions): Promise<void> {
   const { link, hub, log, stallMs = STALL_MS } = options;
-  const session = new Session(options);
+  const session = new Session(options, (retryAfterMs) => {
+    const now = performance.now();
+    restsUntilMs = Math.min(Math.max(restsUntilMs, now) + retryAfterMs, now + MAX_REST_MS);
+    clearTimeout(rest);
+    const over = (): void => {
+      rest = undefined;
+      regulate();
+    };
+    rest = setTimeout(over, restsUntilMs - now).unref();
+    regulate();
+  });
   let [waiting, waitingBytes, isPaused] = [0, 0, false];
   let stall: NodeJS.Timeout | undefined;
+  let rest: NodeJS.Timeout | undefined;
+  let restsUntilMs = 0;
   let turn: Promise<unknown> = Promise.resolve();
 
   const regulate = (): void => {
     const isUnread = link.queuedBytes > MAX_UNREAD_BYTES;
-    const isFull = isUnread || waiting >= MAX_WAITING || waitingBytes >= MAX_WAITING_BYTES;
+    const isFull = rest !== undefined || isUnread || waiting >= MAX_WAITING || waitingBytes >= MAX_WAITING_BYTES;
     if (isUnread) stall ??= setTimeout(() => link.close('QUOTA'), stallMs).unref();
     else stall = void clearTimeout(stall);
     if (isFull === isPaused) return;
@@ -97,6 +117,7 @@ export async function serve(options: SessionOptions): Promise<void> {
   const { code } = await link.closed;
   await turn;
   clearTimeout(stall);
+  clearTimeout(rest);
   if (session.member) hub.leave(session.member);
   log.info('session.closed', code === null ? {} : { code });
 }
@@ -111,8 +132,8 @@ function byteCount(frame: Request): number {
 
 const total = (all: readonly Uint8Array[]): number => all.reduce((sum, { length }) => sum + length, 0);
 
-/** Devices that one message reaches at the price of one. */
-const DEVICES_INCLUDED = 16;
+/** Devices that one message reaches at the price of one: where they do not acknowledge it, that is what it costs. */
+const DEVICES_INCLUDED = 8;
 const surcharge = ({ messages }: Submission): number =>
   messages.reduce((sum, { recipients }) => sum + Math.floor(recipients.length / (DEVICES_INCLUDED + 1)), 0);
 
@@ -124,10 +145,13 @@ const ANSWERED: Taken = { answered: Promise.resolve() };
 
 class Session {
   readonly #o: SessionOptions;
+  readonly #onExcess: (retryAfterMs: number) => void;
   member: Member | null = null;
 
-  constructor(options: SessionOptions) {
+  /** @param onExcess he has asked for more than he may */
+  constructor(options: SessionOptions, onExcess: (retryAfterMs: number) => void) {
     this.#o = options;
+    this.#onExcess = onExcess;
   }
 
   /** Never rejects. */
@@ -143,12 +167,15 @@ class Session {
 
   /** Batches are admitted in the order in which they came, so that their counters fit; the commit is not waited for. */
   async #send(frame: Request<'msg_send'>): Promise<Taken> {
-    const { hub, sends } = this.#o;
+    const { hub, sends, intake } = this.#o;
     const member = this.#loggedIn();
     sends.take(`user:${member.user.id}`, frame.messages.length);
+    const place = intake.place(member.user.id, SEND_COST + frame.messages.length);
+    await place.enter();
+    setImmediate(() => place.leave());
     const submission = await hub.admit(member, frame);
     // What many devices are to get costs as much as many messages: one to a full room is work for 1,000 mailboxes.
-    sends.take(`user:${member.user.id}`, surcharge(submission));
+    sends.take(`user:${member.user.id}`, surcharge(submission), frame.messages.length);
     return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
   }
 
@@ -340,6 +367,7 @@ class Session {
       ...(retryAfterMs === undefined ? {} : { retry_after_ms: retryAfterMs }),
     };
     link.send(reply);
+    if (code === 'RATE_LIMIT') this.#onExcess(retryAfterMs ?? 0);
   }
 }
 

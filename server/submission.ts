@@ -73,6 +73,8 @@ export interface Accepted {
   readonly messages: readonly AcceptedMessage[];
   /** The batch was accepted before, and nothing was queued now. */
   readonly repeated: boolean;
+  /** It was queued then, and its recipients were not told: something behind the commit failed. */
+  readonly unoffered: boolean;
 }
 
 /** For the store; the messages stand behind the SIGB leaf at `firstIndex`. */

@@ -5,8 +5,8 @@ import { openConversation, world } from '../support/world.ts';
 
 t.setTimeout(120_000); // a busy machine is no failure
 
-const LIMIT = 200;
-const EACH = 300;
+const LIMIT = 100;
+const EACH = 160;
 
 t.test('a room that everybody floods', async (t) => {
   const w = await world(t, { 'limits.messages_per_min': LIMIT }, () => 0); // nothing flows into the buckets, however long this takes

@@ -95,7 +95,10 @@ class Desk {
       standing: async () => this.standing,
     };
     const sequencer = {
-      submit: async (submission: Submission) => (this.submitted.push(submission), this.accept(submission)),
+      submit: async (submission: Submission, deliver: (accepted: Accepted) => Promise<void> | void) => {
+        this.submitted.push(submission);
+        await deliver(this.accept(submission));
+      },
       isKnown: async () => this.isKnown,
     };
     this.hub = new Hub({
@@ -166,6 +169,7 @@ class Desk {
       firstIndex: 1,
       serverTime: 1,
       repeated: false,
+      unoffered: false,
       evidence: {
         algorithm: 1,
         signature: Buffer.alloc(64),
@@ -249,7 +253,9 @@ t.test('the senderâ€™s answer comes first; then his other devices and the otherâ
   });
   desk.accept = (s) => ({ ...desk.accepted(s), repeated: true });
   await desk.hub.send(a.member, 10, submission);
-  t.strictSame(order.slice(6), ['a msg_ack'], 'a repetition delivers nothing');
+  t.strictSame([order.slice(6), desk.pages.slice(3)], [['a msg_ack'], []], 'a repetition delivers nothing');
+  desk.accept = (s) => ({ ...desk.accepted(s), repeated: true, unoffered: true });
+  await desk.hub.send(a.member, 10, submission);
   t.strictSame(desk.pages.slice(3).sort(), [12, 21], 'but what the first time left in their queues is looked for');
   desk.hub.leave(b.member);
   await desk.hub.send(a.member, 11, submission);

@@ -335,6 +335,49 @@ t.test('an opening is judged by how the session it follows ends in the log, not 
   await w.close();
 });
 
+t.test('whoever could not be told is told when the batch is repeated, once', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob, conversation } = w;
+  const sent = alice.batch(conversation, ['one'], [bob.device.id]);
+  const failing = (): never => {
+    throw new TypeError('a defect of ours');
+  };
+  await t.rejects(
+    w.sequencer.submit(sent, failing),
+    { code: 'UNAVAILABLE' },
+    'what is in the log is not refused for good',
+  );
+  const told: boolean[] = [];
+  for (let i = 0; i < 2; i++)
+    await w.sequencer.submit(sent, ({ repeated, unoffered }) => void told.push(repeated, unoffered));
+  t.strictSame(told, [true, true, true, false]);
+  await w.close();
+});
+
+t.test(
+  'who floods keeps nobody waiting for more than a few of his batches, and gives way to nobody else’s',
+  async (t) => {
+    const w = await worldIn(t);
+    const { alice, bob, conversation } = w;
+    const order: string[] = [];
+    const delivered = Promise.withResolvers<void>();
+    const flood = Array.from({ length: 10 }, (_, i) =>
+      w.sequencer.submit(alice.batch(conversation, Array(1000).fill('x'), [bob.device.id]), async () => {
+        order.push(`flood ${i}`);
+        await delivered.promise;
+      }),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    t.strictSame(order, ['flood 0'], 'others wait until that is delivered');
+    await w.sequencer.submit(bob.batch(conversation, ['y'], []), () => void order.push('calm'));
+    t.strictSame(order, ['flood 0', 'calm']);
+    delivered.resolve();
+    await Promise.all(flood);
+    t.equal(order.length, 11);
+    await w.close();
+  },
+);
+
 t.test('a repetition gets the same answer: at once, later, and after a restart', async (t) => {
   const w = await worldIn(t);
   const { alice, bob, conversation } = w;

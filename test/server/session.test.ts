@@ -3,8 +3,9 @@ import t from 'tap';
 import type { Reply, Request } from '../../protocol/messages.ts';
 import { ChatError } from '../../base/errors.ts';
 import type { Closed, ServerLink } from '../../runtime/link.ts';
+import { FairQueue } from '../../server/fair-queue.ts';
 import { RateLimit } from '../../server/rate-limit.ts';
-import { serve, type SessionOptions } from '../../server/session.ts';
+import { INTAKE_COST, serve, type SessionOptions } from '../../server/session.ts';
 import { memoryLog } from '../support/pair.ts';
 
 type Send = Request<'msg_send'>;
@@ -79,6 +80,7 @@ class Peer {
       crls: {} as never,
       attested: async () => null,
       sends: new RateLimit(1_000_000),
+      intake: new FairQueue(INTAKE_COST),
       requests: new RateLimit(1_000_000),
       log: this.log.log,
       now: () => 5,
@@ -229,19 +231,38 @@ t.test('who asks and does not read is not read from, and after a while cut', asy
 
 t.test('a message for many devices counts as several', async (t) => {
   for (const [devices, allowed] of [
-    [16, 10],
-    [17, 5],
+    [8, 10],
+    [9, 5],
     [250, 1],
   ] as const) {
-    const peer = new Peer({ sends: new RateLimit(devices === 250 ? 15 : 10, () => 0) });
+    const peer = new Peer({ sends: new RateLimit(10, () => 0) });
     peer.devices = devices;
     await peer.logIn();
-    for (let id = 2; id < 14; id++) peer.says(batch(id));
+    for (let id = 2; id < 14; id++) peer.says(batch(id)); // all there when the first is refused
     await turn();
     const refused = peer.sent.filter((frame) => frame.type === 'error' && frame.code === 'RATE_LIMIT').length;
     t.equal(12 - refused, allowed, `${devices} devices`);
   }
 });
+
+t.test(
+  'who asks for more than he may is not read from for as long as he is told to wait, each time added up',
+  async (t) => {
+    const peer = new Peer({ sends: new RateLimit(6000, () => 0, 1) });
+    await peer.logIn();
+    peer.says(batch(2));
+    await turn();
+    t.equal(peer.isPaused, false);
+    const before = performance.now();
+    for (let id = 3; id < 13; id++) peer.says(batch(id));
+    await turn();
+    t.match(peer.sent.at(-1), { type: 'error', id: 12, code: 'RATE_LIMIT', retry_after_ms: 10 });
+    t.equal(peer.isPaused, true);
+    while (peer.isPaused) await turn();
+    t.ok(performance.now() - before >= 95, 'ten times ten milliseconds');
+    t.equal(peer.pauses, 1);
+  },
+);
 
 t.test('requests have a limit of their own; acknowledgements have none', async (t) => {
   const peer = new Peer({ requests: new RateLimit(3, () => 0) });
