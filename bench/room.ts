@@ -7,13 +7,18 @@ import type { Line } from './target.ts';
 const AT_ONCE = 8;
 
 export class Room {
-  readonly #id: Uint8Array;
+  readonly conversation: Uint8Array;
   readonly #members: number;
   readonly #author: Author;
   readonly #enter: (i: number) => Promise<Client>;
 
-  private constructor(id: Uint8Array, members: number, author: Author, enter: (i: number) => Promise<Client>) {
-    this.#id = id;
+  private constructor(
+    conversation: Uint8Array,
+    members: number,
+    author: Author,
+    enter: (i: number) => Promise<Client>,
+  ) {
+    this.conversation = conversation;
     this.#members = members;
     this.#author = author;
     this.#enter = enter;
@@ -84,17 +89,6 @@ export class Room {
       };
     }
     return line;
-  }
-
-  /** Everybody connected, and able to write. */
-  async writers(): Promise<{ readonly client: Client; readonly author: Author }[]> {
-    const all = await inParallel(this.#members, AT_ONCE, this.#enter);
-    return Promise.all(
-      all.map(async (client) => {
-        const conversation = await client.request({ type: 'conversation_get', conversation: this.#id }, 'conversation');
-        return { client, author: new Author(client.account.own, client.origin, conversation) };
-      }),
-    );
   }
 
   /** The commit that makes the group, delivered to everybody. */

@@ -141,6 +141,28 @@ export class ChatTarget implements Target {
     return author;
   }
 
+  /** The conversation of pair i, whose group is there, and nobody of it connected. */
+  async founded(i: number): Promise<Uint8Array> {
+    const sender = await this.connect(2 * i);
+    await this.author(i, sender);
+    const { conversation } = await sender.openConversation(this.#accounts[2 * i + 1]!.name);
+    await sender.close();
+    return conversation;
+  }
+
+  /** Where it is, and who vouches for it. */
+  get place(): { readonly port: number; readonly root: Uint8Array } {
+    return { port: this.server.port, root: this.#root.der };
+  }
+  /** User i, prepared. */
+  account(i: number): Account {
+    return this.#accounts[i]!;
+  }
+  /** Of a room that was made. */
+  members(count: number): Account[] {
+    return Array.from({ length: count }, (_, i) => this.#members.get(`member${i}`)!);
+  }
+
   /** Who says of messages of `author` that they came: the same over all connections. */
   #receipting(client: Client, author: string): Client {
     const { name, own } = client.account;
