@@ -127,7 +127,7 @@ t.test('of commits that race exactly one wins, and the other hears of it in orde
 });
 
 t.test('sync: everything that waited comes before the answer, however much that is', async (t) => {
-  const w = await world(t);
+  const w = await world(t, { 'limits.messages_per_min': 60_000 });
   const { alice, a, b, talk, bob } = await couple(w, true);
   await b.close();
   const total = 2500; // more than is sent without being acknowledged
