@@ -29,7 +29,7 @@ import { peekCheckpoint } from '../transcript/checkpoint.ts';
 
 /** Requests of one connection that are not answered yet, in number and bytes, before it is paused. */
 const MAX_WAITING = 64;
-const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+const MAX_WAITING_BYTES = 256 * 1024;
 /** What the peer has not taken yet, before it is paused; more than deliveries alone ever come to (outlet.ts). */
 const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
 /** Whoever takes nothing for so long is cut. */
