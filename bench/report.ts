@@ -78,7 +78,7 @@ export function asMarkdown(lines: readonly Line[], servers: readonly string[]): 
   ].join('\n');
 }
 
-function statistic(values: readonly number[]): Statistic {
+export function statistic(values: readonly number[]): Statistic {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
