@@ -61,7 +61,7 @@ export class FairQueue {
     );
   }
 
-  /** All that wait are let in at once: they will be refused. */
+  /** All that wait are let in at once: what they were judged by holds no more, and they are judged anew. */
   open(): void {
     this.#letIn(true);
   }

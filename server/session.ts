@@ -66,13 +66,14 @@ export interface SessionOptions {
   readonly log: Log;
   readonly now: () => number;
   readonly stallMs?: number;
+  readonly monotonicMs?: () => number;
 }
 
 /** Serves a link until it closes. Resolves then; never rejects. */
 export async function serve(options: SessionOptions): Promise<void> {
-  const { link, hub, log, stallMs = STALL_MS } = options;
+  const { link, hub, log, stallMs = STALL_MS, monotonicMs = () => performance.now() } = options;
   const session = new Session(options, (retryAfterMs) => {
-    const now = performance.now();
+    const now = monotonicMs();
     restsUntilMs = Math.min(Math.max(restsUntilMs, now) + retryAfterMs, now + MAX_REST_MS);
     clearTimeout(rest);
     const over = (): void => {

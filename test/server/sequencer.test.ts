@@ -367,7 +367,8 @@ t.test(
         await delivered.promise;
       }),
     );
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    while (order.length === 0) await new Promise(setImmediate);
+    for (let i = 0; i < 100; i++) await new Promise(setImmediate);
     t.strictSame(order, ['flood 0'], 'others wait until that is delivered');
     await w.sequencer.submit(bob.batch(conversation, ['y'], []), () => void order.push('calm'));
     t.strictSame(order, ['flood 0', 'calm']);
