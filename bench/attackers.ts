@@ -12,7 +12,7 @@ import { Author, type SignedBatch } from './author.ts';
 import { bodiesOf, SEALED_BYTES } from './bodies.ts';
 import { Client, fail, type Account } from './client.ts';
 
-/** Requests of each attacker that are not answered yet: all that the server takes before it stops to read. */
+/** Requests of each attacker that are not answered yet: as many as the server ever takes, and more bytes than it does. */
 const OUTSTANDING = 64;
 const BATCH = 16;
 
