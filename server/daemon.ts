@@ -340,7 +340,7 @@ async function open(config: LoadedServerConfig, log: Log, onLost: (error: ChatEr
     const { pending } = await migrateStore(url, password, Date.now());
     if (pending.length > 0) log.info('store.migrated', { count: pending.length });
   }
-  const store = await openStore(url, password, onLost);
+  const store = await openStore(url, password, { stateDir: config.values.stateDir, onLost });
   log.info('store.opened', { backend: store.kind });
   return store;
 }

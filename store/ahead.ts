@@ -1,6 +1,6 @@
 /**
- * A database that is told later: commit windows are kept whole in a journal beside it, and acknowledged when they are on the disk
- * there. Some time later the database gets them, many in one transaction, without rows for what its recipients have acknowledged
+ * A database that is told later: commit windows are kept whole in a journal on this machine, and acknowledged when they are on the
+ * disk there. Some time later the database gets them, many in one transaction, without rows for what its recipients have acknowledged
  * meanwhile, which is nearly everything between people who are connected (docs/decisions/0021).
  *
  * It must be the only one that writes windows, acknowledgements and expiries: seq and cursors are given out here. Whoever asks for
@@ -25,7 +25,7 @@ const FULL_ROWS = 65_536;
 const FULL_BYTES = 64 * 1024 * 1024;
 
 /**
- * @param path of the database
+ * @param path of its journal, but for the ends of the files' names: that of an embedded database
  * @param onLost the database holds something else than was told: nothing may go on
  * @throws IN_USE while another process serves with it; STORE_FAILED, DISK_FULL
  */
@@ -95,7 +95,7 @@ class Ahead {
       if (from > this.#sizes.get(window.origin)!)
         throw new ChatError(
           'STORE_FAILED',
-          'what the files -ahead-0 and -ahead-1 beside the database hold does not follow what it has: it is an older copy, or they are damaged; move them away to start without the messages in them',
+          'what the journal of the database holds (its files end with -ahead-0 and -ahead-1) does not follow what it has: it is an older copy or another database, or they are damaged; move them away to start without the messages in them',
         );
     try {
       await this.#flush();

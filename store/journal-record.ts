@@ -46,7 +46,7 @@ export function encodeWindow(
 export function decodeWindow(body: Uint8Array): NumberedWindow {
   const [version, origin, from, logSize, batches, certificates] = listOf(decode(body));
   if (version !== VERSION)
-    throw new ChatError('STORE_FAILED', 'the files beside the database are of another version: start that one once');
+    throw new ChatError('STORE_FAILED', 'the journal of the database is of another version: start that one once');
   return {
     from: numberOf(from),
     window: {
@@ -137,7 +137,7 @@ function decodeDevices(bytes: Uint8Array): number[] {
 }
 
 function damaged(): never {
-  throw new ChatError('STORE_FAILED', 'the files beside the database hold what this program has not written');
+  throw new ChatError('STORE_FAILED', 'the journal of the database holds what this program has not written');
 }
 const orNull = <T extends Uint8Array>(bytes: T): T | null => (bytes.length === 0 ? null : bytes);
 const listOf = (value: Value | undefined): readonly Value[] => (Array.isArray(value) ? value : damaged());

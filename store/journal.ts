@@ -1,5 +1,5 @@
 /**
- * Windows that the database does not have yet, on the disk: two files beside it, written in turns. One takes what comes while the
+ * Windows that the database does not have yet, on this machine's disk: two files, written in turns. One takes what comes while the
  * database is told what is in the other, which is then filled with zeros, so that no ciphertext outlives its queue here. A record is
  * whole or it is none, and a file is read up to the first that is none.
  *
@@ -49,7 +49,7 @@ export class Journal {
   }
 
   /**
-   * @param path of the database
+   * @param path of the files, but for their ends: that of an embedded database
    * @returns what was written and not cleared, in no particular order between the two files
    * @throws STORE_FAILED, DISK_FULL
    */
@@ -101,7 +101,7 @@ export class Journal {
     record.writeUInt32BE(crc32(record.subarray(0, crcAt)), crcAt);
     const half = this.#half; // which it stays, whatever is turned meanwhile
     const end = half.end + record.length;
-    if (end > MAX_FILE_BYTES) throw new ChatError('STORE_FAILED', 'the files beside the database are full');
+    if (end > MAX_FILE_BYTES) throw new ChatError('STORE_FAILED', 'the journal of the database is full');
     half.until.set(window.window.origin, window.window.logSize);
     try {
       for (; end > half.allocated; half.allocated += STEP_BYTES)
@@ -215,5 +215,5 @@ function failure(error: unknown): ChatError {
   const { code } = error as NodeJS.ErrnoException;
   return code === 'ENOSPC' || code === 'EDQUOT'
     ? new ChatError('DISK_FULL', 'no space left for the database', { cause: error })
-    : new ChatError('STORE_FAILED', 'the files beside the database failed', { cause: error });
+    : new ChatError('STORE_FAILED', 'the journal of the database failed', { cause: error });
 }

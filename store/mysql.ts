@@ -1,6 +1,7 @@
 /**
  * MySQL 8 and MariaDB: the only door to mysql2. Each operation runs on one connection, writers in a transaction of READ COMMITTED
- * with the rows they change held; a deadlock rolls back and runs the operation again. What the driver throws carries statements and
+ * with the rows they change held; a deadlock rolls back and runs the operation again. Of those that serve with a database there is one,
+ * which holds a lock in it (docs/decisions/0029). What the driver throws carries statements and
  * values, so that nothing of it leaves this file but its error number.
  */
 import { readFileSync } from 'node:fs';
@@ -34,6 +35,18 @@ export interface MysqlLocation {
 }
 
 const CONNECTIONS = 10;
+/**
+ * What only the process that serves may write: it gives out places in its memory (ahead.ts). Over one connection, which has the lock for
+ * as long as it lasts: a process that has lost that writes nothing that another does not expect.
+ */
+const OWN: ReadonlySet<Method> = new Set<Method>(['commitWindow', 'commitRecords', 'complete', 'rewind', 'expire']);
+/** 40 hexadecimal digits: names of locks end at 64 characters, and hold for all databases of a server. */
+const LOCK = "CONCAT('securechat.', SHA1(DATABASE()))";
+/** What has just ended may still have the lock for a moment. */
+const LOCK_WAIT_S = 5;
+/** A connection that was cut off without a word keeps its lock for so long; one that rests says something more often. */
+const LOCK_IDLE_S = 30;
+const LOCK_PING_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Longest wait for one statement: a database that hangs is one that does not answer. */
 const STATEMENT_TIMEOUT_MS = 15_000;
@@ -53,52 +66,92 @@ const ER_LOCK_DEADLOCK = 1213;
 const ER_NO_SUCH_TABLE = 1146;
 const DISK_FULL_ERRORS: ReadonlySet<number> = new Set([1021, 1041, 1114]);
 
-/** @throws STORE_SCHEMA, STORE_FAILED; CONFIG_INVALID when the server does not keep what it commits through a power cut */
-export async function openMysql(location: MysqlLocation, password: Secret | null): Promise<Store> {
-  const pool = createPool(location, password, CONNECTIONS);
-  const withConnection = async <T>(work: (session: Session) => Promise<T>): Promise<T> => {
-    const connection = await reached(pool.getConnection());
-    const session = sessions.get(connection) ?? new Session(connection);
-    sessions.set(connection, session);
-    try {
-      await session.prepare();
-      return await work(session);
-    } finally {
-      if (session.isLost) connection.destroy();
-      else connection.release();
-    }
-  };
-  const sessions = new WeakMap<PoolConnection, Session>();
+/**
+ * @param isServing no other process may write windows meanwhile
+ * @throws STORE_SCHEMA, STORE_FAILED; CONFIG_INVALID when the server does not keep what it commits through a power cut; IN_USE
+ */
+export async function openMysql(location: MysqlLocation, password: Secret | null, isServing = false): Promise<Store> {
+  const connections = new Connections(createPool(location, password, CONNECTIONS), (session) => session.prepare());
+  const own = !isServing
+    ? null
+    : new Connections(createPool(location, password, 1), async (session) => {
+        await session.prepare();
+        await session.lock();
+      });
   const call: Call = async <M extends Method>(method: M, args: Arguments<M>): Promise<Result<M>> => {
     const operation = (): Operation<Result<M>> => OPERATIONS[method](...args);
+    const over = OWN.has(method) ? (own ?? connections) : connections;
     for (let run = 1; ; run++) {
       try {
-        return await withConnection((session) =>
+        return await over.use((session) =>
           isRead(method) ? session.run(operation()) : session.transaction(operation()),
         );
       } catch (error) {
+        // Of one's own, perhaps, that was cut off: the database will notice.
+        if (error instanceof ChatError && error.code === 'IN_USE') throw failed('locked by another connection');
         if (!(error instanceof Retry)) throw ChatError.from(error);
         if (run === MAX_RUNS) throw failed(error.reason);
       }
     }
   };
+  const close = async (): Promise<void> => {
+    clearInterval(pinging);
+    await Promise.all([connections.end(), own?.end()]);
+  };
+  let pinging: NodeJS.Timeout | undefined;
   try {
-    await withConnection(async (session) => {
+    await connections.use(async (session) => {
       checkSchema(await session.schemaVersion(location.database));
       await session.checkServer();
     });
+    if (own) {
+      await own.use((session) => session.ping());
+      const ping = (): void => void own.use((session) => session.ping()).catch(() => undefined);
+      pinging = setInterval(ping, LOCK_PING_MS).unref();
+    }
   } catch (error) {
-    await pool.end();
+    await close();
     throw error;
   }
   return {
     kind: 'mysql',
     ...methods(call),
-    ping: () => withConnection((session) => session.ping()),
-    close: async () => {
-      await pool.end().catch(() => undefined); // the server may be gone already
-    },
+    ping: () => connections.use((session) => session.ping()),
+    close,
   };
+}
+
+/** Some connections, each prepared when it is new. */
+class Connections {
+  readonly #pool: Pool;
+  readonly #prepare: (session: Session) => Promise<void>;
+  readonly #sessions = new WeakMap<PoolConnection, Session>();
+
+  constructor(pool: Pool, prepare: (session: Session) => Promise<void>) {
+    this.#pool = pool;
+    this.#prepare = prepare;
+  }
+
+  async use<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    const connection = await reached(this.#pool.getConnection());
+    let session = this.#sessions.get(connection);
+    try {
+      if (session === undefined) {
+        const fresh = new Session(connection);
+        await this.#prepare(fresh);
+        session = fresh;
+        this.#sessions.set(connection, session);
+      }
+      return await work(session);
+    } finally {
+      if (session === undefined || session.isLost) connection.destroy();
+      else connection.release();
+    }
+  }
+
+  async end(): Promise<void> {
+    await this.#pool.end().catch(() => undefined); // the server may be gone already
+  }
 }
 
 /** @throws STORE_FAILED */
@@ -167,7 +220,6 @@ function caOf(path: string): string {
 /** One connection, and what this file knows of its state. */
 class Session {
   readonly #connection: PoolConnection;
-  #isPrepared = false;
   /** Nothing more can be said over this connection, or what it would say is not known. */
   isLost = false;
 
@@ -177,12 +229,18 @@ class Session {
 
   /** Settings that the statements rely on, whatever the server's own are. */
   async prepare(): Promise<void> {
-    if (this.#isPrepared) return;
     await this.text('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED');
     await this.text(
       "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION innodb_lock_wait_timeout = 5, SESSION autocommit = 1",
     );
-    this.#isPrepared = true;
+  }
+
+  /** For as long as this connection lasts. @throws IN_USE */
+  async lock(): Promise<void> {
+    await this.text(`SET SESSION wait_timeout = ${LOCK_IDLE_S}`);
+    const [row] = await this.#select(`SELECT GET_LOCK(${LOCK}, ?) AS held`, [LOCK_WAIT_S]);
+    if (Number(row?.['held']) !== 1)
+      throw new ChatError('IN_USE', 'another chat-server serves with this database; stop that one first');
   }
 
   /** 0: no schema */

@@ -1,5 +1,6 @@
 /** A URL and a password → a store, or its schema. `sqlite:PATH`, `mysql://user@host:port/name?tls=…`. */
 import { isIP } from 'node:net';
+import { join } from 'node:path';
 import type { Secret } from '../base/secret.ts';
 import { ChatError } from '../base/errors.ts';
 import { openAhead } from './ahead.ts';
@@ -9,23 +10,28 @@ import { sqliteSchema } from './sqlite-schema.ts';
 import { openSqlite } from './sqlite.ts';
 import type { Store } from './store.ts';
 
-/**
- * @param onLost given by the process that serves; before an embedded database, which has one such process, it gets a journal (ahead.ts).
- *   Called when the store is gone for good, and only another process can open it again: SQLite's thread has died, or somebody else
- *   has written what only this process may. A MySQL server comes back, and its pool connects again
- * @throws CONFIG_INVALID for the URL; STORE_SCHEMA, STORE_FAILED, DISK_FULL; IN_USE
- */
-export async function openStore(
-  url: string,
-  password: Secret | null,
-  onLost?: (error: ChatError) => void,
-): Promise<Store> {
+/** Given by the process that serves, of which a database has one: it keeps a journal, and the database is told later (ahead.ts). */
+export interface Serving {
+  /** where the journal of a MySQL database lies; that of an embedded one is beside it */
+  readonly stateDir: string;
+  /**
+   * Called when the store is gone for good, and only another process can open it again: SQLite's thread has died, or somebody else has
+   * written what only this process may. A MySQL server comes back, and its pool connects again
+   */
+  readonly onLost: (error: ChatError) => void;
+}
+
+/** @throws CONFIG_INVALID for the URL; STORE_SCHEMA, STORE_FAILED, DISK_FULL; IN_USE */
+export async function openStore(url: string, password: Secret | null, serving?: Serving): Promise<Store> {
   const location = parse(url);
-  if (location.kind === 'mysql') return (await mysql()).openMysql(location, password);
-  const database = await openSqlite(location.path, onLost);
-  if (onLost === undefined) return database;
+  const database =
+    location.kind === 'mysql'
+      ? await (await mysql()).openMysql(location, password, serving !== undefined)
+      : await openSqlite(location.path, serving?.onLost);
+  if (serving === undefined) return database;
+  const journal = location.kind === 'mysql' ? join(serving.stateDir, 'mysql') : location.path;
   try {
-    return await openAhead(location.path, database, onLost);
+    return await openAhead(journal, database, serving.onLost);
   } catch (error) {
     await database.close();
     throw error;

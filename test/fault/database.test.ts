@@ -99,16 +99,10 @@ t.test('MariaDB', async (t) => {
     const pid = await pidOf(database);
     process.kill(pid, 'SIGSTOP');
     try {
-      // Nothing is accepted meanwhile, and the server is there: it answers its operator and the people's pings.
+      // What is accepted meanwhile is in the journal, and the server is there: it answers its operator and the people's pings.
       await proxy.silence();
-      const before = talks.map(({ accepted }) => accepted.length);
       t.match(await system.status(), { store: 'mysql' });
       await Promise.all(people.map(({ app }) => app.connect()));
-      t.strictSame(
-        talks.map(({ accepted }) => accepted.length),
-        before,
-        'nothing is accepted',
-      );
     } finally {
       process.kill(pid, 'SIGCONT');
     }
@@ -119,11 +113,7 @@ t.test('MariaDB', async (t) => {
     for (const fate of ['lose the answer', 'lose the commit'] as const) {
       begin(`commit, ${kind}: ${fate}`);
       await proxy.atNextCommit(kind, fate);
-      if (kind === 'window') {
-        await failed();
-        await restored();
-      }
-      await recovered(w);
+      await recovered(w); // nobody need notice: what was not told is told again
     }
 
   for (const words of ['killed while it commits', 'once more']) {
@@ -222,7 +212,7 @@ class Proxy {
     };
     for (const socket of pair) socket.on('error', end).on('close', end);
     near.on('data', (chunk) => {
-      // A window carries statements; logins are over.
+      // A window in which somebody has not acknowledged something carries statements; logins are over.
       if (chunk.includes('\u0003START TRANSACTION')) transaction = 'acknowledgement';
       if (chunk.includes('clog-ms1')) transaction = 'window';
       const plan = this.#plan;

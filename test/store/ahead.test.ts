@@ -12,6 +12,7 @@ import { SqliteConnection } from '../../store/sqlite-connection.ts';
 import { openSqlite } from '../../store/sqlite.ts';
 import type { Device, Store, StoredMessage } from '../../store/store.ts';
 import { storeConformance } from '../conformance/store.ts';
+import { oneServing } from '../support/one-serving.ts';
 import { LATER, newSession, NOW, random32, World } from '../support/store-world.ts';
 
 t.setTimeout(300_000);
@@ -22,38 +23,16 @@ t.test('contract', async (t) => {
   await migrateStore(url, null, NOW);
   const probe = SqliteConnection.open(path);
   const lost = (): void => void t.fail('the database gave other places than were told');
-  // One process serves: all that the suite opens is one store, which is closed and opened anew each time.
-  let store: Store | null = null;
-  let users = 0;
-  const open = async (): Promise<Store> => {
-    await store?.close();
-    store = await openStore(url, null, lost);
-    users++;
-    let own: Store | null = null;
-    return new Proxy(store, {
-      get: (_, name: keyof Store) => {
-        const of = own ?? store!;
-        if (name !== 'close') return of[name];
-        return async () => {
-          own ??= store!;
-          if (--users === 0) await store!.close();
-          else own = await closedOne(url);
-        };
-      },
-    });
-  };
+  const { open, served } = oneServing(
+    () => openStore(url, null, { stateDir: '', onLost: lost }),
+    () => openStore(url, null),
+  );
   await storeConformance(t, 'sqlite, told later,', open, async (table) => {
-    await store!.timesAfter('', 0); // asks the database, which is told everything before
+    await served().timesAfter('', 0); // asks the database, which is told everything before
     return Number(probe.run(select(`SELECT COUNT(*) AS n FROM ${table}`))[0]?.['n']);
   });
   probe.close();
 });
-
-async function closedOne(url: string): Promise<Store> {
-  const closed = await openStore(url, null);
-  await closed.close();
-  return closed;
-}
 
 /** A database, the store before it as a server has it, and what a crash would leave of both. */
 async function setting(t: Test, tell?: (db: Store) => Partial<Store>) {
@@ -76,7 +55,8 @@ async function setting(t: Test, tell?: (db: Store) => Partial<Store>) {
       return join(to, 'chat.db');
     },
     /** What an earlier process left, taken over by a later one. */
-    reopen: (copy: string): Promise<Store> => openStore(`sqlite:${copy}`, null, ({ code }) => void losses.push(code)),
+    reopen: (copy: string): Promise<Store> =>
+      openStore(`sqlite:${copy}`, null, { stateDir: '', onLost: ({ code }) => void losses.push(code) }),
   };
 }
 /** The database is never told anything. */

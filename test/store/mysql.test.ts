@@ -1,5 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
+import type { ChatError } from '../../base/errors.ts';
 import { Secret } from '../../base/secret.ts';
 import { migrateStore, openStore, storeStatus } from '../../store/open.ts';
 import { schemaText, SCHEMA_VERSION } from '../../store/schema-version.ts';
@@ -7,6 +9,7 @@ import type { Store } from '../../store/store.ts';
 import { epochConformance } from '../conformance/epochs.ts';
 import { storeConformance } from '../conformance/store.ts';
 import { mariadb, type Mariadb } from '../support/mariadb.ts';
+import { oneServing } from '../support/one-serving.ts';
 import { newUser, NOW, usageOf, World } from '../support/store-world.ts';
 
 const server = await mariadb(t);
@@ -63,6 +66,55 @@ async function all({ url, password, sql, kill, restart, certificateFile, certify
   await storeConformance(t, 'mysql', openDaemon, async (table) =>
     Number(await sql(`SELECT COUNT(*) FROM ${table}`, 'securechat')),
   );
+
+  await t.test('told later', async (t) => {
+    const stateDir = t.testdir();
+    const lost = (): void => void t.fail('the database gave other places than were told');
+    const { open, served } = oneServing(() => openStore(daemonUrl, password(), { stateDir, onLost: lost }), openDaemon);
+    await storeConformance(t, 'mysql, told later,', open, async (table) => {
+      await served().timesAfter('', 0); // asks the database, which is told everything before
+      return Number(await sql(`SELECT COUNT(*) FROM ${table}`, 'securechat'));
+    });
+  });
+
+  await t.test('one process serves: it has a lock for as long as it writes', async (t) => {
+    const onLost = ({ code }: ChatError): void => void t.fail(code);
+    const serve = (stateDir: string): Promise<Store> => openStore(daemonUrl, password(), { stateDir, onLost });
+    const store = await serve(t.testdir());
+    const elsewhere = join(t.testdirName, 'elsewhere');
+    mkdirSync(elsewhere);
+    await t.rejects(serve(elsewhere), { code: 'IN_USE', message: /another chat-server/ });
+    const plain = await openDaemon(); // an operator's command
+    t.ok(Array.isArray(await plain.listUsers()));
+    await plain.close();
+
+    const w = await World.open(store);
+    await w.send();
+    await store.timesAfter('', 0);
+    const name = "CONCAT('securechat.', SHA1('securechat'))";
+    const holder = async (): Promise<number> => Number(await sql(`SELECT COALESCE(IS_USED_LOCK(${name}), 0)`));
+    const first = await holder();
+    t.ok(first > 0);
+    await sql(`KILL ${first}`);
+    await w.send();
+    await store.timesAfter('', 0);
+    t.ok((await holder()) > 0, 'it is taken again with the next connection');
+
+    // Somebody else is faster: nothing is written without it, and all of it when it is there again.
+    const seconds = 7;
+    const second = await holder();
+    const taken = sql(`KILL ${second}; SELECT GET_LOCK(${name}, 5); DO SLEEP(${seconds})`);
+    while ([0, second].includes(await holder())) await new Promise((resolve) => setTimeout(resolve, 10));
+    await w.send();
+    await t.rejects(store.timesAfter('', 0), { code: 'STORE_FAILED', message: /locked by another connection/ });
+    await taken;
+    await store.timesAfter('', 0);
+    t.equal((await store.backlog(w.devices.b1.id, 0, 10, 1e6)).length, 3);
+    await store.close();
+    t.equal(await holder(), 0);
+    const next = await serve(elsewhere);
+    await next.close();
+  });
 
   await epochConformance(t, 'mysql', { url, password });
 

@@ -165,14 +165,14 @@ t.test('the thread dies: every call fails by name, and the owner is told once; a
   process.on('worker', watch);
   t.teardown(() => process.off('worker', watch));
   const told: unknown[] = [];
-  const store = await openStore(url, null, (error) => void told.push(error));
+  const store = await openStore(url, null, { stateDir: '', onLost: (error) => void told.push(error) });
   const asked = t.rejects(store.createUser(newUser('alice')), { code: 'STORE_FAILED' }, 'on its way');
   await threads[0]!.terminate();
   await asked;
   await t.rejects(store.findUser('alice'), { code: 'STORE_FAILED' }, 'afterwards');
   t.match(told, [{ code: 'STORE_FAILED', message: 'the thread of the database has died' }]);
   await store.close();
-  const next = await openStore(url, null, (error) => void told.push(error));
+  const next = await openStore(url, null, { stateDir: '', onLost: (error) => void told.push(error) });
   await next.close();
   t.equal(told.length, 1);
 });
