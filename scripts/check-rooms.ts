@@ -20,7 +20,7 @@ const DOORS: Record<string, readonly string[]> = {
   '@noble/hashes': ['base/hash.ts'],
   pino: ['runtime/log.ts'],
   'smol-toml': ['runtime/settings.ts', 'client/config-file.ts'],
-  mysql2: ['store/mysql.ts'],
+  mysql2: ['store/mysql.ts', 'store/mysql-session.ts'],
   jose: ['server/tokens.ts'],
   yargs: ['server/main.ts', 'client/main.ts'],
   'node-forge': ['client/identity.ts'],
