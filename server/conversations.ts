@@ -13,6 +13,9 @@ export class Conversations {
   readonly #store: Pick<Store, 'conversation'>;
   readonly #now: () => number;
   readonly #known = new Map<string, { readonly at: number; readonly conversation: Conversation }>();
+  /** What the store is being asked, and what it will be asked next: all that come meanwhile get that answer. */
+  readonly #asked = new Map<string, Promise<Conversation | null>>();
+  readonly #next = new Map<string, Promise<Conversation | null>>();
   /** Counts what was forgotten: an answer of the store that was asked for before must not be remembered after. */
   #forgotten = 0;
 
@@ -21,11 +24,31 @@ export class Conversations {
     this.#now = now;
   }
 
-  /** @param fresh asks the store in any case */
+  /** @param fresh what the store says from now on */
   async find(id: ConversationId, fresh = false): Promise<Conversation | null> {
-    const known = this.#known.get(idKey(id));
+    const key = idKey(id);
+    const known = this.#known.get(key);
     if (known && !fresh && this.#now() - known.at < CACHE_MS) return known.conversation;
-    return this.remembered(() => this.#store.conversation(id, this.#now()));
+    const asked = this.#asked.get(key);
+    if (asked === undefined) return this.#ask(key, id);
+    let next = this.#next.get(key);
+    if (next === undefined) {
+      const ask = (): Promise<Conversation | null> => {
+        this.#next.delete(key);
+        return this.#ask(key, id);
+      };
+      this.#next.set(key, (next = asked.then(ask, ask)));
+    }
+    return next;
+  }
+
+  /** A room whose members all come back asks for itself as often as it has members, each time for all of them. */
+  #ask(key: string, id: ConversationId): Promise<Conversation | null> {
+    const asked = this.remembered(() => this.#store.conversation(id, this.#now()));
+    const over = (): void => void this.#asked.delete(key);
+    this.#asked.set(key, asked);
+    asked.then(over, over);
+    return asked;
   }
 
   /** What the store answers, from now on without asking it. */

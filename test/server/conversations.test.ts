@@ -1,0 +1,54 @@
+import t from 'tap';
+import type { ConversationId } from '../../base/bytes.ts';
+import { Conversations } from '../../server/conversations.ts';
+import type { Conversation } from '../../store/store.ts';
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const idOf = (byte: number) => Buffer.alloc(32, byte) as Uint8Array as ConversationId;
+
+t.test(
+  'many who ask for the same at once are answered together, none with what was read before it asked',
+  async (t) => {
+    const reads: { readonly id: ConversationId; readonly answer: (epoch: number | Error) => void }[] = [];
+    const conversation = (id: ConversationId): Promise<Conversation | null> =>
+      new Promise((resolve, reject) => {
+        const answer = (epoch: number | Error): void =>
+          epoch instanceof Error ? reject(epoch) : resolve({ id, epoch, members: [], standing: 'contacts' });
+        reads.push({ id, answer });
+      });
+    const conversations = new Conversations({ conversation }, () => 0);
+    const epochs: (number | string)[] = [];
+    const ask = (id = idOf(1)): void => {
+      const at = epochs.push('waits') - 1;
+      conversations.find(id, true).then(
+        (found) => (epochs[at] = found!.epoch),
+        ({ message }: Error) => (epochs[at] = message),
+      );
+    };
+    for (let i = 0; i < 4; i++) ask();
+    ask(idOf(2));
+    t.equal(reads.length, 2, 'one of each');
+    reads[0]!.answer(1);
+    reads[1]!.answer(7);
+    await turn();
+    t.strictSame(epochs, [1, 'waits', 'waits', 'waits', 7], 'who came later may know of something newer');
+    t.equal(reads.length, 3);
+    ask();
+    reads[2]!.answer(2);
+    await turn();
+    t.strictSame(epochs, [1, 2, 2, 2, 7, 'waits']);
+    ask();
+    reads[3]!.answer(new Error('down'));
+    await turn();
+    t.strictSame(epochs.slice(5), ['down', 'waits'], 'who has waited for that asks by himself');
+    reads[4]!.answer(3);
+    await turn();
+    t.equal(epochs[6], 3);
+    ask();
+    t.equal(reads.length, 6, 'and nothing is left of it');
+    reads[5]!.answer(4);
+    await turn();
+    t.equal((await conversations.find(idOf(1)))!.epoch, 4, 'it is remembered');
+    t.equal(reads.length, 6);
+  },
+);
