@@ -105,6 +105,7 @@ export class Hub {
       {
         keyHashes,
         origin: this.#o.origin,
+        untakenBytes: () => link.queuedBytes,
         backlog: (after, maxItems, maxBytes) => this.#o.store.backlog(device.id, after, maxItems, maxBytes),
         evidence: (firstIndex) => this.#o.sequencer.evidence(firstIndex),
       },
@@ -213,6 +214,11 @@ export class Hub {
   /** Has a batch logged and stored, answers the sender and delivers. @throws as Sequencer.submit() */
   async send(member: Member, id: number, submission: Submission): Promise<void> {
     await this.#o.sequencer.submit(submission, (accepted) => this.#answer(member, id, accepted));
+  }
+
+  /** The kernel has taken everything that was sent to it. */
+  drained({ outlet }: Member): void {
+    void outlet.pump();
   }
 
   #answer(member: Member, id: number, accepted: Accepted): Promise<void> | void {

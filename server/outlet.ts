@@ -14,6 +14,8 @@ import type { BatchEvidence } from './sequencer.ts';
 /** Sent and not yet acknowledged by the device. Once full, half of it must be acknowledged before more is read. */
 const IN_FLIGHT_ITEMS = 2048;
 const IN_FLIGHT_BYTES = 4 * 1024 * 1024;
+/** Sent, and not taken by the kernel: then nothing more is, until it has all of it. What it does not take stands in memory. */
+const UNTAKEN_BYTES = 256 * 1024;
 /** One page of the queue. */
 const PAGE_ITEMS = 256;
 const PAGE_BYTES = 512 * 1024;
@@ -44,6 +46,8 @@ export interface OutletSource {
   readonly keyHashes: readonly Uint8Array[];
   /** of the log: what waits from another one cannot be proven here, and stays where it is */
   readonly origin: string;
+  /** bytes that were sent and that the kernel has not taken */
+  untakenBytes(): number;
   backlog(after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
   evidence(batchFirstIndex: number): Promise<BatchEvidence>;
 }
@@ -164,12 +168,12 @@ export class Outlet {
     void this.pump();
   }
 
-  /** Reads the queue until the device has caught up or its line is full. Never rejects. */
+  /** Reads the queue until the device has caught up or its line is full; to be called again when the kernel has taken all. Never rejects. */
   async pump(): Promise<void> {
     if (this.#isReading) return;
     this.#isReading = true;
     try {
-      while (this.#isBehind && !this.#isFull && !this.#isClosed) {
+      while (this.#isBehind && !this.#isFull && !this.#isStuffed && !this.#isClosed) {
         this.#missed = false;
         this.#gone.clear();
         const page = await this.#source.backlog(this.#after, PAGE_ITEMS, PAGE_BYTES);
@@ -195,6 +199,10 @@ export class Outlet {
     this.#isClosed = true;
   }
 
+  get #isStuffed(): boolean {
+    return this.#source.untakenBytes() > UNTAKEN_BYTES;
+  }
+
   #fallBehind(): void {
     this.#isBehind = true;
     this.#missed = true;
@@ -202,7 +210,7 @@ export class Outlet {
   }
 
   #hasRoomFor(items: readonly OutgoingItem[]): boolean {
-    if (this.#isFull || this.#inFlight.size + items.length > IN_FLIGHT_ITEMS) return false;
+    if (this.#isFull || this.#isStuffed || this.#inFlight.size + items.length > IN_FLIGHT_ITEMS) return false;
     const bytes = items.reduce((sum, { parts }) => sum + byteCount(parts), 0);
     return this.#inFlight.size === 0 || this.#inFlightBytes + bytes <= IN_FLIGHT_BYTES;
   }

@@ -40,6 +40,7 @@ class Desk {
           by: 'bob',
           at: 0,
         })),
+      untakenBytes: () => 0,
       evidence: () => Promise.reject(new Error('there are no messages')),
     };
     const outlet = new Outlet(

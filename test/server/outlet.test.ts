@@ -24,12 +24,14 @@ class Desk {
   isPrompt = true;
   pages = 0;
   size = 1;
+  untaken = 0;
   batches = new Map<number, number>();
   outlet = new Outlet(
     (frame) => void this.frames.push(frame),
     {
       keyHashes: [hash],
       origin: ORIGIN,
+      untakenBytes: () => this.untaken,
       backlog: async (after, maxItems) => {
         this.pages++;
         const page = [...this.rows.values()]
@@ -143,6 +145,22 @@ t.test('a page that is faster than the hub: what it brought is not sent again', 
   expiry();
   await turn();
   t.strictSame(desk.sent, [1, 2, 3]);
+});
+
+t.test('a line that the kernel does not take gets nothing more until it has', async (t) => {
+  const desk = await live();
+  const pages = desk.pages;
+  desk.untaken = 256 * 1024 + 1;
+  desk.commit([1, 2], 10)();
+  desk.commit([3], 20)();
+  await turn();
+  t.strictSame(desk.sent, []);
+  t.equal(desk.pages, pages, 'nor is the queue read for it');
+  t.equal(desk.outlet.isBehind, true);
+  desk.untaken = 0;
+  await desk.outlet.pump();
+  t.strictSame(desk.sent, [1, 2, 3]);
+  t.equal(desk.outlet.isBehind, false);
 });
 
 t.test('commits that end in another order than that of their cursors are all sent', async (t) => {
@@ -333,7 +351,13 @@ t.test('a close while a page is read or evidence is made; a failure is told once
   const made = Promise.withResolvers<BatchEvidence>();
   const closing = new Outlet(
     () => t.fail('nothing is sent'),
-    { keyHashes: [hash], origin: ORIGIN, backlog: async () => [...slow.rows.values()], evidence: () => made.promise },
+    {
+      keyHashes: [hash],
+      origin: ORIGIN,
+      untakenBytes: () => 0,
+      backlog: async () => [...slow.rows.values()],
+      evidence: () => made.promise,
+    },
     () => t.fail('nothing has failed'),
   );
   const pumping = closing.pump();
@@ -350,6 +374,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
     {
       keyHashes: [hash],
       origin: ORIGIN,
+      untakenBytes: () => 0,
       backlog: async () => [...broken.rows.values()],
       evidence: async () => Promise.reject(cause),
     },
