@@ -1,14 +1,21 @@
 /**
- * Who may have work done, and whose turn it is: weighted fair queueing (Demers, Keshav, Shenker, SIGCOMM 1989, §2.2) over users. Work that
- * has been let in is bounded; while there is more, each user gets the same share of it, measured in what it costs, and whoever asks for little
- * is next however much others ask for. Of one user, what came first goes first.
+ * Who may have work done, and whose turn it is: fair queueing over users, with the virtual time of start-time fair queueing (Goyal, Vin, Cheng,
+ * SIGCOMM 1996, §2), in the order of finish tags. Work that has been let in is bounded; while there is more, each user gets the same share of it, measured in what it costs, and whoever asks for little
+ * is next however many ask for much: what he has left of his share, he may have later. Of one user, what came first goes first.
  */
 
 interface Waiting {
   readonly cost: number;
-  /** virtual time at which it would be done if all who wait were served at once */
+  /** its start tag and what it costs */
   readonly finish: number;
   readonly enter: () => void;
+}
+/** Of one user. */
+interface Flow {
+  /** the oldest first */
+  readonly waiting: Waiting[];
+  /** finish tag of the last that it brought */
+  finish: number;
 }
 
 /** One piece of work, before, in and after its turn. */
@@ -39,9 +46,11 @@ export class Place {
 export class FairQueue {
   readonly #capacity: number;
   readonly #mostCounted: number;
-  /** user → what waits of it, the oldest first, and when the last that it brought would be done */
-  readonly #flows = new Map<number, { readonly waiting: Waiting[]; finish: number }>();
-  /** the share that each has had who has waited since there was somebody to wait */
+  /** What one who has asked for nothing for a while may have before all others. */
+  readonly #credit: number;
+  /** user → also those of whom nothing waits, until others have had as much as they */
+  readonly #flows = new Map<number, Flow>();
+  /** the highest start tag of what was let in since there was somebody to wait */
   #virtualTime = 0;
   #waiting = 0;
   /** of what is inside, as it is counted */
@@ -52,6 +61,7 @@ export class FairQueue {
   constructor(capacity: number) {
     this.#capacity = capacity;
     this.#mostCounted = (capacity * 3) / 4;
+    this.#credit = capacity;
   }
 
   place(user: number, cost: number): Place {
@@ -59,6 +69,11 @@ export class FairQueue {
       () => this.#enter(user, cost),
       () => this.#leave(cost),
     );
+  }
+
+  /** There is more to do than is done. */
+  get isBusy(): boolean {
+    return this.#waiting > 0;
   }
 
   /** All that wait are let in at once: what they were judged by holds no more, and they are judged anew. */
@@ -72,9 +87,9 @@ export class FairQueue {
       return null;
     }
     let flow = this.#flows.get(user);
-    if (flow === undefined) this.#flows.set(user, (flow = { waiting: [], finish: 0 }));
+    if (flow === undefined) this.#flows.set(user, (flow = { waiting: [], finish: -Infinity }));
     const { promise, resolve } = Promise.withResolvers<void>();
-    flow.finish = Math.max(this.#virtualTime, flow.finish) + cost;
+    flow.finish = Math.max(this.#virtualTime - this.#credit, flow.finish) + cost;
     flow.waiting.push({ cost, finish: flow.finish, enter: resolve });
     this.#waiting++;
     this.#letIn();
@@ -101,11 +116,11 @@ export class FairQueue {
 
   #letIn(isForced = false): void {
     for (let next = this.#next(); next !== null; next = this.#next()) {
-      const { cost, enter } = next.first;
+      const { cost, finish, enter } = next.waiting[0]!;
       if (!isForced && !this.#hasRoomFor(cost)) return;
       next.waiting.shift();
       this.#waiting--;
-      this.#virtualTime += cost / next.users;
+      this.#virtualTime = Math.max(this.#virtualTime, finish - cost);
       this.#inside += this.#counted(cost);
       enter();
     }
@@ -113,20 +128,15 @@ export class FairQueue {
     this.#virtualTime = 0;
   }
 
-  /** What would be done first, of whom, and among how many users: also those who have had more than their share, until others have as much. */
-  #next(): { readonly first: Waiting; readonly waiting: Waiting[]; readonly users: number } | null {
-    let next: { readonly first: Waiting; readonly waiting: Waiting[] } | null = null;
-    let users = 0;
-    for (const [user, { waiting, finish }] of this.#flows) {
-      const [first] = waiting;
-      if (first === undefined && finish <= this.#virtualTime) {
-        this.#flows.delete(user);
-        continue;
-      }
-      users++;
-      if (first === undefined) continue;
-      if (next === null || first.finish < next.first.finish) next = { first, waiting };
+  /** Whose first would be done first. */
+  #next(): Flow | null {
+    let next: Flow | null = null;
+    for (const [user, flow] of this.#flows) {
+      const [first] = flow.waiting;
+      if (first === undefined) {
+        if (flow.finish <= this.#virtualTime - this.#credit) this.#flows.delete(user);
+      } else if (next === null || first.finish < next.waiting[0]!.finish) next = flow;
     }
-    return next && { ...next, users };
+    return next;
   }
 }

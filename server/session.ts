@@ -30,6 +30,8 @@ import { peekCheckpoint } from '../transcript/checkpoint.ts';
 /** Requests of one connection that are not answered yet, in number and bytes, before it is paused. */
 const MAX_WAITING = 64;
 const MAX_WAITING_BYTES = 256 * 1024;
+/** The same, while there is more to do than is done. */
+const MAX_BUSY_BYTES = 32 * 1024;
 /** What the peer has not taken yet, before it is paused; more than deliveries alone ever come to (outlet.ts). */
 const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
 /** Whoever takes nothing for so long is cut. */
@@ -38,9 +40,9 @@ const STALL_MS = 60_000;
 const MAX_REST_MS = 5000;
 /** What a peer is told to wait when the database does not answer. */
 const RETRY_AFTER_MS = 1000;
-/** Of the batches of one turn of the event loop: some 5 ms of work. Each costs as much as 16 messages in it. */
-export const INTAKE_COST = 256;
-const SEND_COST = 16;
+/** Of the batches of one turn of the event loop: some 5 ms of work. Each costs as much as 4 messages in it. */
+export const INTAKE_COST = 160;
+const SEND_COST = 4;
 /** Of everything but messages and their acknowledgements, which have limits of their own: for each certificate. */
 export const REQUESTS_PER_MINUTE = 6000;
 
@@ -71,7 +73,7 @@ export interface SessionOptions {
 
 /** Serves a link until it closes. Resolves then; never rejects. */
 export async function serve(options: SessionOptions): Promise<void> {
-  const { link, hub, log, stallMs = STALL_MS, monotonicMs = () => performance.now() } = options;
+  const { link, hub, intake, log, stallMs = STALL_MS, monotonicMs = () => performance.now() } = options;
   const session = new Session(options, (retryAfterMs) => {
     const now = monotonicMs();
     restsUntilMs = Math.min(Math.max(restsUntilMs, now) + retryAfterMs, now + MAX_REST_MS);
@@ -91,7 +93,8 @@ export async function serve(options: SessionOptions): Promise<void> {
 
   const regulate = (): void => {
     const isUnread = link.queuedBytes > MAX_UNREAD_BYTES;
-    const isFull = rest !== undefined || isUnread || waiting >= MAX_WAITING || waitingBytes >= MAX_WAITING_BYTES;
+    const mostBytes = intake.isBusy ? MAX_BUSY_BYTES : MAX_WAITING_BYTES;
+    const isFull = rest !== undefined || isUnread || waiting >= MAX_WAITING || waitingBytes >= mostBytes;
     if (isUnread) stall ??= setTimeout(() => link.close('QUOTA'), stallMs).unref();
     else stall = void clearTimeout(stall);
     if (isFull === isPaused) return;
@@ -99,7 +102,10 @@ export async function serve(options: SessionOptions): Promise<void> {
     if (isFull) link.pause();
     else link.resume();
   };
-  link.onDrain(regulate);
+  link.onDrain(() => {
+    regulate();
+    if (session.member) hub.drained(session.member);
+  });
   link.onFrame((frame) => {
     const bytes = byteCount(frame);
     waiting++;

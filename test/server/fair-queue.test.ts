@@ -80,6 +80,29 @@ t.test('whoever asks for little is next, however many others were there before',
   t.ok(desk.order.length <= 43);
 });
 
+t.test('who asks for less than a share is next each time, however long others go on', async (t) => {
+  const desk = new Desk(100);
+  let next = 0;
+  let served = 0;
+  const flood = (): void => desk.ask(`flood ${next}`, next++ % 50, 50);
+  const serve = async (): Promise<void> => {
+    desk.leave(desk.order[served++]!);
+    await turn();
+  };
+  while (next < 400) flood();
+  while (served < 200) await serve(); // nobody has more left than others
+  for (let round = 0; round < 20; round++) {
+    desk.ask(`calm ${round}`, 99, 30);
+    const before = desk.order.length;
+    await serve();
+    t.equal(desk.order[before], `calm ${round}`);
+    for (let i = 0; i < 40; i++) {
+      flood();
+      await serve();
+    }
+  }
+});
+
 t.test('each user has the same share, in what it costs, and its own in the order in which they came', async (t) => {
   const desk = new Desk(40);
   desk.ask('first', 9, 40);

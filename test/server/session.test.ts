@@ -26,6 +26,7 @@ class Peer {
   /** that each message is for */
   devices = 2;
   left = 0;
+  drained = 0;
   joined = 0;
   readonly served: Promise<void>;
   #frame: (frame: Request) => void = () => {};
@@ -48,6 +49,7 @@ class Peer {
       join: () => (this.joined++, { user: { id: 1 }, device: { id: 1 } }),
       leave: () => this.left++,
       received: async () => {},
+      drained: () => this.drained++,
       admit: async (_: unknown, frame: Send) => {
         await this.admits?.(frame);
         this.admitted.push(frame.id);
@@ -191,6 +193,30 @@ t.test('too many at once, or too much: the connection is paused until there is r
   }
 });
 
+t.test('while others wait to be heard, less is read of each', async (t) => {
+  const intake = new FairQueue(INTAKE_COST);
+  const first = intake.place(8, INTAKE_COST);
+  void first.enter();
+  const second = intake.place(9, INTAKE_COST);
+  const entered = second.enter();
+  const peer = new Peer({ intake });
+  await peer.logIn();
+  peer.says(batch(2, 20_000));
+  t.equal(peer.isPaused, false);
+  peer.says(batch(3, 20_000));
+  t.equal(peer.isPaused, true, '32 KiB');
+  first.leave();
+  await entered;
+  second.leave();
+  while (peer.commits.length < 2) await turn();
+  peer.commits.shift()!();
+  await turn();
+  t.equal(peer.isPaused, false);
+  for (let id = 4; id < 8; id++) peer.says(batch(id, 20_000));
+  t.equal(peer.isPaused, false, 'nobody waits any more');
+  peer.end();
+});
+
 t.test('key packages that wait for the database count with their size', async (t) => {
   const wait = Promise.withResolvers<Reply>();
   const peer = new Peer({ keys: { put: () => wait.promise } });
@@ -221,6 +247,7 @@ t.test('who asks and does not read is not read from, and after a while cut', asy
   peer.queuedBytes = 0;
   peer.drain();
   t.equal(peer.isPaused, false, 'he has read');
+  t.equal(peer.drained, 1, 'and may get more');
   await new Promise((resolve) => setTimeout(resolve, 40)); // longer than he may stall
   t.equal(peer.closedWith, undefined);
   peer.queuedBytes = 9 * 1024 * 1024;
