@@ -37,6 +37,8 @@ export type SequencerOptions = CommitterOptions;
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 /** What batches cost that are being written and delivered: a window of that takes some 10 ms to write, and its deliveries leave in slices. */
 const MAX_COST = 2048;
+/** What costs more keeps its place while the database has too much to be told already: it is what others would wait for. */
+const SMALL_COST = 64;
 /** A device that gets a message costs 1, and a message too; a batch with its signature as much as 16 of them. */
 const BATCH_COST = 16;
 /** What a refused sender is told to wait. */
@@ -136,7 +138,8 @@ export class Sequencer {
     }
 
     this.#waitingBytes += bytes;
-    const place = this.#fairly.place(device.userId, costOf(submission));
+    const cost = costOf(submission);
+    const place = this.#fairly.place(device.userId, cost);
     try {
       const isSigned = this.#verify(submission);
       isSigned.catch(() => undefined); // it is awaited only when its turn comes
@@ -149,7 +152,9 @@ export class Sequencer {
       const failure = ChatError.from(error);
       throw failure.code === 'STORE_FAILED' ? unavailable('the database did not answer', RETRY_AFTER_MS, error) : error;
     } finally {
-      place.leave();
+      const relief = cost > SMALL_COST ? this.#o.store.relief() : null;
+      if (relief === null) place.leave();
+      else void relief.then(() => place.leave());
       this.#waitingBytes -= bytes;
     }
   }

@@ -23,6 +23,8 @@ const LATE_BYTES = 16 * 1024 * 1024;
 /** What the database does not have, in all: more is taken when it has some of it. */
 const FULL_ROWS = 65_536;
 const FULL_BYTES = 64 * 1024 * 1024;
+/** Of that: whoever brings much waits before others have to. */
+const BUSY = 0.5;
 
 /**
  * @param path of its journal, but for the ends of the files' names: that of an embedded database
@@ -142,6 +144,7 @@ class Ahead {
       expire: (now, maxMessages) => this.#expire(now, maxMessages),
       complete: (origin, messages) => this.#besides(() => db.complete(origin, messages)),
       rewind: (origin, size) => this.#besides(() => db.rewind(origin, size)),
+      relief: () => this.#relief(),
       close: () => this.#close(),
     };
   }
@@ -163,12 +166,21 @@ class Ahead {
     return this.#sizes.get(origin)!;
   }
 
-  get #isFull(): boolean {
+  /** How much of what may wait does. */
+  get #fullness(): number {
     const all = this.#all;
-    return (
-      all.reduce((sum, { rows }) => sum + rows, 0) > FULL_ROWS ||
-      all.reduce((sum, { bytes }) => sum + bytes, 0) > FULL_BYTES
+    return Math.max(
+      all.reduce((sum, { rows }) => sum + rows, 0) / FULL_ROWS,
+      all.reduce((sum, { bytes }) => sum + bytes, 0) / FULL_BYTES,
     );
+  }
+  get #isFull(): boolean {
+    return this.#fullness > 1;
+  }
+
+  #relief(): Promise<void> | null {
+    if (this.#failure !== null || this.#fullness <= BUSY) return null;
+    return this.#change().then(() => this.#relief() ?? undefined);
   }
 
   /** Resolves when the database has been told something more, or has failed. */

@@ -87,6 +87,7 @@ export async function openMysql(location: MysqlLocation, password: Secret | null
     kind: 'mysql',
     ...methods(call),
     ping: () => connections.use((session) => session.ping()),
+    relief: () => null,
     close,
   };
 }

@@ -15,7 +15,7 @@ import { commitRecords } from './told.ts';
 import * as window from './window.ts';
 
 /** What a backend runs in a transaction; `ping` and `close` are its own. */
-export type Method = Exclude<keyof Store, 'kind' | 'ping' | 'close'>;
+export type Method = Exclude<keyof Store, 'kind' | 'ping' | 'relief' | 'close'>;
 export type Arguments<M extends Method> = Parameters<Store[M]>;
 export type Result<M extends Method> = Awaited<ReturnType<Store[M]>>;
 

@@ -93,6 +93,7 @@ export async function openSqlite(path: string, onLost: (error: ChatError) => voi
     kind: 'sqlite',
     ...methods(call),
     ping: () => send('ping'),
+    relief: () => null,
     close: async () => {
       if (end) return;
       await send('close');

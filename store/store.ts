@@ -562,5 +562,7 @@ export interface Store {
 
   /** Cheap question to the database. @throws STORE_FAILED */
   ping(): Promise<void>;
+  /** Null, or more waits for the database than should (ahead.ts): resolves when that is over. Who brings much waits for it. Never rejects. */
+  relief(): Promise<void> | null;
   close(): Promise<void>;
 }

@@ -379,6 +379,29 @@ t.test(
   },
 );
 
+t.test('who brings much waits while too much waits for the database, and nobody else does', async (t) => {
+  const w = await worldIn(t);
+  const { alice, bob, conversation } = w;
+  const relief = Promise.withResolvers<void>();
+  let isBusy = true;
+  const store: Store = Object.create(w.store, {
+    relief: { value: () => (isBusy ? relief.promise : null) },
+  }) as Store;
+  const sequencer = over(w, store);
+  const flood = () => sequencer.submit(alice.batch(conversation, Array(1000).fill('x'), [bob.device.id]));
+  await flood();
+  let second = false;
+  const waiting = flood().then(() => (second = true));
+  for (const body of ['y', 'z']) await sequencer.submit(bob.batch(conversation, [body], []));
+  for (let i = 0; i < 100; i++) await new Promise(setImmediate);
+  t.equal(second, false);
+  isBusy = false;
+  relief.resolve();
+  await waiting;
+  t.ok(second);
+  await w.close();
+});
+
 t.test('a repetition gets the same answer: at once, later, and after a restart', async (t) => {
   const w = await worldIn(t);
   const { alice, bob, conversation } = w;

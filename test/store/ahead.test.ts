@@ -301,7 +301,12 @@ t.test(
     const until = async (isSo: () => boolean): Promise<void> => {
       while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
     };
-    while (answered < 23) await send(); // 69 MB: more than is kept
+    while (answered < 10) await send();
+    t.equal(ahead.relief(), null);
+    while (answered < 12) await send(); // 36 MB: more than half of what is kept
+    let isRelieved = false;
+    void ahead.relief()!.then(() => (isRelieved = true));
+    while (answered < 23) await send(); // 69 MB: more than that
     const last = [send()];
     await until(() => told.length > 0);
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -314,6 +319,13 @@ t.test(
     }
     t.ok((await db.logSize(w.origin)) < w.size / 2, 'not for all of it');
     await Promise.all(last);
+    t.equal(isRelieved, false, 'half of it waits still');
+    while (!isRelieved) {
+      await until(() => told.length > 0 || isRelieved);
+      told.splice(0).forEach((go) => go());
+    }
+    const rest = w.size - (await db.logSize(w.origin));
+    t.ok(0 < rest && rest <= w.size / 2, `${rest} of ${w.size} entries wait`);
     isDown = true;
     const pump = setInterval(() => told.splice(0).forEach((go) => go()), 5);
     let outcome: unknown = null;
