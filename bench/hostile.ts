@@ -14,7 +14,7 @@ import type { ChatTarget } from './target.ts';
 /** Honest ones; each far below its limit. */
 const PAIRS = 20;
 const PER_SECOND = 200;
-const MEMBERS = 50;
+const ROOMS = [50, 500];
 /** After an attack: what it has left is told to the database. */
 const SETTLE_MS = 3000;
 
@@ -27,7 +27,7 @@ export async function hostile(target: ChatTarget, seconds: number): Promise<Samp
   const attacks: readonly (readonly [string, () => Promise<Attack>])[] = [
     ['one at full speed', () => pair(target, PAIRS, false)],
     ['one who reads nothing', () => pair(target, PAIRS + 1, true)],
-    [`a room of ${MEMBERS} flooded by all`, () => room(target)],
+    ...ROOMS.map((members) => [`a room of ${members} flooded by all`, () => room(target, members)] as const),
   ];
   const attacked: (readonly [string, Sample])[] = [];
   const sample: Record<string, number> = {};
@@ -47,8 +47,8 @@ export async function hostile(target: ChatTarget, seconds: number): Promise<Samp
   quiet.push(await honest());
   const p99 = (each: Sample): number => each['p99 ms']!;
   const usual = statistic(quiet.map(p99)).median;
-  sample['quiet: p99 ms, median of four'] = usual;
-  sample['quiet: p99 ms, the longest of four'] = Math.max(...quiet.map(p99));
+  sample[`quiet: p99 ms, median of ${quiet.length}`] = usual;
+  sample[`quiet: p99 ms, the longest of ${quiet.length}`] = Math.max(...quiet.map(p99));
   for (const [name, during] of attacked) {
     sample[`${name}: p99 ms`] = p99(during);
     sample[`${name}: max ms`] = during['max ms']!;
@@ -65,8 +65,8 @@ async function pair(target: ChatTarget, number: number, isDeaf: boolean): Promis
 }
 
 /** Nobody acknowledges anything either. */
-async function room(target: ChatTarget): Promise<Attack> {
-  const room = await target.roomOf(MEMBERS);
+async function room(target: ChatTarget, members: number): Promise<Attack> {
+  const room = await target.roomOf(members);
   if (typeof room === 'string') return fail(room);
-  return attack({ ...target.place, conversation: room.conversation, writers: target.members(MEMBERS) });
+  return attack({ ...target.place, conversation: room.conversation, writers: target.members(members) });
 }
