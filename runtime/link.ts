@@ -2,6 +2,7 @@
  * One connection from the first byte of TLS to its end: the only adapter between a TLS socket and the pure state machines of protocol/.
  * It moves records and keeps the timers; what the peer may say, and when, is decided in protocol/; who it is, by `admit`.
  */
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { concat, type Fingerprint } from '../base/bytes.ts';
 import { ChatError, type Code } from '../base/errors.ts';
@@ -92,6 +93,38 @@ export const openServerLink = (socket: TLSSocket, options: LinkOptions): Promise
 export const openClientLink = (socket: TLSSocket, options: LinkOptions): Promise<ClientLink> =>
   openLink<Reply, Request>('client', socket, options, decodeReplies);
 
+/**
+ * Resolves when an accepted socket has something to read, for the TLSSocket that is then made of it in the same turn of the event loop. To one
+ * that is given bytes that were read before, Node allots a buffer of their length and then one of 16 KiB; for its own first read it allots
+ * 64 KiB, which then stay as long as the connection. And who only connects costs no TLS.
+ * @throws HANDSHAKE_TIMEOUT, CONNECTION_LOST; the socket is then closed
+ */
+export function firstBytes(accepted: Socket, timeoutMs: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const settle = (error?: ChatError): void => {
+    clearTimeout(timer);
+    for (const event of ['end', 'close'] as const) accepted.off(event, onEnd);
+    accepted.off('readable', onReadable);
+    if (error === undefined) return resolve();
+    accepted.destroy();
+    reject(error);
+  };
+  const onReadable = (): void => {
+    if (accepted.readableLength > 0) settle();
+  };
+  const onEnd = (): void => settle(lostBeforeTls());
+  const timer = setTimeout(() => settle(lateFor('tls')), timeoutMs);
+  for (const event of ['end', 'close'] as const) accepted.on(event, onEnd);
+  accepted.on('readable', onReadable);
+  accepted.read(0);
+  return promise;
+}
+
+const lostBeforeTls = (): ChatError =>
+  new ChatError('CONNECTION_LOST', 'the peer closed before TLS was complete', { field: 'tls' });
+const lateFor = (field: 'tls' | 'handshake'): ChatError =>
+  new ChatError('HANDSHAKE_TIMEOUT', 'the connection was not open in time', { field });
+
 type Role = 'client' | 'server';
 
 function openLink<In extends Request | Reply, Out extends Request | Reply>(
@@ -176,15 +209,12 @@ function openLink<In extends Request | Reply, Out extends Request | Reply>(
   };
 
   const onTimeout = () => {
-    const late = new ChatError('HANDSHAKE_TIMEOUT', 'the connection was not open in time', {
-      field: state ? 'handshake' : 'tls',
-    });
+    const late = lateFor(state ? 'handshake' : 'tls');
     if (state === null || !follow(step(state, { on: 'tick', nowMs: Math.max(performance.now(), deadlineMs) }), null))
       fail(late);
   };
   const onEnd = () => {
-    if (state === null || !follow(step(state, { on: 'eof' }), null))
-      fail(new ChatError('CONNECTION_LOST', 'the peer closed before TLS was complete', { field: 'tls' }));
+    if (state === null || !follow(step(state, { on: 'eof' }), null)) fail(lostBeforeTls());
   };
   const onError = (error: Error) => {
     if (state === null) fail(tlsFailure(error));

@@ -6,7 +6,7 @@ import { createServer, isIPv6, type AddressInfo, type Server, type Socket } from
 import { TLSSocket, type SecureContext } from 'node:tls';
 import { ChatError } from '../base/errors.ts';
 import type { Suite } from '../protocol/key-exchange.ts';
-import { openServerLink, type LinkOptions, type ServerLink } from '../runtime/link.ts';
+import { firstBytes, openServerLink, type LinkOptions, type ServerLink } from '../runtime/link.ts';
 import { errorFields, levelOf, type Log } from '../runtime/log.ts';
 import { serverContext, serverTlsOptions, type Authorities, type Credentials } from '../runtime/tls.ts';
 import { identityOf } from '../x509/identity.ts';
@@ -48,7 +48,7 @@ export class Listener {
   readonly #servers: Server[] = [];
   readonly #admission: Admission;
   /** not open yet, oldest first */
-  readonly #unfinished = new Set<TLSSocket>();
+  readonly #unfinished = new Set<Socket>();
   #own: Credentials;
   #context: SecureContext;
 
@@ -104,7 +104,7 @@ export class Listener {
   }
 
   async #listen(host: string, port: number): Promise<void> {
-    // pauseOnConnect: not a byte is read before TLS has the socket. allowHalfOpen is for TLS to decide.
+    // pauseOnConnect: not a byte is read before somebody waits for it. allowHalfOpen is for TLS to decide.
     const server = createServer({ pauseOnConnect: true, noDelay: true, keepAlive: true });
     server.on('connection', (socket: Socket) => this.#accept(socket));
     await new Promise<void>((resolve, reject) => {
@@ -134,10 +134,8 @@ export class Listener {
     }
     accepted.once('close', () => this.#admission.leave(address));
     this.#makeRoom();
-    const socket = new TLSSocket(accepted, serverTlsOptions(this.#context));
-    this.#unfinished.add(socket);
-    socket.once('close', () => this.#unfinished.delete(socket));
-    void this.#open(socket, address, accepted.remotePort);
+    this.#awaitEnd(accepted);
+    void this.#open(accepted, address, accepted.remotePort);
   }
 
   #makeRoom(): void {
@@ -148,10 +146,22 @@ export class Listener {
     oldest.destroy();
   }
 
-  async #open(socket: TLSSocket, address: string, port: number | undefined): Promise<void> {
-    const { suites, parse, handshakeTimeoutMs: timeoutMs, idleMs, maxRecordBytes, log, onLink } = this.#o;
+  /** Until then, or until it is open, it counts as unfinished. */
+  #awaitEnd(socket: Socket): void {
+    this.#unfinished.add(socket);
+    socket.once('close', () => this.#unfinished.delete(socket));
+  }
+
+  async #open(accepted: Socket, address: string, port: number | undefined): Promise<void> {
+    const { suites, parse, handshakeTimeoutMs, idleMs, maxRecordBytes, log, onLink } = this.#o;
     let subject: string | undefined;
     try {
+      const untilMs = performance.now() + handshakeTimeoutMs;
+      await firstBytes(accepted, handshakeTimeoutMs);
+      const timeoutMs = Math.max(0, untilMs - performance.now());
+      const socket = new TLSSocket(accepted, serverTlsOptions(this.#context));
+      this.#unfinished.delete(accepted);
+      this.#awaitEnd(socket);
       const link = await openServerLink(socket, {
         own: this.#own,
         admit: (presented) => {

@@ -1,3 +1,4 @@
+import { createHook } from 'node:async_hooks';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -57,12 +58,13 @@ t.test('what is not TLS is dropped at once, and logged', async (t) => {
 
 t.test('who never finishes is destroyed in time, and nobody waits for him', async (t) => {
   const server = await startServer(t, { handshakeTimeoutMs: 1000 });
-  const half = halfHello();
+  const hello = await wholeHello();
+  const half = hello.subarray(0, hello.length >> 1);
   const sockets: Socket[] = [];
   for (let i = 0; i < 200; i++) sockets.push(await dialTcp(server.port));
   for (let i = 0; i < 50; i++) {
     const socket = await dialTcp(server.port);
-    socket.write(await half);
+    socket.write(half);
     sockets.push(socket);
   }
   const dripping = await dialTcp(server.port);
@@ -79,8 +81,8 @@ t.test('who never finishes is destroyed in time, and nobody waits for him', asyn
   t.equal(server.listener.connections, 0, 'every place is free again');
 });
 
-/** The first half of a ClientHello. */
-async function halfHello(): Promise<Buffer> {
+/** A ClientHello, as Node sends it. */
+async function wholeHello(): Promise<Buffer> {
   const { createServer } = await import('node:net');
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -94,7 +96,7 @@ async function halfHello(): Promise<Buffer> {
   )) as [Buffer];
   client.destroy();
   server.close();
-  return hello.subarray(0, hello.length >> 1);
+  return hello;
 }
 
 t.test('one address has its share of connections, and gets it back', async (t) => {
@@ -144,6 +146,39 @@ t.test('when too many are unfinished, the oldest makes room', async (t) => {
   await dropped(first);
   t.notOk(second.destroyed, 'and no more than that');
   second.destroy();
+});
+
+t.test('who only connects costs no TLS, and is dropped like one who began it', async (t) => {
+  const made: string[] = [];
+  const hook = createHook({ init: (_, type) => void (type === 'TLSWRAP' && made.push(type)) }).enable();
+  t.teardown(() => hook.disable());
+  const server = await startServer(t, { handshakeTimeoutMs: 1000 });
+  const silent = await dialTcp(server.port);
+  while (server.listener.unfinishedHandshakes === 0) await new Promise(setImmediate);
+  await dropped(silent);
+  t.match(await server.line('tls.refused'), { code: 'HANDSHAKE_TIMEOUT' });
+  const gone = await dialTcp(server.port);
+  while (server.listener.unfinishedHandshakes === 0) await new Promise(setImmediate);
+  gone.destroy();
+  while (server.listener.unfinishedHandshakes > 0) await new Promise(setImmediate);
+  t.match(server.lines.at(-1), { event: 'tls.refused', code: 'CONNECTION_LOST' });
+  t.equal(made.length, 0);
+  t.ok(await works(server));
+  t.equal(made.length, 2, 'one at each end');
+  while (server.listener.connections > 0) await new Promise(setImmediate);
+});
+
+t.test('a hello in single bytes is as good as one in one piece', async (t) => {
+  const server = await startServer(t);
+  const hello = await wholeHello();
+  const socket = await dialTcp(server.port);
+  for (const byte of hello) {
+    socket.write(Buffer.of(byte));
+    await new Promise(setImmediate);
+  }
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  t.equal(answer[0], 22, 'a handshake record');
+  socket.destroy();
 });
 
 t.test('admission counts and forgets', (t) => {
