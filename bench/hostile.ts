@@ -22,6 +22,7 @@ const SETTLE_MS = 3000;
 export async function hostile(target: ChatTarget, seconds: number): Promise<Sample> {
   const honest = (): Promise<Sample> => latency(target, PAIRS, PER_SECOND, seconds);
   await target.prepare(2 * PAIRS + 4);
+  for (const members of ROOMS) await target.roomOf(members); // making one takes memory as well
   await honest(); // compiled
   const quiet: Sample[] = [];
   const attacks: readonly (readonly [string, () => Promise<Attack>])[] = [
