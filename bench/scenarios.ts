@@ -41,6 +41,7 @@ const SPARE_FILES = 200;
 const GROWTH_BYTES = 12e9;
 /** As the product has it by itself, docs/OPERATING.md. */
 const MESSAGES_PER_MINUTE = 6000;
+const ROOM_DELIVERIES_PER_MINUTE = 600_000;
 const QUEUE_MB = 64;
 const MEMORY_DISK = '/dev/shm';
 
@@ -130,7 +131,11 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'hostile',
     isQuick: false,
     measure: async (bench) => {
-      const settings = { 'limits.messages_per_min': MESSAGES_PER_MINUTE, 'limits.queue_mb_per_user': QUEUE_MB };
+      const settings = {
+        'limits.messages_per_min': MESSAGES_PER_MINUTE,
+        'limits.room_deliveries_per_min': ROOM_DELIVERIES_PER_MINUTE,
+        'limits.queue_mb_per_user': QUEUE_MB,
+      };
       const world = await openWorld({ ...bench.options, settings });
       const sample = await hostile(world.ours, bench.isQuick ? 3 : 10);
       await world.stop();

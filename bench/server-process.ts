@@ -125,6 +125,7 @@ export async function startChatServer(
     'limits.connections_per_address': 1_000_000,
     'limits.handshakes_per_address_per_s': 1_000_000,
     'limits.messages_per_min': 100_000_000,
+    'limits.room_deliveries_per_min': 100_000_000,
     'limits.queue_mb_per_user': 1000,
     ...settings,
   };

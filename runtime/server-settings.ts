@@ -292,6 +292,12 @@ export const SERVER_SETTINGS = {
       'Messages of one account in a minute.',
       { default: 6000 },
     ),
+    roomDeliveriesPerMinute: setting(
+      'limits.room_deliveries_per_min',
+      integer(1, 100_000_000),
+      'Messages in one room in a minute, over all its members, each as many times as it has recipients.',
+      { default: 600_000 },
+    ),
     queueMbPerUser: setting(
       'limits.queue_mb_per_user',
       integer(1, 1_000_000),

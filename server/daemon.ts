@@ -230,6 +230,8 @@ export async function startServer(
     every(FORGET_BLOBS_EVERY_MS, () => blobs.forget(), log, 'store.failed'),
   );
   const sends = new RateLimit(limits.messagesPerMinute, monotonicMs, burstOf(limits.messagesPerMinute));
+  const { roomDeliveriesPerMinute } = limits;
+  const roomDeliveries = new RateLimit(roomDeliveriesPerMinute, monotonicMs, burstOf(roomDeliveriesPerMinute));
   const intake = new FairQueue(INTAKE_COST);
   const requests = new RateLimit(REQUESTS_PER_MINUTE, monotonicMs);
   const serving = new Map<ServerLink, Promise<void>>();
@@ -261,6 +263,7 @@ export async function startServer(
         crls,
         attested: (size) => outside.attested(size),
         sends,
+        roomDeliveries,
         intake,
         requests,
         log,

@@ -6,6 +6,7 @@
  */
 import { fromUtf8, hex, utf8 } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
+import { idKey } from '../base/id-key.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
@@ -26,6 +27,7 @@ import type { Submission } from './submission.ts';
 import type { TranscriptLog } from './log/log.ts';
 import type { OutsideJobs } from './outside.ts';
 import { peekCheckpoint } from '../transcript/checkpoint.ts';
+import { decodeMs } from '../transcript/statement.ts';
 
 /** Requests of one connection that are not answered yet, in number and bytes, before it is paused. */
 const MAX_WAITING = 64;
@@ -61,6 +63,8 @@ export interface SessionOptions {
   readonly attested: OutsideJobs['attested'];
   /** messages, by user */
   readonly sends: RateLimit;
+  /** devices that messages go to, by conversation */
+  readonly roomDeliveries: RateLimit;
   /** batches that are judged in one turn of the event loop; of INTAKE_COST */
   readonly intake: FairQueue;
   /** all other requests, by certificate */
@@ -144,6 +148,17 @@ const DEVICES_INCLUDED = 8;
 const surcharge = ({ messages }: Submission): number =>
   messages.reduce((sum, { recipients }) => sum + Math.floor(recipients.length / (DEVICES_INCLUDED + 1)), 0);
 
+/** Of messages that reach more than that, by conversation: those of all its members together are limited. */
+function deliveries({ messages }: Submission): Map<string, number> {
+  const byConversation = new Map<string, number>();
+  for (const { statement, recipients } of messages) {
+    if (recipients.length <= DEVICES_INCLUDED) continue;
+    const key = idKey(decodeMs(statement).conversation);
+    byConversation.set(key, (byConversation.get(key) ?? 0) + recipients.length);
+  }
+  return byConversation;
+}
+
 /** Settles, and never rejects, when the request has its reply; the next one need not wait for that. */
 interface Taken {
   readonly answered: Promise<void>;
@@ -174,7 +189,7 @@ class Session {
 
   /** Batches are admitted in the order in which they came, so that their counters fit; the commit is not waited for. */
   async #send(frame: Request<'msg_send'>): Promise<Taken> {
-    const { hub, sends, intake } = this.#o;
+    const { hub, sends, roomDeliveries, intake } = this.#o;
     const member = this.#loggedIn();
     sends.take(`user:${member.user.id}`, frame.messages.length);
     const place = intake.place(member.user.id, SEND_COST + frame.messages.length);
@@ -183,6 +198,7 @@ class Session {
     const submission = await hub.admit(member, frame);
     // What many devices are to get costs as much as many messages: one to a full room is work for 1,000 mailboxes.
     sends.take(`user:${member.user.id}`, surcharge(submission), frame.messages.length);
+    for (const [conversation, devices] of deliveries(submission)) roomDeliveries.take(conversation, devices);
     return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
   }
 

@@ -1,11 +1,13 @@
 /** One connection as the session sees it: a link without a socket, and everything behind it stood in for. */
 import t from 'tap';
+import type { ConversationId, Fingerprint, Hash, SessionId } from '../../base/bytes.ts';
 import type { Reply, Request } from '../../protocol/messages.ts';
 import { ChatError } from '../../base/errors.ts';
 import type { Closed, ServerLink } from '../../runtime/link.ts';
 import { FairQueue } from '../../server/fair-queue.ts';
 import { RateLimit } from '../../server/rate-limit.ts';
 import { INTAKE_COST, serve, type SessionOptions } from '../../server/session.ts';
+import { encodeMs, KIND } from '../../transcript/statement.ts';
 import { memoryLog } from '../support/pair.ts';
 
 type Send = Request<'msg_send'>;
@@ -82,6 +84,7 @@ class Peer {
       crls: {} as never,
       attested: async () => null,
       sends: new RateLimit(1_000_000),
+      roomDeliveries: new RateLimit(1_000_000_000),
       intake: new FairQueue(INTAKE_COST),
       requests: new RateLimit(1_000_000),
       log: this.log.log,
@@ -106,13 +109,31 @@ class Peer {
 }
 
 const ping = (id: number): Request => ({ type: 'ping', id });
-const batch = (id: number, bytes = 1): Send => ({
+const zeros = Buffer.alloc(32);
+/** @param room first byte of the id of the conversation */
+const statement = (room: number): Buffer =>
+  encodeMs({
+    kind: KIND.message,
+    parts: 1,
+    ciphertextBytes: 1,
+    sender: zeros as Uint8Array as Fingerprint,
+    session: zeros.subarray(0, 16) as Uint8Array as SessionId,
+    sessionCtr: 1,
+    clientTime: 1,
+    conversation: Buffer.alloc(32, room) as Uint8Array as ConversationId,
+    convCtr: 1,
+    prevConv: zeros as Uint8Array as Hash,
+    rosterHash: zeros as Uint8Array as Hash,
+    commitment: zeros as Uint8Array as Hash,
+    ciphertextHash: zeros as Uint8Array as Hash,
+  });
+const batch = (id: number, bytes = 1, room = 1): Send => ({
   type: 'msg_send',
   id,
   algorithm: 1,
   signature: Buffer.alloc(64),
   batch: Buffer.alloc(172),
-  messages: [{ statement: Buffer.alloc(248), parts: [Buffer.alloc(bytes)] }],
+  messages: [{ statement: statement(room), parts: [Buffer.alloc(bytes)] }],
 });
 
 t.test('one answer for each request, in order, whatever fails', async (t) => {
@@ -270,6 +291,25 @@ t.test('a message for many devices counts as several', async (t) => {
     const refused = peer.sent.filter((frame) => frame.type === 'error' && frame.code === 'RATE_LIMIT').length;
     t.equal(12 - refused, allowed, `${devices} devices`);
   }
+});
+
+t.test('what all members of a room send is limited together, and what goes to few devices is not', async (t) => {
+  const roomDeliveries = new RateLimit(1000, () => 0);
+  const refusals = async (devices: number, room: number): Promise<number> => {
+    const peer = new Peer({ roomDeliveries });
+    peer.devices = devices;
+    await peer.logIn();
+    for (let id = 2; id < 12; id++) peer.says(batch(id, 1, room));
+    await turn();
+    const refused = peer.sent.filter((frame) => frame.type === 'error' && frame.code === 'RATE_LIMIT');
+    for (const frame of refused) t.ok(frame.type === 'error' && frame.retry_after_ms! > 0);
+    peer.end();
+    return refused.length;
+  };
+  t.equal(await refusals(70, 1), 0);
+  t.equal(await refusals(70, 1), 6, '1,000 devices, whoever writes to them');
+  t.equal(await refusals(8, 1), 0);
+  t.equal(await refusals(70, 2), 0, 'another room');
 });
 
 t.test(
