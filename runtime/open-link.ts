@@ -15,6 +15,7 @@ import { encodeFrame, requestIdOf, type Reply, type Request } from '../protocol/
 import type { RecordReader } from '../protocol/record.ts';
 import type { Closed, Link, LinkOptions } from './link.ts';
 import type { Chain } from './tls.ts';
+import { inLaterTurn, mayRead } from './turn.ts';
 
 /** The frames of one record's plaintext, lazily. @throws BAD_FRAME, UNKNOWN_TYPE */
 export type DecodeFrames<In> = (plaintext: Uint8Array) => Generator<In>;
@@ -48,6 +49,8 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   readonly #reader: RecordReader;
   readonly #chunks: Buffer[] = [];
   #records: Generator<Buffer> | null;
+  /** It waits for a later turn of the event loop; then nothing is read before it. */
+  #record: Buffer | null = null;
   #frames: Generator<In> | null = null;
   #plaintext: Buffer = NOTHING;
   #framesDone = 0;
@@ -166,7 +169,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   }
 
   get #isHeld(): boolean {
-    return this.#isPaused || this.#isEnding || this.#onFrame === null;
+    return this.#isPaused || this.#isEnding || this.#onFrame === null || this.#record !== null;
   }
 
   /** One frame, record or chunk further. False when nothing is left. */
@@ -184,15 +187,35 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
     }
     const record = this.#records?.next();
     if (record !== undefined && !record.done) {
-      this.#plaintext = this.#opener.open(record.value);
-      this.#heardAt = performance.now(); // whole records only: a drip of bytes is silence
-      this.#framesDone = 0;
-      if (this.#plaintext.length > 0) this.#frames = this.#decode(this.#plaintext); // none: new keys
+      if (this.#role === 'client' || mayRead(record.value.length)) this.#open(record.value);
+      else this.#openLater(record.value);
       return true;
     }
     const chunk = this.#chunks.shift();
     this.#records = chunk === undefined ? null : this.#reader.push(chunk);
     return chunk !== undefined;
+  }
+
+  #open(record: Buffer): void {
+    this.#plaintext = this.#opener.open(record);
+    this.#heardAt = performance.now(); // whole records only: a drip of bytes is silence
+    this.#framesDone = 0;
+    if (this.#plaintext.length > 0) this.#frames = this.#decode(this.#plaintext); // none: new keys
+  }
+
+  #openLater(record: Buffer): void {
+    this.#record = record;
+    inLaterTurn(() => {
+      this.#record = null;
+      if (this.#isEnding) return;
+      try {
+        mayRead(record.length);
+        this.#open(record);
+      } catch (error) {
+        return this.#refuse(ChatError.from(error));
+      }
+      this.#pump();
+    });
   }
 
   #deliver(frame: In): void {

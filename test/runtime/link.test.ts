@@ -26,13 +26,13 @@ import { authority } from '../support/pki.ts';
 const alice = credentials(ca.client('alice'));
 
 const ping = (id: number): Request<'ping'> => ({ type: 'ping', id });
-const bigSend = (id: number): Request<'msg_send'> => ({
+const bigSend = (id: number, bytes = 1_000_000): Request<'msg_send'> => ({
   type: 'msg_send',
   id,
   algorithm: 1,
   signature: Buffer.alloc(64),
   batch: Buffer.alloc(172),
-  messages: [{ statement: Buffer.alloc(248), parts: [Buffer.alloc(1_000_000)] }],
+  messages: [{ statement: Buffer.alloc(248), parts: [Buffer.alloc(bytes)] }],
 });
 
 // Takes the two seconds that a peer has to read our last words; runs beside the other tests.
@@ -86,6 +86,32 @@ t.test('frames arrive in order, however they were sent', async (t) => {
     ids,
     Array.from({ length: id }, (_, i) => i + 1),
   );
+});
+
+t.test('what many bring at the same moment is read over several turns of the event loop', async (t) => {
+  const server = await startServer(t);
+  const clients = await Promise.all(Array.from({ length: 40 }, () => dial(server.port, alice)));
+  while (server.links.length < 40) await new Promise(setImmediate);
+  let [came, inTurn, most] = [0, 0, 0];
+  const ids: number[] = [];
+  for (const link of server.links)
+    link.onFrame((frame) => {
+      if (frame.type === 'ping') return void ids.push(frame.id);
+      came++;
+      most = Math.max(most, ++inTurn);
+    });
+  for (const [i, client] of clients.entries()) {
+    client.send(bigSend(1, 60_000));
+    client.send(ping(i + 1));
+  }
+  while (ids.length < 40) {
+    inTurn = 0;
+    await new Promise(setImmediate);
+  }
+  t.equal(came, 40);
+  t.ok(most <= 18, `${most} of 60 kB in one turn`);
+  t.equal(new Set(ids).size, 40, 'and what came after them');
+  for (const client of clients) client.close();
 });
 
 t.test('frames of one tick leave in one record and one write', async (t) => {

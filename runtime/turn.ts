@@ -1,0 +1,38 @@
+/**
+ * What all links of a server read in one turn of the event loop is bounded, so that hundreds that bring much at the same moment keep
+ * nobody from being heard: what is small is read at once, and what is large waits its turn, first come, first served.
+ */
+
+/** Some 10 ms of decrypting and decoding. */
+const TURN_BYTES = 1024 * 1024;
+/** A record of so much is read in any case. */
+const SMALL_BYTES = 4096;
+
+let spent = 0;
+let isDue = false;
+const waiting: (() => void)[] = [];
+
+/** Whether a record of this size may be read now; if so, it counts. */
+export function mayRead(bytes: number): boolean {
+  if (bytes > SMALL_BYTES && spent >= TURN_BYTES) return false;
+  spent += bytes;
+  endTurn();
+  return true;
+}
+
+/** In a turn in which there is room for what is large. */
+export function inLaterTurn(work: () => void): void {
+  waiting.push(work);
+  endTurn();
+}
+
+function endTurn(): void {
+  if (isDue) return;
+  isDue = true;
+  setImmediate(() => {
+    isDue = false;
+    spent = 0;
+    for (let left = waiting.length; left > 0 && spent < TURN_BYTES; left--) waiting.shift()!();
+    if (waiting.length > 0) endTurn();
+  });
+}
