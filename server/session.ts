@@ -6,7 +6,6 @@
  */
 import { fromUtf8, hex, utf8 } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
-import { idKey } from '../base/id-key.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
@@ -22,12 +21,11 @@ import type { Keys } from './keys.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { Rooms } from './rooms.ts';
 import { splitChain } from './chain-bytes.ts';
+import { roomDeliveriesOf, surchargeOf } from './charges.ts';
 import { unavailable } from './committer.ts';
-import type { Submission } from './submission.ts';
 import type { TranscriptLog } from './log/log.ts';
 import type { OutsideJobs } from './outside.ts';
 import { peekCheckpoint } from '../transcript/checkpoint.ts';
-import { decodeMs } from '../transcript/statement.ts';
 
 /** Requests of one connection that are not answered yet, in number and bytes, before it is paused. */
 const MAX_WAITING = 64;
@@ -143,22 +141,6 @@ function byteCount(frame: Request): number {
 
 const total = (all: readonly Uint8Array[]): number => all.reduce((sum, { length }) => sum + length, 0);
 
-/** Devices that one message reaches at the price of one: where they do not acknowledge it, that is what it costs. */
-const DEVICES_INCLUDED = 8;
-const surcharge = ({ messages }: Submission): number =>
-  messages.reduce((sum, { recipients }) => sum + Math.floor(recipients.length / (DEVICES_INCLUDED + 1)), 0);
-
-/** Of messages that reach more than that, by conversation: those of all its members together are limited. */
-function deliveries({ messages }: Submission): Map<string, number> {
-  const byConversation = new Map<string, number>();
-  for (const { statement, recipients } of messages) {
-    if (recipients.length <= DEVICES_INCLUDED) continue;
-    const key = idKey(decodeMs(statement).conversation);
-    byConversation.set(key, (byConversation.get(key) ?? 0) + recipients.length);
-  }
-  return byConversation;
-}
-
 /** Settles, and never rejects, when the request has its reply; the next one need not wait for that. */
 interface Taken {
   readonly answered: Promise<void>;
@@ -197,8 +179,8 @@ class Session {
     setImmediate(() => place.leave());
     const submission = await hub.admit(member, frame);
     // What many devices are to get costs as much as many messages: one to a full room is work for 1,000 mailboxes.
-    sends.take(`user:${member.user.id}`, surcharge(submission), frame.messages.length);
-    for (const [conversation, devices] of deliveries(submission)) roomDeliveries.take(conversation, devices);
+    sends.take(`user:${member.user.id}`, surchargeOf(submission), frame.messages.length);
+    for (const [conversation, devices] of roomDeliveriesOf(submission)) roomDeliveries.take(conversation, devices);
     return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
   }
 
