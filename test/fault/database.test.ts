@@ -109,7 +109,7 @@ t.test('MariaDB', async (t) => {
     await recovered(w);
   }
 
-  for (const kind of ['window', 'acknowledgement'] as const)
+  for (const kind of ['contents', 'other'] as const)
     for (const fate of ['lose the answer', 'lose the commit'] as const) {
       begin(`commit, ${kind}: ${fate}`);
       await proxy.atNextCommit(kind, fate);
@@ -118,7 +118,7 @@ t.test('MariaDB', async (t) => {
 
   for (const words of ['killed while it commits', 'once more']) {
     begin(words);
-    await proxy.atNextCommit('window', 'pass', () => database.kill());
+    await proxy.atNextCommit('contents', 'pass', () => database.kill());
     await failed();
     await database.restart();
     await restored();
@@ -152,7 +152,8 @@ t.test('MariaDB', async (t) => {
 const pidOf = async (database: Mariadb): Promise<number> =>
   Number(readFileSync((await database.sql('SELECT @@pid_file')).trim(), 'utf8'));
 
-type Transaction = 'window' | 'acknowledgement';
+/** With content that somebody has not acknowledged; or without, as of what was acknowledged before it was told. */
+type Transaction = 'contents' | 'other';
 type Fate = 'lose the answer' | 'lose the commit' | 'pass';
 
 /** Between server and database: passes everything on, and can meddle with the statement COMMIT (MySQL protocol: COM_QUERY). */
@@ -204,7 +205,7 @@ class Proxy {
     const pair = [near, far] as const;
     this.#pairs.add(pair);
     let isLosing = false;
-    let transaction: Transaction = 'acknowledgement';
+    let transaction: Transaction = 'other';
     const end = (): void => {
       near.destroy();
       far.destroy();
@@ -213,8 +214,8 @@ class Proxy {
     for (const socket of pair) socket.on('error', end).on('close', end);
     near.on('data', (chunk) => {
       // A window in which somebody has not acknowledged something carries statements; logins are over.
-      if (chunk.includes('\u0003START TRANSACTION')) transaction = 'acknowledgement';
-      if (chunk.includes('clog-ms1')) transaction = 'window';
+      if (chunk.includes('\u0003START TRANSACTION')) transaction = 'other';
+      if (chunk.includes('clog-ms1')) transaction = 'contents';
       const plan = this.#plan;
       if (!chunk.includes('\u0003COMMIT') || plan?.of !== transaction) return far.write(chunk);
       this.#plan = null;

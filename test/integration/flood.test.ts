@@ -65,3 +65,26 @@ t.test('a room that everybody floods', async (t) => {
   t.equal(deliveredOf(deaf.frames).length, all, 'each once');
   t.equal(w.lines.filter(({ level }) => level === 'error').length, 0, 'nothing of it is a fault of the server');
 });
+
+t.test('what all members of a room send is limited together, and nothing else is', async (t) => {
+  const w = await world(t, { 'limits.room_deliveries_per_min': 100 }, () => 0);
+  const people: Awaited<ReturnType<typeof w.person>>[] = [];
+  for (let i = 0; i < 10; i++) people.push(await w.person(`person${i}`));
+  const clients = await Promise.all(people.map((person) => w.login(person)));
+  const [a, b] = [clients[0]!, clients[1]!];
+  const { conversation } = await a.request({ type: 'room_create', room: '#ten', visibility: 'public' }, 'room');
+  for (const client of clients.slice(1)) await client.request({ type: 'room_join', room: '#ten' }, 'room');
+  const roster = await a.request({ type: 'conversation_get', conversation }, 'conversation');
+  const talk = await openConversation(a, 'person1');
+  const outcome = (i: number, to: typeof talk, peek = false): Promise<unknown> =>
+    clients[i]!.request(people[i]!.lineage.texts(to, ['x'], { peek }), 'msg_ack').then(
+      () => 'accepted',
+      (error: unknown) => error,
+    );
+  const RATE_LIMIT = { code: 'RATE_LIMIT', retryAfterMs: 4800 };
+  for (let n = 0; n < 11; n++) t.equal(await outcome(n % 2, roster), 'accepted', '9 of 100 each');
+  for (const i of [0, 1, 2]) t.match(await outcome(i, roster, true), RATE_LIMIT, 'whoever it is');
+  t.equal(await outcome(0, talk), 'accepted', 'elsewhere he may write');
+  t.equal((await b.delivered(7)).length, 7);
+  for (const client of clients) await client.settled();
+});
