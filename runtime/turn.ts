@@ -1,6 +1,6 @@
 /**
- * What all links of a server read in one turn of the event loop is bounded, so that hundreds that bring much at the same moment keep
- * nobody from being heard: what is small is read at once, and what is large waits its turn, first come, first served.
+ * What all links to clients read in one turn of the event loop, of which a process has one, is bounded, so that hundreds that bring much at
+ * the same moment keep nobody from being heard: what is small is read at once, and what is large waits its turn, first come, first served.
  */
 
 /** Some 10 ms of decrypting and decoding. */

@@ -348,10 +348,10 @@ async function open(config: LoadedServerConfig, log: Log, onLost: (error: ChatEr
   return store;
 }
 
-/** What a client is told of the log at its login. */
-/** Of messages: those of ten seconds at once, but no less than 100, if a minute has so many. */
+/** What a minute has in ten seconds may come at once, but no less than 100, if a minute has so many. */
 const burstOf = (perMinute: number): number => Math.min(perMinute, Math.max(100, Math.ceil(perMinute / 6)));
 
+/** What a client is told of the log at its login. */
 const loginIdentity = (transcript: TranscriptLog, certificate: Fingerprint): Reply<'login_ok'>['log'] => ({
   ...transcript.identityOf(certificate),
   ...(transcript.takeovers.length > 0 && {

@@ -1,7 +1,8 @@
 /**
- * Who may have work done, and whose turn it is: fair queueing over users, with the virtual time of start-time fair queueing (Goyal, Vin, Cheng,
- * SIGCOMM 1996, §2), in the order of finish tags. Work that has been let in is bounded; while there is more, each user gets the same share of it, measured in what it costs, and whoever asks for little
- * is next however many ask for much: what he has left of his share, he may have later. Of one user, what came first goes first.
+ * Who may have work done, and whose turn it is: fair queueing over users, with the virtual time of start-time fair queueing (Goyal, Vin,
+ * Cheng, SIGCOMM 1996, §2), in the order of finish tags. Work that has been let in is bounded; while there is more, each user gets the same
+ * share of it, measured in what it costs, and whoever asks for little is next however many ask for much: what he has left of his share, he
+ * may have later. Of one user, what came first goes first.
  */
 
 interface Waiting {
