@@ -6,11 +6,12 @@ import { same, type ConversationId, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
 import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Request } from '../protocol/messages.ts';
-import type { Conversation, Store } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
-import { decodeMs, isOfSession, isReceipt, KIND } from '../transcript/statement.ts';
+import { decodeMs, isOfSession, isReceipt, KIND, type MessageStatement } from '../transcript/statement.ts';
+import type { Charge } from './charges.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
-import { isPartOf, noConversation, rosterOf, type Conversations } from './conversations.ts';
+import { devicesOf, isPartOf, noConversation, rosterOf, type Conversations, type Recipient } from './conversations.ts';
 import { checkKind, companions } from './groups.ts';
 import type { Member } from './hub.ts';
 import type { Quota } from './quota.ts';
@@ -60,9 +61,10 @@ export class Admission {
 
   /**
    * What the sequencer is to be asked: membership, roster, sizes and quota are judged here. To be called batch by batch.
-   * @throws TOO_LARGE, BAD_FRAME, NOT_FOUND, STALE, QUOTA, with the field
+   * @param charge for messages in conversations of the sender, before it is asked who has room for them
+   * @throws TOO_LARGE, BAD_FRAME, NOT_FOUND, STALE, QUOTA, with the field; what `charge` throws
    */
-  async admit(member: Member, frame: Request<'msg_send'>): Promise<Submission> {
+  async admit(member: Member, frame: Request<'msg_send'>, charge: Charge = () => {}): Promise<Submission> {
     if (isLongerThan(frame, MAX_SEND_BYTES))
       throw new ChatError('TOO_LARGE', `a msg_send of more than ${MAX_SEND_BYTES} bytes`, { field: 'msg_send' });
     const longest = this.#o.now() + this.#o.ttlMs;
@@ -70,11 +72,12 @@ export class Admission {
     const messages: Submission['messages'][number][] = [];
     let refusal: ChatError | null = null;
     const batchSize = companions(frame.messages);
+    const statements = frame.messages.map(({ statement }) => decodeMs(statement));
     for (const [i, message] of frame.messages.entries()) {
       const { statement, parts, group = null, group_info: groupInfo = null, expires_at: wanted = longest } = message;
       const expiresAt = Math.min(wanted, longest);
       const field = `msg_send.messages[${i}].statement`;
-      const ms = decodeMs(statement);
+      const ms = statements[i]!;
       checkKind(ms, message, batchSize, `msg_send.messages[${i}]`);
       if (byteCount(parts) > MAX_BODY_BYTES)
         throw new ChatError('TOO_LARGE', `parts of more than ${MAX_BODY_BYTES} bytes`, {
@@ -85,14 +88,17 @@ export class Admission {
         continue;
       }
       if (isReceipt(ms.kind)) {
-        const witnesses = await this.#witnesses(member, ms.conversation, message.to!);
+        const witnesses = await this.#witnesses(member, ms.conversation, message.to!, charge);
         refusal ??= witnesses.refusal;
         messages.push({ statement, parts, group, groupInfo, ...witnesses, expiresAt });
         continue;
       }
       const key = idKey(ms.conversation);
       let audience = audiences.get(key);
-      if (audience === undefined) audiences.set(key, (audience = await this.#audience(member, ms.conversation)));
+      if (audience === undefined) {
+        const chargeAll = (devices: number): void => charge(key, countOf(statements, ms.conversation), devices);
+        audiences.set(key, (audience = await this.#audience(member, ms.conversation, chargeAll)));
+      }
       const { recipients, peers } = audience;
       const isCommit = ms.kind === KIND.membership;
       refusal ??= refusalBy(audience, ms.rosterHash, isCommit, field);
@@ -151,25 +157,21 @@ export class Admission {
     return { blobs: Object.fromEntries(named.map(({ use, hash }, i) => [use, { hash, size: sizes[i]! }])) };
   }
 
-  async #audience(member: Member, id: ConversationId): Promise<Audience> {
+  /** @param charge for so many devices */
+  async #audience(member: Member, id: ConversationId, charge: (devices: number) => void): Promise<Audience> {
     const conversation = await this.#o.conversations.find(id);
     // Who was a member when the log took his batch still gets its answer (admit), and what is to be said to it goes to those of now.
-    const { members, standing } = conversation ?? NOBODY;
+    const standing = conversation?.standing ?? 'strangers';
     const isPart = conversation !== null && isPartOf(conversation, member.user);
     const isSelf = standing === 'self';
-    const all = members.flatMap(({ userId, devices }) =>
-      devices.map(({ id }) => ({ id, isPeer: isSelf || userId !== member.user.id })),
-    );
-    const audience = all.filter(({ id }) => id !== member.device.id);
-    const { recipients, peers } = await this.#withRoom(member, audience);
-    const others = isSelf
-      ? audience
-      : members.flatMap(({ userId, devices }) => (userId === member.user.id ? [] : devices));
+    const audience = (conversation === null ? [] : devicesOf(conversation)).filter(({ id }) => id !== member.device.id);
+    if (isPart) charge(audience.length);
+    const { recipients, peers } = await this.#withRoom(member, audience, isSelf);
     return {
       rosterHash: isPart ? rosterOf(conversation) : NO_HASH,
       recipients,
       peers,
-      hasDevices: others.length > 0,
+      hasDevices: isSelf ? audience.length > 0 : audience.some(({ userId }) => userId !== member.user.id),
       refusal: isPart ? contactRefusal(this.#o.contactPolicy, standing, 'msg_send') : noConversation(),
     };
   }
@@ -182,6 +184,7 @@ export class Admission {
     member: Member,
     id: ConversationId,
     author: string,
+    charge: Charge,
   ): Promise<Pick<Audience, 'recipients' | 'peers' | 'refusal'>> {
     const conversation = await this.#o.conversations.find(id);
     if (conversation === null || !isPartOf(conversation, member.user))
@@ -189,28 +192,26 @@ export class Admission {
     const { members, standing } = conversation;
     const isHeard = contactRefusal(this.#o.contactPolicy, standing, 'msg_send') === null;
     const devices = members.flatMap(({ userId, username, devices }) => {
-      const isPeer = userId !== member.user.id;
-      if (isPeer && (username !== author || !isHeard)) return [];
-      return devices.flatMap((device) => (device.id === member.device.id ? [] : [{ id: device.id, isPeer }]));
+      if (userId !== member.user.id && (username !== author || !isHeard)) return [];
+      return devices.flatMap((device) => (device.id === member.device.id ? [] : [{ id: device.id, userId }]));
     });
+    charge(idKey(id), 1, devices.length);
     return { ...(await this.#withRoom(member, devices)), refusal: null };
   }
 
   /** Who never comes back, or never acknowledges, keeps nobody from the other devices. */
-  async #withRoom({ user }: Member, devices: readonly { readonly id: number; readonly isPeer: boolean }[]) {
+  async #withRoom({ user }: Member, devices: readonly Recipient[], isSelf = false) {
     const waiting = devices.flatMap(({ id }) => (this.#o.keepsUp(id) ? [] : [id]));
     let full = await this.#o.quota.full(waiting, user.id);
     // Who has just taken what waited has room, though the store does not know it yet.
     if (full.size > 0 && (await this.#o.toldOf([...full]))) full = await this.#o.quota.full([...full], user.id);
-    const reached = devices.filter(({ id }) => !full.has(id));
+    const reached = full.size === 0 ? devices : devices.filter(({ id }) => !full.has(id));
     return {
       recipients: reached.map(({ id }) => id),
-      peers: reached.flatMap(({ id, isPeer }) => (isPeer ? [id] : [])),
+      peers: reached.flatMap(({ id, userId }) => (isSelf || userId !== user.id ? [id] : [])),
     };
   }
 }
-
-const NOBODY: Pick<Conversation, 'members' | 'standing'> = { members: [], standing: 'strangers' };
 
 /** Null: a message that was signed for this roster may go to this audience. */
 function refusalBy(
@@ -235,6 +236,13 @@ function refusalBy(
   if (peers.length === 0) return new ChatError('QUOTA', 'too much waits for the recipient already', { field });
   return null;
 }
+
+/** Of a batch: its messages in this conversation. */
+const countOf = (statements: readonly MessageStatement[], id: ConversationId): number =>
+  statements.reduce((count, { kind, conversation }) => {
+    const counts = !isOfSession(kind) && !isReceipt(kind) && same(conversation, id);
+    return counts ? count + 1 : count;
+  }, 0);
 
 const byteCount = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0);
 

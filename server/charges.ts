@@ -1,20 +1,29 @@
-/** What a message to many devices is charged beside itself: to its sender, and to the room. */
-import { idKey } from '../base/id-key.ts';
-import { decodeMs } from '../transcript/statement.ts';
-import type { Submission } from './submission.ts';
+/** What messages to many devices are charged beside themselves: to their sender, and to their conversation. */
+import type { RateLimit } from './rate-limit.ts';
 
 /** Devices that one message reaches at the price of one: where they do not acknowledge it, that is what it costs. */
 const DEVICES_INCLUDED = 8;
-export const surchargeOf = ({ messages }: Submission): number =>
-  messages.reduce((sum, { recipients }) => sum + Math.floor(recipients.length / (DEVICES_INCLUDED + 1)), 0);
 
-/** Of messages that reach more than that, by conversation: those of all its members together are limited. */
-export function roomDeliveriesOf({ messages }: Submission): Map<string, number> {
-  const byConversation = new Map<string, number>();
-  for (const { statement, recipients } of messages) {
-    if (recipients.length <= DEVICES_INCLUDED) continue;
-    const key = idKey(decodeMs(statement).conversation);
-    byConversation.set(key, (byConversation.get(key) ?? 0) + recipients.length);
-  }
-  return byConversation;
+/**
+ * Charges so many messages of a batch, each of which so many devices are to get, before anything costly is asked about them.
+ * @param conversation key of its id
+ * @throws RATE_LIMIT; then nothing was taken
+ */
+export type Charge = (conversation: string, messages: number, devices: number) => void;
+
+/**
+ * For one batch.
+ * @param sends messages, by user: of this one all that are in the batch are taken already
+ * @param roomDeliveries devices that messages go to, by conversation
+ */
+export function chargesOf(user: string, batchSize: number, sends: RateLimit, roomDeliveries: RateLimit): Charge {
+  let taken = batchSize;
+  return (conversation, messages, devices) => {
+    if (devices <= DEVICES_INCLUDED) return;
+    const surcharge = messages * Math.floor(devices / (DEVICES_INCLUDED + 1));
+    sends.check(user, surcharge, taken);
+    roomDeliveries.take(conversation, messages * devices);
+    sends.take(user, surcharge, taken);
+    taken += surcharge;
+  };
 }

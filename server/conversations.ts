@@ -92,6 +92,20 @@ export class Conversations {
 }
 
 export const isPartOf = ({ members }: Conversation, { id }: User): boolean => members.some((m) => m.userId === id);
+/** A device that messages of a conversation may go to. */
+export interface Recipient {
+  readonly id: number;
+  readonly userId: number;
+}
+/** Of conversations in memory, as below. */
+const devices = new WeakMap<Conversation, readonly Recipient[]>();
+export function devicesOf(conversation: Conversation): readonly Recipient[] {
+  const known = devices.get(conversation);
+  if (known !== undefined) return known;
+  const all = conversation.members.flatMap((member) => member.devices.map(({ id }) => ({ id, userId: member.userId })));
+  devices.set(conversation, all);
+  return all;
+}
 /** The same for one that is not there and one that is others'. */
 export const noConversation = (): ChatError =>
   new ChatError('NOT_FOUND', 'no such conversation', { field: 'conversation' });

@@ -24,6 +24,7 @@ import { parseOrigin } from '../transcript/key-statement.ts';
 import type { LoggedIn } from './accounts.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { Admission } from './admission.ts';
+import type { Charge } from './charges.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { Conversations, isPartOf, noConversation } from './conversations.ts';
 import { Deliveries } from './deliveries.ts';
@@ -188,8 +189,8 @@ export class Hub {
   }
 
   /** What the sequencer is to be asked. To be called batch by batch. @throws as Admission.admit() */
-  admit(member: Member, frame: Request<'msg_send'>): Promise<Submission> {
-    return this.#admission.admit(member, frame);
+  admit(member: Member, frame: Request<'msg_send'>, charge?: Charge): Promise<Submission> {
+    return this.#admission.admit(member, frame, charge);
   }
 
   /**

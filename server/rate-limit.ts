@@ -4,11 +4,17 @@ import { ChatError } from '../base/errors.ts';
 /** So many buckets are kept in any case. */
 const MIN_BUCKETS = 10_000;
 
+interface Bucket {
+  tokens: number;
+  /** when that was so, ms */
+  at: number;
+}
+
 export class RateLimit {
   readonly #burst: number;
   readonly #perMs: number;
   readonly #monotonicMs: () => number;
-  readonly #buckets = new Map<string, { tokens: number; at: number }>();
+  readonly #buckets = new Map<string, Bucket>();
   /** Twice what was left the last time: looking through all of them costs nothing on average. */
   #sweepAt = MIN_BUCKETS;
 
@@ -33,6 +39,16 @@ export class RateLimit {
    * @throws RATE_LIMIT with retryAfterMs; then nothing was taken
    */
   take(key: string, units: number, taken = 0): void {
+    this.#filled(key, units, taken).tokens -= units;
+  }
+
+  /** Whether take() would: it takes nothing. @throws as take() */
+  check(key: string, units: number, taken = 0): void {
+    this.#filled(key, units, taken);
+  }
+
+  /** @throws as take() */
+  #filled(key: string, units: number, taken: number): Bucket {
     const now = this.#monotonicMs();
     if (this.#buckets.size > this.#sweepAt) this.#forget(now);
     const bucket = this.#buckets.get(key) ?? { tokens: this.#burst, at: now };
@@ -44,7 +60,7 @@ export class RateLimit {
       const retryAfterMs = Math.ceil(missing / this.#perMs);
       throw new ChatError('RATE_LIMIT', 'too much in too short a time', { retryAfterMs });
     }
-    bucket.tokens -= units;
+    return bucket;
   }
 
   #forget(now: number): void {

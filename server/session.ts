@@ -19,9 +19,10 @@ import type { FairQueue } from './fair-queue.ts';
 import type { Hub, Member } from './hub.ts';
 import type { Keys } from './keys.ts';
 import type { RateLimit } from './rate-limit.ts';
+import { Rest } from './rest.ts';
 import type { Rooms } from './rooms.ts';
 import { splitChain } from './chain-bytes.ts';
-import { roomDeliveriesOf, surchargeOf } from './charges.ts';
+import { chargesOf } from './charges.ts';
 import { unavailable } from './committer.ts';
 import type { TranscriptLog } from './log/log.ts';
 import type { OutsideJobs } from './outside.ts';
@@ -36,8 +37,6 @@ const MAX_BUSY_BYTES = 32 * 1024;
 const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
 /** Whoever takes nothing for so long is cut. */
 const STALL_MS = 60_000;
-/** Whoever asks for more than he may is not read from for as long as he is told to wait, all refusals added up, and so long at most: his pings must come in time. */
-const MAX_REST_MS = 5000;
 /** What a peer is told to wait when the database does not answer. */
 const RETRY_AFTER_MS = 1000;
 /** Of the batches of one turn of the event loop: some 5 ms of work. Each costs as much as 4 messages in it. */
@@ -76,27 +75,23 @@ export interface SessionOptions {
 /** Serves a link until it closes. Resolves then; never rejects. */
 export async function serve(options: SessionOptions): Promise<void> {
   const { link, hub, intake, log, stallMs = STALL_MS, monotonicMs = () => performance.now() } = options;
-  const session = new Session(options, (retryAfterMs) => {
-    const now = monotonicMs();
-    restsUntilMs = Math.min(Math.max(restsUntilMs, now) + retryAfterMs, now + MAX_REST_MS);
-    clearTimeout(rest);
-    const over = (): void => {
-      rest = undefined;
+  const rest = new Rest(monotonicMs, () => regulate());
+  const session = new Session(options, {
+    onAdmitted: () => rest.admitted(),
+    onExcess: (retryAfterMs) => {
+      rest.refused(retryAfterMs);
       regulate();
-    };
-    rest = setTimeout(over, restsUntilMs - now).unref();
-    regulate();
+    },
   });
   let [waiting, waitingBytes, isPaused] = [0, 0, false];
   let stall: NodeJS.Timeout | undefined;
-  let rest: NodeJS.Timeout | undefined;
-  let restsUntilMs = 0;
   let turn: Promise<unknown> = Promise.resolve();
 
   const regulate = (): void => {
     const isUnread = link.queuedBytes > MAX_UNREAD_BYTES;
     const mostBytes = intake.isBusy ? MAX_BUSY_BYTES : MAX_WAITING_BYTES;
-    const isFull = rest !== undefined || isUnread || waiting >= MAX_WAITING || waitingBytes >= mostBytes;
+    const most = rest.isWatched ? 1 : MAX_WAITING;
+    const isFull = rest.isNow || isUnread || waiting >= most || waitingBytes >= mostBytes;
     if (isUnread) stall ??= setTimeout(() => link.close('QUOTA'), stallMs).unref();
     else stall = void clearTimeout(stall);
     if (isFull === isPaused) return;
@@ -126,7 +121,7 @@ export async function serve(options: SessionOptions): Promise<void> {
   const { code } = await link.closed;
   await turn;
   clearTimeout(stall);
-  clearTimeout(rest);
+  rest.end();
   if (session.member) hub.leave(session.member);
   log.info('session.closed', code === null ? {} : { code });
 }
@@ -147,15 +142,21 @@ interface Taken {
 }
 const ANSWERED: Taken = { answered: Promise.resolve() };
 
+interface SessionEvents {
+  /** a batch of his is within all limits */
+  readonly onAdmitted: () => void;
+  /** he has asked for more than he may */
+  readonly onExcess: (retryAfterMs: number) => void;
+}
+
 class Session {
   readonly #o: SessionOptions;
-  readonly #onExcess: (retryAfterMs: number) => void;
+  readonly #on: SessionEvents;
   member: Member | null = null;
 
-  /** @param onExcess he has asked for more than he may */
-  constructor(options: SessionOptions, onExcess: (retryAfterMs: number) => void) {
+  constructor(options: SessionOptions, on: SessionEvents) {
     this.#o = options;
-    this.#onExcess = onExcess;
+    this.#on = on;
   }
 
   /** Never rejects. */
@@ -173,14 +174,15 @@ class Session {
   async #send(frame: Request<'msg_send'>): Promise<Taken> {
     const { hub, sends, roomDeliveries, intake } = this.#o;
     const member = this.#loggedIn();
-    sends.take(`user:${member.user.id}`, frame.messages.length);
-    const place = intake.place(member.user.id, SEND_COST + frame.messages.length);
+    const user = `user:${member.user.id}`;
+    const { length } = frame.messages;
+    sends.take(user, length);
+    const place = intake.place(member.user.id, SEND_COST + length);
     await place.enter();
     setImmediate(() => place.leave());
-    const submission = await hub.admit(member, frame);
     // What many devices are to get costs as much as many messages: one to a full room is work for 1,000 mailboxes.
-    sends.take(`user:${member.user.id}`, surchargeOf(submission), frame.messages.length);
-    for (const [conversation, devices] of roomDeliveriesOf(submission)) roomDeliveries.take(conversation, devices);
+    const submission = await hub.admit(member, frame, chargesOf(user, length, sends, roomDeliveries));
+    this.#on.onAdmitted();
     return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
   }
 
@@ -372,7 +374,7 @@ class Session {
       ...(retryAfterMs === undefined ? {} : { retry_after_ms: retryAfterMs }),
     };
     link.send(reply);
-    if (code === 'RATE_LIMIT') this.#onExcess(retryAfterMs ?? 0);
+    if (code === 'RATE_LIMIT') this.#on.onExcess(retryAfterMs ?? 0);
   }
 }
 

@@ -3,7 +3,9 @@ import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { hex, type ConversationId, type Fingerprint } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
+import { idKey } from '../../base/id-key.ts';
 import { MAX_SEND_BYTES, type Reply } from '../../protocol/messages.ts';
+import type { Charge } from '../../server/charges.ts';
 import { Hub, type Member } from '../../server/hub.ts';
 import type { Accepted, Submission } from '../../server/sequencer.ts';
 import type { Conversation, Device, Group, Seen, Standing, User } from '../../store/store.ts';
@@ -332,6 +334,29 @@ t.test('quota is asked once a batch and device, not of who keeps up, and counts 
   desk.devices.set(2, []);
   desk.hub.forgetConversations(2);
   await t.rejects(admit(), { code: 'UNAVAILABLE', retryAfterMs: 60_000 }, 'nobody there at all: the sender keeps it');
+});
+
+t.test('what a batch costs is charged before anybody is asked who has room, and to members alone', async (t) => {
+  const desk = new Desk();
+  const [a, carol] = [desk.join(11), desk.join(31)];
+  await turn();
+  const charged: unknown[] = [];
+  const charge = (...args: unknown[]) => void charged.push(args);
+  const admit = (member: Member, to: Charge) =>
+    desk.hub.admit(member, { ...lineage().texts(desk.frame, ['x', 'y', 'z']), id: 1 }, to);
+  await admit(a.member, charge);
+  t.match(charged, [[idKey(desk.conversationId), 3, 1]], 'three messages, of which each goes to one device');
+  desk.asked = [];
+  const refusal = new ChatError('RATE_LIMIT', 'too much');
+  await t.rejects(
+    admit(a.member, () => {
+      throw refusal;
+    }),
+    refusal,
+  );
+  t.strictSame(desk.asked, [], 'nothing was asked');
+  await t.rejects(admit(carol.member, charge), { code: 'NOT_FOUND' });
+  t.equal(charged.length, 1, 'a stranger uses up nothing of theirs');
 });
 
 t.test('a device that has just acknowledged what waited has room, though nobody has told the store', async (t) => {

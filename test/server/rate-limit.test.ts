@@ -4,7 +4,9 @@ import { RateLimit } from '../../server/rate-limit.ts';
 t.test('a burst at once, then as much as flows in, each by himself', async (t) => {
   let now = 0;
   const limit = new RateLimit(60, () => now);
+  for (let i = 0; i < 3; i++) limit.check('a', 60); // which takes nothing
   limit.take('a', 60);
+  t.throws(() => limit.check('a', 1), { code: 'RATE_LIMIT', retryAfterMs: 1000 });
   t.throws(() => limit.take('a', 1), { code: 'RATE_LIMIT', retryAfterMs: 1000 });
   t.throws(() => limit.take('a', 5), { code: 'RATE_LIMIT', retryAfterMs: 5000 }, 'longer for more');
   limit.take('b', 1);

@@ -1,13 +1,14 @@
 /** One connection as the session sees it: a link without a socket, and everything behind it stood in for. */
 import t from 'tap';
-import type { ConversationId, Fingerprint, Hash, SessionId } from '../../base/bytes.ts';
+import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import type { Reply, Request } from '../../protocol/messages.ts';
 import { ChatError } from '../../base/errors.ts';
 import type { Closed, ServerLink } from '../../runtime/link.ts';
+import type { Charge } from '../../server/charges.ts';
 import { FairQueue } from '../../server/fair-queue.ts';
 import { RateLimit } from '../../server/rate-limit.ts';
 import { INTAKE_COST, serve, type SessionOptions } from '../../server/session.ts';
-import { encodeMs, KIND } from '../../transcript/statement.ts';
+import { decodeMs, encodeMs, KIND } from '../../transcript/statement.ts';
 import { memoryLog } from '../support/pair.ts';
 
 type Send = Request<'msg_send'>;
@@ -52,13 +53,11 @@ class Peer {
       leave: () => this.left++,
       received: async () => {},
       drained: () => this.drained++,
-      admit: async (_: unknown, frame: Send) => {
+      admit: async (_: unknown, frame: Send, charge: Charge) => {
         await this.admits?.(frame);
+        charge(hex(decodeMs(frame.messages[0]!.statement).conversation), frame.messages.length, this.devices);
         this.admitted.push(frame.id);
-        return {
-          ...frame,
-          messages: frame.messages.map((each) => ({ ...each, recipients: Array(this.devices).fill(1) })),
-        };
+        return frame;
       },
       send: (_: unknown, id: number) =>
         new Promise<void>((resolve, reject) =>
@@ -319,6 +318,8 @@ t.test(
     await peer.logIn();
     peer.says(batch(2));
     await turn();
+    peer.commits[0]!();
+    await turn();
     t.equal(peer.isPaused, false);
     const timers = t.capture(globalThis, 'setTimeout', setTimeout);
     for (let id = 3; id < 13; id++) peer.says(batch(id));
@@ -333,6 +334,52 @@ t.test(
     t.equal(peer.pauses, 1);
   },
 );
+
+t.test('who goes on asking is read one request at a time, and rests for twice as long each time', async (t) => {
+  let [refuses, now] = [true, 0];
+  const limit = new ChatError('RATE_LIMIT', 'too much', { retryAfterMs: 1000 });
+  const peer = new Peer({ monotonicMs: () => now });
+  await peer.logIn();
+  peer.admits = async () => (refuses ? Promise.reject(limit) : undefined);
+  const real = globalThis.setTimeout;
+  const rests: number[] = [];
+  let wake: () => void = () => {};
+  t.intercept(globalThis, 'setTimeout', {
+    value: (work: () => void, ms: number) => (rests.push(ms), (wake = work), real(() => {}, 0)),
+  });
+  let id = 1;
+  const asks = async (isOneAtATime: boolean): Promise<void> => {
+    t.equal(peer.isPaused, false);
+    peer.says(batch(++id));
+    t.equal(peer.isPaused, isOneAtATime);
+    await turn();
+  };
+  const rested = (): void => {
+    now += rests.at(-1)!;
+    wake();
+  };
+  for (const ms of [1000, 2000, 4000, 5000, 5000]) {
+    await asks(rests.length > 0);
+    t.equal(rests.at(-1), ms);
+    t.match(peer.sent.at(-1), { code: 'RATE_LIMIT', retry_after_ms: 1000 }, 'what he is told is when there is room');
+    rested();
+  }
+  refuses = false;
+  await asks(true);
+  peer.says(batch(++id));
+  t.equal(peer.isPaused, false, 'something was admitted: as before');
+  await turn();
+  refuses = true;
+  await asks(false);
+  t.equal(rests.at(-1), 1000);
+  rested();
+  now += 5001;
+  peer.commits.forEach((answer) => answer());
+  await turn();
+  await asks(false);
+  t.equal(rests.at(-1), 1000);
+  peer.end();
+});
 
 t.test('requests have a limit of their own; acknowledgements have none', async (t) => {
   const peer = new Peer({ requests: new RateLimit(3, () => 0) });
