@@ -3,7 +3,7 @@
  * done in slices between which others are heard. Whatever a device gets, it gets in the order of the commits.
  */
 import type { OutgoingItem, Outlet } from './outlet.ts';
-import type { Accepted, BatchEvidence } from './submission.ts';
+import type { Accepted } from './submission.ts';
 
 /** Of the work of one turn of the event loop: some 1 to 2 ms. A frame costs as much as 4 messages in it. */
 const SLICE_COST = 96;
@@ -11,9 +11,14 @@ const FRAME_COST = 4;
 /** Devices that are served at once. */
 const FEW = 4;
 
+/** Where a device stands among the recipients of some messages of a batch, which have all the same ones. */
+interface Part {
+  readonly positions: readonly number[];
+  readonly i: number;
+}
 interface Offer {
-  readonly evidence: BatchEvidence;
-  readonly items: OutgoingItem[];
+  readonly accepted: Accepted;
+  readonly parts: readonly Part[];
   /** Called when it was made. */
   readonly made: () => void;
 }
@@ -29,31 +34,28 @@ export class Deliveries {
   }
 
   /** Resolves when every device that is connected has been offered its part; at once, where that was done. */
-  deliver({ evidence, messages }: Accepted): Promise<void> | void {
-    const byDevice = new Map<number, OutgoingItem[]>();
-    for (const [position, message] of messages.entries())
-      for (const [i, deviceId] of message.recipients.entries()) {
-        const cursor = message.cursors[i];
-        if (cursor === undefined || this.#outletOf(deviceId) === undefined) continue;
-        const { seq, statement, parts, group } = message;
-        const item: OutgoingItem = { seq, position, cursor, statement, parts, group };
-        const items = byDevice.get(deviceId);
-        if (items) items.push(item);
-        else byDevice.set(deviceId, [item]);
+  deliver(accepted: Accepted): Promise<void> | void {
+    const byDevice = new Map<number, Part[]>();
+    for (const [recipients, positions] of byRecipients(accepted))
+      for (const [i, deviceId] of recipients.entries()) {
+        if (this.#outletOf(deviceId) === undefined) continue;
+        const parts = byDevice.get(deviceId);
+        if (parts) parts.push({ positions, i });
+        else byDevice.set(deviceId, [{ positions, i }]);
       }
     const { promise, resolve } = Promise.withResolvers<void>();
     let left = 0;
     const made = (): void => {
       if (--left === 0) resolve();
     };
-    for (const [deviceId, items] of byDevice) {
+    for (const [deviceId, parts] of byDevice) {
       const before = this.#waiting.get(deviceId);
       if (before === undefined && byDevice.size <= FEW) {
-        this.#outletOf(deviceId)?.offer(evidence, items);
+        this.#outletOf(deviceId)?.offer(accepted.evidence, itemsOf(accepted, parts));
         continue;
       }
       left++;
-      const offer: Offer = { evidence, items, made };
+      const offer: Offer = { accepted, parts, made };
       if (before) before.push(offer);
       else this.#waiting.set(deviceId, [offer]);
     }
@@ -76,12 +78,36 @@ export class Deliveries {
     let cost = 0;
     for (const [deviceId, offers] of this.#waiting) {
       this.#waiting.delete(deviceId);
-      for (const { evidence, items, made } of offers) {
-        this.#outletOf(deviceId)?.offer(evidence, items);
+      for (const { accepted, parts, made } of offers) {
+        const items = itemsOf(accepted, parts);
+        this.#outletOf(deviceId)?.offer(accepted.evidence, items);
         cost += FRAME_COST + items.length;
         made();
       }
       if (cost >= SLICE_COST) return;
     }
   }
+}
+
+/** The messages of a batch that were queued now, by whom they are for: mostly the same ones for all, and the same list. */
+function byRecipients({ messages }: Accepted): Map<readonly number[], number[]> {
+  const positions = new Map<readonly number[], number[]>();
+  for (const [position, { recipients, cursors }] of messages.entries()) {
+    if (cursors.length === 0) continue;
+    const same = positions.get(recipients);
+    if (same) same.push(position);
+    else positions.set(recipients, [position]);
+  }
+  return positions;
+}
+
+/** What one device gets, made when its turn has come: for a room it would be thousands of objects that wait. */
+function itemsOf({ messages }: Accepted, parts: readonly Part[]): OutgoingItem[] {
+  const items = parts.flatMap(({ positions, i }) =>
+    positions.map((position): OutgoingItem => {
+      const { seq, cursors, statement, parts, group } = messages[position]!;
+      return { seq, position, cursor: cursors[i]!, statement, parts, group };
+    }),
+  );
+  return parts.length === 1 ? items : items.toSorted((a, b) => a.position - b.position);
 }

@@ -92,6 +92,41 @@ t.test('a device gets what came first first, also what few get, and all of it to
   );
 });
 
+t.test(
+  'what is for different devices in one batch comes to each in one piece, in the order of the batch',
+  async (t) => {
+    const desk = new Desk(9);
+    const all = [0, 1, 2, 3, 4, 5];
+    const message = (recipients: readonly number[], position: number, isQueued = true) => ({
+      recipients,
+      cursors: isQueued ? recipients.map((device) => 10 * device + position) : [],
+    });
+    const messages = [
+      message(all, 0),
+      message([5, 3, 8], 1),
+      message(all, 2, false), // was queued when it came the first time
+      message(all, 3),
+      message([3], 4),
+    ];
+    await desk.deliveries.deliver({
+      evidence: { ack: Buffer.of(1) },
+      messages,
+    } as unknown as Accepted);
+    t.strictSame(
+      desk.offers.map(([device, , cursors]) => [device, cursors]),
+      [
+        [0, [0, 3]],
+        [1, [10, 13]],
+        [2, [20, 23]],
+        [3, [30, 31, 33, 34]],
+        [4, [40, 43]],
+        [5, [50, 51, 53]],
+        [8, [81]],
+      ],
+    );
+  },
+);
+
 t.test('who leaves meanwhile keeps nobody waiting', async (t) => {
   const desk = new Desk(100);
   const done = desk.send(1, [...Array(100).keys()]);
