@@ -28,12 +28,16 @@ import type { Charge } from './charges.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { Conversations, isPartOf, noConversation } from './conversations.ts';
 import { Deliveries } from './deliveries.ts';
+import { FairQueue } from './fair-queue.ts';
 import { LastSeen } from './last-seen.ts';
-import { Outlet } from './outlet.ts';
+import { Outlet, PAGE_ITEMS } from './outlet.ts';
 import { Presence } from './presence.ts';
 import { Quota } from './quota.ts';
 import type { Accepted, Sequencer, Submission } from './sequencer.ts';
 import { Typing } from './typing.ts';
+
+/** Of queues: what the database reads one after the other anyway. */
+const PAGES_AT_ONCE = 2;
 
 export interface HubOptions {
   readonly store: Store;
@@ -73,6 +77,8 @@ export class Hub {
   readonly #typing: Typing;
   readonly #conversations: Conversations;
   readonly #admission: Admission;
+  /** items of queues that are read */
+  readonly #pages = new FairQueue(PAGES_AT_ONCE * PAGE_ITEMS);
   readonly #deliveries = new Deliveries((deviceId) => this.#devices.get(deviceId)?.outlet);
 
   constructor(options: HubOptions) {
@@ -108,6 +114,7 @@ export class Hub {
         origin: this.#o.origin,
         untakenBytes: () => link.queuedBytes,
         backlog: (after, maxItems, maxBytes) => this.#o.store.backlog(device.id, after, maxItems, maxBytes),
+        inTurn: (items, work) => this.#pageTurn(user.id, items, work),
         evidence: (firstIndex) => this.#o.sequencer.evidence(firstIndex),
       },
       (error) => {
@@ -134,6 +141,16 @@ export class Hub {
   leave(member: Member): void {
     if (this.#devices.get(member.device.id) === member) this.#devices.delete(member.device.id);
     this.#detach(member, null);
+  }
+
+  async #pageTurn(userId: number, items: number, work: () => Promise<void>): Promise<void> {
+    const place = this.#pages.place(userId, items);
+    await place.enter();
+    try {
+      await work();
+    } finally {
+      place.leave();
+    }
   }
 
   /** What is to be kept of those who have left is in the store, or has failed. */

@@ -17,7 +17,9 @@ const IN_FLIGHT_BYTES = 4 * 1024 * 1024;
 /** Sent, and not taken by the kernel: then nothing more is, until it has all of it. What it does not take stands in memory. */
 const UNTAKEN_BYTES = 256 * 1024;
 /** One page of the queue. */
-const PAGE_ITEMS = 256;
+export const PAGE_ITEMS = 256;
+/** The first one: most who come have less than that, and shall not wait for those who have much. */
+const FIRST_PAGE_ITEMS = 32;
 const PAGE_BYTES = 512 * 1024;
 /** Whole messages in one frame, unless the first alone is larger: the evidence of all others of the batch fits beside them. */
 const FRAME_BYTES = 512 * 1024;
@@ -49,6 +51,8 @@ export interface OutletSource {
   /** bytes that were sent and that the kernel has not taken */
   untakenBytes(): number;
   backlog(after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
+  /** Reads and delivers so many items when it is this device's turn: hundreds that come at once would have all of theirs in memory. */
+  inTurn(items: number, work: () => Promise<void>): Promise<void>;
   evidence(batchFirstIndex: number): Promise<BatchEvidence>;
 }
 
@@ -174,24 +178,30 @@ export class Outlet {
     this.#isReading = true;
     try {
       while (this.#isBehind && !this.#isFull && !this.#isStuffed && !this.#isClosed) {
-        this.#missed = false;
-        this.#gone.clear();
-        const page = await this.#source.backlog(this.#after, PAGE_ITEMS, PAGE_BYTES);
-        const { fitting, last } = this.#fitting(page);
-        await this.#deliverPage(fitting);
-        if (last !== null) {
-          this.#after = last;
-          for (const cursor of this.#skipped) if (cursor <= last) this.#skipped.delete(cursor);
-        } else if (!this.#missed) {
-          this.#isBehind = false;
-          for (const resolve of this.#syncs.splice(0)) resolve();
-        }
+        const items = this.#after === 0 ? FIRST_PAGE_ITEMS : PAGE_ITEMS;
+        await this.#source.inTurn(items, () => this.#nextPage(items));
       }
     } catch (error) {
       this.#isClosed = true;
       this.#onFailure(error);
     } finally {
       this.#isReading = false;
+    }
+  }
+
+  async #nextPage(maxItems: number): Promise<void> {
+    if (this.#isClosed) return;
+    this.#missed = false;
+    this.#gone.clear();
+    const page = await this.#source.backlog(this.#after, maxItems, PAGE_BYTES);
+    const { fitting, last } = this.#fitting(page);
+    await this.#deliverPage(fitting);
+    if (last !== null) {
+      this.#after = last;
+      for (const cursor of this.#skipped) if (cursor <= last) this.#skipped.delete(cursor);
+    } else if (!this.#missed) {
+      this.#isBehind = false;
+      for (const resolve of this.#syncs.splice(0)) resolve();
     }
   }
 

@@ -31,6 +31,7 @@ class Desk {
     const source = {
       keyHashes: [],
       origin: 'o',
+      inTurn: (_items: number, work: () => Promise<void>) => work(),
       backlog: async (after: number) =>
         Array.from({ length: Math.min(256, count - after) }, (_, i) => ({
           kind: 'expired' as const,

@@ -359,6 +359,18 @@ t.test('what a batch costs is charged before anybody is asked who has room, and 
   t.equal(charged.length, 1, 'a stranger uses up nothing of theirs');
 });
 
+t.test('few queues are read at a time, the beginnings of all before what is left of long ones', async (t) => {
+  const desk = new Desk();
+  const reading = Promise.withResolvers<void>();
+  desk.reading = reading.promise;
+  for (let i = 0; i < 40; i++) desk.join(10 * (100 + i));
+  await turn();
+  t.equal(desk.pages.length, 16, 'of 32 items each, as many as two whole pages');
+  reading.resolve();
+  while (desk.pages.length < 40) await turn();
+  t.equal(new Set(desk.pages).size, 40);
+});
+
 t.test('a device that has just acknowledged what waited has room, though nobody has told the store', async (t) => {
   const desk = new Desk();
   const a = desk.join(11);

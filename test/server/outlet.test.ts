@@ -32,6 +32,7 @@ class Desk {
       keyHashes: [hash],
       origin: ORIGIN,
       untakenBytes: () => this.untaken,
+      inTurn: (_items: number, work: () => Promise<void>) => work(),
       backlog: async (after, maxItems) => {
         this.pages++;
         const page = [...this.rows.values()]
@@ -211,15 +212,15 @@ t.test('an old batch, split by pages, with its evidence each time', async (t) =>
   const frames = desk.frames.filter((f) => f.type === 'msg_deliver');
   t.strictSame(
     frames.map((f) => f.items.filter((i) => 'cursor' in i).length),
-    [256, 256, 88],
+    [32, 256, 256, 56],
   );
   t.ok(
     frames.every((f) => f.items.length === 600),
     'all leaves of the batch',
   );
   t.strictSame(desk.sent, cursors);
-  t.equal('cursor' in frames[1]!.items[256]!, true, 'each in its place');
-  t.equal('cursor' in frames[1]!.items[255]!, false);
+  t.equal('cursor' in frames[1]!.items[32]!, true, 'each in its place');
+  t.equal('cursor' in frames[1]!.items[31]!, false);
 });
 
 t.test('a frame fits a record, whatever the batch', async (t) => {
@@ -355,6 +356,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
       keyHashes: [hash],
       origin: ORIGIN,
       untakenBytes: () => 0,
+      inTurn: (_items: number, work: () => Promise<void>) => work(),
       backlog: async () => [...slow.rows.values()],
       evidence: () => made.promise,
     },
@@ -375,6 +377,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
       keyHashes: [hash],
       origin: ORIGIN,
       untakenBytes: () => 0,
+      inTurn: (_items: number, work: () => Promise<void>) => work(),
       backlog: async () => [...broken.rows.values()],
       evidence: async () => Promise.reject(cause),
     },
