@@ -295,7 +295,7 @@ export const SERVER_SETTINGS = {
     roomDeliveriesPerMinute: setting(
       'limits.room_deliveries_per_min',
       integer(1, 100_000_000),
-      'Messages in one room in a minute, over all its members, each as many times as it has recipients.',
+      'Messages in one room in a minute, over all its members, each as many times as the room has other devices.',
       { default: 600_000 },
     ),
     queueMbPerUser: setting(
