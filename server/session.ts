@@ -84,14 +84,16 @@ export async function serve(options: SessionOptions): Promise<void> {
     },
   });
   let [waiting, waitingBytes, isPaused] = [0, 0, false];
+  /** of those that wait: not admitted or refused yet */
+  let undecided = 0;
   let stall: NodeJS.Timeout | undefined;
   let turn: Promise<unknown> = Promise.resolve();
 
   const regulate = (): void => {
     const isUnread = link.queuedBytes > MAX_UNREAD_BYTES;
     const mostBytes = intake.isBusy ? MAX_BUSY_BYTES : MAX_WAITING_BYTES;
-    const most = rest.isWatched ? 1 : MAX_WAITING;
-    const isFull = rest.isNow || isUnread || waiting >= most || waitingBytes >= mostBytes;
+    const isLimited = rest.isNow || (undecided > 0 && rest.isWatched);
+    const isFull = isLimited || isUnread || waiting >= MAX_WAITING || waitingBytes >= mostBytes;
     if (isUnread) stall ??= setTimeout(() => link.close('QUOTA'), stallMs).unref();
     else stall = void clearTimeout(stall);
     if (isFull === isPaused) return;
@@ -109,8 +111,13 @@ export async function serve(options: SessionOptions): Promise<void> {
     waitingBytes += bytes;
     const taken = turn.then(() => session.take(frame));
     turn = taken;
+    undecided++;
     void taken
-      .then(({ answered }) => answered)
+      .then(({ answered }) => {
+        undecided--;
+        if (isPaused) regulate();
+        return answered; // which may wait for acknowledgements that are to be read
+      })
       .then(() => {
         waiting--;
         waitingBytes -= bytes;
