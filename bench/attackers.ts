@@ -15,10 +15,10 @@ import { Client, fail, type Account } from './client.ts';
 const OUTSTANDING = 64;
 const BATCH = 16;
 /**
- * SCHED_IDLE (sched(7)): they would have machines of their own, and not take from the server's. Of a merely low priority they kept whoever
- * was woken waiting for up to 4 ms, each time.
+ * SCHED_IDLE (sched(7)), by the chrt of util-linux: they would have machines of their own, and not take from the server's, as they do when
+ * they are merely of low priority.
  */
-const LAST = { execPath: 'chrt', execArgv: ['--idle', '0', process.execPath] };
+const LAST = { execPath: 'chrt', execArgv: ['-i', '0', process.execPath] };
 
 interface Passport {
   readonly name: string;

@@ -42,7 +42,7 @@ export class Rest {
     this.#timer = setTimeout(over, this.#untilMs - now).unref();
   }
 
-  /** Something that has a limit is within it. */
+  /** A batch of his is within all limits. */
   admitted(): void {
     this.#lengthMs = 0;
   }
