@@ -64,7 +64,7 @@ export class Admission {
    * @param charge for messages in conversations of the sender, before it is asked who has room for them
    * @throws TOO_LARGE, BAD_FRAME, NOT_FOUND, STALE, QUOTA, with the field; what `charge` throws
    */
-  async admit(member: Member, frame: Request<'msg_send'>, charge: Charge = () => {}): Promise<Submission> {
+  async admit(member: Member, frame: Request<'msg_send'>, charge: Charge): Promise<Submission> {
     if (isLongerThan(frame, MAX_SEND_BYTES))
       throw new ChatError('TOO_LARGE', `a msg_send of more than ${MAX_SEND_BYTES} bytes`, { field: 'msg_send' });
     const longest = this.#o.now() + this.#o.ttlMs;

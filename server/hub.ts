@@ -206,7 +206,7 @@ export class Hub {
   }
 
   /** What the sequencer is to be asked. To be called batch by batch. @throws as Admission.admit() */
-  admit(member: Member, frame: Request<'msg_send'>, charge?: Charge): Promise<Submission> {
+  admit(member: Member, frame: Request<'msg_send'>, charge: Charge): Promise<Submission> {
     return this.#admission.admit(member, frame, charge);
   }
 

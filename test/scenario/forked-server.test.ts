@@ -31,9 +31,9 @@ class Operator {
 
   constructor({ server: { hub } }: World) {
     const admit = hub.admit.bind(hub);
-    hub.admit = (member, frame) => {
+    hub.admit = (member, frame, charge) => {
       this.#taken.push([member, frame]);
-      return admit(member, frame);
+      return admit(member, frame, charge);
     };
   }
   /** As it was signed, in the order in which it came; the author is told nothing of it. */
@@ -41,7 +41,7 @@ class Operator {
     for (const [member, frame] of this.#taken.filter(([{ user }]) => user.username === author.person.name)) {
       const link = { peerChain: member.link.peerChain, send: () => {} };
       const silent = { ...member, link, outlet: { checkpoint: () => {} } } as unknown as Member;
-      await hub.send(silent, frame.id, await hub.admit(silent, frame));
+      await hub.send(silent, frame.id, await hub.admit(silent, frame, () => {}));
     }
   }
 }

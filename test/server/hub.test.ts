@@ -19,6 +19,7 @@ type Message = SendFrame['messages'][number];
 const ORIGIN = 'localhost/log/n1';
 const turn = (): Promise<void> => new Promise(setImmediate);
 const later = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 2));
+const FREE: Charge = () => {};
 const own = credentials(authority().client('alice', { key: 'ed25519' }));
 
 const VISIBLE = { state: 'online', showsLastSeen: true } as const;
@@ -210,7 +211,7 @@ t.test(
     const expiryOf = async (expires_at: number): Promise<number | undefined> => {
       const frame = lineage().texts(desk.frame, ['x']);
       const messages = frame.messages.map((message) => ({ ...message, expires_at }));
-      return (await desk.hub.admit(a.member, { ...frame, messages, id: 9 })).messages[0]?.expiresAt;
+      return (await desk.hub.admit(a.member, { ...frame, messages, id: 9 }, FREE)).messages[0]?.expiresAt;
     };
     t.equal(await expiryOf(1_000_500), 1_000_500);
     t.equal(await expiryOf(9_000_000), 1_001_000);
@@ -229,7 +230,7 @@ t.test('the sender’s answer comes first; then his other devices and the other�
     const before = link.send;
     link.send = (frame) => (order.push(`${name} ${frame.type}`), before(frame));
   }
-  const submission = await desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x', 'y']), id: 9 });
+  const submission = await desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x', 'y']), id: 9 }, FREE);
   t.strictSame(
     submission.messages.map(({ recipients, peers, expiresAt }) => [recipients, peers, expiresAt]),
     [
@@ -299,7 +300,7 @@ t.test('quota is asked once a batch and device, not of who keeps up, and counts 
   const a = desk.join(11);
   await turn();
   const texts = Array.from({ length: 100 }, () => '');
-  const admit = () => desk.hub.admit(a.member, { ...lineage().texts(desk.frame, texts), id: 1 });
+  const admit = () => desk.hub.admit(a.member, { ...lineage().texts(desk.frame, texts), id: 1 }, FREE);
   await admit();
   t.strictSame(desk.asked, ['conversation', 'usage 21']);
   const quota = { code: 'QUOTA', field: 'msg_send.messages[0].statement' };
@@ -379,7 +380,7 @@ t.test('a device that has just acknowledged what waited has room, though nobody 
   const b = desk.join(21);
   await turn();
   desk.usage.set(21, { bytes: 20_000, rows: 1 });
-  const admit = () => desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['text']), id: 1 });
+  const admit = () => desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['text']), id: 1 }, FREE);
   const quota = { code: 'QUOTA', field: 'msg_send.messages[0].statement' };
   await t.rejects(admit(), quota);
   t.strictSame(desk.acknowledged, []);
@@ -397,7 +398,7 @@ t.test('a device that has just acknowledged what waited has room, though nobody 
 t.test('who is no member any more gets the answer to what the log has, and writes nothing', async (t) => {
   const desk = new Desk();
   const carol = desk.join(31);
-  const admit = (to = desk.frame) => desk.hub.admit(carol.member, { ...lineage().texts(to, ['x']), id: 1 });
+  const admit = (to = desk.frame) => desk.hub.admit(carol.member, { ...lineage().texts(to, ['x']), id: 1 }, FREE);
   const gone = { ...desk.frame, conversation: randomBytes(32) };
   const refusal = { code: 'NOT_FOUND', field: 'conversation' };
   for (const to of [desk.frame, gone]) await t.rejects(admit(to), refusal);
@@ -415,7 +416,7 @@ t.test('nothing is admitted for more devices than the store can keep count of', 
       Array.from({ length: count }, (_, i) => 21 + i),
     );
     desk.hub.forgetConversations(2);
-    return desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x']), id: 1 });
+    return desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x']), id: 1 }, FREE);
   };
   t.equal((await admit(4096)).messages[0]?.recipients.length, 4096);
   await t.rejects(admit(4097), { code: 'QUOTA', field: 'msg_send.messages[0].statement' });
@@ -426,7 +427,7 @@ t.test('a device that skips what it is sent fills its queue, and no more than th
   const [a, b] = [desk.join(11), desk.join(21)];
   await turn();
   const send = async () =>
-    desk.hub.send(a.member, 1, await desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x']), id: 1 }));
+    desk.hub.send(a.member, 1, await desk.hub.admit(a.member, { ...lineage().texts(desk.frame, ['x']), id: 1 }, FREE));
   desk.usage.set(21, { bytes: 10_001, rows: 1 });
   await send();
   t.equal(types(b).at(-1), 'msg_deliver');
@@ -444,7 +445,7 @@ t.test('a commit is for every device that has room, and is not refused when none
   const commit = (more: object = {}, lies: object = {}) => {
     const letter = { to: desk.frame, parts: [Buffer.from('commit')], group: { generation: 1, epoch: 0 } };
     const frame = lineage().batch([{ ...letter, groupInfo: Buffer.from('info'), ...more }], lies);
-    return desk.hub.admit(a.member, { ...frame, id: 1 });
+    return desk.hub.admit(a.member, { ...frame, id: 1 }, FREE);
   };
   const { messages } = await commit();
   t.match(messages, [{ recipients: [12, 21, 22], group: { generation: 1, epoch: 0 }, groupInfo: Buffer.from('info') }]);
@@ -467,7 +468,7 @@ t.test(
     const commit = (more: object, member = a.member) => {
       const letter = { to: desk.frame, parts: [Buffer.from('commit')], group: { generation: 1, epoch: 0 } };
       const frame = lineage().batch([{ ...letter, groupInfo: Buffer.from('info') }]);
-      return desk.hub.admit(member, { ...frame, messages: [{ ...frame.messages[0]!, ...more }], id: 1 });
+      return desk.hub.admit(member, { ...frame, messages: [{ ...frame.messages[0]!, ...more }], id: 1 }, FREE);
     };
     const both = { parts_blob: parts, info_blob: info };
     const missing = (name: string) => ({ code: 'NOT_FOUND', field: `msg_send.messages[0].${name}` });
@@ -505,7 +506,7 @@ t.test('the fields of a group belong to what they are beside', async (t) => {
   const group = { generation: 1, epoch: 1 };
   const commit = { ...letter, group, groupInfo: Buffer.from('info') };
   const admit = (letters: Letter[], lies: object = {}, change = (frame: SendFrame) => frame) =>
-    desk.hub.admit(a.member, { ...change(lineage().batch(letters, lies)), id: 1 });
+    desk.hub.admit(a.member, { ...change(lineage().batch(letters, lies)), id: 1 }, FREE);
   const receipt: Letter = { to: desk.frame, parts: [randomBytes(32)], receipt: { kind: KIND.read, author: 'bob' } };
   const withField = (more: object) => (frame: SendFrame) => ({
     ...frame,
@@ -575,7 +576,7 @@ t.test('a receipt goes to the author and to one’s own other devices, whatever 
   await turn();
   const admit = async (author: string, to = desk.frame) => {
     const batch = lineage().batch([{ to, parts: [randomBytes(32)], receipt: { kind: KIND.delivered, author } }]);
-    const { messages, refusal } = await desk.hub.admit(a.member, { ...batch, id: 1 });
+    const { messages, refusal } = await desk.hub.admit(a.member, { ...batch, id: 1 }, FREE);
     return { refusal, ...messages[0]! };
   };
   t.match(await admit('bob'), { recipients: [12, 21, 22], peers: [21, 22], group: null, refusal: null });
@@ -689,7 +690,7 @@ t.test('acknowledgements outlast a database that is away, and end with their con
   await turn();
   const sender = lineage();
   const send = async (texts: readonly string[]) =>
-    desk.hub.send(a.member, 1, await desk.hub.admit(a.member, { ...sender.texts(desk.frame, texts), id: 1 }));
+    desk.hub.send(a.member, 1, await desk.hub.admit(a.member, { ...sender.texts(desk.frame, texts), id: 1 }, FREE));
   await send(['one', 'two']);
   const cursors = cursorsOf(b.frames);
   t.equal(cursors.length, 2);
