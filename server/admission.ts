@@ -123,6 +123,7 @@ export class Admission {
       signature: frame.signature,
       batch: frame.batch,
       messages,
+      statements,
     };
   }
 

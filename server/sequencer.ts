@@ -129,6 +129,7 @@ export class Sequencer {
     const batch = decodeBatch(
       submission.batch,
       messages.map(({ statement }) => statement),
+      submission.statements,
     );
     checkParts(submission, batch);
     if (!equal(batch.bs.sender, device.fingerprint)) {

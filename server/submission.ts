@@ -4,7 +4,7 @@ import type { Fingerprint, Hash } from '../base/bytes.ts';
 import type { ChatError } from '../base/errors.ts';
 import type { BlobName, GroupState, MessageRecord } from '../store/store.ts';
 import type { Batch } from '../transcript/lineage.ts';
-import { isReceipt, isThreaded, KIND } from '../transcript/statement.ts';
+import { isReceipt, isThreaded, KIND, type MessageStatement } from '../transcript/statement.ts';
 
 export interface SubmittedMessage {
   /** Encoded MS. */
@@ -40,6 +40,8 @@ export interface Submission {
   /** Encoded BS. */
   readonly batch: Uint8Array;
   readonly messages: readonly SubmittedMessage[];
+  /** Of each of `messages`, if the caller has decoded them already. */
+  readonly statements?: readonly MessageStatement[];
 }
 
 /** Proves a batch to anybody, together with the statements that they may see. */

@@ -96,12 +96,19 @@ export interface Judgement {
   readonly change: LineageChange;
 }
 
-/** @throws BAD_FRAME naming the field of the first statement that is malformed */
-export function decodeBatch(bs: Uint8Array, messages: readonly Uint8Array[]): Batch {
+/**
+ * @param statements what decodeMs() has made of each of `messages`, if the caller has that already
+ * @throws BAD_FRAME naming the field of the first statement that is malformed
+ */
+export function decodeBatch(
+  bs: Uint8Array,
+  messages: readonly Uint8Array[],
+  statements: readonly MessageStatement[] = messages.map(decodeMs),
+): Batch {
   return {
     bs: decodeBs(bs),
     leaf: leafHash(bs),
-    messages: messages.map((ms) => ({ ms: decodeMs(ms), leaf: leafHash(ms) })),
+    messages: messages.map((bytes, i) => ({ ms: statements[i]!, leaf: leafHash(bytes) })),
   };
 }
 
