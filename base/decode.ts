@@ -69,16 +69,15 @@ export type Record_<S extends Shape> = { readonly [K in Exclude<keyof S, Optiona
 
 /** A map with these keys and no others. */
 export function record<S extends Shape>(shape: S): Decode<Record_<S>> {
-  const entries = Object.entries(shape);
-  const required = entries.filter(([, decode]) => !optionals.has(decode)).length;
+  const fields = Object.entries(shape).map(([key, decode]) => ({ key, decode, isOptional: optionals.has(decode) }));
+  const required = fields.filter(({ isOptional }) => !isOptional).length;
   return (v, f) => {
     if (!(v instanceof Map)) return bad(f, 'a map');
     const out: Record<string, unknown> = {};
     let known = 0,
       present = 0;
-    for (const [key, decode] of entries) {
+    for (const { key, decode, isOptional } of fields) {
       const value: Value | undefined = v.get(key);
-      const isOptional = optionals.has(decode);
       if (value === undefined) {
         if (!isOptional) bad(`${f}.${key}`, 'this field');
         continue;
