@@ -4,31 +4,23 @@
  * acknowledged when both have it. Order: statements, signature, lineage (each sender's batches one after another) → room → log and
  * store → acknowledgement. A crash in between is mended by recover() and by the senders, who repeat what was not acknowledged.
  */
-import { equal, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
+import { equal, type ConversationId, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
 import { CONTEXT } from '../base/signature.ts';
-import type { StoredBatch } from '../store/store.ts';
-import { decodeLeaf, LEAF_HEADER_BYTES, type Leaf } from '../transcript/leaf.ts';
+import type { Leaf } from '../transcript/leaf.ts';
 import { decodeBatch, judge, type Batch } from '../transcript/lineage.ts';
-import { leafHash } from '../transcript/merkle.ts';
-import { audienceOf, decodeBs, isCiphertextOf } from '../transcript/statement.ts';
-import {
-  Committer,
-  MAX_WINDOW_ENTRIES,
-  unanswered,
-  unavailable,
-  warnOfBlobs,
-  type CommitterOptions,
-} from './committer.ts';
+import { audienceOf, isCiphertextOf } from '../transcript/statement.ts';
+import { Committer, MAX_WINDOW_ENTRIES, unanswered, unavailable, type CommitterOptions } from './committer.ts';
 import { FairQueue, type Place } from './fair-queue.ts';
 import { GroupCache } from './groups.ts';
 import { AWAITED_MS, Incomplete } from './incomplete.ts';
 import type { ServerIdentity } from './log/log.ts';
 import { LineageCache } from './sequencer-lineage.ts';
+import { Repetitions } from './repetitions.ts';
 import { replay } from './sequencer-replay.ts';
 import { Signatures } from './signatures.ts';
-import { messageRecords, type Accepted, type BatchEvidence, type Submission } from './submission.ts';
+import type { Accepted, BatchEvidence, Submission } from './submission.ts';
 
 export type { Accepted, BatchEvidence, Submission };
 export type SequencerOptions = CommitterOptions;
@@ -59,6 +51,7 @@ export class Sequencer {
   readonly #groups: GroupCache;
   readonly #incomplete = new Incomplete();
   readonly #committer: Committer;
+  readonly #repetitions: Repetitions;
   /** Sender → the end of the line of its batches that wait for admission. */
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #active = new Set<Promise<Accepted>>();
@@ -75,6 +68,7 @@ export class Sequencer {
       this.#groups.clear();
       this.#fairly.open();
     });
+    this.#repetitions = new Repetitions(options, this.#committer, this.#groups, this.#incomplete);
   }
 
   /**
@@ -133,9 +127,9 @@ export class Sequencer {
     );
     checkParts(submission, batch);
     if (!equal(batch.bs.sender, device.fingerprint)) {
-      if (!(await this.isKnown(device, submission.batch)))
+      if (!(await this.#repetitions.isKnown(device, submission.batch)))
         throw new ChatError('SIG_FAIL', 'the batch names another certificate than the connection', { sub: 'sender' });
-      return await this.#delivered(batch, await (await this.#repeat(submission, batch))(), deliver);
+      return await this.#delivered(batch, await (await this.#repetitions.answer(submission, batch))(), deliver);
     }
 
     this.#waitingBytes += bytes;
@@ -160,42 +154,14 @@ export class Sequencer {
     }
   }
 
-  /**
-   * Whether a batch with these counters was taken before: it gets its answer again, whatever has changed since. Also the certificate:
-   * whoever holds what another certificate of this user has signed may ask for its answer, as a device does that was renewed before it
-   * got one.
-   */
-  async isKnown(device: Pick<Submission['device'], 'userId' | 'fingerprint'>, bs: Uint8Array): Promise<boolean> {
-    const { store } = this.#o;
-    const { sender, session, firstCtr } = decodeBs(bs);
-    if (!equal(sender, device.fingerprint)) {
-      const signer = await store.deviceByFingerprint(sender as Fingerprint);
-      if (signer?.userId !== device.userId) return false;
-    }
-    return (
-      this.#committer.has(sender, session, firstCtr) || (await store.findBatch(sender, session, firstCtr)) !== null
-    );
+  /** As Repetitions.isKnown(). */
+  isKnown(device: Pick<Submission['device'], 'userId' | 'fingerprint'>, bs: Uint8Array): Promise<boolean> {
+    return this.#repetitions.isKnown(device, bs);
   }
 
-  /** Of a batch in the log. @throws NOT_FOUND if none begins there; LOG_CORRUPT */
-  async evidence(firstIndex: number): Promise<BatchEvidence> {
-    // The store may be ahead of the log by the window that is being written.
-    while (firstIndex >= this.#o.transcript.size && this.#committer.appending) await this.#committer.appending;
-    const { transcript } = this.#o;
-    const absent = () => new ChatError('NOT_FOUND', `no batch begins at entry ${firstIndex}`);
-    if (firstIndex >= transcript.size) throw absent();
-    const [first] = await transcript.entries(firstIndex, firstIndex + 1);
-    const leaf = decodeLeaf(first!);
-    if (leaf.type !== 'sigb') throw absent();
-    const count = Buffer.from(leaf.bs).readUInt32BE(64);
-    const entries = await transcript.entries(firstIndex + 1, firstIndex + 1 + count);
-    const hashes = entries.map((entry) => ({
-      statementHash: leafHash(entry.subarray(LEAF_HEADER_BYTES)),
-      leafHash: leafHash(entry),
-    }));
-    const { latest } = transcript;
-    const ack = await transcript.ack(firstIndex, count, leaf.serverTime);
-    return { algorithm: leaf.algorithm, signature: leaf.signature, batch: leaf.bs, ack, checkpoint: latest, hashes };
+  /** Of a batch in the log. @throws as Repetitions.evidence() */
+  evidence(firstIndex: number): Promise<BatchEvidence> {
+    return this.#repetitions.evidence(firstIndex);
   }
 
   /** No batches are admitted until release(). */
@@ -294,7 +260,7 @@ export class Sequencer {
         return () => accepted;
       }
       const { code, position, message } = fault;
-      if (position === 0 && code === 'E_CTR_REGRESS') return this.#repeat(submission, batch);
+      if (position === 0 && code === 'E_CTR_REGRESS') return this.#repetitions.answer(submission, batch);
       if (position === 0 && code === 'E_CTR_GAP')
         throw new ChatError('COUNTER_GAP', message, { field: 'msg_send.batch' });
       const field = position === 0 ? 'msg_send.batch' : `msg_send.messages[${position - 1}].statement`;
@@ -316,66 +282,6 @@ export class Sequencer {
         });
     }
     if (stale !== null) throw stale;
-  }
-
-  /** Counters that were used before: the same batch gets the same answer, another one is refused. */
-  async #repeat(submission: Submission, batch: Batch): Promise<() => Promise<Accepted>> {
-    const { sender, session, firstCtr } = batch.bs;
-    const reused = () =>
-      new ChatError('COUNTER_REUSED', `session counter ${firstCtr} was used for another batch`, {
-        field: 'msg_send.batch',
-      });
-    const ticket = this.#committer.find(batch);
-    if (ticket) {
-      if (!equal(ticket.batch.leaf, batch.leaf)) throw reused();
-      return async () => {
-        const accepted = await ticket.accepted;
-        return { ...accepted, messages: accepted.messages.map((m) => ({ ...m, cursors: [] })), repeated: true };
-      };
-    }
-    const stored = await this.#o.store.findBatch(sender, session, firstCtr);
-    if (stored === null || stored.origin !== this.#o.transcript.origin || !equal(stored.batchHash, batch.leaf))
-      throw reused();
-    return async () => {
-      try {
-        return await this.#again(submission, batch, stored);
-      } catch (error) {
-        this.#committer.notOffered(batch);
-        const failure = ChatError.from(error);
-        if (failure.code === 'DISK_FULL' || failure.code === 'STORE_FAILED') throw failure;
-        throw unanswered(this.#o.log, error);
-      }
-    };
-  }
-
-  async #again(submission: Submission, batch: Batch, stored: StoredBatch): Promise<Accepted> {
-    const { store, transcript, log } = this.#o;
-    const { firstIndex, serverTime } = stored;
-    // What the log brought back after a crash has no contents yet; they are in this repetition.
-    const bare = stored.messages.flatMap(({ hasContent }, i) => (hasContent ? [] : [i]));
-    const records = messageRecords(submission, batch, firstIndex);
-    const lacking = bare.map((i) => records[i]!);
-    const completed = lacking.length > 0 ? await store.complete(transcript.origin, lacking) : [];
-    warnOfBlobs(log, lacking, completed);
-    for (const { isCommit, conversation, index } of lacking) {
-      if (conversation === null) continue;
-      this.#incomplete.completed(conversation, index);
-      if (isCommit) this.#groups.forget(conversation);
-    }
-    const cursors = new Map(bare.map((i, at) => [i, completed[at]!.cursors]));
-    log.debug('message.duplicate', { index: firstIndex, count: stored.count });
-    const evidence = await this.evidence(firstIndex);
-    const messages = stored.messages.map(({ index, seq, statementHash }, i) => ({
-      ...submission.messages[i]!,
-      index,
-      seq,
-      cursors: cursors.get(i) ?? [],
-      statementHash,
-      leafHash: evidence.hashes[i]!.leafHash,
-    }));
-    const repeated = bare.length === 0;
-    const wasNotOffered = this.#committer.wasNotOffered(batch);
-    return { firstIndex, serverTime, evidence, messages, repeated, unoffered: repeated && wasNotOffered };
   }
 }
 
