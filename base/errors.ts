@@ -99,3 +99,14 @@ export class ChatError extends Error {
     return error instanceof ChatError ? error : new ChatError('INTERNAL', 'unexpected failure', { cause: error });
   }
 }
+
+/** For calls that make errors whose stacks nobody sees, which can be half of their work. What they throw has none either. */
+export function withoutTraces<T>(call: () => T): T {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return call();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}

@@ -15,7 +15,7 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { concat, view } from '../base/bytes.ts';
-import { ChatError } from '../base/errors.ts';
+import { ChatError, withoutTraces } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
 
 export const SUITE = { x25519MlKem768: 1, x25519: 2, ffdhe3072: 3 } as const;
@@ -173,20 +173,12 @@ const generateFfdhe3072 = (): KeyObject =>
 
 const join = (first: Secret, second: Secret): Secret => new Secret(first.use((a) => second.use((b) => concat(a, b))));
 
-/** Read where it is used: a KeyObject of it would be made for one use. */
+/**
+ * Read where it is used: a KeyObject of it would be made for one use. Node finds out by exceptions that these bytes are neither KeyObject nor
+ * CryptoKey.
+ */
 const rawPublic = (key: Uint8Array, asymmetricKeyType: 'x25519' | 'ml-kem-768') =>
   ({ key: view(key), format: 'raw-public', asymmetricKeyType }) as const;
-
-/** Node finds out by exceptions that bytes are neither KeyObject nor CryptoKey. Their stacks, which nobody sees, are half of the work. */
-function withoutTraces<T>(use: () => T): T {
-  const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = 0;
-  try {
-    return use();
-  } finally {
-    Error.stackTraceLimit = stackTraceLimit;
-  }
-}
 
 function refused(share: Share, what: string, cause?: unknown): ChatError {
   return new ChatError('DH_FAIL', `${share} share ${what}`, { sub: 'share', field: share, cause });

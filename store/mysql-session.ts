@@ -4,7 +4,7 @@
  */
 import mysql, { type PoolConnection } from 'mysql2/promise';
 import { view } from '../base/bytes.ts';
-import { ChatError } from '../base/errors.ts';
+import { ChatError, withoutTraces } from '../base/errors.ts';
 import {
   chunks,
   Conflict,
@@ -147,12 +147,10 @@ export class Session {
   }
 
   async #execute(sql: string, values: readonly Scalar[]): Promise<unknown> {
+    const statement = { sql, values: values.map(parameter), timeout: STATEMENT_TIMEOUT_MS };
     try {
-      const [rows] = await this.#connection.execute({
-        sql,
-        values: values.map(parameter),
-        timeout: STATEMENT_TIMEOUT_MS,
-      });
+      // The driver keeps the caller's stack for its errors, of which nothing is kept here but their numbers.
+      const [rows] = await withoutTraces(() => this.#connection.execute(statement));
       return rows;
     } catch (error) {
       throw this.#named(error);
@@ -162,7 +160,7 @@ export class Session {
   /** Statements that cannot be prepared, none of which holds a value. */
   async text(sql: string): Promise<void> {
     try {
-      await this.#connection.query({ sql, timeout: STATEMENT_TIMEOUT_MS });
+      await withoutTraces(() => this.#connection.query({ sql, timeout: STATEMENT_TIMEOUT_MS }));
     } catch (error) {
       throw this.#named(error);
     }
@@ -203,9 +201,11 @@ export class Retry extends Error {
 export const failed = (reason: string | undefined): ChatError =>
   new ChatError('STORE_FAILED', `the database failed (${reason ?? 'no reason given'})`);
 
+/** The driver looks for the file of what is behind this name each time that it is asked for it. */
+const { BIGINT } = mysql.TypedParameter;
 /** Numbers go as integers: the driver would send a double, which LIMIT refuses and comparisons convert. */
 function parameter(value: Scalar) {
-  if (typeof value === 'number') return mysql.TypedParameter.BIGINT(value);
+  if (typeof value === 'number') return BIGINT(value);
   return value instanceof Uint8Array ? view(value) : value;
 }
 
