@@ -10,7 +10,8 @@ import type { BundleLog, BundleMessage } from '../transcript/bundle-writer.ts';
 import { decodeAck, type Ack } from '../transcript/ack.ts';
 import { peekCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
 import { encodeLeaf } from '../transcript/leaf.ts';
-import { inclusionsFromRange, isConsistent, leafHash } from '../transcript/merkle.ts';
+import { leafHash } from '../transcript/merkle.ts';
+import { inclusionsFromRange, isConsistent } from '../transcript/proof.ts';
 import {
   audienceOf,
   decodeBs,

@@ -7,7 +7,8 @@ import { MAX_BUNDLE_CRLS } from '../transcript/bundle.ts';
 import type { BundleCrl } from '../transcript/bundle-writer.ts';
 import { peekCheckpoint } from '../transcript/checkpoint.ts';
 import { encodeLeaf } from '../transcript/leaf.ts';
-import { leafHash, rootFromInclusion } from '../transcript/merkle.ts';
+import { leafHash } from '../transcript/merkle.ts';
+import { rootFromInclusion } from '../transcript/proof.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import { MAX_CRL_BYTES, parseCrl, type Crl } from '../x509/crl.ts';
 

@@ -8,8 +8,9 @@ import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import { openCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { batchEntries } from './leaf.ts';
-import { HASH_BYTES, inclusionFromRange, leafHash, rangeProofLength, rootFromRange } from './merkle.ts';
+import { HASH_BYTES, leafHash } from './merkle.ts';
 import type { VerifierKey } from './note.ts';
+import { inclusionFromRange, rangeProofLength, rootFromRange } from './proof.ts';
 import { MAX_BATCH } from './statement.ts';
 
 export interface Ack {

@@ -1,6 +1,7 @@
 /** Some leaves of a small tree, and proof that it holds them: the others are the MTH of every maximal subtree without any of them, left to right. */
 import type { Hash } from '../base/bytes.ts';
-import { HASH_BYTES, nodeHash, rootOf, split } from './merkle.ts';
+import { HASH_BYTES, nodeHash, rootOf } from './merkle.ts';
+import { split } from './tree-shape.ts';
 
 /** @param at indices of those that are shown, rising */
 export function othersOf(leaves: readonly Hash[], at: readonly number[]): Hash[] {

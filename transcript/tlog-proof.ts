@@ -4,8 +4,8 @@ import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import { decimal, openCheckpoint, peekCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { formatHashLines, parseHashLines } from './hash-lines.ts';
-import { rootFromInclusion } from './merkle.ts';
 import { MAX_NOTE_BYTES, type VerifierKey } from './note.ts';
+import { rootFromInclusion } from './proof.ts';
 
 export interface TlogProof {
   readonly index: number;

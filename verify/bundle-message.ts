@@ -5,7 +5,7 @@
 import { same, type ConversationId, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { MsgLeaf } from '../transcript/leaf.ts';
-import { rootFromInclusion } from '../transcript/merkle.ts';
+import { rootFromInclusion } from '../transcript/proof.ts';
 import { isCommitted, splitOpening, type BatchStatement, type MessageStatement } from '../transcript/statement.ts';
 import type { BundleLog } from './bundle-log.ts';
 import type { CertificateAudit } from './certificate-audit.ts';

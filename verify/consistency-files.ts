@@ -6,7 +6,7 @@ import { same, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { parseConsistency } from '../transcript/bundle.ts';
 import { peekCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
-import { isConsistent, namesItsRoot, rootsFromConsistency } from '../transcript/merkle.ts';
+import { isConsistent, namesItsRoot, rootsFromConsistency } from '../transcript/proof.ts';
 import { HashColumn } from './hash-column.ts';
 
 /** In place of a row: it leads nowhere. */

@@ -9,7 +9,7 @@ import { equal } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { TranscriptLog, type Head } from '../../server/log/log.ts';
 import type { LogOptions } from '../../server/log/options.ts';
-import { isConsistent } from '../../transcript/merkle.ts';
+import { isConsistent } from '../../transcript/proof.ts';
 import { chanceOf, errno, ForgetfulDisk, type Operation } from '../support/forgetful-disk.ts';
 import { NOW } from '../support/store-world.ts';
 import { checkTileDirectory } from '../support/tile-directory.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Hash } from '../../base/bytes.ts';
 import { openCheckpoint } from '../../transcript/checkpoint.ts';
-import { isConsistent } from '../../transcript/merkle.ts';
+import { isConsistent } from '../../transcript/proof.ts';
 import { formatVkey } from '../../transcript/note.ts';
 import { ca, dial } from '../support/pair.ts';
 import { textOf } from '../support/raw-client.ts';

@@ -3,7 +3,8 @@ import type { Hash } from '../../base/bytes.ts';
 import { checkAck, decodeAck, encodeAck, inclusionOf, type Ack } from '../../transcript/ack.ts';
 import { signCheckpoint } from '../../transcript/checkpoint.ts';
 import { batchEntries } from '../../transcript/leaf.ts';
-import { isIncluded, leafHash, nodesOver, rootOf, Tree } from '../../transcript/merkle.ts';
+import { leafHash, nodesOver, rootOf, Tree } from '../../transcript/merkle.ts';
+import { isIncluded } from '../../transcript/proof.ts';
 import { encodeTlogProof } from '../../transcript/tlog-proof.ts';
 import {
   damaged,

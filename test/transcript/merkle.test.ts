@@ -5,19 +5,21 @@ import type { Hash } from '../../base/bytes.ts';
 import {
   EMPTY_ROOT,
   Frontier,
-  inclusionFromRange,
-  isConsistent,
-  isIncluded,
   leafHash,
   nodeHash,
   nodesOver,
-  rangeProofLength,
-  rootFromInclusion,
-  rootFromRange,
   rootOf,
   Tree,
   type NodeReader,
 } from '../../transcript/merkle.ts';
+import {
+  inclusionFromRange,
+  isConsistent,
+  isIncluded,
+  rangeProofLength,
+  rootFromInclusion,
+  rootFromRange,
+} from '../../transcript/proof.ts';
 import { filled, property, unhex } from './sample.ts';
 
 const hex = (bytes: Uint8Array | null) => (bytes === null ? null : Buffer.from(bytes).toString('hex'));
