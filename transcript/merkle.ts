@@ -5,7 +5,7 @@
  */
 import type { Hash } from '../base/bytes.ts';
 import { sha256 } from '../base/hash.ts';
-import { half, inclusionSpans, isOdd, isSize, rangeSpans, split } from './tree-shape.ts';
+import { checkRange, half, inclusionSpans, isOdd, isSize, split } from './tree-shape.ts';
 
 export const HASH_BYTES = 32;
 /** MTH of no leaves: SHA-256 of nothing (RFC 9162 §2.1.1). */
@@ -106,7 +106,20 @@ export class Tree {
 
   /** MTH of every maximal subtree outside [start, end), left to right. @throws RangeError unless start < end <= size */
   range(start: number, end: number): Hash[] {
-    return rangeSpans(start, end, this.size).map(([from, to]) => this.#span(from, to));
+    checkRange(start, end, this.size);
+    const proof: Hash[] = [];
+    this.#outside(start, end, 0, this.size, proof);
+    return proof;
+  }
+
+  /** Adds what of [from, to) is outside [start, end). */
+  #outside(start: number, end: number, from: number, to: number, proof: Hash[]): void {
+    if (to <= start || from >= end) proof.push(this.#span(from, to));
+    else if (from < start || to > end) {
+      const middle = from + split(to - from);
+      this.#outside(start, end, from, middle, proof);
+      this.#outside(start, end, middle, to, proof);
+    }
   }
 
   #span(start: number, end: number): Hash {

@@ -4,7 +4,7 @@
  */
 import { equal, type Hash } from '../base/bytes.ts';
 import { areHashes, EMPTY_ROOT, nodeHash, rootOf } from './merkle.ts';
-import { half, inclusionSpans, isOdd, isRange, isSize, rangeSpans, split } from './tree-shape.ts';
+import { checkRange, half, inclusionSpans, isOdd, isRange, isSize, split, type Span } from './tree-shape.ts';
 
 /** The root that this path leads to, or null unless it has exactly the length that (index, size) asks for (RFC 9162 §2.1.3.2). */
 export function rootFromInclusion(index: number, size: number, leaf: Hash, path: readonly Hash[]): Hash | null {
@@ -70,8 +70,10 @@ export function rootsFromConsistency(
 }
 
 /** How many hashes a range proof has. @throws RangeError unless start < end <= size */
-export const rangeProofLength = (start: number, end: number, size: number): number =>
-  rangeSpans(start, end, size).length;
+export function rangeProofLength(start: number, end: number, size: number): number {
+  checkRange(start, end, size);
+  return countOutside(start, end, 0, size);
+}
 
 /** The root over consecutive leaves from `start` and the range proof around them; null unless the proof has exactly the right length. */
 export function rootFromRange(
@@ -117,11 +119,34 @@ export function inclusionsFromRange(
     index < start || index >= end ? null : inclusionSpans(index, size).map(([from, to]) => hashOf(from, to));
 }
 
+/** How many maximal subtrees of [from, to) are outside [start, end): counted, for each acknowledgement asks. */
+function countOutside(start: number, end: number, from: number, to: number): number {
+  if (to <= start || from >= end) return 1;
+  if (from >= start && to <= end) return 0;
+  const middle = from + split(to - from);
+  return countOutside(start, end, from, middle) + countOutside(start, end, middle, to);
+}
+
+/** All of them, left to right. */
+function spansOutside(start: number, end: number, size: number): Span[] {
+  const spans: Span[] = [];
+  const walk = (from: number, to: number): void => {
+    if (to <= start || from >= end) spans.push([from, to]);
+    else if (from < start || to > end) {
+      const middle = from + split(to - from);
+      walk(from, middle);
+      walk(middle, to);
+    }
+  };
+  walk(0, size);
+  return spans;
+}
+
 /** MTH of any subtree that is either outside the range and maximal, or touches it. */
 function spansAround(start: number, leaves: readonly Hash[], size: number, proof: readonly Hash[]) {
   const end = start + leaves.length;
   if (!isRange(start, end, size)) return null;
-  const outside = rangeSpans(start, end, size);
+  const outside = spansOutside(start, end, size);
   if (outside.length !== proof.length || !areHashes(proof) || !areHashes(leaves)) return null;
   const known = new Map(outside.map(([from], i) => [from, proof[i]!]));
   const span = (from: number, to: number): Hash => {

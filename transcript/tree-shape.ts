@@ -11,6 +11,10 @@ export type Span = readonly [start: number, end: number];
 export const isSize = (n: number): boolean => Number.isSafeInteger(n) && n >= 0 && n <= MAX_SIZE;
 export const isRange = (start: number, end: number, size: number): boolean =>
   isSize(start) && isSize(size) && start < end && end <= size;
+/** @throws RangeError unless start < end <= size */
+export function checkRange(start: number, end: number, size: number): void {
+  if (!isRange(start, end, size)) throw new RangeError(`range ${start}..${end} of ${size}`);
+}
 
 export const isOdd = (n: number): boolean => n % 2 === 1;
 export const half = (n: number): number => Math.floor(n / 2);
@@ -38,20 +42,4 @@ export function inclusionSpans(index: number, size: number): Span[] {
     }
   }
   return spans.reverse();
-}
-
-/** Every maximal subtree outside [start, end), left to right. @throws RangeError unless start < end <= size */
-export function rangeSpans(start: number, end: number, size: number): Span[] {
-  if (!isRange(start, end, size)) throw new RangeError(`range ${start}..${end} of ${size}`);
-  const spans: Span[] = [];
-  const walk = (from: number, to: number): void => {
-    if (to <= start || from >= end) spans.push([from, to]);
-    else if (from < start || to > end) {
-      const middle = from + split(to - from);
-      walk(from, middle);
-      walk(middle, to);
-    }
-  };
-  walk(0, size);
-  return spans;
 }
