@@ -2,7 +2,7 @@
  * The server's receipt for a batch: where its leaves stand, a range proof, and the checkpoint of the commit window. Layout:
  * "clogack1" ‖ first u64 ‖ count u16 ‖ server time u64 ‖ tree size u64 ‖ nh u8 ‖ nh × 32 ‖ u16 length ‖ checkpoint. docs/TRANSCRIPT.md §c.
  */
-import { concat, equal, u16, u64, utf8, type Hash } from '../base/bytes.ts';
+import { equal, utf8, writeU64, type Hash } from '../base/bytes.ts';
 import { Cursor } from '../base/cursor.ts';
 import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
@@ -45,22 +45,28 @@ export interface Receipt {
 }
 
 const MAGIC = utf8('clogack1');
+/** All but the hashes and the checkpoint. */
+const FIXED_BYTES = 37;
 
 /** @throws BAD_FRAME naming the field that is out of range */
 export function encodeAck(ack: Ack): Buffer {
   checkPlace(ack.first, ack.count, ack.treeSize, ack.proof.length); // one set of rules for both directions
   if (ack.proof.some(({ length }) => length !== HASH_BYTES)) bad('ack.proof', 'hashes');
-  return concat(
-    MAGIC,
-    u64(ack.first),
-    u16(ack.count),
-    u64(ack.serverTime),
-    u64(ack.treeSize),
-    Buffer.of(ack.proof.length),
-    ...ack.proof,
-    u16(ack.checkpoint.length),
-    ack.checkpoint,
-  );
+  const bytes = Buffer.allocUnsafe(FIXED_BYTES + ack.proof.length * HASH_BYTES + ack.checkpoint.length);
+  bytes.set(MAGIC);
+  writeU64(bytes, ack.first, 8);
+  bytes.writeUInt16BE(ack.count, 16);
+  writeU64(bytes, ack.serverTime, 18);
+  writeU64(bytes, ack.treeSize, 26);
+  bytes[34] = ack.proof.length;
+  let at = 35;
+  for (const hash of ack.proof) {
+    bytes.set(hash, at);
+    at += HASH_BYTES;
+  }
+  at = bytes.writeUInt16BE(ack.checkpoint.length, at);
+  bytes.set(ack.checkpoint, at);
+  return bytes;
 }
 
 /** Byte strings in the result are views of `bytes`. @throws BAD_FRAME naming the field; nh must be what the range and the size ask for */
