@@ -314,7 +314,7 @@ export class Committer {
     const { record, serverTime } = window;
     const checkpoint: Head = transcript.latest;
     const acks = await Promise.allSettled(
-      record.batches.map(({ batch }) => transcript.ack(batch.firstIndex, batch.count, serverTime)),
+      record.batches.map(({ batch }) => transcript.proofs.ack(batch.firstIndex, batch.count, serverTime)),
     );
     for (const [i, ticket] of tickets.entries()) {
       this.#forget(ticket);

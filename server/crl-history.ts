@@ -92,7 +92,7 @@ export class CrlHistory {
       server_time: list.serverTime,
       size: list.bytes,
       piece: await this.#archive.read(list, offset, Math.min(MAX_CRL_PIECE_BYTES, list.bytes - offset)),
-      path: await this.#transcript.inclusion(list.index, tree),
+      path: await this.#transcript.proofs.inclusion(list.index, tree),
     };
   }
 }

@@ -129,7 +129,7 @@ export class Repetitions {
       leafHash: leafHash(entry),
     }));
     const { latest } = transcript;
-    const ack = await transcript.ack(firstIndex, count, leaf.serverTime);
+    const ack = await transcript.proofs.ack(firstIndex, count, leaf.serverTime);
     return { algorithm: leaf.algorithm, signature: leaf.signature, batch: leaf.bs, ack, checkpoint: latest, hashes };
   }
 }

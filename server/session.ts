@@ -330,7 +330,7 @@ class Session {
         return link.send({
           type: 'log_consistency',
           id: frame.id,
-          hashes: await transcript.consistency(frame.from, frame.to),
+          hashes: await transcript.proofs.consistency(frame.from, frame.to),
         });
       }
       case 'log_checkpoint':

@@ -9,9 +9,8 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { equal, hex, utf8, type Fingerprint, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import { encodeAck } from '../../transcript/ack.ts';
 import { openCheckpoint, signCheckpoint, type Checkpoint, type LogKeys } from '../../transcript/checkpoint.ts';
-import { leafHash, type Tree } from '../../transcript/merkle.ts';
+import { leafHash } from '../../transcript/merkle.ts';
 import { formatVkey, parseNote, verifierKey, type VerifierKey } from '../../transcript/note.ts';
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
 import type { Certificate } from '../../x509/certificate.ts';
@@ -31,6 +30,7 @@ import { loadLogKey } from './key-file.ts';
 import { formerKeys, install, preparedKey, readTakeovers, takeoverIn, type Takeover } from './key-succession.ts';
 import { acquireLock, type Lock } from '../../store/lock.ts';
 import type { Nodes } from './nodes.ts';
+import { Proofs } from './proofs.ts';
 import type { Publication } from './publication.ts';
 import { isEmptyLog, recover, rootAt, type Recovered } from './recovery.ts';
 import type { LogOptions } from './options.ts';
@@ -88,7 +88,7 @@ export class TranscriptLog {
   /** In the log, and not yet beside it: `key.stmt` follows the checkpoint that covers it. */
   #unwritten: LogIdentity | null = null;
   #head: Head;
-  #tree: Tree;
+  #proofs: Proofs;
   #time: number;
   #appending: Promise<unknown> | null = null;
   #publishing: Promise<void> | null = null;
@@ -120,7 +120,7 @@ export class TranscriptLog {
     this.#entries = new Entries(r.nodes, r.publication, r.entriesFrom, r.entries);
     this.#time = r.time;
     this.#head = this.#sign(r.nodes.size, r.nodes.root()); // Ed25519 is deterministic: the same note as before
-    this.#tree = r.nodes.tree(r.nodes.size);
+    this.#proofs = new Proofs(r.nodes, r.nodes.size);
   }
 
   /**
@@ -181,6 +181,10 @@ export class TranscriptLog {
   /** Newest signed head; not necessarily published. */
   get latest(): Head {
     return this.#head;
+  }
+  /** From the tree of `latest`. */
+  get proofs(): Proofs {
+    return this.#proofs;
   }
   /** Server time of the newest entry. */
   get time(): number {
@@ -359,32 +363,8 @@ export class TranscriptLog {
     this.#check(); // a rollback that came to light meanwhile: the entries are durable, and nobody gets a signature
     if (successor) [this.#key, this.#verifier] = [successor.key, successor.verifier];
     this.#head = this.#sign(after, growth.root);
-    this.#tree = this.#nodes.tree(after);
+    this.#proofs = new Proofs(this.#nodes, after);
     return this.#head;
-  }
-
-  /**
-   * The binary ACK for the batch whose SIGB leaf is at `first`, in the tree of `latest`, without its checkpoint.
-   * @param count messages in the batch
-   * @throws RangeError for entries that are not there; LOG_CORRUPT
-   */
-  async ack(first: number, count: number, serverTime: number): Promise<Buffer> {
-    const tree = this.#tree;
-    const proof = await this.#nodes.prove(tree, () => tree.range(first, first + count + 1));
-    return encodeAck({ first, count, serverTime, treeSize: tree.size, proof, checkpoint: Buffer.alloc(0) });
-  }
-
-  /** MTH of every maximal subtree outside [from, to) in the tree of `size`. @throws RangeError, LOG_CORRUPT */
-  rangeProof(from: number, to: number, size = this.size): Promise<Hash[]> {
-    return this.#nodes.prove(this.#treeOf(size), (tree) => tree.range(from, to));
-  }
-  /** Leaf to root. @throws RangeError, LOG_CORRUPT */
-  inclusion(index: number, size = this.size): Promise<Hash[]> {
-    return this.#nodes.prove(this.#treeOf(size), (tree) => tree.inclusion(index));
-  }
-  /** That the tree of `from` is a prefix of the tree of `to`. @throws RangeError, LOG_CORRUPT */
-  async consistency(from: number, to = this.size): Promise<Hash[]> {
-    return this.#nodes.prove(this.#treeOf(to), (tree) => tree.consistency(from));
   }
 
   /** Entries [from, to), each as its leaf hash says. @throws RangeError unless 0 <= from <= to <= size; LOG_CORRUPT */
@@ -520,11 +500,6 @@ export class TranscriptLog {
 
   #issue(certificate: Certificate, privateKey: KeyObject): LogIdentity {
     return issueIdentity(this.#verifier, certificate, privateKey, this.#options.succession?.recovery);
-  }
-
-  #treeOf(size: number): Tree {
-    if (size > this.size) throw new RangeError(`a tree of ${size} in a log of ${this.size}`);
-    return size === this.size ? this.#tree : this.#nodes.tree(size);
   }
 
   #sign(size: number, root: Hash): Head {

@@ -147,7 +147,7 @@ export class Witnesses {
   }
 
   async #show({ address, size: old }: Asked, note: Buffer, size: number): Promise<Answer> {
-    const proof = await this.#o.transcript.consistency(old, size);
+    const proof = await this.#o.transcript.proofs.consistency(old, size);
     const url = `${address.url.replace(/\/+$/, '')}/add-checkpoint`;
     const { timeoutMs = TIMEOUT_MS } = this.#o;
     const limits = { maxBytes: MAX_ANSWER_BYTES, timeoutMs, signal: this.#end.signal };

@@ -61,7 +61,7 @@ async function catchUp(log: TranscriptLog, kept: Kept): Promise<void> {
   if (!kept.entries.every((known, i) => equal(known, entries[i]!)))
     throw new Error('another entry than was acknowledged');
   for (const { size, root } of kept.heads.slice(-5))
-    if (!isConsistent(size, root, log.size, log.latest.root, await log.consistency(size)))
+    if (!isConsistent(size, root, log.size, log.latest.root, await log.proofs.consistency(size)))
       throw new Error(`fork at ${size}`);
   kept.entries.splice(0, Infinity, ...entries);
 }

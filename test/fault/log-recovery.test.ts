@@ -217,12 +217,12 @@ t.test('published files that do not fit the tree are refused or not served', asy
   flip('tile/0/000', 40);
   flip('tile/entries/001', 40);
   log = await open();
-  await t.rejects(log.inclusion(0), { code: 'LOG_CORRUPT', message: /hash tile 0 of level 0/ });
+  await t.rejects(log.proofs.inclusion(0), { code: 'LOG_CORRUPT', message: /hash tile 0 of level 0/ });
   await t.rejects(log.entries(0, 1), { code: 'LOG_CORRUPT' });
   await t.rejects(log.entries(300, 301), { code: 'LOG_CORRUPT', message: /another entry/ });
   flip('tile/0/000', 40);
   flip('tile/entries/001', 40);
   t.ok(equal(leafHash((await log.entries(300, 301))[0]!), leafHash((await log.entries(299, 302))[1]!)));
-  await t.resolves(log.inclusion(0), 'nothing wrong was remembered');
+  await t.resolves(log.proofs.inclusion(0), 'nothing wrong was remembered');
   await log.close();
 });

@@ -77,10 +77,13 @@ t.test('proofs and entries agree with the tree over what was appended, from memo
     const tree = new Tree(leaves.length, nodesOver(leaves));
     t.ok(equal(log.latest.root, rootOf(leaves)), `${when}: root`);
     for (const index of [0, 1, 255, 256, 511, 800, leaves.length - 1])
-      t.ok(isIncluded(index, leaves.length, leaves[index]!, await log.inclusion(index), log.latest.root), `${index}`);
+      t.ok(
+        isIncluded(index, leaves.length, leaves[index]!, await log.proofs.inclusion(index), log.latest.root),
+        `${index}`,
+      );
     for (const { size, root } of heads)
-      t.ok(isConsistent(size, root, log.size, log.latest.root, await log.consistency(size)), `from ${size}`);
-    t.strictSame(await log.rangeProof(200, 300, 600), new Tree(600, nodesOver(leaves.slice(0, 600))).range(200, 300));
+      t.ok(isConsistent(size, root, log.size, log.latest.root, await log.proofs.consistency(size)), `from ${size}`);
+    t.strictSame(await log.proofs.range(200, 300, 600), new Tree(600, nodesOver(leaves.slice(0, 600))).range(200, 300));
     t.strictSame(await log.entries(0, log.size), all, `${when}: entries`);
     t.strictSame(await log.entries(250, 520), all.slice(250, 520));
     for (const [first, count] of [
@@ -88,13 +91,13 @@ t.test('proofs and entries agree with the tree over what was appended, from memo
       [700, 60],
       [log.size - 3, 2],
     ] as const) {
-      const ack = decodeAck(await log.ack(first, count, NOW));
+      const ack = decodeAck(await log.proofs.ack(first, count, NOW));
       t.equal(ack.treeSize, log.size);
       const root = rootFromRange(first, leaves.slice(first, first + count + 1), log.size, ack.proof);
       t.ok(root && equal(root, log.latest.root), `${when}: ACK of ${first}`);
       t.equal(ack.checkpoint.length, 0);
     }
-    t.strictSame(await log.rangeProof(3, 9), tree.range(3, 9));
+    t.strictSame(await log.proofs.range(3, 9), tree.range(3, 9));
   };
   await check('written');
   await log.publish();
@@ -107,7 +110,7 @@ t.test('proofs and entries agree with the tree over what was appended, from memo
   t.equal(log.time, NOW + 8);
   await check('opened again');
   await t.rejects(log.entries(0, log.size + 1), RangeError);
-  await t.rejects(log.consistency(5, log.size + 1), RangeError);
+  await t.rejects(log.proofs.consistency(5, log.size + 1), RangeError);
   await log.close();
 });
 

@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import { equal } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
+import { Proofs } from '../../server/log/proofs.ts';
 import { Sequencer, type SequencerOptions, type Submission } from '../../server/sequencer.ts';
 import type { Store } from '../../store/store.ts';
 import { checkAck, decodeAck } from '../../transcript/ack.ts';
@@ -448,11 +449,11 @@ t.test('what fails behind the commit is no refusal: the sender repeats, and gets
   const lines: string[] = [];
   const log = { ...silent, warn: (event: string) => void lines.push(event), error: silent.warn };
   const sequencer = over(w, w.store, { log });
-  const { ack } = w.transcript;
+  const { ack } = Proofs.prototype;
   const damaged = async () => {
     throw new ChatError('LOG_CORRUPT', 'a hash tile is damaged');
   };
-  w.transcript.ack = damaged;
+  Proofs.prototype.ack = damaged;
   const sent = alice.batch(conversation, ['one'], [bob.device.id]);
   const now = sequencer.submit(sent);
   const refused = { code: 'UNAVAILABLE', retryAfterMs: 1000 };
@@ -463,7 +464,7 @@ t.test('what fails behind the commit is no refusal: the sender repeats, and gets
   w.transcript.entries = damaged;
   await t.rejects(sequencer.submit(sent), refused, 'or another failure');
   Reflect.deleteProperty(w.transcript, 'entries');
-  w.transcript.ack = ack;
+  Proofs.prototype.ack = ack;
   const again = await sequencer.submit(sent);
   holds(t, w, sent, again);
   t.match(again, { repeated: true, messages: [{ seq: 1 }] });
