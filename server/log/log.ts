@@ -4,14 +4,13 @@
  * turn a power cut into a fork signed by an honest server. After a failed write nothing is known about the disk, and the log stops for
  * good: the process should end and recover by starting again.
  */
-import { createPublicKey, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { equal, hex, utf8, type Fingerprint, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import { openCheckpoint, signCheckpoint, type Checkpoint, type LogKeys } from '../../transcript/checkpoint.ts';
 import { leafHash } from '../../transcript/merkle.ts';
-import { formatVkey, parseNote, verifierKey, type VerifierKey } from '../../transcript/note.ts';
+import { formatVkey } from '../../transcript/note.ts';
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
 import type { Certificate } from '../../x509/certificate.ts';
 import { holdMs, readAnchor, writeAnchor, type Anchor } from './anchor.ts';
@@ -26,8 +25,7 @@ import {
   type LogIdentity,
 } from './identity.ts';
 import { Entries } from './entries.ts';
-import { loadLogKey } from './key-file.ts';
-import { formerKeys, install, preparedKey, readTakeovers, takeoverIn, type Takeover } from './key-succession.ts';
+import { takeoverIn, type Takeover } from './key-succession.ts';
 import { acquireLock, type Lock } from '../../store/lock.ts';
 import type { Nodes } from './nodes.ts';
 import { Proofs } from './proofs.ts';
@@ -35,19 +33,12 @@ import type { Publication } from './publication.ts';
 import { isEmptyLog, recover, rootAt, type Recovered } from './recovery.ts';
 import type { LogOptions } from './options.ts';
 import { SEGMENT_BYTES, type Segments } from './segments.ts';
+import { Signer, type Head, type Successor } from './signer.ts';
 
 /** A publication that is late stops the next window here, before the entries that wait for it fill the memory. */
 const MAX_UNPUBLISHED_BYTES = 64 * 1024 * 1024;
 /** More than header, checkpoint, root and CRC of a record take. */
 const RECORD_OVERHEAD_BYTES = 1024;
-
-/** A signed tree head. */
-export interface Head {
-  readonly size: number;
-  readonly root: Hash;
-  /** The signed note. */
-  readonly note: string;
-}
 
 /** Who vouches for the log key: the server's certificate with its chain, DER, and its key. */
 export interface ServerIdentity {
@@ -64,17 +55,9 @@ export interface Window {
   readonly leaves?: readonly Hash[];
 }
 
-interface Successor {
-  readonly key: KeyObject;
-  readonly verifier: VerifierKey;
-}
-
 export class TranscriptLog {
   readonly origin: string;
-  #key: KeyObject;
-  #verifier: VerifierKey;
-  /** How this key came to be the log's, one key after the other. */
-  #takeovers: readonly Takeover[];
+  readonly #signer: Signer;
   readonly #nodes: Nodes;
   readonly #segments: Segments;
   readonly #publication: Publication;
@@ -99,19 +82,10 @@ export class TranscriptLog {
   #stopped: ChatError | null = null;
   #isClosed = false;
 
-  private constructor(
-    options: LogOptions,
-    key: KeyObject,
-    verifier: VerifierKey,
-    takeovers: readonly Takeover[],
-    locks: readonly Lock[],
-    r: Recovered,
-  ) {
+  private constructor(options: LogOptions, signer: Signer, locks: readonly Lock[], r: Recovered) {
     this.#options = options;
     this.origin = options.origin;
-    this.#takeovers = takeovers;
-    this.#key = key;
-    this.#verifier = verifier;
+    this.#signer = signer;
     this.#locks = locks;
     this.#onFatal = options.onFatal;
     this.#nodes = r.nodes;
@@ -119,7 +93,7 @@ export class TranscriptLog {
     this.#publication = r.publication;
     this.#entries = new Entries(r.nodes, r.publication, r.entriesFrom, r.entries);
     this.#time = r.time;
-    this.#head = this.#sign(r.nodes.size, r.nodes.root()); // Ed25519 is deterministic: the same note as before
+    this.#head = signer.sign(r.nodes.size, r.nodes.root()); // the same note as before
     this.#proofs = new Proofs(r.nodes, r.nodes.size);
   }
 
@@ -137,26 +111,18 @@ export class TranscriptLog {
     try {
       locks.push(acquireLock(join(dir, 'lock')));
       locks.push(acquireLock(`${keyFile}.lock`)); // a copy of the directory must not sign with the same key
-      let key = loadLogKey(keyFile, await isEmptyLog(files, dir));
-      let takeovers = await readTakeovers(keyFile);
-      const next = preparedKey(keyFile);
-      const own = (signer: KeyObject): VerifierKey => verifierKey(origin, createPublicKey(signer));
-      const former = formerKeys(takeovers).map((each) => each.key);
-      const all: LogKeys = [own(key), ...(next ? [own(next)] : []), ...former];
-      const anchor = anchorFile === undefined ? null : await readAnchor(files, anchorFile, all);
-      const recovered = await recover(files, dir, segmentBytes, all);
-      const cut = next && takeoverIn(recovered.entries.at(-1), recovered.nodes.size, next, origin);
-      if (cut) {
-        takeovers = await install(keyFile, takeovers, cut);
-        key = next;
-      }
-      log = new TranscriptLog(options, key, own(key), takeovers, locks, recovered);
+      const signer = await Signer.load(keyFile, origin, await isEmptyLog(files, dir));
+      const keys = signer.keys();
+      const anchor = anchorFile === undefined ? null : await readAnchor(files, anchorFile, keys);
+      const recovered = await recover(files, dir, segmentBytes, keys);
+      await signer.mend(recovered.entries.at(-1), recovered.nodes.size);
+      log = new TranscriptLog(options, signer, locks, recovered);
       await log.#settle(anchor);
       const { state } = recovered.publication;
       if (recovered.checkpointSize < state.size)
-        await recovered.publication.replaceCheckpoint(utf8(log.#sign(state.size, state.root).note));
-      const written = log.size > 0 ? await readIdentity(files, dir, own(key), certificate) : null;
-      log.#unwritten = written === null ? identityIn(recovered.entries, own(key), certificate) : null;
+        await recovered.publication.replaceCheckpoint(utf8(signer.sign(state.size, state.root).note));
+      const written = log.size > 0 ? await readIdentity(files, dir, signer.verifier, certificate) : null;
+      log.#unwritten = written === null ? identityIn(recovered.entries, signer.verifier, certificate) : null;
       log.#identity = written ?? log.#unwritten;
       if (log.#identity !== null) log.#identities.set(hex(certificate.fingerprint), log.#identity);
       await log.publish();
@@ -172,11 +138,11 @@ export class TranscriptLog {
     return this.#head.size;
   }
   get vkey(): string {
-    return formatVkey(this.#verifier);
+    return formatVkey(this.#signer.verifier);
   }
   /** One key of this log after the other, each with the consent of the one before. */
   get takeovers(): readonly Takeover[] {
-    return this.#takeovers;
+    return this.#signer.takeovers;
   }
   /** Newest signed head; not necessarily published. */
   get latest(): Head {
@@ -213,7 +179,11 @@ export class TranscriptLog {
   async certify(): Promise<void> {
     const { serverChain: chain, serverPrivateKey: privateKey } = this.#options;
     if (this.#identity === null && this.heldMs > 0)
-      this.#identity = issueIdentity(this.#verifier, serverCertificate(this.origin, chain, privateKey), privateKey);
+      this.#identity = issueIdentity(
+        this.#signer.verifier,
+        serverCertificate(this.origin, chain, privateKey),
+        privateKey,
+      );
     else if (this.#identity === null) await this.vouch({ chain, privateKey });
     await this.publish();
   }
@@ -285,20 +255,20 @@ export class TranscriptLog {
    * @throws BAD_CERT, CONFIG_INVALID, UNSAFE_FILE; as append()
    */
   async takeOver({ chain, privateKey }: ServerIdentity): Promise<boolean> {
-    const { keyFile, now, succession } = this.#options;
-    const key = preparedKey(keyFile);
-    if (key === null) return false;
+    const { now, succession } = this.#options;
+    const next = this.#signer.prepared();
+    if (next === null) return false;
     const certificate = serverCertificate(this.origin, chain, privateKey);
-    const verifier = verifierKey(this.origin, createPublicKey(key));
-    const identity = issueIdentity(verifier, certificate, privateKey, succession?.recovery, this.#verifier);
+    const { key, verifier } = this.#signer;
+    const identity = issueIdentity(next.verifier, certificate, privateKey, succession?.recovery, verifier);
     const time = Math.max(now(), this.#time);
-    const entries = identityEntries(identity, chain, time, this.#key);
+    const entries = identityEntries(identity, chain, time, key);
     const after = this.size + entries.length;
-    await this.#appendAlone({ time, entries }, { key, verifier });
-    const takeover = takeoverIn(entries.at(-1), after, key, this.origin);
+    await this.#appendAlone({ time, entries }, next);
+    const takeover = takeoverIn(entries.at(-1), after, next.key, this.origin);
     if (takeover === null) throw new ChatError('INTERNAL', 'a takeover that is none');
     try {
-      this.#takeovers = await install(keyFile, this.#takeovers, takeover);
+      await this.#signer.install(takeover);
     } catch (error) {
       throw this.#stop(diskError(error, 'putting the new key in its place'));
     }
@@ -361,8 +331,8 @@ export class TranscriptLog {
     this.#entries.push(entries);
     this.#time = time;
     this.#check(); // a rollback that came to light meanwhile: the entries are durable, and nobody gets a signature
-    if (successor) [this.#key, this.#verifier] = [successor.key, successor.verifier];
-    this.#head = this.#sign(after, growth.root);
+    if (successor) this.#signer.follow(successor);
+    this.#head = this.#signer.sign(after, growth.root);
     this.#proofs = new Proofs(this.#nodes, after);
     return this.#head;
   }
@@ -424,7 +394,7 @@ export class TranscriptLog {
   async present(note: string): Promise<void> {
     let shown: Pick<Head, 'size' | 'root'>;
     try {
-      shown = this.#opened(utf8(note));
+      shown = this.#signer.open(note);
     } catch (error) {
       const failure = ChatError.from(error);
       if (failure.code === 'SIG_FAIL') return;
@@ -436,18 +406,6 @@ export class TranscriptLog {
       throw this.#stop(diskError(error, 'comparing with a checkpoint'));
     });
     if (!equal(own, root)) throw this.#contradicted(note, changed(size, 'a client holds'));
-  }
-
-  /** A key that signs no more has signed nothing beyond its end: whoever has it now cannot stop this log. @throws as openCheckpoint() */
-  #opened(note: Uint8Array): Checkpoint {
-    const { signatures } = parseNote(note);
-    const signed = ({ name, keyId }: VerifierKey): boolean =>
-      signatures.some((signature) => signature.name === name && signature.keyId === keyId);
-    for (const { key, size } of formerKeys(this.#takeovers)) {
-      const found = signed(key) ? openCheckpoint(note, key) : null;
-      if (found !== null && found.size <= size) return found;
-    }
-    return openCheckpoint(note, this.#verifier);
   }
 
   #contradicted(note: string, error: ChatError): ChatError {
@@ -499,12 +457,7 @@ export class TranscriptLog {
   }
 
   #issue(certificate: Certificate, privateKey: KeyObject): LogIdentity {
-    return issueIdentity(this.#verifier, certificate, privateKey, this.#options.succession?.recovery);
-  }
-
-  #sign(size: number, root: Hash): Head {
-    const note = signCheckpoint({ origin: this.origin, size, root }, this.#key);
-    return { size, root, note: note.toString('utf8') };
+    return issueIdentity(this.#signer.verifier, certificate, privateKey, this.#options.succession?.recovery);
   }
 
   #check(): void {

@@ -3,7 +3,8 @@ import { copyFileSync, cpSync, readdirSync, readFileSync, rmSync, truncateSync, 
 import t from 'tap';
 import { equal } from '../../base/bytes.ts';
 import { disk, type Files } from '../../server/log/files.ts';
-import { TranscriptLog, type Head } from '../../server/log/log.ts';
+import { TranscriptLog } from '../../server/log/log.ts';
+import type { Head } from '../../server/log/signer.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { encodeRecord, PAGE_BYTES, recordAt } from '../../transcript/wal.ts';
 import { NOW } from '../support/store-world.ts';
