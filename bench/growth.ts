@@ -50,7 +50,7 @@ console.log(JSON.stringify(await grow(join(folder, 'measured'), sizes.map(Number
 
 async function grow(dir: string, sizes: readonly number[]): Promise<Sample> {
   let log = await TranscriptLog.open(optionsOf(dir));
-  await log.certify();
+  await log.certification.certify();
   const sample: Record<string, number> = {};
   const append = (): Promise<unknown> => log.append({ time: log.time, entries: entries(WINDOW) });
   for (const size of sizes) {
@@ -71,7 +71,7 @@ async function grow(dir: string, sizes: readonly number[]): Promise<Sample> {
     const from = performance.now();
     await log.close();
     log = await TranscriptLog.open(optionsOf(dir));
-    await log.certify();
+    await log.certification.certify();
     sample[`${name}: closed and opened, s`] = (performance.now() - from) / 1000;
   }
   await log.close();

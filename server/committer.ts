@@ -10,7 +10,8 @@ import { encodeLeaf, type Leaf } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { sha256 } from '../base/hash.ts';
 import { idKey } from '../base/id-key.ts';
-import type { ServerIdentity, TranscriptLog } from './log/log.ts';
+import type { ServerIdentity } from './log/identity.ts';
+import type { TranscriptLog } from './log/log.ts';
 import type { Head } from './log/signer.ts';
 import type { SenderLineage } from './sequencer-lineage.ts';
 import { answerTo, commitWindow, type Admitted, type CommitWindow } from './commit-window.ts';
@@ -141,18 +142,18 @@ export class Committer {
 
   /**
    * Another server certificate vouches for the log key: in its place among the windows, and in log and store when it resolves.
-   * @throws as TranscriptLog.vouch(); UNAVAILABLE if the server ends before the store has it
+   * @throws as Certification.vouch(); UNAVAILABLE if the server ends before the store has it
    */
   vouch(server: ServerIdentity): Promise<void> {
     const certificates = server.chain.slice(0, 1).map((der) => sha256(der) as Uint8Array as Fingerprint);
-    return this.#between(() => this.#besides(() => this.#o.transcript.vouch(server), certificates));
+    return this.#between(() => this.#besides(() => this.#o.transcript.certification.vouch(server), certificates));
   }
 
-  /** A key that was prepared takes over. @returns whether there was one @throws as TranscriptLog.takeOver(); UNAVAILABLE as vouch() */
+  /** A key that was prepared takes over. @returns whether there was one @throws as Certification.takeOver(); UNAVAILABLE as vouch() */
   async takeOver(server: ServerIdentity): Promise<boolean> {
     const certificates = server.chain.slice(0, 1).map((der) => sha256(der) as Uint8Array as Fingerprint);
     let isNew = false;
-    const work = async () => void (isNew = await this.#o.transcript.takeOver(server));
+    const work = async () => void (isNew = await this.#o.transcript.certification.takeOver(server));
     await this.#between(() => this.#besides(work, certificates));
     return isNew;
   }

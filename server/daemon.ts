@@ -32,7 +32,8 @@ import { Listener } from './listener.ts';
 import { CrlArchive } from './log/crl-archive.ts';
 import { disk } from './log/files.ts';
 import { inherit, newestEpoch, originOf } from './log/epochs.ts';
-import { TranscriptLog, type ServerIdentity } from './log/log.ts';
+import type { ServerIdentity } from './log/identity.ts';
+import { TranscriptLog } from './log/log.ts';
 import { OutsideJobs } from './outside.ts';
 import { RateLimit } from './rate-limit.ts';
 import { Rooms } from './rooms.ts';
@@ -353,7 +354,7 @@ const burstOf = (perMinute: number): number => Math.min(perMinute, Math.max(100,
 
 /** What a client is told of the log at its login. */
 const loginIdentity = (transcript: TranscriptLog, certificate: Fingerprint): Reply<'login_ok'>['log'] => ({
-  ...transcript.identityOf(certificate),
+  ...transcript.certification.identityOf(certificate),
   ...(transcript.takeovers.length > 0 && {
     takeovers: transcript.takeovers
       .slice(-64)

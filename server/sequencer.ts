@@ -15,7 +15,7 @@ import { Committer, MAX_WINDOW_ENTRIES, unanswered, unavailable, type CommitterO
 import { FairQueue, type Place } from './fair-queue.ts';
 import { GroupCache } from './groups.ts';
 import { AWAITED_MS, Incomplete } from './incomplete.ts';
-import type { ServerIdentity } from './log/log.ts';
+import type { ServerIdentity } from './log/identity.ts';
 import { LineageCache } from './sequencer-lineage.ts';
 import { Repetitions } from './repetitions.ts';
 import { replay } from './sequencer-replay.ts';
@@ -90,7 +90,7 @@ export class Sequencer {
       await store.rewind(origin, size);
       log.warn('store.recovered', { size, count: stored - size });
     }
-    await transcript.certify();
+    await transcript.certification.certify();
     await replay(transcript, store, Math.min(stored, size));
     if (stored < size) log.warn('store.recovered', { size, count: size - stored });
     const incomplete = await store.incomplete(origin, Math.max(0, transcript.size - INCOMPLETE_ENTRIES));

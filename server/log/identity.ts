@@ -21,6 +21,12 @@ import { replaceFile, type Files } from './files.ts';
 /** The first byte of a KEY entry. */
 const KEY_TYPE = 6;
 
+/** Who vouches for the log key: the server's certificate with its chain, DER, and its key. */
+export interface ServerIdentity {
+  readonly chain: readonly Uint8Array[];
+  readonly privateKey: KeyObject;
+}
+
 /** As clients get it at login. */
 export interface LogIdentity {
   /** Text of the key statement. */

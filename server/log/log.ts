@@ -4,28 +4,19 @@
  * turn a power cut into a fork signed by an honest server. After a failed write nothing is known about the disk, and the log stops for
  * good: the process should end and recover by starting again.
  */
-import type { KeyObject } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { equal, hex, utf8, type Fingerprint, type Hash } from '../../base/bytes.ts';
+import { equal, utf8, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { formatVkey } from '../../transcript/note.ts';
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
-import type { Certificate } from '../../x509/certificate.ts';
 import { holdMs, readAnchor, writeAnchor, type Anchor } from './anchor.ts';
+import { Certification } from './certification.ts';
 import { disk, diskError } from './files.ts';
-import {
-  identityEntries,
-  identityIn,
-  issueIdentity,
-  readIdentity,
-  serverCertificate,
-  writeIdentity,
-  type LogIdentity,
-} from './identity.ts';
 import { Entries } from './entries.ts';
-import { takeoverIn, type Takeover } from './key-succession.ts';
+import { serverCertificate } from './identity.ts';
+import type { Takeover } from './key-succession.ts';
 import { acquireLock, type Lock } from '../../store/lock.ts';
 import type { Nodes } from './nodes.ts';
 import { Proofs } from './proofs.ts';
@@ -40,12 +31,6 @@ const MAX_UNPUBLISHED_BYTES = 64 * 1024 * 1024;
 /** More than header, checkpoint, root and CRC of a record take. */
 const RECORD_OVERHEAD_BYTES = 1024;
 
-/** Who vouches for the log key: the server's certificate with its chain, DER, and its key. */
-export interface ServerIdentity {
-  readonly chain: readonly Uint8Array[];
-  readonly privateKey: KeyObject;
-}
-
 export interface Window {
   /** Unix ms, not before the last one's; the entries carry the same. */
   readonly time: number;
@@ -57,6 +42,7 @@ export interface Window {
 
 export class TranscriptLog {
   readonly origin: string;
+  readonly certification: Certification;
   readonly #signer: Signer;
   readonly #nodes: Nodes;
   readonly #segments: Segments;
@@ -65,11 +51,6 @@ export class TranscriptLog {
   readonly #locks: readonly Lock[];
   readonly #onFatal: (error: ChatError) => void;
   readonly #options: LogOptions;
-  /** The newest statement, and each that this process knows to be in the log, by its certificate's fingerprint. */
-  #identity: LogIdentity | null = null;
-  readonly #identities = new Map<string, LogIdentity>();
-  /** In the log, and not yet beside it: `key.stmt` follows the checkpoint that covers it. */
-  #unwritten: LogIdentity | null = null;
   #head: Head;
   #proofs: Proofs;
   #time: number;
@@ -92,13 +73,14 @@ export class TranscriptLog {
     this.#segments = r.segments;
     this.#publication = r.publication;
     this.#entries = new Entries(r.nodes, r.publication, r.entriesFrom, r.entries);
+    this.certification = new Certification(this, signer, options);
     this.#time = r.time;
     this.#head = signer.sign(r.nodes.size, r.nodes.root()); // the same note as before
     this.#proofs = new Proofs(r.nodes, r.nodes.size);
   }
 
   /**
-   * Locks and recovers; `certify` comes next.
+   * Locks and recovers; `certification.certify` comes next.
    * @throws IN_USE if another process has this log or key; UNSAFE_FILE for the key file's permissions; LOG_CORRUPT, ROLLBACK or FORK
    *   if the disk contradicts what was signed; CONFIG_INVALID, BAD_CERT, BAD_FRAME/origin; DISK_FULL, LOG_FAILED
    */
@@ -121,10 +103,7 @@ export class TranscriptLog {
       const { state } = recovered.publication;
       if (recovered.checkpointSize < state.size)
         await recovered.publication.replaceCheckpoint(utf8(signer.sign(state.size, state.root).note));
-      const written = log.size > 0 ? await readIdentity(files, dir, signer.verifier, certificate) : null;
-      log.#unwritten = written === null ? identityIn(recovered.entries, signer.verifier, certificate) : null;
-      log.#identity = written ?? log.#unwritten;
-      if (log.#identity !== null) log.#identities.set(hex(certificate.fingerprint), log.#identity);
+      if (log.size > 0) await log.certification.find(certificate, recovered.entries);
       await log.publish();
       return log;
     } catch (error) {
@@ -156,36 +135,9 @@ export class TranscriptLog {
   get time(): number {
     return this.#time;
   }
-  /** @throws INTERNAL before certify() */
-  get identity(): LogIdentity {
-    if (this.#identity === null) throw new ChatError('INTERNAL', 'the log is not certified');
-    return this.#identity;
-  }
-  /** What this server certificate vouches with; of one that it does not know, what the newest does. @throws as identity */
-  identityOf(certificate: Fingerprint): LogIdentity {
-    return this.#identities.get(hex(certificate)) ?? this.identity;
-  }
   /** Size of the published checkpoint. */
   get publishedSize(): number {
     return this.#publication.state.size;
-  }
-
-  /**
-   * Sees to it that the server's present certificate vouches for the log key: if it is new, a CERT and a KEY leaf are appended. Not part
-   * of `open`, for first whatever has been applied elsewhere and is not in the recovered log must be forgotten, or these leaves would
-   * stand in its place unnoticed. While the log is held the statement is only made, and `vouch` appends it later.
-   * @throws as append()
-   */
-  async certify(): Promise<void> {
-    const { serverChain: chain, serverPrivateKey: privateKey } = this.#options;
-    if (this.#identity === null && this.heldMs > 0)
-      this.#identity = issueIdentity(
-        this.#signer.verifier,
-        serverCertificate(this.origin, chain, privateKey),
-        privateKey,
-      );
-    else if (this.#identity === null) await this.vouch({ chain, privateKey });
-    await this.publish();
   }
 
   /** How long nothing can be appended yet, ms; 0: no longer held. */
@@ -230,56 +182,6 @@ export class TranscriptLog {
   }
 
   /**
-   * Another server certificate vouches for the log key from now on: a CERT and a KEY leaf are appended, unless it has done so before.
-   * An append as any other, so one at a time. Files follow with the next publication.
-   * @throws BAD_CERT, CONFIG_INVALID for a certificate that can't vouch for this log; as append()
-   */
-  async vouch({ chain, privateKey }: ServerIdentity): Promise<void> {
-    const certificate = serverCertificate(this.origin, chain, privateKey);
-    const name = hex(certificate.fingerprint);
-    let identity = this.#identities.get(name);
-    if (identity === undefined) {
-      identity = this.#issue(certificate, privateKey);
-      const time = Math.max(this.#options.now(), this.#time);
-      const previousKey = this.#options.succession?.previousKey ?? null;
-      await this.append({ time, entries: identityEntries(identity, chain, time, previousKey) });
-      this.#identities.set(name, identity);
-    }
-    this.#identity = identity;
-    this.#unwritten = identity;
-  }
-
-  /**
-   * Lets the key take over that was prepared, if there is one: a CERT and a KEY leaf are appended, which both keys have signed, and the
-   * new one signs from there on. An append as any other, so one at a time.
-   * @throws BAD_CERT, CONFIG_INVALID, UNSAFE_FILE; as append()
-   */
-  async takeOver({ chain, privateKey }: ServerIdentity): Promise<boolean> {
-    const { now, succession } = this.#options;
-    const next = this.#signer.prepared();
-    if (next === null) return false;
-    const certificate = serverCertificate(this.origin, chain, privateKey);
-    const { key, verifier } = this.#signer;
-    const identity = issueIdentity(next.verifier, certificate, privateKey, succession?.recovery, verifier);
-    const time = Math.max(now(), this.#time);
-    const entries = identityEntries(identity, chain, time, key);
-    const after = this.size + entries.length;
-    await this.#appendAlone({ time, entries }, next);
-    const takeover = takeoverIn(entries.at(-1), after, next.key, this.origin);
-    if (takeover === null) throw new ChatError('INTERNAL', 'a takeover that is none');
-    try {
-      await this.#signer.install(takeover);
-    } catch (error) {
-      throw this.#stop(diskError(error, 'putting the new key in its place'));
-    }
-    this.#identities.clear();
-    this.#identities.set(hex(certificate.fingerprint), identity);
-    this.#identity = identity;
-    this.#unwritten = identity;
-    return true;
-  }
-
-  /**
    * Makes sure that a window of these entries has room. After it, append() does not fail for want of space.
    * @throws DISK_FULL or TOO_LARGE: nothing has changed; LOG_FAILED, ROLLBACK, FORK
    */
@@ -292,14 +194,11 @@ export class TranscriptLog {
 
   /**
    * Appends one window; its first entry has the index `size` of this moment. One at a time. Durable and signed when it resolves.
+   * @param successor key that takes over with this window: it signs from here on
    * @throws DISK_FULL or TOO_LARGE: nothing has changed
    * @throws LOG_FAILED, ROLLBACK, FORK: the log has stopped
    */
-  append(window: Window): Promise<Head> {
-    return this.#appendAlone(window);
-  }
-
-  async #appendAlone(window: Window, successor?: Successor): Promise<Head> {
+  async append(window: Window, successor?: Successor): Promise<Head> {
     this.#check();
     if (this.#appending !== null) throw new ChatError('INTERNAL', 'a window is being appended already');
     const work = this.#append(window, successor);
@@ -325,7 +224,7 @@ export class TranscriptLog {
     try {
       await this.#segments.write(place, record, after);
     } catch (cause) {
-      throw this.#stop(new ChatError('LOG_FAILED', "writing to the log's disk failed; restart to recover", { cause }));
+      throw this.halt(new ChatError('LOG_FAILED', "writing to the log's disk failed; restart to recover", { cause }));
     }
     growth.commit();
     this.#entries.push(entries);
@@ -353,7 +252,7 @@ export class TranscriptLog {
   async publish(): Promise<void> {
     while (this.#publishing !== null) await this.#publishing.catch(() => undefined);
     this.#check();
-    if (this.#head.size === this.publishedSize && this.#unwritten === null) return;
+    if (this.#head.size === this.publishedSize && this.certification.unwritten === null) return;
     this.#publishing = this.#publish();
     try {
       await this.#publishing;
@@ -365,8 +264,7 @@ export class TranscriptLog {
   async #publish(): Promise<void> {
     const { size, root, note } = this.#head;
     const time = this.#time;
-    const { dir, files = disk } = this.#options;
-    const identity = this.#unwritten; // of entries below `size`
+    const identity = this.certification.unwritten; // of entries below `size`
     try {
       if (size !== this.publishedSize) {
         await this.#publication.publish(size, root, time, utf8(note), {
@@ -377,11 +275,10 @@ export class TranscriptLog {
         this.#entries.published(size);
         await this.#segments.free(size);
       }
-      if (identity !== null) await writeIdentity(files, dir, identity);
-      if (this.#unwritten === identity) this.#unwritten = null;
+      if (identity !== null) await this.certification.write(identity);
     } catch (error) {
       const failure = diskError(error, 'publishing');
-      throw failure.code === 'DISK_FULL' ? failure : this.#stop(failure);
+      throw failure.code === 'DISK_FULL' ? failure : this.halt(failure);
     }
   }
 
@@ -403,13 +300,13 @@ export class TranscriptLog {
     const { size, root } = shown;
     if (size > this.size) throw this.#contradicted(note, setBack(size, this.size, 'a client holds'));
     const own = await rootAt(this.#nodes, size).catch((error: unknown) => {
-      throw this.#stop(diskError(error, 'comparing with a checkpoint'));
+      throw this.halt(diskError(error, 'comparing with a checkpoint'));
     });
     if (!equal(own, root)) throw this.#contradicted(note, changed(size, 'a client holds'));
   }
 
   #contradicted(note: string, error: ChatError): ChatError {
-    const stopped = this.#stop(error);
+    const stopped = this.halt(error);
     void this.#remember(note).catch(() => undefined); // it stops all the same
     return stopped;
   }
@@ -432,9 +329,12 @@ export class TranscriptLog {
     });
   }
 
-  /** Somebody outside knows that it was set back: no more is signed. */
-  halt(error: ChatError): void {
-    this.#stop(error);
+  /** No more is signed, for good. @returns why: what has stopped it before, if something has */
+  halt(error: ChatError): ChatError {
+    if (this.#stopped !== null) return this.#stopped;
+    this.#stopped = error;
+    this.#onFatal(error);
+    return error;
   }
 
   /** Publishes, and lets another process have the log. A log that has stopped is only unlocked. */
@@ -456,19 +356,8 @@ export class TranscriptLog {
     }
   }
 
-  #issue(certificate: Certificate, privateKey: KeyObject): LogIdentity {
-    return issueIdentity(this.#signer.verifier, certificate, privateKey, this.#options.succession?.recovery);
-  }
-
   #check(): void {
     if (this.#stopped !== null) throw this.#stopped;
-  }
-
-  #stop(error: ChatError): ChatError {
-    if (this.#stopped !== null) return this.#stopped;
-    this.#stopped = error;
-    this.#onFatal(error);
-    return error;
   }
 }
 

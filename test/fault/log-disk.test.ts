@@ -37,7 +37,7 @@ async function work(options: LogOptions, chance: () => number, windows: number, 
     log = await TranscriptLog.open(options);
     kept.vkey = log.vkey;
     if (log.size < kept.entries.length) throw new Error(`lost: ${log.size} of ${kept.entries.length}`);
-    await log.certify();
+    await log.certification.certify();
     await catchUp(log, kept);
     for (let i = 0; i < windows; i++) {
       const entries = Array.from({ length: 1 + Math.floor(chance() * 6) }, () =>

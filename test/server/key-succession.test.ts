@@ -22,13 +22,13 @@ async function replaced(t: Test) {
   await log.append({ time: NOW, entries: [entry(NOW)] });
   await log.publish();
   await log.anchor();
-  t.equal(await log.takeOver(own), false, 'none is prepared');
+  t.equal(await log.certification.takeOver(own), false, 'none is prepared');
   prepareKey(options.keyFile);
   t.throws(() => prepareKey(options.keyFile), { code: 'CONFIG_INVALID' });
   copyFileSync(options.keyFile, `${dir}/old`);
   copyFileSync(`${options.keyFile}.next`, `${dir}/new`);
   const [before, { size }] = [log.vkey, log];
-  t.equal(await log.takeOver(own), true);
+  t.equal(await log.certification.takeOver(own), true);
   const after = log.vkey;
   t.not(after, before);
   t.equal(log.size, size + 2);
@@ -58,7 +58,7 @@ t.test('after each step of a takeover the next start ends it', async (t) => {
     t.notOk(existsSync(`${options.keyFile}.next`));
     t.equal(log.takeovers.length, 1);
     t.ok(readFileSync(takeovers).equals(list));
-    t.equal(await log.takeOver(own), false);
+    t.equal(await log.certification.takeOver(own), false);
     await log.append({ time: NOW, entries: [entry(NOW)] });
     await log.close();
   }
@@ -74,7 +74,7 @@ t.test('a key that was prepared and not logged waits for its turn', async (t) =>
   prepareKey(options.keyFile);
   const log = await openLog(options);
   t.equal(log.vkey, after);
-  t.equal(await log.takeOver(own), true);
+  t.equal(await log.certification.takeOver(own), true);
   t.equal(log.takeovers.length, 2);
   await log.close();
   const again = await TranscriptLog.open(options);

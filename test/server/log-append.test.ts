@@ -40,9 +40,9 @@ t.test('a new log begins with the certificate and the key statement that it sign
   const dir = t.testdir();
   const log = await TranscriptLog.open(logOptions(dir, keys.server));
   t.equal(log.size, 0);
-  t.throws(() => log.identity, { code: 'INTERNAL' }, 'not before it is certified');
-  await log.certify();
-  const { statement, algorithm, signature } = log.identity;
+  t.throws(() => log.certification.identity, { code: 'INTERNAL' }, 'not before it is certified');
+  await log.certification.certify();
+  const { statement, algorithm, signature } = log.certification.identity;
   const { publicKey, fingerprint } = parseCertificate(keys.server.der);
   const opened = openKeyStatement(Buffer.from(statement), Buffer.concat([Buffer.of(algorithm), signature]), publicKey);
   t.ok(equal(opened.serverCertificate, fingerprint));
@@ -53,7 +53,7 @@ t.test('a new log begins with the certificate and the key statement that it sign
   t.equal(Buffer.from(key.statement).toString(), statement);
   t.equal(readFileSync(`${dir}/log/key.stmt`, 'utf8'), statement);
   t.ok(equal(openCheckpoint(Buffer.from(log.latest.note), parseVkey(log.vkey)).root, log.latest.root));
-  await log.certify();
+  await log.certification.certify();
   t.equal(log.size, 2, 'once');
   await log.close();
 });
@@ -253,7 +253,7 @@ t.test('the key file', async (t) => {
   await (await open()).close();
   t.equal(statSync(`${dir}/log.key`).mode & 0o777, 0o600);
   t.match(readFileSync(`${dir}/log.key`, 'latin1'), /^-----BEGIN PRIVATE KEY-----/);
-  const { vkey } = await open().then(async (log) => (await log.certify(), await log.close(), log));
+  const { vkey } = await open().then(async (log) => (await log.certification.certify(), await log.close(), log));
   for (const mode of [0o640, 0o604, 0o620]) {
     chmodSync(`${dir}/log.key`, mode);
     await t.rejects(open(), { code: 'UNSAFE_FILE', field: 'transcript.key' }, mode.toString(8));
@@ -282,12 +282,12 @@ t.test('the key file', async (t) => {
 t.test('a new server certificate vouches for the key again', async (t) => {
   const dir = t.testdir();
   const before = await openLog(logOptions(dir, keys.server));
-  const { statement } = before.identity;
+  const { statement } = before.certification.identity;
   await before.close();
   const renewed = keys.ca.server({ key: 'rsa2048', notBefore: NOW - 1000, notAfter: LATER });
   const log = await openLog(logOptions(dir, renewed));
-  t.not(log.identity.statement, statement);
-  t.equal(log.identity.algorithm, 3);
+  t.not(log.certification.identity.statement, statement);
+  t.equal(log.certification.identity.algorithm, 3);
   t.equal(log.vkey, before.vkey);
   t.strictSame(
     (await log.entries(2, 4)).map((bytes) => decodeLeaf(bytes).type),
@@ -318,31 +318,35 @@ t.test('a server certificate that is renewed while the log runs: entries, then c
   const files: Files = { ...disk, rename: (from, to) => (renames.push(basename(to)), disk.rename(from, to)) };
   const log = await openLog(logOptions(dir, keys.server, { files }));
   t.strictSame(renames.slice(-3), ['checkpoint', 'key.sig', 'key.stmt'], 'at the first start');
-  const old = log.identity;
+  const old = log.certification.identity;
   const own = (issued: Issued) => ({ chain: [issued.der], privateKey: issued.key });
   const fingerprint = (issued: Issued) => parseCertificate(issued.der).fingerprint;
   const renewed = keys.ca.server({ key: 'rsa2048', notBefore: NOW - 1000, notAfter: LATER });
-  await log.vouch(own(renewed));
+  await log.certification.vouch(own(renewed));
   t.strictSame(
     (await log.entries(2, 4)).map((bytes) => decodeLeaf(bytes).type),
     ['cert', 'key'],
   );
   t.equal(readFileSync(`${dir}/log/key.stmt`, 'utf8'), old.statement, 'the files wait for the checkpoint');
-  t.not(log.identity.statement, old.statement);
-  t.equal(log.identityOf(fingerprint(keys.server)), old, 'who still has the old certificate gets its statement');
-  t.equal(log.identityOf(fingerprint(renewed)), log.identity);
+  t.not(log.certification.identity.statement, old.statement);
+  t.equal(
+    log.certification.identityOf(fingerprint(keys.server)),
+    old,
+    'who still has the old certificate gets its statement',
+  );
+  t.equal(log.certification.identityOf(fingerprint(renewed)), log.certification.identity);
   renames.length = 0;
   await log.publish();
   t.strictSame(renames.slice(-3), ['checkpoint', 'key.sig', 'key.stmt']);
-  t.equal(readFileSync(`${dir}/log/key.stmt`, 'utf8'), log.identity.statement);
-  await log.vouch(own(renewed));
-  await log.vouch(own(keys.server));
+  t.equal(readFileSync(`${dir}/log/key.stmt`, 'utf8'), log.certification.identity.statement);
+  await log.certification.vouch(own(renewed));
+  await log.certification.vouch(own(keys.server));
   await log.publish();
   t.equal(log.size, 4, 'what has vouched need not do it again');
   t.equal(readFileSync(`${dir}/log/key.stmt`, 'utf8'), old.statement);
   const other = keys.ca.server({ san: ['DNS:other.example'], notBefore: NOW - 1000, notAfter: LATER });
-  await t.rejects(log.vouch(own(other)), { code: 'BAD_CERT', sub: 'wrong_host' });
-  t.equal(log.identity, old, 'and nothing has changed');
+  await t.rejects(log.certification.vouch(own(other)), { code: 'BAD_CERT', sub: 'wrong_host' });
+  t.equal(log.certification.identity, old, 'and nothing has changed');
   await log.close();
 });
 

@@ -57,7 +57,7 @@ export function logOptions(
 /** Opened and certified. */
 export async function openLog(options: LogOptions): Promise<TranscriptLog> {
   const log = await TranscriptLog.open(options);
-  await log.certify();
+  await log.certification.certify();
   return log;
 }
 
