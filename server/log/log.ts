@@ -11,10 +11,11 @@ import { ChatError } from '../../base/errors.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { formatVkey } from '../../transcript/note.ts';
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
-import { holdMs, readAnchor, writeAnchor, type Anchor } from './anchor.ts';
+import { readAnchor } from './anchor.ts';
 import { Certification } from './certification.ts';
-import { disk, diskError } from './files.ts';
 import { Entries } from './entries.ts';
+import { disk, diskError } from './files.ts';
+import { changed, Guard, setBack } from './guard.ts';
 import { serverCertificate } from './identity.ts';
 import type { Takeover } from './key-succession.ts';
 import { acquireLock, type Lock } from '../../store/lock.ts';
@@ -44,27 +45,22 @@ export class TranscriptLog {
   readonly origin: string;
   readonly certification: Certification;
   readonly #signer: Signer;
+  readonly #guard: Guard;
   readonly #nodes: Nodes;
   readonly #segments: Segments;
   readonly #publication: Publication;
   readonly #entries: Entries;
   readonly #locks: readonly Lock[];
   readonly #onFatal: (error: ChatError) => void;
-  readonly #options: LogOptions;
   #head: Head;
   #proofs: Proofs;
   #time: number;
   #appending: Promise<unknown> | null = null;
   #publishing: Promise<void> | null = null;
-  /** Nothing is signed before this time: somebody may come and show that the log was set back. Infinity: the wait has not begun. */
-  #heldUntil = 0;
-  #holdMs = 0;
-  #anchoring: Promise<void> = Promise.resolve();
   #stopped: ChatError | null = null;
   #isClosed = false;
 
   private constructor(options: LogOptions, signer: Signer, locks: readonly Lock[], r: Recovered) {
-    this.#options = options;
     this.origin = options.origin;
     this.#signer = signer;
     this.#locks = locks;
@@ -73,6 +69,7 @@ export class TranscriptLog {
     this.#segments = r.segments;
     this.#publication = r.publication;
     this.#entries = new Entries(r.nodes, r.publication, r.entriesFrom, r.entries);
+    this.#guard = new Guard(options, r.nodes);
     this.certification = new Certification(this, signer, options);
     this.#time = r.time;
     this.#head = signer.sign(r.nodes.size, r.nodes.root()); // the same note as before
@@ -99,7 +96,7 @@ export class TranscriptLog {
       const recovered = await recover(files, dir, segmentBytes, keys);
       await signer.mend(recovered.entries.at(-1), recovered.nodes.size);
       log = new TranscriptLog(options, signer, locks, recovered);
-      await log.#settle(anchor);
+      await log.#guard.settle(anchor, log.size, log.time);
       const { state } = recovered.publication;
       if (recovered.checkpointSize < state.size)
         await recovered.publication.replaceCheckpoint(utf8(signer.sign(state.size, state.root).note));
@@ -142,13 +139,11 @@ export class TranscriptLog {
 
   /** How long nothing can be appended yet, ms; 0: no longer held. */
   get heldMs(): number {
-    if (this.#heldUntil === 0) return 0;
-    return Math.max(0, Math.min(this.#holdMs, this.#heldUntil - performance.now()));
+    return this.#guard.heldMs;
   }
   /** Clients can come from now on: the wait for them begins. Answers how long it is, ms. */
   beginHold(): number {
-    if (this.#heldUntil === Infinity) this.#heldUntil = performance.now() + this.#holdMs;
-    return this.heldMs;
+    return this.#guard.beginHold();
   }
 
   /** Notes outside the log what has been signed, and that the process is alive. @throws DISK_FULL, LOG_FAILED; the log goes on */
@@ -157,28 +152,7 @@ export class TranscriptLog {
   }
 
   #remember(note: string): Promise<void> {
-    const { anchorFile, now, files = disk } = this.#options;
-    if (anchorFile === undefined || this.size === 0) return Promise.resolve();
-    const write = () =>
-      writeAnchor(files, anchorFile, note, now()).catch((error: unknown) => {
-        throw diskError(error, 'noting the newest checkpoint');
-      });
-    const written = this.#anchoring.then(write, write);
-    this.#anchoring = written.catch(() => undefined);
-    return written;
-  }
-
-  /** The gate after a start. @throws ROLLBACK, FORK */
-  async #settle(anchor: Anchor | null): Promise<void> {
-    const { now, settleMs = 0 } = this.#options;
-    if (anchor !== null) {
-      const { size, root } = anchor.checkpoint;
-      if (size > this.size) throw setBack(size, this.size, 'this server has signed');
-      if (!equal(await rootAt(this.#nodes, size), root)) throw changed(size, 'this server has signed');
-    }
-    if (this.size === 0) return;
-    this.#holdMs = holdMs(Math.max(anchor?.time ?? 0, this.#time), now(), settleMs);
-    this.#heldUntil = this.#holdMs > 0 ? Infinity : 0;
+    return this.size === 0 ? Promise.resolve() : this.#guard.note(note);
   }
 
   /**
@@ -348,7 +322,7 @@ export class TranscriptLog {
         await this.anchor();
       }
     } finally {
-      await this.#anchoring;
+      await this.#guard.noted();
       while (this.#publishing !== null) await this.#publishing.catch(() => undefined);
       this.#stopped ??= new ChatError('SHUTTING_DOWN', 'the log is closed');
       await this.#segments.close();
@@ -360,8 +334,3 @@ export class TranscriptLog {
     if (this.#stopped !== null) throw this.#stopped;
   }
 }
-
-const setBack = (shown: number, size: number, who: string): ChatError =>
-  new ChatError('ROLLBACK', `${who} a checkpoint of ${shown} entries and the log has ${size}: it was set back`);
-const changed = (size: number, who: string): ChatError =>
-  new ChatError('FORK', `${who} a checkpoint of ${size} entries that this log did not sign: its history was changed`);
