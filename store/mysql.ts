@@ -28,7 +28,15 @@ const CONNECTIONS = 10;
  * What only the process that serves may write: it gives out places in its memory (ahead.ts). Over one connection, which has the lock for
  * as long as it lasts: a process that has lost that writes nothing that another does not expect.
  */
-const OWN: ReadonlySet<Method> = new Set<Method>(['commitWindow', 'commitRecords', 'complete', 'rewind', 'expire']);
+const OWN: ReadonlySet<Method> = new Set<Method>([
+  'commitWindow',
+  'commitRecords',
+  'complete',
+  'rewind',
+  'expire',
+  // What is asked after a failure: a commit of a connection that was given up may still come about, until another one has its lock.
+  'logSize',
+]);
 const LOCK_PING_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Calls that may wait for a connection. More fail at once: whoever sent them is told so and repeats. */
