@@ -347,6 +347,8 @@ class Ahead {
       if (this.#failure !== null)
         for (const origin of this.#sizes.keys()) {
           const size = await this.#db.logSize(origin);
+          for (const { deviceId, cursors, userId } of leaving.keptOf(origin, size))
+            await this.#db.acknowledge(deviceId, cursors, userId);
           leaving.forget(origin, size);
           this.#told.set(origin, size);
         }
@@ -384,9 +386,9 @@ class Ahead {
     return older.length === 0 ? older : this.#resting.acknowledge(deviceId, older, userId);
   }
 
+  /** What the database is being told at this moment may be counted twice. To wait for that would be to wait as long as others write much. */
   async #queueUsages(deviceIds: readonly number[]): Promise<{ bytes: number; rows: number }[]> {
-    while (this.#flushing !== null) await this.#flushing.catch(() => undefined);
-    const here = deviceIds.map((id) => [this.#coming.usageOf(id), this.#resting.usageOf(id)]);
+    const here = deviceIds.map((id) => this.#all.map((waiting) => waiting.usageOf(id)));
     const usages = await this.#db.queueUsages(deviceIds);
     return usages.map((stored, i) => ({
       bytes: here[i]!.reduce((sum, { bytes }) => sum + bytes, stored.bytes),

@@ -7,6 +7,7 @@ import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
 import { partsBytes } from './entry.ts';
 import { decodeWindow } from './journal-record.ts';
+import type { Acknowledgement } from './queue.ts';
 import type { BatchRecord, MessageRecord, StoredMessage, WindowRecord } from './store.ts';
 import { encodeSaid, type Said } from './told.ts';
 
@@ -16,6 +17,8 @@ const RECIPIENT_BYTES = 64;
 
 interface WaitingMessage extends Said {
   readonly senderUserId: number;
+  /** in the order of the cursors of its place */
+  readonly recipients: readonly number[];
   readonly bytes: number;
   readonly keptBy: number[];
   isReached: boolean;
@@ -45,6 +48,8 @@ export class Waiting {
   readonly #windows: WaitingWindow[] = [];
   /** device → cursor → what is not acknowledged */
   readonly #boxes = new Map<number, Map<number, WaitingMessage>>();
+  /** whose the devices are that have acknowledged something */
+  readonly #keepers = new Map<number, number>();
   readonly #senders = new Set<string>();
   readonly #sessions = new Set<string>();
   readonly #conversations = new Set<string>();
@@ -107,8 +112,9 @@ export class Waiting {
   #take({ conversation, content, senderUserId }: MessageRecord, place: StoredMessage): WaitingMessage {
     if (conversation !== null) this.#conversations.add(idKey(conversation));
     const bytes = content === null ? 0 : partsBytes(content.parts);
-    const message: WaitingMessage = { senderUserId, bytes, place, keptBy: [], isReached: false };
-    for (const [i, cursor] of place.cursors.entries()) this.#boxOf(content!.recipients[i]!).set(cursor, message);
+    const recipients = content?.recipients ?? [];
+    const message: WaitingMessage = { senderUserId, recipients, bytes, place, keptBy: [], isReached: false };
+    for (const [i, cursor] of place.cursors.entries()) this.#boxOf(recipients[i]!).set(cursor, message);
     if (content !== null) this.expiresAt = Math.min(this.expiresAt, content.expiresAt);
     return message;
   }
@@ -117,6 +123,7 @@ export class Waiting {
   acknowledge(deviceId: number, cursors: readonly number[], userId: number): number[] {
     const box = this.#boxes.get(deviceId);
     if (box === undefined) return [...cursors];
+    this.#keepers.set(deviceId, userId);
     return cursors.filter((cursor) => {
       const message = box.get(cursor);
       if (message === undefined) return true;
@@ -170,13 +177,34 @@ export class Waiting {
     };
   }
 
-  /** The first of them that are of this log, as far as the database has them. */
+  /** What devices have acknowledged of the first of them that are of this log: nothing, perhaps, that the database was not told with these. */
+  keptOf(origin: string, size: number): Acknowledgement[] {
+    const cursors = new Map<number, number[]>();
+    for (const { messages } of this.#windows.slice(0, this.#count(origin, size)))
+      for (const { recipients, place, keptBy } of messages)
+        for (const deviceId of keptBy) {
+          const cursor = place.cursors[recipients.indexOf(deviceId)]!;
+          cursors.set(deviceId, [...(cursors.get(deviceId) ?? []), cursor]);
+        }
+    return [...cursors].map(([deviceId, all]) => ({ deviceId, cursors: all, userId: this.#keepers.get(deviceId)! }));
+  }
+
+  /** The first of them that are of this log, as far as the database has them: what is acknowledged of them from now on is said to it. */
   forget(origin: string, size: number): void {
-    const left = this.#windows.findIndex((window) => window.origin !== origin || window.logSize > size);
-    for (const { bytes, messages } of this.#windows.splice(0, left < 0 ? this.#windows.length : left)) {
+    for (const { bytes, messages } of this.#windows.splice(0, this.#count(origin, size))) {
       this.bytes -= bytes;
-      this.rows -= messages.reduce((sum, message) => sum + rowsOf(message), 0);
+      for (const message of messages) {
+        this.rows -= rowsOf(message);
+        for (const [i, cursor] of message.place.cursors.entries())
+          this.#boxes.get(message.recipients[i]!)?.delete(cursor);
+      }
     }
+  }
+
+  /** Of how many windows, from the first on, this log has them up to this size. */
+  #count(origin: string, size: number): number {
+    const left = this.#windows.findIndex((window) => window.origin !== origin || window.logSize > size);
+    return left < 0 ? this.#windows.length : left;
   }
 
   #boxOf(deviceId: number): Map<number, WaitingMessage> {

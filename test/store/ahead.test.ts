@@ -338,6 +338,58 @@ t.test(
   },
 );
 
+t.test('what is acknowledged after a telling has failed in its midst is acknowledged', async (t) => {
+  for (const isDone of [false, true]) {
+    let calls = 0;
+    const { ahead, db, losses } = await setting(t, (db) => ({
+      commitRecords: async (...args) => {
+        calls++;
+        if (calls !== 2 || isDone) await db.commitRecords(...args);
+        if (calls === 2) throw new ChatError('STORE_FAILED', isDone ? 'nobody heard that it was done' : 'down');
+      },
+    }));
+    const w = await World.open(ahead);
+    const { a1, b1 } = w.devices;
+    // More rows than one transaction has.
+    const sent = [];
+    for (let i = 0; i < 4; i++) sent.push(await w.send({ count: 600, recipients: [b1.id], expiresAt: NOW + 1000 }));
+    const cursors = sent.map(({ stored }) => stored.flatMap((message) => message.cursors));
+    await t.rejects(ahead.backlog(b1.id, 0, 10, 1e6), { code: 'STORE_FAILED' });
+    t.equal((await db.queueUsages([b1.id]))[0]?.rows, isDone ? 1200 : 600);
+    t.equal((await ahead.queueUsages([b1.id]))[0]?.rows, isDone ? 3000 : 2400, 'what is known to be there counts once');
+    for (const some of cursors.slice(0, 2)) await ahead.acknowledge(b1.id, some, w.bob.id);
+    const left = await ahead.backlog(b1.id, 0, 10_000, 1e9);
+    t.strictSame(
+      left.map(({ cursor }) => cursor),
+      cursors.slice(2).flat(),
+    );
+    t.equal((await ahead.queueUsages([b1.id]))[0]?.rows, 1200);
+    const expired = await ahead.expire(NOW + 2000, 10_000);
+    t.equal(expired.filter(({ deviceId }) => deviceId === a1.id).length, 1200, 'the others have reached somebody');
+    t.strictSame(losses, []);
+    await ahead.close();
+  }
+});
+
+t.test('how much waits for a device is told while the database is being told of other things', async (t) => {
+  const gate = Promise.withResolvers<void>();
+  const { ahead } = await setting(t, (db) => ({
+    commitRecords: async (...args) => {
+      await gate.promise;
+      await db.commitRecords(...args);
+    },
+  }));
+  const w = await World.open(ahead);
+  const { b1 } = w.devices;
+  await w.send({ count: 3, recipients: [b1.id] });
+  const told = ahead.timesAfter('', 0);
+  await w.send({ count: 2, recipients: [b1.id] });
+  t.equal((await ahead.queueUsages([b1.id]))[0]?.rows, 5);
+  gate.resolve();
+  await told;
+  await ahead.close();
+});
+
 t.test('somebody else who gives out places ends it', async (t) => {
   const { ahead, db, losses } = await setting(t);
   const w = await World.open(ahead);
