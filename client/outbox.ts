@@ -8,23 +8,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
-import { CONTEXT, sign } from '../base/signature.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES, type Reply } from '../protocol/messages.ts';
 import { checkAck, decodeAck } from '../transcript/ack.ts';
-import { audienceOf, decodeBs, decodeMs, encodeBs } from '../transcript/statement.ts';
+import { decodeMs } from '../transcript/statement.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { putBlob } from './blobs.ts';
 import { Composer } from './composer.ts';
 import type { DeviceKeys } from './device.ts';
-import { usersIn, type Held } from './e2ee/held.ts';
-import type { Member } from './e2ee/sketch.ts';
-import { epochOf, NO_GROUP, type Groups } from './groups.ts';
+import { epochOf, type Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
 import type { Session } from './session.ts';
+import { Stage } from './stage.ts';
 import type { Signer } from './statements.ts';
 import { isBetrayal } from './trust.ts';
 import { commitOf, concernedBy, conversationsOf, named, openings, type StagedBatch } from './staged-batch.ts';
-import type { Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
 import type { Vault } from './vault.ts';
 
@@ -66,6 +63,7 @@ export class Outbox {
   readonly #vault: Vault;
   readonly #signer: Signer;
   readonly #groups: Groups;
+  readonly #stage: Stage;
   readonly #composer: Composer;
   readonly #events: OutboxEvents;
   readonly #now: () => number;
@@ -102,6 +100,7 @@ export class Outbox {
     this.#signer = signer;
     this.#events = events;
     this.#now = now;
+    this.#stage = new Stage(vault, groups, signer, now);
     const refused = (id: ConversationId, code: Code): void => {
       for (const message of this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES))
         if (equal(message.conversation, id)) this.#fail([message.row], code);
@@ -203,7 +202,7 @@ export class Outbox {
   async #sendNext(session: Session): Promise<boolean> {
     await new Promise(process.nextTick); // the rest of this tick joins the batch
     if (this.#session !== session) return false;
-    const batch = (await this.#staged(session)) ?? (await this.#compose(session));
+    const batch = (await this.#stage.batch(session)) ?? (await this.#compose(session));
     if (batch === null || this.#session !== session) return false;
     const { algorithm, signature, messages } = batch;
     let reply: Reply<'msg_ack'>;
@@ -219,25 +218,6 @@ export class Outbox {
     }
     await this.#accept(session, batch, reply);
     return true;
-  }
-
-  /** The batch on disk, made for this log. */
-  async #staged(session: Session): Promise<StagedBatch | null> {
-    const batch = this.#vault.outbox();
-    if (batch === null) return null;
-    const bs = decodeBs(batch.batch);
-    const audience = audienceOf(session.log.origin);
-    // Also if the certificate before the renewal has signed it: the log may hold it, and only its acknowledgement was lost.
-    if (equal(bs.audience, audience)) return batch;
-    if (!this.#isOwn(batch)) {
-      await this.#withdraw(session, batch, false);
-      return null;
-    }
-    // The statements stay what they are, so that a reader who finds them in both logs knows them for the same.
-    const renewed = encodeBs({ ...bs, audience, signTime: this.#now() });
-    const signed = { ...batch, ...sign(this.#signer.privateKey, CONTEXT.senderBatch, renewed), batch: renewed };
-    this.#vault.stage(signed);
-    return signed;
   }
 
   async #compose(session: Session): Promise<StagedBatch | null> {
@@ -275,7 +255,7 @@ export class Outbox {
     };
     session.log.keep(receipt.checkpoint, receipt.note); // by itself: a fork must leave its proof behind
     const keep = () => this.#vault.accept(batch, session.log.origin, receipt.serverTime, seqs, evidence);
-    const warnings = await this.#adopt(session, batch, keep);
+    const warnings = await this.#stage.adopt(session, batch, keep);
     this.#sizeAtSend = null;
     this.#staleInARow = 0;
     for (const id of conversationsOf(batch)) this.#stuck.delete(hex(id));
@@ -290,60 +270,6 @@ export class Outbox {
     });
   }
 
-  /** A group that our commit was for is now what it made of it; everything in one transaction. Answers who is new in it, in words. */
-  async #adopt(session: Session, batch: StagedBatch, keep: () => void): Promise<string[]> {
-    const id = commitOf(batch);
-    if (id === null) {
-      keep();
-      return [];
-    }
-    return this.#groups.exclusively(session, [id], async (engine) => {
-      const before = this.#groups.of(id).conversation;
-      const group = await this.#groups.adopted(id, engine);
-      const { conversation } = group;
-      const membersOf = async (state: typeof before): Promise<readonly Member[]> =>
-        state === null ? [] : this.#groups.resolving(session, () => engine.members(state));
-      const members = await membersOf(conversation);
-      const gone = (await membersOf(before)).filter(
-        ({ deviceId }) => !members.some((each) => equal(each.deviceId, deviceId)),
-      );
-      return this.#vault.transaction(() => {
-        keep();
-        this.#groups.set(id, group);
-        this.#groups.save([id]);
-        this.#vault.rooms.forget(
-          id,
-          members.map(({ user }) => user),
-        );
-        this.#groups.meet(members);
-        this.#groups.parted(gone, members);
-        return newReaders(this.#vault.conversation(id), before, conversation);
-      });
-    });
-  }
-
-  /** The batch does not go as it is: its messages wait again, and a commit in it was never made. @param isSolo as for unstage() */
-  #withdraw(
-    session: Session,
-    batch: StagedBatch,
-    isSolo: boolean,
-    lost: readonly ConversationId[] = [],
-    more: () => void = () => {},
-  ): Promise<void> {
-    const id = commitOf(batch);
-    const ids = id === null ? lost : [id, ...lost];
-    return this.#groups.exclusively(session, ids, async (engine) => {
-      const dropped = id && (await this.#groups.dropped(id, engine));
-      this.#vault.transaction(() => {
-        this.#vault.unstage(isSolo);
-        if (id !== null) this.#groups.set(id, dropped!);
-        more();
-        for (const each of lost) this.#groups.set(each, NO_GROUP);
-        this.#groups.save(ids);
-      });
-    });
-  }
-
   /** True when there is something to send at once. */
   async #refused(session: Session, batch: StagedBatch, error: ChatError): Promise<boolean> {
     const { code, sub } = error;
@@ -355,7 +281,7 @@ export class Outbox {
     }
     this.#sizeAtSend = null;
     if (isIncomplete) {
-      await this.#withdraw(session, batch, false);
+      await this.#stage.withdraw(session, batch);
       this.#stillWanted(batch);
       // Whatever else is in the batch does not wait for it.
       for (const id of concernedBy(error, batch)) this.#composer.rest(id, error.retryAfterMs ?? RETRY_MS);
@@ -363,7 +289,7 @@ export class Outbox {
     }
     if (code === 'STALE' && sub === 'epoch') return this.#catchUp(session, batch);
     if (code === 'STALE' && ++this.#staleInARow < MAX_STALE) {
-      await this.#withdraw(session, batch, false);
+      await this.#stage.withdraw(session, batch);
       for (const id of conversationsOf(batch))
         await session.rosters.refresh(id).catch((cause: unknown) => {
           if (ChatError.from(cause).code !== 'NOT_FOUND') throw cause; // it is closed now, and nothing goes there any more
@@ -376,21 +302,17 @@ export class Outbox {
       this.#events.warn(
         `the server knows other messages of this device than this profile does [${code}]: was it copied, or put back from a backup? Going on in a new session`,
       );
-      // What the groups were is no more than a backup either: their keys may have been used since.
-      const all = this.#vault.conversations().map((each) => each.id);
-      await this.#withdraw(session, batch, false, all, () =>
-        this.#vault.sessions.restart(this.#signer.fingerprint, true),
-      );
+      await this.#stage.restart(session, batch);
       return true;
     }
     if (isLost(code)) throw error;
-    if (code === 'SIG_FAIL' && sub === 'sender' && !this.#isOwn(batch)) {
-      await this.#withdraw(session, batch, false); // the log does not have it: signed anew
+    if (code === 'SIG_FAIL' && sub === 'sender' && !this.#stage.isOwn(batch)) {
+      await this.#stage.withdraw(session, batch); // the log does not have it: signed anew
       return true;
     }
     const id = commitOf(batch);
     if (id !== null) {
-      await this.#withdraw(session, batch, false);
+      await this.#stage.withdraw(session, batch);
       if (this.#composer.defers(id)) return true;
       this.#events.warn(`what you write waits: ${error.message} [${code}]`);
       this.#composer.pause(id, error.retryAfterMs ?? 0);
@@ -405,13 +327,9 @@ export class Outbox {
     return true;
   }
 
-  #isOwn({ batch }: StagedBatch): boolean {
-    return equal(decodeBs(batch).sender, this.#signer.fingerprint);
-  }
-
   /** The group is in another state than the batch was made in: what made that state is on its way, or was here and has been overlooked. */
   async #catchUp(session: Session, batch: StagedBatch): Promise<boolean> {
-    await this.#withdraw(session, batch, false);
+    await this.#stage.withdraw(session, batch);
     await session.caughtUp();
     for (const { statement, group } of batch.messages) {
       if (group === undefined) continue;
@@ -464,15 +382,6 @@ export class Outbox {
       this.pump();
     }, ms);
   }
-}
-
-/** Who reads in a room that this device was in before: also if it had to come in anew, and others let them in meanwhile. */
-function newReaders(roster: Conversation | null, before: Held | null, after: Held | null): string[] {
-  if (roster?.room === undefined || before === null || after === null) return [];
-  const were = usersIn(before);
-  return usersIn(after)
-    .filter((user) => !were.includes(user))
-    .map((user) => `${user} can read ${roster.peer} from now on`);
 }
 
 /** The connection went, or the other end says that it goes: everything stays as it is and is sent again. */
