@@ -2,52 +2,38 @@
  * From "waiting to be signed" to "in the log, proven". One batch is on its way at a time; what is written meanwhile leaves together in
  * the next (no timer: quick when idle, wide when busy). A batch is on disk before its first byte is sent and is sent again, byte for
  * byte, after every drop, until the server has acknowledged or refused it; the acknowledgement is believed only when it proves that the
- * log holds these statements. What is sent next is the composer's to say.
+ * log holds these statements. What is sent next is the composer's to say; what comes of a refusal stands in refusals.ts.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
+import { hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
-import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES, type Reply } from '../protocol/messages.ts';
+import type { Reply } from '../protocol/messages.ts';
 import { checkAck, decodeAck } from '../transcript/ack.ts';
-import { decodeMs } from '../transcript/statement.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { putBlob } from './blobs.ts';
 import { Composer } from './composer.ts';
 import type { DeviceKeys } from './device.ts';
-import { epochOf, type Groups } from './groups.ts';
+import type { Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
+import { isPassing, Refusals, RETRY_MS, type RefusalEvents } from './refusals.ts';
 import type { Session } from './session.ts';
 import { Stage } from './stage.ts';
 import type { Signer } from './statements.ts';
 import { isBetrayal } from './trust.ts';
-import { commitOf, concernedBy, conversationsOf, named, openings, type StagedBatch } from './staged-batch.ts';
+import { commitOf, named, openings, type StagedBatch } from './staged-batch.ts';
 import type { Message } from './message-table.ts';
 import type { Vault } from './vault.ts';
 
-export interface OutboxEvents {
+export interface OutboxEvents extends RefusalEvents {
   /** @param isQueued no device of the recipient was connected */
   accepted(message: Message, isQueued: boolean): void;
-  failed(message: Message): void;
-  warn(sentence: string): void;
   /** there may be word for a person in the vault */
   noticed(): void;
   /** its group has changed by our doing; or it was wanted, and is left as it is */
   grouped(id: ConversationId, isIdle: boolean): void;
 }
 
-/** Refusals that go away by themselves. */
-const RETRY: ReadonlySet<Code> = new Set<Code>([
-  'RATE_LIMIT',
-  'UNAVAILABLE',
-  'STORE_FAILED',
-  'DISK_FULL',
-  'LOG_FAILED',
-  'LOCKED',
-]);
-/** The device's statements do not continue what the server knows of it. */
-const LOST_LINEAGE: ReadonlySet<Code> = new Set<Code>(['COUNTER_GAP', 'COUNTER_REUSED', 'LINEAGE']);
-const RETRY_MS = 1000;
 /** Of Node; 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** How long receipts wait for the next message that needs one, and how long at most: each statement costs the server as much as a message. */
@@ -55,16 +41,13 @@ const QUIET_MS = 200;
 const LONGEST_QUIET_MS = 1000;
 /** How often it is looked whether a session has ended: rarely more than once. */
 const END_STEP_MS = 10;
-const MAX_STALE = 5;
-/** Times that a group may be out of date though nothing new comes in, before this device comes in anew. */
-const MAX_STUCK = 3;
 
 export class Outbox {
   readonly #vault: Vault;
   readonly #signer: Signer;
-  readonly #groups: Groups;
   readonly #stage: Stage;
   readonly #composer: Composer;
+  readonly #refusals: Refusals;
   readonly #events: OutboxEvents;
   readonly #now: () => number;
   #session: Session | null = null;
@@ -72,8 +55,6 @@ export class Outbox {
   #sending: Promise<void> = Promise.resolve();
   /** pump() was called while busy: what it was called for may have come too late for the look that was under way */
   #isAsked = false;
-  #staleInARow = 0;
-  #hasRestarted = false;
   #retry: NodeJS.Timeout | null = null;
   /** for conversations that wait by themselves, while others are sent */
   #wake: NodeJS.Timeout | null = null;
@@ -81,8 +62,6 @@ export class Outbox {
   #quiet: NodeJS.Timeout | null = null;
   /** Unix ms at which the first of them began to wait */
   #owedSince = 0;
-  /** conversation → how often in a row the server knew another state of its group, and nothing new came */
-  readonly #stuck = new Map<string, number>();
   /** size of the log when the staged batch was first sent; null: it may have been sent before, so the log may hold it already */
   #sizeAtSend: number | null = null;
 
@@ -96,24 +75,21 @@ export class Outbox {
     now: () => number,
   ) {
     this.#vault = vault;
-    this.#groups = groups;
     this.#signer = signer;
     this.#events = events;
     this.#now = now;
     this.#stage = new Stage(vault, groups, signer, now);
-    const refused = (id: ConversationId, code: Code): void => {
-      for (const message of this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES))
-        if (equal(message.conversation, id)) this.#fail([message.row], code);
-    };
+    const refused = (id: ConversationId, code: Code): void => this.#refusals.abandon(id, code);
     const warn = (sentence: string): void => events.warn(sentence);
     const idle = (id: ConversationId): void => events.grouped(id, true);
     this.#composer = new Composer(vault, groups, devices, lobby, signer, { refused, warn, idle }, now);
+    this.#refusals = new Refusals(vault, groups, this.#stage, this.#composer, events);
   }
 
   attach(session: Session): void {
     this.#session = session;
-    this.#hasRestarted = false;
     this.#sizeAtSend = null;
+    this.#refusals.begin();
     this.#composer.begin();
     this.owe();
     this.pump();
@@ -257,8 +233,7 @@ export class Outbox {
     const keep = () => this.#vault.accept(batch, session.log.origin, receipt.serverTime, seqs, evidence);
     const warnings = await this.#stage.adopt(session, batch, keep);
     this.#sizeAtSend = null;
-    this.#staleInARow = 0;
-    for (const id of conversationsOf(batch)) this.#stuck.delete(hex(id));
+    this.#refusals.accepted(batch);
     session.prove();
     this.#events.noticed();
     for (const warning of warnings) this.#events.warn(warning);
@@ -272,92 +247,15 @@ export class Outbox {
 
   /** True when there is something to send at once. */
   async #refused(session: Session, batch: StagedBatch, error: ChatError): Promise<boolean> {
-    const { code, sub } = error;
     if (this.#session !== session || isBetrayal(error)) throw error;
-    const isIncomplete = code === 'UNAVAILABLE' && sub === 'incomplete';
-    if (RETRY.has(code) && !isIncomplete) {
+    if (isPassing(error)) {
       this.#later(error.retryAfterMs ?? RETRY_MS);
       return false;
     }
     this.#sizeAtSend = null;
-    if (isIncomplete) {
-      await this.#stage.withdraw(session, batch);
-      this.#stillWanted(batch);
-      // Whatever else is in the batch does not wait for it.
-      for (const id of concernedBy(error, batch)) this.#composer.rest(id, error.retryAfterMs ?? RETRY_MS);
-      return true;
-    }
-    if (code === 'STALE' && sub === 'epoch') return this.#catchUp(session, batch);
-    if (code === 'STALE' && ++this.#staleInARow < MAX_STALE) {
-      await this.#stage.withdraw(session, batch);
-      for (const id of conversationsOf(batch))
-        await session.rosters.refresh(id).catch((cause: unknown) => {
-          if (ChatError.from(cause).code !== 'NOT_FOUND') throw cause; // it is closed now, and nothing goes there any more
-        });
-      this.#stillWanted(batch);
-      return true;
-    }
-    if (LOST_LINEAGE.has(code) && !this.#hasRestarted) {
-      this.#hasRestarted = true;
-      this.#events.warn(
-        `the server knows other messages of this device than this profile does [${code}]: was it copied, or put back from a backup? Going on in a new session`,
-      );
-      await this.#stage.restart(session, batch);
-      return true;
-    }
-    if (isLost(code)) throw error;
-    if (code === 'SIG_FAIL' && sub === 'sender' && !this.#stage.isOwn(batch)) {
-      await this.#stage.withdraw(session, batch); // the log does not have it: signed anew
-      return true;
-    }
-    const id = commitOf(batch);
-    if (id !== null) {
-      await this.#stage.withdraw(session, batch);
-      if (this.#composer.defers(id)) return true;
-      this.#events.warn(`what you write waits: ${error.message} [${code}]`);
-      this.#composer.pause(id, error.retryAfterMs ?? 0);
-      return true;
-    }
-    // Which of them was meant is not said: each goes alone, and only the ones that are refused again have failed.
-    if (batch.messages.length - openings(batch) > 1) {
-      this.#vault.unstage(true);
-      this.#composer.receiptAlone();
-    } else if (batch.rows.length === 1) this.#fail(batch.rows, code);
-    else this.#vault.dropReceipts(batch);
+    if (isLost(error.code)) throw error;
+    await this.#refusals.settle(session, batch, error);
     return true;
-  }
-
-  /** The group is in another state than the batch was made in: what made that state is on its way, or was here and has been overlooked. */
-  async #catchUp(session: Session, batch: StagedBatch): Promise<boolean> {
-    await this.#stage.withdraw(session, batch);
-    await session.caughtUp();
-    for (const { statement, group } of batch.messages) {
-      if (group === undefined) continue;
-      const { conversation: id } = decodeMs(statement);
-      const { generation, conversation } = this.#groups.stored(id);
-      const isSame = generation === group.generation && conversation !== null && epochOf(conversation) === group.epoch;
-      const times = isSame ? (this.#stuck.get(hex(id)) ?? 0) + 1 : 0;
-      this.#stuck.set(hex(id), times);
-      if (times < MAX_STUCK) continue;
-      this.#stuck.delete(hex(id));
-      this.#groups.markBroken(id);
-    }
-    this.#stillWanted(batch);
-    return true;
-  }
-
-  /** A commit that came too late may have had no message behind it that would ask for it again. */
-  #stillWanted(batch: StagedBatch): void {
-    const id = commitOf(batch);
-    if (id !== null) this.#composer.want(id, true);
-  }
-
-  #fail(rows: readonly number[], code: Code): void {
-    this.#vault.fail(rows, code);
-    for (const row of rows) {
-      const message = this.#vault.message(row);
-      if (message !== null) this.#events.failed(message);
-    }
   }
 
   #fault(session: Session, error: ChatError): boolean {

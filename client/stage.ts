@@ -1,6 +1,6 @@
 /**
  * The one signed batch on the disk, and the group that a commit in it changes: both are kept together, or both given up. The outbox sends
- * what is here, and decides what the server's answer means.
+ * what is here; what the server's answer means is decided there and in refusals.ts.
  */
 import { equal, type ConversationId } from '../base/bytes.ts';
 import { CONTEXT, sign } from '../base/signature.ts';

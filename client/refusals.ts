@@ -1,0 +1,160 @@
+/**
+ * What becomes of a batch that the server has refused for its own sake: it is withdrawn and made anew once what it was made from is known
+ * better, or it waits, or its messages have failed and their writer is told. How often that was in vain is remembered here, so that nothing
+ * goes round for ever.
+ */
+import { equal, hex, type ConversationId } from '../base/bytes.ts';
+import { ChatError, type Code } from '../base/errors.ts';
+import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
+import { decodeMs } from '../transcript/statement.ts';
+import type { Composer } from './composer.ts';
+import { epochOf, type Groups } from './groups.ts';
+import type { Message } from './message-table.ts';
+import type { Session } from './session.ts';
+import type { Stage } from './stage.ts';
+import { commitOf, concernedBy, conversationsOf, openings, type StagedBatch } from './staged-batch.ts';
+import type { Vault } from './vault.ts';
+
+export interface RefusalEvents {
+  failed(message: Message): void;
+  warn(sentence: string): void;
+}
+
+/** Refusals that go away by themselves. */
+const RETRY: ReadonlySet<Code> = new Set<Code>([
+  'RATE_LIMIT',
+  'UNAVAILABLE',
+  'STORE_FAILED',
+  'DISK_FULL',
+  'LOG_FAILED',
+  'LOCKED',
+]);
+/** The device's statements do not continue what the server knows of it. */
+const LOST_LINEAGE: ReadonlySet<Code> = new Set<Code>(['COUNTER_GAP', 'COUNTER_REUSED', 'LINEAGE']);
+/** How long it takes them, if the server does not say. */
+export const RETRY_MS = 1000;
+const MAX_STALE = 5;
+/** Times that a group may be out of date though nothing new comes in, before this device comes in anew. */
+const MAX_STUCK = 3;
+
+export class Refusals {
+  readonly #vault: Vault;
+  readonly #groups: Groups;
+  readonly #stage: Stage;
+  readonly #composer: Composer;
+  readonly #events: RefusalEvents;
+  #staleInARow = 0;
+  #hasRestarted = false;
+  /** conversation → how often in a row the server knew another state of its group, and nothing new came */
+  readonly #stuck = new Map<string, number>();
+
+  constructor(vault: Vault, groups: Groups, stage: Stage, composer: Composer, events: RefusalEvents) {
+    this.#vault = vault;
+    this.#groups = groups;
+    this.#stage = stage;
+    this.#composer = composer;
+    this.#events = events;
+  }
+
+  /** Another connection. */
+  begin(): void {
+    this.#hasRestarted = false;
+  }
+  /** The server has taken it: what was in vain before does not count. */
+  accepted(batch: StagedBatch): void {
+    this.#staleInARow = 0;
+    for (const id of conversationsOf(batch)) this.#stuck.delete(hex(id));
+  }
+
+  /** Afterwards there is something to send at once. @param error neither isPassing() nor the end of the connection */
+  async settle(session: Session, batch: StagedBatch, error: ChatError): Promise<void> {
+    const { code, sub } = error;
+    if (isIncomplete(error)) {
+      await this.#stage.withdraw(session, batch);
+      this.#stillWanted(batch);
+      // Whatever else is in the batch does not wait for it.
+      for (const id of concernedBy(error, batch)) this.#composer.rest(id, error.retryAfterMs ?? RETRY_MS);
+      return;
+    }
+    if (code === 'STALE' && sub === 'epoch') return this.#catchUp(session, batch);
+    if (code === 'STALE' && ++this.#staleInARow < MAX_STALE) return this.#refresh(session, batch);
+    if (LOST_LINEAGE.has(code) && !this.#hasRestarted) {
+      this.#hasRestarted = true;
+      this.#events.warn(
+        `the server knows other messages of this device than this profile does [${code}]: was it copied, or put back from a backup? Going on in a new session`,
+      );
+      return this.#stage.restart(session, batch);
+    }
+    // The log does not have what the certificate before the renewal has signed: signed anew.
+    if (code === 'SIG_FAIL' && sub === 'sender' && !this.#stage.isOwn(batch))
+      return this.#stage.withdraw(session, batch);
+    const id = commitOf(batch);
+    if (id !== null) {
+      await this.#stage.withdraw(session, batch);
+      if (this.#composer.defers(id)) return;
+      this.#events.warn(`what you write waits: ${error.message} [${code}]`);
+      this.#composer.pause(id, error.retryAfterMs ?? 0);
+      return;
+    }
+    // Which of them was meant is not said: each goes alone, and only the ones that are refused again have failed.
+    if (batch.messages.length - openings(batch) > 1) {
+      this.#vault.unstage(true);
+      this.#composer.receiptAlone();
+    } else if (batch.rows.length === 1) this.#fail(batch.rows, code);
+    else this.#vault.dropReceipts(batch);
+  }
+
+  /** Nothing is signed for whom a conversation goes to now: what waits in it has failed. */
+  abandon(id: ConversationId, code: Code): void {
+    for (const message of this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES))
+      if (equal(message.conversation, id)) this.#fail([message.row], code);
+  }
+
+  /** Somebody's devices are others than the batch was made for. */
+  async #refresh(session: Session, batch: StagedBatch): Promise<void> {
+    await this.#stage.withdraw(session, batch);
+    for (const id of conversationsOf(batch))
+      await session.rosters.refresh(id).catch((cause: unknown) => {
+        if (ChatError.from(cause).code !== 'NOT_FOUND') throw cause; // it is closed now, and nothing goes there any more
+      });
+    this.#stillWanted(batch);
+  }
+
+  /** The group is in another state than the batch was made in: what made that state is on its way, or was here and has been overlooked. */
+  async #catchUp(session: Session, batch: StagedBatch): Promise<void> {
+    await this.#stage.withdraw(session, batch);
+    await session.caughtUp();
+    for (const { statement, group } of batch.messages) {
+      if (group === undefined) continue;
+      const { conversation: id } = decodeMs(statement);
+      const { generation, conversation } = this.#groups.stored(id);
+      const isSame = generation === group.generation && conversation !== null && epochOf(conversation) === group.epoch;
+      const times = isSame ? (this.#stuck.get(hex(id)) ?? 0) + 1 : 0;
+      this.#stuck.set(hex(id), times);
+      if (times < MAX_STUCK) continue;
+      this.#stuck.delete(hex(id));
+      this.#groups.markBroken(id);
+    }
+    this.#stillWanted(batch);
+  }
+
+  /** A commit that came too late may have had no message behind it that would ask for it again. */
+  #stillWanted(batch: StagedBatch): void {
+    const id = commitOf(batch);
+    if (id !== null) this.#composer.want(id, true);
+  }
+
+  #fail(rows: readonly number[], code: Code): void {
+    this.#vault.fail(rows, code);
+    for (const row of rows) {
+      const message = this.#vault.message(row);
+      if (message !== null) this.#events.failed(message);
+    }
+  }
+}
+
+/** Whether the same batch, sent again later, may be taken. */
+export const isPassing = (error: ChatError): boolean => RETRY.has(error.code) && !isIncomplete(error);
+
+/** The server says of one conversation alone that it cannot now. */
+const isIncomplete = ({ code, sub }: ChatError): boolean => code === 'UNAVAILABLE' && sub === 'incomplete';
