@@ -28,6 +28,7 @@ import { Gossip } from './gossip.ts';
 import { Groups } from './groups.ts';
 import { Handover } from './handover.ts';
 import { Inbox } from './inbox.ts';
+import { Listeners } from './listeners.ts';
 import { JOIN_WAIT_MS, Lobby } from './lobby.ts';
 import { LogInquiries } from './log-inquiries.ts';
 import { Milestones, type Milestone } from './milestones.ts';
@@ -95,7 +96,7 @@ export class App {
   readonly #inbox: Inbox;
   readonly #contacts: Contacts;
   readonly #handover: Handover;
-  readonly #handlers = new Set<(event: AppEvent) => void>();
+  readonly #listeners: Listeners;
   readonly #withheld: Withheld;
   readonly #gatherMs: number | undefined;
   #session: Session | null = null;
@@ -106,8 +107,6 @@ export class App {
   #skewMs: number | null = null;
   #down: ChatError | null = null;
   #isClosed = false;
-  /** the row of the newest one that handlers have heard of, or whoever opened the vault */
-  #lastNotice: number;
   readonly #milestones: Milestones;
   readonly #expiry: NodeJS.Timeout;
 
@@ -118,7 +117,8 @@ export class App {
     this.#server = options.server;
     this.#now = now;
     this.#gatherMs = options.gatherMs;
-    this.#lastNotice = vault.notices.untold().at(-1)?.row ?? 0;
+    const listeners = new Listeners(vault);
+    this.#listeners = listeners;
     const account = vault.profile.account();
     if (account !== null && account.username !== identity.username)
       throw new ChatError(
@@ -132,11 +132,11 @@ export class App {
         open: (requester, login) => this.#enter(requester, login),
         notice: (frame) => this.#notice(frame),
         lost: (error, willRetry) => this.#lost(error, willRetry),
-        waiting: (ms) => this.#emit({ on: 'waiting', ms }),
+        waiting: (ms) => listeners.tell({ on: 'waiting', ms }),
       },
       now,
     );
-    const warn = (text: string) => this.#emit({ on: 'warning', text });
+    const warn = (text: string) => listeners.warn(text);
     this.#withheld = new Withheld(({ conversation, seq }) => {
       const peer = vault.conversation(conversation)?.peer ?? 'the recipient';
       warn(`${peer} was connected, and has not signed for message #${seq}: the server may keep it back`);
@@ -164,12 +164,12 @@ export class App {
       {
         accepted: (message, isQueued) => {
           this.#withheld.changed(message, isQueued);
-          this.#emit({ on: 'state', message, isQueued });
+          listeners.tell({ on: 'state', message, isQueued });
         },
-        failed: (message) => this.#emit({ on: 'state', message, isQueued: false }),
+        failed: (message) => listeners.tell({ on: 'state', message, isQueued: false }),
         warn,
-        noticed: () => this.#tellNotices(),
-        grouped: (conversation, isIdle) => this.#emit({ on: 'group', conversation, isIdle }),
+        noticed: () => listeners.tellNotices(),
+        grouped: (conversation, isIdle) => listeners.tell({ on: 'group', conversation, isIdle }),
       },
       now,
     );
@@ -197,18 +197,18 @@ export class App {
       this.#gossip,
       identity.username,
       {
-        message: (message) => this.#emit({ on: 'message', message }),
+        message: (message) => listeners.tell({ on: 'message', message }),
         changed: (message) => {
           this.#withheld.changed(message, true);
-          this.#emit({ on: 'state', message, isQueued: false });
+          listeners.tell({ on: 'state', message, isQueued: false });
         },
         owes: () => this.#outbox.owe(),
         warn,
-        noticed: () => this.#tellNotices(),
-        alarm: (error) => this.#emit({ on: 'alarm', error }),
+        noticed: () => listeners.tellNotices(),
+        alarm: (error) => listeners.tell({ on: 'alarm', error }),
         joined: () => this.#publish(),
         grouped: (conversation) => {
-          this.#emit({ on: 'group', conversation, isIdle: false });
+          listeners.tell({ on: 'group', conversation, isIdle: false });
           const isIn = this.#groups.stored(conversation).conversation !== null && !this.#groups.isBroken(conversation);
           const isExpected = isIn && lobby.entered(conversation);
           if (isExpected || this.vault.isWaiting(conversation)) this.#outbox.want(conversation, true);
@@ -217,7 +217,7 @@ export class App {
       },
       now,
     );
-    this.#milestones = new Milestones(vault, { on: (look) => this.on(look), down: () => this.#down });
+    this.#milestones = new Milestones(vault, { on: (look) => listeners.on(look), down: () => this.#down });
     this.ownDevices = new OwnDevices(vault, (ask) => this.#asked(ask), this.#handover, now);
     this.comparisons = new Comparisons(vault, identity, (peer) => this.open(peer), now);
     this.inquiries = new LogInquiries({
@@ -240,14 +240,13 @@ export class App {
       this.vault.annotations.purge(this.#now());
     } catch (cause) {
       const error = ChatError.from(cause);
-      this.#emit({ on: 'warning', text: `what was to disappear is still here: ${error.message} [${error.code}]` });
+      this.#listeners.warn(`what was to disappear is still here: ${error.message} [${error.code}]`);
     }
   }
 
   /** Answers a function that ends it. */
   on(handler: (event: AppEvent) => void): () => void {
-    this.#handlers.add(handler);
-    return () => this.#handlers.delete(handler);
+    return this.#listeners.on(handler);
   }
 
   /** TLS and the inner handshake, no login. @throws UNREACHABLE, BAD_CERT, CHANNEL_MISMATCH, … */
@@ -497,7 +496,7 @@ export class App {
       throw new ChatError('CERT_ACCOUNT_MISMATCH', 'the server logged this device in as somebody else');
     const server = requester.link.peerChain[0]!;
     const now = this.#now();
-    const warn = (text: string) => this.#emit({ on: 'warning', text });
+    const warn = (text: string) => this.#listeners.warn(text);
     let log: LogView;
     try {
       log = new LogView(vault.ledger, admitLog(vault.ledger, login.log, server, now, warn));
@@ -505,7 +504,7 @@ export class App {
       const error = ChatError.from(cause);
       const detail = encode({ statement: login.log.statement, certificate: server.der });
       if (vault.ledger.addAlarm(now, error.code, `log key ${login.log.statement}`, error.message, detail))
-        this.#emit({ on: 'alarm', error });
+        this.#listeners.tell({ on: 'alarm', error });
       this.#down = error;
       throw error;
     }
@@ -546,7 +545,7 @@ export class App {
           const over = seenCertificates(vault, username, certificates, true, now);
           if (over !== null) vault.notices.add(now, over);
         });
-        this.#tellNotices();
+        this.#listeners.tellNotices();
       }),
       serverNow: () => this.#now() + (this.#skewMs ?? 0),
       caughtUp: async () => {
@@ -566,14 +565,14 @@ export class App {
     this.#prove(session);
     for (const username of this.#watched)
       requester.request({ type: 'presence_watch', username }, 'presence').then(
-        ({ online, state = null }) => this.#emit({ on: 'presence', username, isOnline: online, state }),
+        ({ online, state = null }) => this.#listeners.tell({ on: 'presence', username, isOnline: online, state }),
         () => {}, // asked again at the next login
       );
     // What changed while nobody was here; if it cannot be asked now, at the next login.
     this.#refreshing = Promise.allSettled([this.#contacts.refresh(requester), this.rooms.refresh(session)]).then(
       () => {},
     );
-    this.#emit({ on: 'connected' });
+    this.#listeners.tell({ on: 'connected' });
   }
 
   #notice(frame: Notice): void {
@@ -585,7 +584,7 @@ export class App {
       case 'msg_expired':
         return this.#inbox.expired(session, frame);
       case 'presence':
-        return this.#emit({
+        return this.#listeners.tell({
           on: 'presence',
           username: frame.username,
           isOnline: frame.online,
@@ -596,7 +595,7 @@ export class App {
         const { username, on: isTyping } = frame;
         const members = this.vault.conversation(conversation)?.members ?? [];
         if (username === this.identity.username || !members.some((member) => member.username === username)) return;
-        return this.#emit({ on: 'typing', conversation, username, isTyping });
+        return this.#listeners.tell({ on: 'typing', conversation, username, isTyping });
       }
       case 'contact_changed':
         return this.#contacts.changed(frame);
@@ -641,7 +640,7 @@ export class App {
   #alarm(error: ChatError, subject: string, detail: Uint8Array): void {
     const where = `${subject}/${error.sub ?? error.field ?? ''}`;
     if (this.vault.ledger.addAlarm(this.#now(), error.code, where, error.message, detail))
-      this.#emit({ on: 'alarm', error });
+      this.#listeners.tell({ on: 'alarm', error });
   }
 
   #fault(session: Session, error: ChatError, subject: string, detail: Uint8Array): void {
@@ -659,7 +658,7 @@ export class App {
         error.message,
         kept,
       );
-      this.#emit({ on: 'alarm', error });
+      this.#listeners.tell({ on: 'alarm', error });
     }
     this.#lost(error, false);
     void this.#connection.close();
@@ -671,19 +670,7 @@ export class App {
     this.rooms.detach();
     this.#withheld.forget();
     if (!willRetry) this.#down ??= error;
-    this.#emit({ on: 'lost', error, willRetry });
-  }
-
-  /** What has come since this was done last. What was there before is told by whoever opens the vault. */
-  #tellNotices(): void {
-    for (const notice of this.vault.notices.untold(this.#lastNotice)) {
-      this.#lastNotice = notice.row;
-      this.#emit({ on: 'warning', text: notice.text, notice });
-    }
-  }
-
-  #emit(event: AppEvent): void {
-    for (const handler of this.#handlers) handler(event);
+    this.#listeners.tell({ on: 'lost', error, willRetry });
   }
 }
 
