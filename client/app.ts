@@ -4,23 +4,17 @@
  */
 import { randomBytes } from 'node:crypto';
 import { equal, utf8, type ConversationId } from '../base/bytes.ts';
-import { encode } from '../base/cbor.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import { REPORTED } from '../protocol/hello.ts';
-import type { Reply } from '../protocol/messages.ts';
 import type { ClientLink } from '../runtime/link.ts';
-import { parseOrigin } from '../transcript/key-statement.ts';
 import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
-import { sameName } from '../x509/name.ts';
 import { encodeContent, SALT_BYTES, type Content } from '../transcript/content.ts';
 import type { Frame } from '../transcript/content-meaning.ts';
 import { MAX_TEXT_BYTES } from './body.ts';
-import { Acknowledgements } from './acknowledgements.ts';
 import type { AppEvent } from './app-event.ts';
 import { Comparisons } from './comparisons.ts';
 import { announcement, Contacts, type Contact, type ContactAction, type Person } from './contacts.ts';
-import { Connection, type Dial } from './connection.ts';
 import { daysLeft, type ClientIdentity } from './identity.ts';
 import { DeviceKeys } from './device.ts';
 import { usersIn } from './e2ee/held.ts';
@@ -28,6 +22,7 @@ import { Gossip } from './gossip.ts';
 import { Groups } from './groups.ts';
 import { Handover } from './handover.ts';
 import { Inbox } from './inbox.ts';
+import { Line, type LineOptions } from './line.ts';
 import { Listeners } from './listeners.ts';
 import { JOIN_WAIT_MS, Lobby } from './lobby.ts';
 import { LogInquiries } from './log-inquiries.ts';
@@ -35,14 +30,10 @@ import { Milestones, type Milestone } from './milestones.ts';
 import { Outbox } from './outbox.ts';
 import { OwnDevices } from './own-devices.ts';
 import type { OwnPresence, PresenceState } from './presence.ts';
-import { followRenewals } from './renewal.ts';
-import type { Notice, Requester } from './requester.ts';
-import { seenCertificates } from './marks.ts';
+import type { Notice } from './requester.ts';
 import { isRoomName, Rooms } from './rooms.ts';
-import { Rosters } from './rosters.ts';
 import type { Session } from './session.ts';
 import { recordsOf, type Status } from './status.ts';
-import { admitLog, isBetrayal, LogView } from './trust.ts';
 import { Withheld } from './withheld.ts';
 import type { KnownContact } from './profile-table.ts';
 import type { Conversation } from './roster.ts';
@@ -50,23 +41,14 @@ import type { Message } from './message-table.ts';
 import type { Vault } from './vault.ts';
 import { answer, contentOfBody, deletion, edit, expirationAt, reaction } from './writing.ts';
 
-export interface AppOptions {
-  readonly vault: Vault;
-  readonly identity: ClientIdentity;
-  /** HOST:PORT, remembered with the account */
-  readonly server: string;
-  readonly dial: Dial;
+export interface AppOptions extends LineOptions {
   /** WITHHELD_AFTER_MS if left out */
   readonly withheldAfterMs?: number;
   /** JOIN_WAIT_MS if left out */
   readonly joinWaitMs?: number;
-  /** how long acknowledgements are gathered; as there if left out */
-  readonly gatherMs?: number;
   readonly now?: () => number;
 }
 
-/** Beyond this, times in the transcript are worth a warning. */
-const MAX_SKEW_MS = 120_000;
 /** How long what is to be said about received messages may hold up a command, and the end. */
 const RECEIPT_MS = 5000;
 const FAREWELL_MS = 1000;
@@ -88,7 +70,7 @@ export class App {
   readonly inquiries: LogInquiries;
   readonly #server: string;
   readonly #now: () => number;
-  readonly #connection: Connection;
+  readonly #line: Line;
   readonly #groups: Groups;
   readonly #gossip: Gossip;
   readonly #devices: DeviceKeys;
@@ -98,25 +80,19 @@ export class App {
   readonly #handover: Handover;
   readonly #listeners: Listeners;
   readonly #withheld: Withheld;
-  readonly #gatherMs: number | undefined;
-  #session: Session | null = null;
-  #proving: Promise<void> = Promise.resolve();
   #refreshing: Promise<void> = Promise.resolve();
   #publishing: Promise<void> = Promise.resolve();
   #watched = new Set<string>();
-  #skewMs: number | null = null;
-  #down: ChatError | null = null;
   #isClosed = false;
   readonly #milestones: Milestones;
   readonly #expiry: NodeJS.Timeout;
 
   constructor(options: AppOptions) {
-    const { vault, identity, dial, now = Date.now } = options;
+    const { vault, identity, now = Date.now } = options;
     this.identity = identity;
     this.vault = vault;
     this.#server = options.server;
     this.#now = now;
-    this.#gatherMs = options.gatherMs;
     const listeners = new Listeners(vault);
     this.#listeners = listeners;
     const account = vault.profile.account();
@@ -125,17 +101,19 @@ export class App {
         'CERT_ACCOUNT_MISMATCH',
         `this profile belongs to ${account.username}, and the certificate to ${identity.username}: use another profile (-P)`,
       );
-    this.#connection = new Connection(
-      dial,
-      vault,
+    const line = new Line(
+      options,
+      listeners,
       {
-        open: (requester, login) => this.#enter(requester, login),
-        notice: (frame) => this.#notice(frame),
-        lost: (error, willRetry) => this.#lost(error, willRetry),
-        waiting: (ms) => listeners.tell({ on: 'waiting', ms }),
+        opened: (session) => this.#opened(session),
+        notice: (session, frame) => this.#notice(session, frame),
+        lost: () => this.#detach(),
+        settled: () => this.#inbox.settled,
+        wantGroup: (conversation, isNewReason) => this.#outbox.want(conversation, isNewReason),
       },
       now,
     );
+    this.#line = line;
     const warn = (text: string) => listeners.warn(text);
     this.#withheld = new Withheld(({ conversation, seq }) => {
       const peer = vault.conversation(conversation)?.peer ?? 'the recipient';
@@ -185,7 +163,7 @@ export class App {
         renew: (id) => this.#groups.markBroken(id),
         pump: () => this.#outbox.pump(),
         warn,
-        refused: (error, subject, detail) => this.#alarm(error, subject, detail),
+        refused: (error, subject, detail) => line.alarm(error, subject, detail),
       },
       now,
     );
@@ -217,18 +195,13 @@ export class App {
       },
       now,
     );
-    this.#milestones = new Milestones(vault, { on: (look) => listeners.on(look), down: () => this.#down });
-    this.ownDevices = new OwnDevices(vault, (ask) => this.#asked(ask), this.#handover, now);
+    this.#milestones = new Milestones(vault, { on: (look) => listeners.on(look), down: () => line.down });
+    this.ownDevices = new OwnDevices(vault, line, this.#handover, now);
     this.comparisons = new Comparisons(vault, identity, (peer) => this.open(peer), now);
-    this.inquiries = new LogInquiries({
-      session: () => this.#session,
-      down: () => this.#down,
-      explained: (request) => this.#explained(request),
-      proven: () => this.#proving,
-    });
+    this.inquiries = new LogInquiries(line);
     this.#expiry = setInterval(() => this.#expire(), EXPIRY_MS).unref();
     this.rooms = new Rooms(vault, this.#groups, lobby, identity.username, {
-      asked: (ask) => this.#asked(ask),
+      asked: (ask) => line.asked(ask),
       want: (id) => this.#outbox.want(id, true),
       settles: (id, isSo) => this.#settles(id, isSo),
       warn,
@@ -251,7 +224,7 @@ export class App {
 
   /** TLS and the inner handshake, no login. @throws UNREACHABLE, BAD_CERT, CHANNEL_MISMATCH, … */
   connect(): Promise<ClientLink> {
-    return this.#connection.dial();
+    return this.#line.connection.dial();
   }
 
   /**
@@ -260,7 +233,7 @@ export class App {
    * @throws USER_EXISTS, BAD_NAME, CERT_ACCOUNT_MISMATCH, REGISTRATION_CLOSED, …
    */
   async register(account: { readonly username: string; readonly email: string }, password: Secret): Promise<void> {
-    await this.#connection.register(
+    await this.#line.connection.register(
       { username: canonicalUsername(account.username), email: canonicalEmail(account.email) },
       password,
     );
@@ -280,7 +253,7 @@ export class App {
     password: Secret | null,
     account = this.vault.profile.account()?.username ?? this.identity.username,
   ): Promise<void> {
-    await this.#connection.login(
+    await this.#line.connection.login(
       account.includes('@') ? canonicalEmail(account) : canonicalUsername(account),
       password,
     );
@@ -293,12 +266,12 @@ export class App {
   async open(peer: string): Promise<Conversation> {
     if (isRoomName(peer)) return this.rooms.open(peer);
     const name = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
-    const session = this.#session;
+    const session = this.#line.session;
     if (name === this.identity.username || name === this.vault.profile.account()?.email)
       throw new ChatError('NO_SUCH_PEER', 'that is you: a conversation is with somebody else');
-    if (session !== null) return this.#explained(session.rosters.open(name));
+    if (session !== null) return this.#line.explained(session.rosters.open(name));
     const known = this.vault.conversationWith(name);
-    if (known === null) throw this.#down ?? new ChatError('CONNECTION_LOST', 'the server cannot be asked now');
+    if (known === null) throw this.#line.down ?? new ChatError('CONNECTION_LOST', 'the server cannot be asked now');
     return known;
   }
 
@@ -353,31 +326,34 @@ export class App {
   /** Answers whether somebody is connected now, and reports every change from then on. @throws NO_SUCH_PEER */
   async watch(username: string): Promise<boolean> {
     this.#watched.add(username);
-    const session = this.#session;
+    const session = this.#line.session;
     if (session === null) return false;
-    return (await this.#explained(session.requester.request({ type: 'presence_watch', username }, 'presence'))).online;
+    return (await this.#line.explained(session.requester.request({ type: 'presence_watch', username }, 'presence')))
+      .online;
   }
 
   /** What others are told of this user, after the change. @throws what the server refuses */
   presence(change: { readonly state?: PresenceState; readonly last_seen?: boolean }): Promise<OwnPresence> {
-    return this.#asked(({ requester }) => requester.request({ type: 'presence_set', ...change }, 'presence_choice'));
+    return this.#line.asked(({ requester }) =>
+      requester.request({ type: 'presence_set', ...change }, 'presence_choice'),
+    );
   }
   /** Tells the others of the conversation, if this user wants that and there is a connection. */
   typing(conversation: ConversationId, isOn: boolean): void {
     if (this.vault.profile.sendsTyping())
-      this.#session?.requester.link.send({ type: 'typing', conversation, on: isOn });
+      this.#line.session?.requester.link.send({ type: 'typing', conversation, on: isOn });
   }
 
   /** @throws what the server refuses, and what keeps it from being asked */
   contacts(): Promise<Contact[]> {
-    return this.#asked(({ requester }) => this.#contacts.refresh(requester));
+    return this.#line.asked(({ requester }) => this.#contacts.refresh(requester));
   }
   /** @param account username or e-mail address, canonical @throws NO_SUCH_PEER, BLOCKED, NOT_FOUND, NOT_CONTACT, QUOTA */
   changeContact(action: ContactAction, account: string): Promise<KnownContact> {
-    return this.#asked(({ requester }) => this.#contacts.change(requester, action, account));
+    return this.#line.asked(({ requester }) => this.#contacts.change(requester, action, account));
   }
   directory(): Promise<Person[]> {
-    return this.#asked(({ requester }) => this.#contacts.directory(requester));
+    return this.#line.asked(({ requester }) => this.#contacts.directory(requester));
   }
   /** Somebody has seen these; their authors are told, if this profile tells them. */
   markShown(rows: readonly number[]): void {
@@ -390,16 +366,16 @@ export class App {
   }
 
   status(): Status {
-    const link = this.#connection.requester?.link ?? null;
+    const link = this.#line.connection.requester?.link ?? null;
     return {
       ...recordsOf(this.vault),
       server: this.#server,
-      isConnected: this.#session !== null,
+      isConnected: this.#line.session !== null,
       certificateDaysLeft: daysLeft(this.identity.notAfter, this.#now()),
       suite: link?.suite ?? null,
       confirmation: link?.confirmation ?? null,
       withheld: this.#withheld.count,
-      skewMs: this.#skewMs,
+      skewMs: this.#line.skewMs,
     };
   }
 
@@ -410,12 +386,12 @@ export class App {
   async settled(): Promise<void> {
     await this.#publishing;
     await this.#inbox.settled;
-    this.#session?.acknowledgements.flush();
+    this.#line.session?.acknowledgements.flush();
     await this.#outbox.receipt(RECEIPT_MS);
     await this.#handover.settled;
-    await this.#proving;
+    await this.#line.proven;
     await this.#refreshing;
-    if (this.#down !== null) throw this.#down;
+    if (this.#line.down !== null) throw this.#line.down;
   }
 
   /**
@@ -425,7 +401,7 @@ export class App {
   async endSession(): Promise<void> {
     await this.settled();
     if (await this.#outbox.end(END_MS)) return;
-    throw this.#down ?? new ChatError('NOT_REACHED', 'the server has not taken the end of the session');
+    throw this.#line.down ?? new ChatError('NOT_REACHED', 'the server has not taken the end of the session');
   }
 
   /** Says goodbye and gives the profile free. What is not sent stays, and is sent by the next one that logs in. */
@@ -436,26 +412,15 @@ export class App {
     this.#handover.stop();
     this.#milestones.close();
     await this.#outbox.receipt(FAREWELL_MS);
-    this.#outbox.detach();
-    this.rooms.detach();
-    this.#withheld.forget();
-    this.#session?.acknowledgements.flush();
-    this.#session = null;
-    await this.#connection.close();
+    this.#detach();
+    await this.#line.close();
     await this.#publishing;
     await this.#outbox.settled;
     await this.#inbox.settled;
     await this.#handover.closed();
-    await this.#proving;
+    await this.#line.proven;
     await this.#groups.close();
     this.vault.close();
-  }
-
-  #asked<T>(ask: (session: Session) => Promise<T>): Promise<T> {
-    const session = this.#session;
-    if (session === null)
-      return Promise.reject(this.#down ?? new ChatError('CONNECTION_LOST', 'the server cannot be asked now'));
-    return this.#explained(ask(session));
   }
 
   #settles(id: ConversationId, isSo: () => boolean): Promise<boolean> {
@@ -481,88 +446,12 @@ export class App {
     });
   }
 
-  /** A request that was cut off by us has failed for our reason. */
-  async #explained<T>(request: Promise<T>): Promise<T> {
-    try {
-      return await request;
-    } catch (error) {
-      throw ChatError.from(error).code === 'CONNECTION_LOST' ? (this.#down ?? error) : error;
-    }
-  }
-
-  #enter(requester: Requester, login: Reply<'login_ok'>): void {
-    const { vault, identity } = this;
-    if (login.username !== identity.username)
-      throw new ChatError('CERT_ACCOUNT_MISMATCH', 'the server logged this device in as somebody else');
-    const server = requester.link.peerChain[0]!;
-    const now = this.#now();
-    const warn = (text: string) => this.#listeners.warn(text);
-    let log: LogView;
-    try {
-      log = new LogView(vault.ledger, admitLog(vault.ledger, login.log, server, now, warn));
-    } catch (cause) {
-      const error = ChatError.from(cause);
-      const detail = encode({ statement: login.log.statement, certificate: server.der });
-      if (vault.ledger.addAlarm(now, error.code, `log key ${login.log.statement}`, error.message, detail))
-        this.#listeners.tell({ on: 'alarm', error });
-      this.#down = error;
-      throw error;
-    }
-    vault.transaction(() => {
-      const account = { username: login.username, email: login.email, server: this.#server };
-      vault.profile.setAccount(account);
-      vault.profile.setResumeToken({
-        token: login.token,
-        expires: login.token_expires,
-        fingerprint: identity.fingerprint,
-      });
-      // What this device and this server have signed is to be provable also when both have other certificates.
-      for (const [own, ...above] of [identity.chain, requester.link.peerChain]) {
-        if (own === undefined || vault.ledger.certificate(own.fingerprint) !== null) continue;
-        const intermediates = above.filter(({ subject, issuer }) => !sameName(subject, issuer));
-        vault.ledger.addCertificate(
-          own.fingerprint,
-          [own, ...intermediates].map(({ der }) => der),
-        );
-      }
-    });
-    this.#skewMs = login.server_time - now;
-    if (Math.abs(this.#skewMs) > MAX_SKEW_MS)
-      warn(`the clock of this machine and that of the server are ${Math.round(Math.abs(this.#skewMs) / 1000)} s apart`);
-    const { link } = requester;
-    const acknowledgements = new Acknowledgements(
-      (cursors) => link.send({ type: 'msg_received', cursors }),
-      this.#gatherMs,
-    );
-    const session: Session = {
-      requester,
-      log,
-      acknowledgements,
-      rosters: new Rosters(vault, requester, identity, parseOrigin(log.origin).host, (username, certificates) => {
-        vault.transaction(() => {
-          const now = this.#now();
-          if (username === identity.username) followRenewals(vault, certificates, now);
-          const over = seenCertificates(vault, username, certificates, true, now);
-          if (over !== null) vault.notices.add(now, over);
-        });
-        this.#listeners.tellNotices();
-      }),
-      serverNow: () => this.#now() + (this.#skewMs ?? 0),
-      caughtUp: async () => {
-        await requester.request({ type: 'sync' }, 'synced');
-        await this.#inbox.settled;
-        acknowledgements.flush();
-      },
-      wantGroup: (conversation, isNewReason) => this.#outbox.want(conversation, isNewReason),
-      prove: () => this.#prove(session),
-      alarm: (error, subject, detail) => this.#alarm(error, subject, detail),
-      fault: (error, subject, detail) => this.#fault(session, error, subject, detail),
-    };
-    this.#session = session;
+  #opened(session: Session): void {
+    const { requester } = session;
     this.#publish();
     this.#outbox.attach(session);
     this.#handover.resume(session);
-    this.#prove(session);
+    session.prove();
     for (const username of this.#watched)
       requester.request({ type: 'presence_watch', username }, 'presence').then(
         ({ online, state = null }) => this.#listeners.tell({ on: 'presence', username, isOnline: online, state }),
@@ -575,9 +464,7 @@ export class App {
     this.#listeners.tell({ on: 'connected' });
   }
 
-  #notice(frame: Notice): void {
-    const session = this.#session;
-    if (session === null) return;
+  #notice(session: Session, frame: Notice): void {
     switch (frame.type) {
       case 'msg_deliver':
         return this.#inbox.deliver(session, frame);
@@ -608,69 +495,25 @@ export class App {
     }
   }
 
-  /** One after the other: a proof may settle several checkpoints. */
-  #prove(session: Session): void {
-    this.#proving = this.#proving.then(async () => {
-      if (this.#session !== session) return;
-      try {
-        await session.log.prove(session.requester);
-      } catch (cause) {
-        const error = ChatError.from(cause);
-        if (isBetrayal(error)) this.#fault(session, error, `log ${session.log.origin}`, Buffer.alloc(0));
-        // Anything else (the connection went, the server is busy): asked again with the next checkpoint or login.
-      }
-    });
-  }
-
   /** One after the other. What fails for the connection's sake is done after the next login. */
   #publish(): void {
-    const session = this.#session;
+    const session = this.#line.session;
     this.#publishing = this.#publishing.then(async () => {
-      if (session === null || this.#session !== session) return;
+      if (session === null || this.#line.session !== session) return;
       try {
         await this.#devices.publish(session);
       } catch (cause) {
         const error = ChatError.from(cause);
-        if (this.#session !== session || error.cause === REPORTED || isLost(error)) return;
-        this.#fault(session, error, 'device', Buffer.alloc(0));
+        if (this.#line.session !== session || error.cause === REPORTED || isLost(error)) return;
+        session.fault(error, 'device', Buffer.alloc(0));
       }
     });
   }
 
-  #alarm(error: ChatError, subject: string, detail: Uint8Array): void {
-    const where = `${subject}/${error.sub ?? error.field ?? ''}`;
-    if (this.vault.ledger.addAlarm(this.#now(), error.code, where, error.message, detail))
-      this.#listeners.tell({ on: 'alarm', error });
-  }
-
-  #fault(session: Session, error: ChatError, subject: string, detail: Uint8Array): void {
-    if (this.#session !== session) return;
-    session.acknowledgements.flush(); // what is kept is kept, whatever becomes of the connection
-    const { blame } = CODES[error.code];
-    // It says that it cannot now: the next connection takes everything up again where it is.
-    if (error.cause === REPORTED && blame !== 'peer') return session.requester.link.close();
-    if (blame === 'peer' || error.code === 'BAD_CERT') {
-      const kept = isBetrayal(error) ? session.log.evidence(detail) : detail;
-      this.vault.ledger.addAlarm(
-        this.#now(),
-        error.code,
-        `${subject}/${error.sub ?? error.field ?? ''}`,
-        error.message,
-        kept,
-      );
-      this.#listeners.tell({ on: 'alarm', error });
-    }
-    this.#lost(error, false);
-    void this.#connection.close();
-  }
-
-  #lost(error: ChatError, willRetry: boolean): void {
-    this.#session = null;
+  #detach(): void {
     this.#outbox.detach();
     this.rooms.detach();
     this.#withheld.forget();
-    if (!willRetry) this.#down ??= error;
-    this.#listeners.tell({ on: 'lost', error, willRetry });
   }
 }
 

@@ -7,20 +7,9 @@ import { ChatError } from '../base/errors.ts';
 import { imprintOf } from '../transcript/stamp.ts';
 import { openTimeStamp } from '../x509/time-stamp.ts';
 import type { ShownCheckpoint } from './evidence.ts';
+import type { Line } from './line.ts';
 import type { AskCrl } from './revocations.ts';
 import type { Session } from './session.ts';
-
-/** The connection, as far as it goes. */
-export interface Line {
-  /** null: there is none now */
-  session(): Session | null;
-  /** what ended it for good */
-  down(): ChatError | null;
-  /** a request that was cut off by us has failed for our reason */
-  explained<T>(request: Promise<T>): Promise<T>;
-  /** all that was to be proven so far is, as far as that goes */
-  proven(): Promise<void>;
-}
 
 export class LogInquiries {
   readonly #line: Line;
@@ -57,7 +46,7 @@ export class LogInquiries {
       throw error;
     }
     session.prove();
-    await this.#line.proven();
+    await this.#line.proven;
   }
 
   /**
@@ -66,7 +55,7 @@ export class LogInquiries {
    * @throws as newestCheckpoint(); SIG_FAIL/time_stamp for a token over something else
    */
   async attested(origin: string, size: number): Promise<ShownCheckpoint | null> {
-    const session = this.#line.session();
+    const session = this.#line.session;
     if (session === null || session.log.origin !== origin) return null;
     const { note, token = null } = await this.#line.explained(
       session.requester.request({ type: 'log_attested', size }, 'log_attested'),
@@ -79,7 +68,7 @@ export class LogInquiries {
       if (token !== null && !equal(openTimeStamp(token).imprint, imprintOf(bytes)))
         throw new ChatError('SIG_FAIL', 'the server gave a time-stamp of something else', { sub: 'time_stamp' });
       session.prove();
-      await this.#line.proven();
+      await this.#line.proven;
       return { ...checkpoint, note, token };
     } catch (error) {
       session.fault(ChatError.from(error), `log ${session.log.origin}`, bytes);
@@ -100,8 +89,8 @@ export class LogInquiries {
   }
 
   #session(): Session {
-    const session = this.#line.session();
-    if (session === null) throw this.#line.down() ?? new ChatError('NOT_LOGGED_IN', 'log in first');
+    const session = this.#line.session;
+    if (session === null) throw this.#line.down ?? new ChatError('NOT_LOGGED_IN', 'log in first');
     return session;
   }
 }

@@ -3,38 +3,33 @@ import { equal, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { Handover } from './handover.ts';
+import type { Line } from './line.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 
 export class OwnDevices {
   readonly #vault: Vault;
-  readonly #asked: <T>(ask: (session: Session) => Promise<T>) => Promise<T>;
+  readonly #line: Line;
   readonly #give: (session: Session, self: ConversationId, to: Fingerprint, since: number) => Promise<void>;
   readonly #now: () => number;
 
-  /** @param asked rejects when there is no connection */
-  constructor(
-    vault: Vault,
-    asked: <T>(ask: (session: Session) => Promise<T>) => Promise<T>,
-    handover: Handover,
-    now: () => number,
-  ) {
+  constructor(vault: Vault, line: Line, handover: Handover, now: () => number) {
     this.#vault = vault;
-    this.#asked = asked;
+    this.#line = line;
     this.#give = (...given) => handover.give(...given);
     this.#now = now;
   }
 
   /** Of this account; the newest first. */
   list(): Promise<Reply<'devices'>['devices']> {
-    return this.#asked(async ({ requester, rosters }) => {
+    return this.#line.asked(async ({ requester, rosters }) => {
       await rosters.openSelf(); // which of them is one that was approved under an earlier certificate
       return (await requester.request({ type: 'device_list' }, 'devices')).devices;
     });
   }
   /** @throws NOT_FOUND; NOT_ALLOWED/this_device */
   async revoke(fingerprint: Uint8Array): Promise<void> {
-    await this.#asked(({ requester }) => requester.request({ type: 'device_revoke', fingerprint }, 'ok'));
+    await this.#line.asked(({ requester }) => requester.request({ type: 'device_revoke', fingerprint }, 'ok'));
     this.#vault.handovers.withdraw(fingerprint);
   }
   /** Devices that this profile has approved, as fingerprints in hexadecimal. */
@@ -46,7 +41,7 @@ export class OwnDevices {
    * @throws NOT_FOUND; BAD_CERT for one whose certificate is not this user's; NOT_REACHED when not all of it is at the server yet
    */
   async approve(fingerprint: Fingerprint, since: number | null): Promise<void> {
-    await this.#asked(async (session) => {
+    await this.#line.asked(async (session) => {
       const self = await session.rosters.openSelf();
       const trusted = await session.rosters.trusted(self.id); // checks each certificate
       if (!trusted.members[0]!.devices.some((each) => equal(each, fingerprint)))
