@@ -3,7 +3,7 @@
  * neither knows frames, sockets or tables.
  */
 import { randomBytes } from 'node:crypto';
-import { equal, utf8, type ConversationId } from '../base/bytes.ts';
+import { utf8, type ConversationId } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import { REPORTED } from '../protocol/hello.ts';
@@ -33,6 +33,7 @@ import type { OwnPresence, PresenceState } from './presence.ts';
 import type { Notice } from './requester.ts';
 import { isRoomName, Rooms } from './rooms.ts';
 import type { Session } from './session.ts';
+import { settlement } from './settlement.ts';
 import { recordsOf, type Status } from './status.ts';
 import { Withheld } from './withheld.ts';
 import type { KnownContact } from './profile-table.ts';
@@ -58,8 +59,6 @@ const EXPIRY_MS = 1000;
 const END_MS = 5000;
 /** What a timer can wait at most: until something else ends it. */
 const MAX_WAIT_MS = 2 ** 31 - 1;
-/** How long a change of a room may take to become one of its group. */
-const SETTLE_MS = 30_000;
 
 export class App {
   readonly identity: ClientIdentity;
@@ -203,7 +202,7 @@ export class App {
     this.rooms = new Rooms(vault, this.#groups, lobby, identity.username, {
       asked: (ask) => line.asked(ask),
       want: (id) => this.#outbox.want(id, true),
-      settles: (id, isSo) => this.#settles(id, isSo),
+      settles: (id, isSo) => settlement(listeners, id, isSo),
       warn,
     });
   }
@@ -421,29 +420,6 @@ export class App {
     await this.#line.proven;
     await this.#groups.close();
     this.vault.close();
-  }
-
-  #settles(id: ConversationId, isSo: () => boolean): Promise<boolean> {
-    return new Promise((resolve, reject) => {
-      const done = (outcome: () => void): void => {
-        clearTimeout(timer);
-        stop();
-        outcome();
-      };
-      const late = (): void =>
-        done(() =>
-          reject(
-            new ChatError('NOT_REACHED', 'it is done at the server, and the group of the room has not followed yet'),
-          ),
-        );
-      const timer = setTimeout(late, SETTLE_MS);
-      const stop = this.on((event) => {
-        if (event.on === 'lost') return done(() => reject(event.error));
-        if (event.on !== 'group' || !equal(event.conversation, id)) return;
-        if (isSo()) done(() => resolve(true));
-        else if (event.isIdle) done(() => resolve(false));
-      });
-    });
   }
 
   #opened(session: Session): void {
