@@ -35,6 +35,7 @@ import { isRoomName, Rooms } from './rooms.ts';
 import type { Session } from './session.ts';
 import { settlement } from './settlement.ts';
 import { recordsOf, type Status } from './status.ts';
+import { Whereabouts } from './whereabouts.ts';
 import { Withheld } from './withheld.ts';
 import type { KnownContact } from './profile-table.ts';
 import type { Conversation } from './roster.ts';
@@ -78,10 +79,10 @@ export class App {
   readonly #contacts: Contacts;
   readonly #handover: Handover;
   readonly #listeners: Listeners;
+  readonly #whereabouts: Whereabouts;
   readonly #withheld: Withheld;
   #refreshing: Promise<void> = Promise.resolve();
   #publishing: Promise<void> = Promise.resolve();
-  #watched = new Set<string>();
   #isClosed = false;
   readonly #milestones: Milestones;
   readonly #expiry: NodeJS.Timeout;
@@ -118,6 +119,7 @@ export class App {
       const peer = vault.conversation(conversation)?.peer ?? 'the recipient';
       warn(`${peer} was connected, and has not signed for message #${seq}: the server may keep it back`);
     }, options.withheldAfterMs);
+    this.#whereabouts = new Whereabouts(vault, line, listeners, identity.username);
     this.#groups = new Groups(vault, identity, now);
     this.#gossip = new Gossip(vault, now);
     this.#devices = new DeviceKeys(vault, this.#groups, identity);
@@ -323,24 +325,16 @@ export class App {
   }
 
   /** Answers whether somebody is connected now, and reports every change from then on. @throws NO_SUCH_PEER */
-  async watch(username: string): Promise<boolean> {
-    this.#watched.add(username);
-    const session = this.#line.session;
-    if (session === null) return false;
-    return (await this.#line.explained(session.requester.request({ type: 'presence_watch', username }, 'presence')))
-      .online;
+  watch(username: string): Promise<boolean> {
+    return this.#whereabouts.watch(username);
   }
-
   /** What others are told of this user, after the change. @throws what the server refuses */
   presence(change: { readonly state?: PresenceState; readonly last_seen?: boolean }): Promise<OwnPresence> {
-    return this.#line.asked(({ requester }) =>
-      requester.request({ type: 'presence_set', ...change }, 'presence_choice'),
-    );
+    return this.#whereabouts.choose(change);
   }
   /** Tells the others of the conversation, if this user wants that and there is a connection. */
   typing(conversation: ConversationId, isOn: boolean): void {
-    if (this.vault.profile.sendsTyping())
-      this.#line.session?.requester.link.send({ type: 'typing', conversation, on: isOn });
+    this.#whereabouts.typing(conversation, isOn);
   }
 
   /** @throws what the server refuses, and what keeps it from being asked */
@@ -428,11 +422,7 @@ export class App {
     this.#outbox.attach(session);
     this.#handover.resume(session);
     session.prove();
-    for (const username of this.#watched)
-      requester.request({ type: 'presence_watch', username }, 'presence').then(
-        ({ online, state = null }) => this.#listeners.tell({ on: 'presence', username, isOnline: online, state }),
-        () => {}, // asked again at the next login
-      );
+    this.#whereabouts.resume(session);
     // What changed while nobody was here; if it cannot be asked now, at the next login.
     this.#refreshing = Promise.allSettled([this.#contacts.refresh(requester), this.rooms.refresh(session)]).then(
       () => {},
@@ -447,19 +437,8 @@ export class App {
       case 'msg_expired':
         return this.#inbox.expired(session, frame);
       case 'presence':
-        return this.#listeners.tell({
-          on: 'presence',
-          username: frame.username,
-          isOnline: frame.online,
-          state: frame.state ?? null,
-        });
-      case 'typing': {
-        const conversation = frame.conversation as ConversationId;
-        const { username, on: isTyping } = frame;
-        const members = this.vault.conversation(conversation)?.members ?? [];
-        if (username === this.identity.username || !members.some((member) => member.username === username)) return;
-        return this.#listeners.tell({ on: 'typing', conversation, username, isTyping });
-      }
+      case 'typing':
+        return this.#whereabouts.heard(frame);
       case 'contact_changed':
         return this.#contacts.changed(frame);
       case 'room_changed':
