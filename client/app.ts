@@ -2,32 +2,20 @@
  * Everything that a front end can do, as one interface: the commands and the interactive mode are both written against it, and
  * neither knows frames, sockets or tables.
  */
-import { randomBytes } from 'node:crypto';
 import { utf8, type ConversationId } from '../base/bytes.ts';
-import { ChatError, CODES } from '../base/errors.ts';
+import { ChatError } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
-import { REPORTED } from '../protocol/hello.ts';
 import type { ClientLink } from '../runtime/link.ts';
 import { canonicalEmail, canonicalUsername } from '../x509/identity.ts';
-import { encodeContent, SALT_BYTES, type Content } from '../transcript/content.ts';
-import type { Frame } from '../transcript/content-meaning.ts';
-import { MAX_TEXT_BYTES } from './body.ts';
 import type { AppEvent } from './app-event.ts';
 import { Comparisons } from './comparisons.ts';
 import { announcement, Contacts, type Contact, type ContactAction, type Person } from './contacts.ts';
+import { Correspondence, type CorrespondenceOptions } from './correspondence.ts';
 import { daysLeft, type ClientIdentity } from './identity.ts';
-import { DeviceKeys } from './device.ts';
-import { usersIn } from './e2ee/held.ts';
-import { Gossip } from './gossip.ts';
-import { Groups } from './groups.ts';
-import { Handover } from './handover.ts';
-import { Inbox } from './inbox.ts';
 import { Line, type LineOptions } from './line.ts';
 import { Listeners } from './listeners.ts';
-import { JOIN_WAIT_MS, Lobby } from './lobby.ts';
 import { LogInquiries } from './log-inquiries.ts';
-import { Milestones, type Milestone } from './milestones.ts';
-import { Outbox } from './outbox.ts';
+import type { Milestone } from './milestones.ts';
 import { OwnDevices } from './own-devices.ts';
 import type { OwnPresence, PresenceState } from './presence.ts';
 import type { Notice } from './requester.ts';
@@ -36,30 +24,18 @@ import type { Session } from './session.ts';
 import { settlement } from './settlement.ts';
 import { recordsOf, type Status } from './status.ts';
 import { Whereabouts } from './whereabouts.ts';
-import { Withheld } from './withheld.ts';
 import type { KnownContact } from './profile-table.ts';
 import type { Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
 import type { Vault } from './vault.ts';
 import { answer, contentOfBody, deletion, edit, expirationAt, reaction } from './writing.ts';
 
-export interface AppOptions extends LineOptions {
-  /** WITHHELD_AFTER_MS if left out */
-  readonly withheldAfterMs?: number;
-  /** JOIN_WAIT_MS if left out */
-  readonly joinWaitMs?: number;
+export interface AppOptions extends LineOptions, CorrespondenceOptions {
   readonly now?: () => number;
 }
 
-/** How long what is to be said about received messages may hold up a command, and the end. */
-const RECEIPT_MS = 5000;
-const FAREWELL_MS = 1000;
 /** How often it is looked whether a message has to disappear: one step in an index. */
 const EXPIRY_MS = 1000;
-/** How long a session may take to end at a logout. */
-const END_MS = 5000;
-/** What a timer can wait at most: until something else ends it. */
-const MAX_WAIT_MS = 2 ** 31 - 1;
 
 export class App {
   readonly identity: ClientIdentity;
@@ -71,21 +47,13 @@ export class App {
   readonly #server: string;
   readonly #now: () => number;
   readonly #line: Line;
-  readonly #groups: Groups;
-  readonly #gossip: Gossip;
-  readonly #devices: DeviceKeys;
-  readonly #outbox: Outbox;
-  readonly #inbox: Inbox;
-  readonly #contacts: Contacts;
-  readonly #handover: Handover;
   readonly #listeners: Listeners;
+  readonly #correspondence: Correspondence;
+  readonly #contacts: Contacts;
   readonly #whereabouts: Whereabouts;
-  readonly #withheld: Withheld;
-  #refreshing: Promise<void> = Promise.resolve();
-  #publishing: Promise<void> = Promise.resolve();
-  #isClosed = false;
-  readonly #milestones: Milestones;
   readonly #expiry: NodeJS.Timeout;
+  #refreshing: Promise<void> = Promise.resolve();
+  #isClosed = false;
 
   constructor(options: AppOptions) {
     const { vault, identity, now = Date.now } = options;
@@ -108,104 +76,28 @@ export class App {
         opened: (session) => this.#opened(session),
         notice: (session, frame) => this.#notice(session, frame),
         lost: () => this.#detach(),
-        settled: () => this.#inbox.settled,
-        wantGroup: (conversation, isNewReason) => this.#outbox.want(conversation, isNewReason),
+        settled: () => this.#correspondence.received,
+        wantGroup: (conversation, isNewReason) => this.#correspondence.want(conversation, isNewReason),
       },
       now,
     );
     this.#line = line;
-    const warn = (text: string) => listeners.warn(text);
-    this.#withheld = new Withheld(({ conversation, seq }) => {
-      const peer = vault.conversation(conversation)?.peer ?? 'the recipient';
-      warn(`${peer} was connected, and has not signed for message #${seq}: the server may keep it back`);
-    }, options.withheldAfterMs);
+    const correspondence = new Correspondence(options, line, listeners, now);
+    this.#correspondence = correspondence;
     this.#whereabouts = new Whereabouts(vault, line, listeners, identity.username);
-    this.#groups = new Groups(vault, identity, now);
-    this.#gossip = new Gossip(vault, now);
-    this.#devices = new DeviceKeys(vault, this.#groups, identity);
-    const lobby = new Lobby(
-      {
-        inside: (id) => {
-          const { conversation } = this.#groups.stored(id);
-          return conversation === null ? [] : usersIn(conversation);
-        },
-        want: (id) => this.#outbox.want(id, true),
-      },
-      options.joinWaitMs ?? JOIN_WAIT_MS,
-      now,
-    );
-    this.#outbox = new Outbox(
-      vault,
-      this.#groups,
-      this.#devices,
-      lobby,
-      identity,
-      {
-        accepted: (message, isQueued) => {
-          this.#withheld.changed(message, isQueued);
-          listeners.tell({ on: 'state', message, isQueued });
-        },
-        failed: (message) => listeners.tell({ on: 'state', message, isQueued: false }),
-        warn,
-        noticed: () => listeners.tellNotices(),
-        grouped: (conversation, isIdle) => listeners.tell({ on: 'group', conversation, isIdle }),
-      },
-      now,
-    );
     this.#contacts = new Contacts(vault, (username, state, before) => {
       const text = announcement(username, state, before);
-      if (text !== null) warn(text);
+      if (text !== null) listeners.warn(text);
     });
-    this.#handover = new Handover(
-      vault,
-      identity,
-      {
-        accepted: (row) => this.waitFor(row, 'accepted', MAX_WAIT_MS),
-        renew: (id) => this.#groups.markBroken(id),
-        pump: () => this.#outbox.pump(),
-        warn,
-        refused: (error, subject, detail) => line.alarm(error, subject, detail),
-      },
-      now,
-    );
-    this.#inbox = new Inbox(
-      vault,
-      this.#groups,
-      this.#devices,
-      this.#handover,
-      this.#gossip,
-      identity.username,
-      {
-        message: (message) => listeners.tell({ on: 'message', message }),
-        changed: (message) => {
-          this.#withheld.changed(message, true);
-          listeners.tell({ on: 'state', message, isQueued: false });
-        },
-        owes: () => this.#outbox.owe(),
-        warn,
-        noticed: () => listeners.tellNotices(),
-        alarm: (error) => listeners.tell({ on: 'alarm', error }),
-        joined: () => this.#publish(),
-        grouped: (conversation) => {
-          listeners.tell({ on: 'group', conversation, isIdle: false });
-          const isIn = this.#groups.stored(conversation).conversation !== null && !this.#groups.isBroken(conversation);
-          const isExpected = isIn && lobby.entered(conversation);
-          if (isExpected || this.vault.isWaiting(conversation)) this.#outbox.want(conversation, true);
-          else this.#outbox.pump(); // keys in it may have to be replaced
-        },
-      },
-      now,
-    );
-    this.#milestones = new Milestones(vault, { on: (look) => listeners.on(look), down: () => line.down });
-    this.ownDevices = new OwnDevices(vault, line, this.#handover, now);
+    this.ownDevices = new OwnDevices(vault, line, correspondence.handover, now);
     this.comparisons = new Comparisons(vault, identity, (peer) => this.open(peer), now);
     this.inquiries = new LogInquiries(line);
     this.#expiry = setInterval(() => this.#expire(), EXPIRY_MS).unref();
-    this.rooms = new Rooms(vault, this.#groups, lobby, identity.username, {
+    this.rooms = new Rooms(vault, correspondence.groups, correspondence.lobby, identity.username, {
       asked: (ask) => line.asked(ask),
-      want: (id) => this.#outbox.want(id, true),
+      want: (id) => correspondence.want(id, true),
       settles: (id, isSo) => settlement(listeners, id, isSo),
-      warn,
+      warn: (sentence) => listeners.warn(sentence),
     });
   }
 
@@ -291,37 +183,27 @@ export class App {
   ): number {
     const lasts = expireMs === undefined ? this.vault.profile.expiry(conversation) : expireMs;
     const expires = lasts === null ? null : expirationAt(this.#now() + lasts);
-    return this.#write(conversation, body, (frame) => {
+    return this.#correspondence.write(conversation, body, (frame) => {
       const whole = { ...frame, expires };
       return replyTo === undefined ? contentOfBody(whole, body) : answer(whole, body, replyTo);
     });
   }
   /** One of our messages says something else from now on. @throws NOT_ALLOWED/author, NOT_FOUND, TOO_LARGE, USAGE */
   edit(message: Message, body: Uint8Array): number {
-    return this.#write(message.conversation, body, (frame) => edit(frame, body, message));
+    return this.#correspondence.write(message.conversation, body, (frame) => edit(frame, body, message));
   }
   /** @throws USAGE, NOT_FOUND */
   react(message: Message, text: string): number {
-    return this.#write(message.conversation, utf8(text), (frame) => reaction(frame, text, message));
+    return this.#correspondence.write(message.conversation, utf8(text), (frame) => reaction(frame, text, message));
   }
   /** One of our messages, or reactions, is erased by all who have it. @throws NOT_ALLOWED/author, NOT_FOUND */
   delete(message: Message): number {
-    return this.#write(message.conversation, new Uint8Array(0), (frame) => deletion(frame, message));
-  }
-  #write(conversation: ConversationId, body: Uint8Array, make: (frame: Frame) => Content): number {
-    if (body.length > MAX_TEXT_BYTES)
-      throw new ChatError('TOO_LARGE', `a message has at most ${MAX_TEXT_BYTES} bytes`, { field: 'body' });
-    const row = this.vault.transaction(() => {
-      const content = make({ salt: randomBytes(SALT_BYTES), extensions: this.#gossip.take(conversation) });
-      return this.vault.enqueue(conversation, this.identity.username, encodeContent(content), this.#now());
-    });
-    this.#outbox.pump();
-    return row;
+    return this.#correspondence.write(message.conversation, new Uint8Array(0), (frame) => deletion(frame, message));
   }
 
   /** Resolves when the message is accepted, delivered, or read. @throws as Milestones.reached() */
   waitFor(row: number, want: Milestone, timeoutMs: number): Promise<Message> {
-    return this.#milestones.reached(row, want, timeoutMs);
+    return this.#correspondence.waitFor(row, want, timeoutMs);
   }
 
   /** Answers whether somebody is connected now, and reports every change from then on. @throws NO_SUCH_PEER */
@@ -350,8 +232,7 @@ export class App {
   }
   /** Somebody has seen these; their authors are told, if this profile tells them. */
   markShown(rows: readonly number[]): void {
-    this.vault.markShown(rows);
-    this.#outbox.owe();
+    this.#correspondence.markShown(rows);
   }
 
   history(conversation: ConversationId, last: number): Message[] {
@@ -367,7 +248,7 @@ export class App {
       certificateDaysLeft: daysLeft(this.identity.notAfter, this.#now()),
       suite: link?.suite ?? null,
       confirmation: link?.confirmation ?? null,
-      withheld: this.#withheld.count,
+      withheld: this.#correspondence.withheld,
       skewMs: this.#line.skewMs,
     };
   }
@@ -377,11 +258,7 @@ export class App {
    * @throws what ended the connection for good
    */
   async settled(): Promise<void> {
-    await this.#publishing;
-    await this.#inbox.settled;
-    this.#line.session?.acknowledgements.flush();
-    await this.#outbox.receipt(RECEIPT_MS);
-    await this.#handover.settled;
+    await this.#correspondence.settled();
     await this.#line.proven;
     await this.#refreshing;
     if (this.#line.down !== null) throw this.#line.down;
@@ -393,7 +270,7 @@ export class App {
    */
   async endSession(): Promise<void> {
     await this.settled();
-    if (await this.#outbox.end(END_MS)) return;
+    if (await this.#correspondence.endSession()) return;
     throw this.#line.down ?? new ChatError('NOT_REACHED', 'the server has not taken the end of the session');
   }
 
@@ -402,25 +279,18 @@ export class App {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#expiry);
-    this.#handover.stop();
-    this.#milestones.close();
-    await this.#outbox.receipt(FAREWELL_MS);
+    await this.#correspondence.end();
     this.#detach();
     await this.#line.close();
-    await this.#publishing;
-    await this.#outbox.settled;
-    await this.#inbox.settled;
-    await this.#handover.closed();
+    await this.#correspondence.ended();
     await this.#line.proven;
-    await this.#groups.close();
+    await this.#correspondence.groups.close();
     this.vault.close();
   }
 
   #opened(session: Session): void {
     const { requester } = session;
-    this.#publish();
-    this.#outbox.attach(session);
-    this.#handover.resume(session);
+    this.#correspondence.attach(session);
     session.prove();
     this.#whereabouts.resume(session);
     // What changed while nobody was here; if it cannot be asked now, at the next login.
@@ -433,9 +303,8 @@ export class App {
   #notice(session: Session, frame: Notice): void {
     switch (frame.type) {
       case 'msg_deliver':
-        return this.#inbox.deliver(session, frame);
       case 'msg_expired':
-        return this.#inbox.expired(session, frame);
+        return this.#correspondence.receive(session, frame);
       case 'presence':
       case 'typing':
         return this.#whereabouts.heard(frame);
@@ -450,26 +319,8 @@ export class App {
     }
   }
 
-  /** One after the other. What fails for the connection's sake is done after the next login. */
-  #publish(): void {
-    const session = this.#line.session;
-    this.#publishing = this.#publishing.then(async () => {
-      if (session === null || this.#line.session !== session) return;
-      try {
-        await this.#devices.publish(session);
-      } catch (cause) {
-        const error = ChatError.from(cause);
-        if (this.#line.session !== session || error.cause === REPORTED || isLost(error)) return;
-        session.fault(error, 'device', Buffer.alloc(0));
-      }
-    });
-  }
-
   #detach(): void {
-    this.#outbox.detach();
+    this.#correspondence.detach();
     this.rooms.detach();
-    this.#withheld.forget();
   }
 }
-
-const isLost = ({ code }: ChatError): boolean => CODES[code].exit === CODES.CONNECTION_LOST.exit;
