@@ -21,7 +21,7 @@ import { Pauses } from './pauses.ts';
 import type { Session } from './session.ts';
 import type { DueReceipt } from './receipt-table.ts';
 import { composeBatch, composeClose, composeCommit, fillBatch, withReceipts, type Signer } from './statements.ts';
-import type { Conversation } from './roster.ts';
+import { deviceCount, type Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
 import type { StagedBatch } from './staged-batch.ts';
 import type { Vault } from './vault.ts';
@@ -162,7 +162,8 @@ export class Composer {
     for (let outdated = 0; ;) {
       if (this.#ending === 'done') return null;
       const paused = this.#pauses.look();
-      const taken = fillBatch(this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused));
+      const waiting = this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused);
+      const taken = fillBatch(waiting, (id) => deviceCount(this.#vault.conversation(id)));
       const wanted = [...this.#wanted.values()]
         .map(({ id }) => id)
         .filter((id) => !paused.some((each) => equal(each, id)));

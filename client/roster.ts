@@ -23,6 +23,10 @@ export interface Conversation extends Roster {
   readonly lastLeaf: Hash;
 }
 
+/** Of all members; 0 where nobody is known. */
+export const deviceCount = (roster: Roster | null): number =>
+  roster === null ? 0 : roster.members.reduce((sum, { devices }) => sum + devices.length, 0);
+
 /** Whether two rosters name the same people and devices at the same epoch. */
 export const isSameRoster = (a: Roster, b: Roster): boolean =>
   equal(encode(a as unknown as Encodable), encode(b as unknown as Encodable));

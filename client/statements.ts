@@ -6,7 +6,7 @@ import type { KeyObject } from 'node:crypto';
 import { equal, hex, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
-import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
+import { MAX_BATCH_DELIVERIES, MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
 import { leafHash, NO_HASH, rootOf } from '../transcript/merkle.ts';
 import { encodeOpening } from '../transcript/opening.ts';
 import { encodeReceipt } from '../transcript/receipt.ts';
@@ -40,13 +40,22 @@ const MAX_NAME_BYTES = 256;
 /** A batch holds so many statements, of which the opening of a session is one. */
 const ROOM = MAX_BATCH_MESSAGES - 1;
 
-/** The leading messages that one batch can carry; at least one if there is any. One that must go alone goes alone. */
-export function fillBatch(waiting: readonly Message[]): Message[] {
+/**
+ * The leading messages that one batch can carry; at least one if there is any. One that must go alone goes alone.
+ * @param devicesIn how many a conversation has
+ */
+export function fillBatch(waiting: readonly Message[], devicesIn: (id: ConversationId) => number): Message[] {
   const taken: Message[] = [];
+  const devices = new Map<string, number>();
   let bytes = FRAME_OVERHEAD_BYTES + ITEM_OVERHEAD_BYTES;
+  let deliveries = 0;
   for (const message of waiting) {
+    const key = hex(message.conversation);
+    if (!devices.has(key)) devices.set(key, devicesIn(message.conversation));
+    deliveries += devices.get(key)!;
     bytes += partBytes(message.plaintext.length) + ITEM_OVERHEAD_BYTES;
-    if (taken.length > 0 && (message.isSolo || bytes > MAX_SEND_BYTES)) break;
+    const isFull = bytes > MAX_SEND_BYTES || deliveries > MAX_BATCH_DELIVERIES;
+    if (taken.length > 0 && (message.isSolo || isFull)) break;
     taken.push(message);
     if (message.isSolo || taken.length === ROOM) break;
   }

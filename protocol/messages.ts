@@ -24,6 +24,11 @@ import { MAX_BINDING_BYTES } from './device-binding.ts';
 
 /** A batch signs 1..1024 messages. */
 export const MAX_BATCH_MESSAGES = 1024;
+/**
+ * Of a batch of several messages: each counts as often as its conversation has other devices. What belongs together is written together, and
+ * others wait for it.
+ */
+export const MAX_BATCH_DELIVERIES = 16_384;
 /** All parts of one message together; a record holds it with room for its evidence. */
 export const MAX_BODY_BYTES = 1_015_808;
 /** An encoded `msg_send`: what is left of the 1 MiB record is room for the receipt that a `msg_deliver` adds. */

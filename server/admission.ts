@@ -5,7 +5,13 @@
 import { same, type ConversationId, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
-import { encodeFrame, MAX_BODY_BYTES, MAX_SEND_BYTES, type Request } from '../protocol/messages.ts';
+import {
+  encodeFrame,
+  MAX_BATCH_DELIVERIES,
+  MAX_BODY_BYTES,
+  MAX_SEND_BYTES,
+  type Request,
+} from '../protocol/messages.ts';
 import type { Store } from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
 import { decodeMs, isOfSession, isReceipt, KIND, type MessageStatement } from '../transcript/statement.ts';
@@ -52,6 +58,9 @@ interface Audience {
   readonly refusal: ChatError | null;
 }
 
+/** For so many devices. Answers why that cannot be. @throws as Charge */
+type Pay = (devices: number) => ChatError | null;
+
 export class Admission {
   readonly #o: AdmissionOptions;
 
@@ -71,8 +80,17 @@ export class Admission {
     const audiences = new Map<string, Audience>();
     const messages: Submission['messages'][number][] = [];
     let refusal: ChatError | null = null;
+    let deliveries = 0;
     const batchSize = companions(frame.messages);
     const statements = frame.messages.map(({ statement }) => decodeMs(statement));
+    const pay =
+      (conversation: string, count: number): Pay =>
+      (devices) => {
+        deliveries += count * devices;
+        if (deliveries > MAX_BATCH_DELIVERIES && statements.length > 1) return tooMany();
+        charge(conversation, count, devices);
+        return null;
+      };
     for (const [i, message] of frame.messages.entries()) {
       const { statement, parts, group = null, group_info: groupInfo = null, expires_at: wanted = longest } = message;
       const expiresAt = Math.min(wanted, longest);
@@ -88,7 +106,7 @@ export class Admission {
         continue;
       }
       if (isReceipt(ms.kind)) {
-        const witnesses = await this.#witnesses(member, ms.conversation, message.to!, charge);
+        const witnesses = await this.#witnesses(member, ms.conversation, message.to!, pay(idKey(ms.conversation), 1));
         refusal ??= witnesses.refusal;
         messages.push({ statement, parts, group, groupInfo, ...witnesses, expiresAt });
         continue;
@@ -96,8 +114,8 @@ export class Admission {
       const key = idKey(ms.conversation);
       let audience = audiences.get(key);
       if (audience === undefined) {
-        const chargeAll = (devices: number): void => charge(key, countOf(statements, ms.conversation), devices);
-        audiences.set(key, (audience = await this.#audience(member, ms.conversation, chargeAll)));
+        const payAll = pay(key, countOf(statements, ms.conversation));
+        audiences.set(key, (audience = await this.#audience(member, ms.conversation, payAll)));
       }
       const { recipients, peers } = audience;
       const isCommit = ms.kind === KIND.membership;
@@ -158,22 +176,21 @@ export class Admission {
     return { blobs: Object.fromEntries(named.map(({ use, hash }, i) => [use, { hash, size: sizes[i]! }])) };
   }
 
-  /** @param charge for so many devices */
-  async #audience(member: Member, id: ConversationId, charge: (devices: number) => void): Promise<Audience> {
+  async #audience(member: Member, id: ConversationId, pay: Pay): Promise<Audience> {
     const conversation = await this.#o.conversations.find(id);
     // Who was a member when the log took his batch still gets its answer (admit), and what is to be said to it goes to those of now.
     const standing = conversation?.standing ?? 'strangers';
     const isPart = conversation !== null && isPartOf(conversation, member.user);
     const isSelf = standing === 'self';
     const audience = (conversation === null ? [] : devicesOf(conversation)).filter(({ id }) => id !== member.device.id);
-    if (isPart) charge(audience.length);
-    const { recipients, peers } = await this.#withRoom(member, audience, isSelf);
+    const unpaid = isPart ? pay(audience.length) : null;
+    const { recipients, peers } = await this.#withRoom(member, unpaid === null ? audience : [], isSelf);
     return {
       rosterHash: isPart ? rosterOf(conversation) : NO_HASH,
       recipients,
       peers,
       hasDevices: isSelf ? audience.length > 0 : audience.some(({ userId }) => userId !== member.user.id),
-      refusal: isPart ? contactRefusal(this.#o.contactPolicy, standing, 'msg_send') : noConversation(),
+      refusal: isPart ? (unpaid ?? contactRefusal(this.#o.contactPolicy, standing, 'msg_send')) : noConversation(),
     };
   }
 
@@ -185,7 +202,7 @@ export class Admission {
     member: Member,
     id: ConversationId,
     author: string,
-    charge: Charge,
+    pay: Pay,
   ): Promise<Pick<Audience, 'recipients' | 'peers' | 'refusal'>> {
     const conversation = await this.#o.conversations.find(id);
     if (conversation === null || !isPartOf(conversation, member.user))
@@ -196,8 +213,8 @@ export class Admission {
       if (userId !== member.user.id && (username !== author || !isHeard)) return [];
       return devices.flatMap((device) => (device.id === member.device.id ? [] : [{ id: device.id, userId }]));
     });
-    charge(idKey(id), 1, devices.length);
-    return { ...(await this.#withRoom(member, devices)), refusal: null };
+    const unpaid = pay(devices.length);
+    return { ...(await this.#withRoom(member, unpaid === null ? devices : [])), refusal: unpaid };
   }
 
   /** Who never comes back, or never acknowledges, keeps nobody from the other devices. */
@@ -213,6 +230,11 @@ export class Admission {
     };
   }
 }
+
+const tooMany = (): ChatError =>
+  new ChatError('TOO_LARGE', `more than ${MAX_BATCH_DELIVERIES} deliveries of one batch`, {
+    field: 'msg_send.messages',
+  });
 
 /** Null: a message that was signed for this roster may go to this audience. */
 function refusalBy(

@@ -11,19 +11,40 @@ const DEVICES_INCLUDED = 8;
  */
 export type Charge = (conversation: string, messages: number, devices: number) => void;
 
-/**
- * For one batch.
- * @param sends messages, by user: of this one all that are in the batch are taken already
- * @param roomDeliveries devices that messages go to, by conversation
- */
-export function chargesOf(user: string, batchSize: number, sends: RateLimit, roomDeliveries: RateLimit): Charge {
-  let taken = batchSize;
-  return (conversation, messages, devices) => {
+/** Of one batch. */
+export class Charges {
+  readonly #sends: RateLimit;
+  readonly #roomDeliveries: RateLimit;
+  readonly #user: string;
+  /** by the sender */
+  #taken: number;
+  /** by conversations */
+  readonly #paid: [conversation: string, deliveries: number][] = [];
+
+  /**
+   * @param sends messages, by user: of this one all that are in the batch are taken already
+   * @param roomDeliveries devices that messages go to, by conversation
+   */
+  constructor(user: string, batchSize: number, sends: RateLimit, roomDeliveries: RateLimit) {
+    this.#user = user;
+    this.#taken = batchSize;
+    this.#sends = sends;
+    this.#roomDeliveries = roomDeliveries;
+  }
+
+  readonly charge: Charge = (conversation, messages, devices) => {
     if (devices <= DEVICES_INCLUDED) return;
     const surcharge = messages * Math.floor(devices / (DEVICES_INCLUDED + 1));
-    sends.check(user, surcharge, taken);
-    roomDeliveries.take(conversation, messages * devices);
-    sends.take(user, surcharge, taken);
-    taken += surcharge;
+    this.#sends.check(this.#user, surcharge, this.#taken);
+    this.#roomDeliveries.take(conversation, messages * devices);
+    this.#paid.push([conversation, messages * devices]);
+    this.#sends.take(this.#user, surcharge, this.#taken);
+    this.#taken += surcharge;
   };
+
+  /** The batch is refused: conversations get back what they have paid for nothing. What its sender has asked for stays asked for. */
+  giveBack(): void {
+    for (const [conversation, deliveries] of this.#paid.splice(0))
+      this.#roomDeliveries.giveBack(conversation, deliveries);
+  }
 }

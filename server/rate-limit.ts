@@ -42,6 +42,12 @@ export class RateLimit {
     this.#filled(key, units, taken).tokens -= units;
   }
 
+  /** As if these had not been taken. */
+  giveBack(key: string, units: number): void {
+    const bucket = this.#buckets.get(key);
+    if (bucket !== undefined) bucket.tokens = Math.min(this.#burst, bucket.tokens + units);
+  }
+
   /** Whether take() would: it takes nothing. @throws as take() */
   check(key: string, units: number, taken = 0): void {
     this.#filled(key, units, taken);

@@ -22,7 +22,7 @@ import type { RateLimit } from './rate-limit.ts';
 import { Rest } from './rest.ts';
 import type { Rooms } from './rooms.ts';
 import { splitChain } from './chain-bytes.ts';
-import { chargesOf } from './charges.ts';
+import { Charges } from './charges.ts';
 import { unavailable } from './committer.ts';
 import type { TranscriptLog } from './log/log.ts';
 import type { OutsideJobs } from './outside.ts';
@@ -188,9 +188,16 @@ class Session {
     await place.enter();
     setImmediate(() => place.leave());
     // What many devices are to get costs as much as many messages: one to a full room is work for 1,000 mailboxes.
-    const submission = await hub.admit(member, frame, chargesOf(user, length, sends, roomDeliveries));
+    const charges = new Charges(user, length, sends, roomDeliveries);
+    const admitted = hub.admit(member, frame, charges.charge);
+    admitted.catch(() => charges.giveBack());
+    const submission = await admitted;
     this.#on.onAdmitted();
-    return { answered: hub.send(member, frame.id, submission).catch((error) => this.#refuse(frame.id, error)) };
+    const refused = (error: unknown): void => {
+      charges.giveBack();
+      this.#refuse(frame.id, error);
+    };
+    return { answered: hub.send(member, frame.id, submission).catch(refused) };
   }
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {

@@ -229,10 +229,12 @@ t.test('a session begins with how the one before it ended, and closes with a sta
 
 t.test('a batch takes what fits', async (t) => {
   const many = Array.from({ length: 2000 }, (_, i) => message(i, 0, Buffer.alloc(10)));
-  t.ok(fillBatch(many).length > 900 && fillBatch(many).length <= 1024);
+  t.ok(fillBatch(many, () => 2).length > 900 && fillBatch(many, () => 2).length <= 1024);
+  const taken = (devices: number): number => fillBatch(many, () => devices).length;
+  t.strictSame([taken(50), taken(1000), taken(20_000)], [327, 16, 1], 'what many devices get, a few at a time');
   const solo = [message(1, 0, Buffer.alloc(1)), message(2, 0, Buffer.alloc(1), true), message(3, 0, Buffer.alloc(1))];
   t.strictSame(
-    [fillBatch(solo).length, fillBatch(solo.slice(1)).length, fillBatch([]).length],
+    [fillBatch(solo, () => 2).length, fillBatch(solo.slice(1), () => 2).length, fillBatch([], () => 2).length],
     [1, 1, 0],
     'one that must go alone goes alone',
   );
@@ -241,7 +243,7 @@ t.test('a batch takes what fits', async (t) => {
     const waiting = Array.from({ length: 1100 }, (_, i) =>
       message(i, 0, Buffer.alloc(Math.min(size, MAX_CONTENT_BYTES))),
     );
-    const taken = fillBatch(waiting);
+    const taken = fillBatch(waiting, () => 2);
     const kfs = taken.map(() => Buffer.alloc(32));
     const batch = await composeBatch(
       signer,

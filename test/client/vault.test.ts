@@ -49,7 +49,7 @@ const receiptOf = (kind: ReceiptKind, message: Hash): SignedReceipt => ({
   part: message,
 });
 
-async function stage(vault: Vault, messages: readonly Message[] = fillBatch(vault.waiting(1024, 1_000_000))) {
+async function stage(vault: Vault, messages: readonly Message[] = fillBatch(vault.waiting(1024, 1_000_000), () => 2)) {
   const conversation = vault.conversation(id)!;
   const batch = await composeBatch(
     alice,

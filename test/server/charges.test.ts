@@ -1,5 +1,5 @@
 import t from 'tap';
-import { chargesOf } from '../../server/charges.ts';
+import { Charges } from '../../server/charges.ts';
 import { RateLimit } from '../../server/rate-limit.ts';
 
 const REFUSED = { code: 'RATE_LIMIT' };
@@ -8,7 +8,7 @@ const limit = (units: number): RateLimit => new RateLimit(units, () => 0);
 t.test('messages to few devices cost nothing more; to many, as many messages and deliveries', async (t) => {
   const [sends, rooms] = [limit(100), limit(1000)];
   sends.take('ann', 2);
-  const charge = chargesOf('ann', 2, sends, rooms);
+  const { charge } = new Charges('ann', 2, sends, rooms);
   charge('few', 2, 8);
   charge('room', 2, 9);
   t.doesNotThrow(() => sends.check('ann', 96));
@@ -21,16 +21,29 @@ t.test('messages to few devices cost nothing more; to many, as many messages and
 t.test('what one of the limits refuses takes nothing from the other', async (t) => {
   const [sends, rooms] = [limit(100), limit(1000)];
   sends.take('ann', 90);
-  t.throws(() => chargesOf('ann', 1, sends, rooms)('room', 1, 100), REFUSED, '11 more than there are for her');
+  t.throws(() => new Charges('ann', 1, sends, rooms).charge('room', 1, 100), REFUSED, '11 more than there are for her');
   t.doesNotThrow(() => rooms.check('room', 1000));
   rooms.take('room', 950);
-  t.throws(() => chargesOf('bob', 1, sends, rooms)('room', 1, 100), REFUSED, '100 deliveries of 50');
+  t.throws(() => new Charges('bob', 1, sends, rooms).charge('room', 1, 100), REFUSED, '100 deliveries of 50');
   t.doesNotThrow(() => sends.check('bob', 100));
 });
 
 t.test('a batch that costs more than can be saved up passes when nothing was taken before it', async (t) => {
   const sends = limit(10);
   sends.take('ann', 4);
-  t.doesNotThrow(() => chargesOf('ann', 4, sends, limit(1e9))('room', 4, 500));
+  t.doesNotThrow(() => new Charges('ann', 4, sends, limit(1e9)).charge('room', 4, 500));
   t.throws(() => sends.check('ann', 1), REFUSED, 'and is paid back');
+});
+
+t.test('a conversation gets back what a refused batch has paid, and its sender does not', async (t) => {
+  const [sends, rooms] = [limit(100), limit(1000)];
+  sends.take('ann', 2);
+  const charges = new Charges('ann', 2, sends, rooms);
+  charges.charge('room', 2, 450);
+  t.throws(() => rooms.check('room', 101), REFUSED);
+  charges.giveBack();
+  charges.giveBack();
+  t.doesNotThrow(() => rooms.take('room', 1000));
+  t.throws(() => rooms.check('room', 1), REFUSED, 'and no more than that');
+  t.throws(() => sends.check('ann', 99), REFUSED);
 });

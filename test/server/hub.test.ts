@@ -360,6 +360,32 @@ t.test('what a batch costs is charged before anybody is asked who has room, and 
   t.equal(charged.length, 1, 'a stranger uses up nothing of theirs');
 });
 
+t.test(
+  'a batch that goes to too many devices is refused as a whole, before it is charged or anybody is asked',
+  async (t) => {
+    const desk = new Desk();
+    const a = desk.join(11);
+    desk.devices.set(
+      2,
+      Array.from({ length: 1000 }, (_, i) => 1000 + i),
+    );
+    await turn();
+    desk.asked = [];
+    const charged: unknown[] = [];
+    const charge = (...args: unknown[]) => void charged.push(args);
+    const admit = (count: number) => {
+      const texts = Array.from({ length: count }, () => 'x');
+      return desk.hub.admit(a.member, { ...lineage().texts(desk.frame, texts), id: 1 }, charge);
+    };
+    await t.rejects(admit(17), { code: 'TOO_LARGE', field: 'msg_send.messages' });
+    t.strictSame([charged, desk.asked], [[], ['conversation']], 'no queue');
+    t.equal((await admit(16)).messages[15]?.recipients.length, 1000);
+    t.match(charged, [[idKey(desk.conversationId), 16, 1000]]);
+    desk.isKnown = true;
+    t.match(await admit(17), { refusal: { code: 'TOO_LARGE' } }, 'what is in the log already gets its answer again');
+  },
+);
+
 t.test('few queues are read at a time, the beginnings of all before what is left of long ones', async (t) => {
   const desk = new Desk();
   const reading = Promise.withResolvers<void>();

@@ -57,8 +57,8 @@ class Peer {
       received: async () => {},
       drained: () => this.drained++,
       admit: async (_: unknown, frame: Send, charge: Charge) => {
-        await this.admits?.(frame);
         charge(hex(decodeMs(frame.messages[0]!.statement).conversation), frame.messages.length, this.devices);
+        await this.admits?.(frame);
         this.admitted.push(frame.id);
         return frame;
       },
@@ -312,6 +312,38 @@ t.test('what all members of a room send is limited together, and what goes to fe
   t.equal(await refusals(70, 1), 6, '1,000 devices, whoever writes to them');
   t.equal(await refusals(8, 1), 0);
   t.equal(await refusals(70, 2), 0, 'another room');
+});
+
+t.test('a room gets back what it was charged for a batch that is refused, by whomever', async (t) => {
+  const roomDeliveries = new RateLimit(100, () => 0);
+  const peer = new Peer({ roomDeliveries });
+  peer.devices = 90;
+  await peer.logIn();
+  const isFree = (): boolean => {
+    try {
+      roomDeliveries.check(hex(Buffer.alloc(32, 1)), 90);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  peer.says(batch(2));
+  await turn();
+  t.equal(isFree(), false);
+  peer.commits[0]!(new ChatError('SIG_FAIL', 'signed by nobody', { sub: 'batch' }));
+  await turn();
+  t.equal(isFree(), true);
+  peer.admits = () => Promise.reject(new ChatError('STALE', 'another roster', { sub: 'roster' }));
+  peer.says(batch(3));
+  await turn();
+  t.equal(isFree(), true);
+  peer.admits = () => Promise.resolve();
+  peer.says(batch(4));
+  await turn();
+  peer.commits[1]!();
+  await turn();
+  t.equal(isFree(), false, 'what is taken is paid for');
+  peer.end();
 });
 
 t.test(
