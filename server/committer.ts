@@ -351,10 +351,10 @@ export class Committer {
 export function warnOfBlobs(
   log: Log,
   messages: readonly Pick<MessageRecord, 'index'>[],
-  answers: readonly StoredMessage[],
+  answers: readonly (StoredMessage | null)[],
 ): void {
-  for (const [i, { lacksBlob }] of answers.entries())
-    if (lacksBlob) log.warn('message.incomplete', { index: messages[i]!.index });
+  for (const [i, answer] of answers.entries())
+    if (answer?.lacksBlob) log.warn('message.incomplete', { index: messages[i]!.index });
 }
 
 export const unavailable = (message: string, retryAfterMs: number, cause?: unknown): ChatError =>

@@ -96,7 +96,8 @@ export class Repetitions {
       this.#incomplete.completed(conversation, index);
       if (isCommit) this.#groups.forget(conversation);
     }
-    const cursors = new Map(bare.map((i, at) => [i, completed[at]!.cursors]));
+    // What another repetition has brought since they were looked up has the cursors of that one's recipients.
+    const cursors = new Map(bare.map((i, at) => [i, completed[at]?.cursors]));
     log.debug('message.duplicate', { index: firstIndex, count: stored.count });
     const evidence = await this.evidence(firstIndex);
     const messages = stored.messages.map(({ index, seq, statementHash }, i) => ({
@@ -107,7 +108,7 @@ export class Repetitions {
       statementHash,
       leafHash: evidence.hashes[i]!.leafHash,
     }));
-    const repeated = bare.length === 0;
+    const repeated = completed.every((message) => message === null);
     const wasNotOffered = this.#committer.wasNotOffered(batch);
     return { firstIndex, serverTime, evidence, messages, repeated, unoffered: repeated && wasNotOffered };
   }

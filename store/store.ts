@@ -510,12 +510,13 @@ export interface Store {
    */
   rewind(origin: string, size: number): Promise<void>;
   /**
-   * Gives contents to messages known from the log alone; answers as commitWindow. Repeating changes nothing. A commit sets its group's
-   * state unless another was committed since.
+   * Gives contents to messages known from the log alone. Repeating changes nothing. A commit sets its group's state unless another was
+   * committed since.
+   * @returns for each message, as commitWindow; null: nothing was queued now, for it has its content already, or does not get it here
    * @throws LOG_CORRUPT when the database has no such message at that index
    * @throws NOT_FOUND with field `device`
    */
-  complete(origin: string, messages: readonly MessageRecord[]): Promise<StoredMessage[]>;
+  complete(origin: string, messages: readonly MessageRecord[]): Promise<(StoredMessage | null)[]>;
   /** Messages and commits with a place in their conversation that are known from the log alone, from this index on. */
   incomplete(origin: string, from: number): Promise<IncompleteMessage[]>;
   /** The newest seq of each conversation and the newest cursor of each device; null for what there is not. */

@@ -6,7 +6,7 @@ import { equal, utf8, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
 import { useBlobs } from './blobs.ts';
-import { decodeTargets, encodeParts, encodeTargets, entryOf, partsBytes, type QueueTarget } from './entry.ts';
+import { decodeTargets, encodeParts, encodeTargets, entryOf, partsBytes } from './entry.ts';
 import { completeCommit, Groups } from './groups.ts';
 import { Mailboxes } from './mailbox.ts';
 import {
@@ -174,7 +174,7 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
   );
 }
 
-export function* complete(origin: string, messages: readonly MessageRecord[]): Operation<StoredMessage[]> {
+export function* complete(origin: string, messages: readonly MessageRecord[]): Operation<(StoredMessage | null)[]> {
   const log = yield* holdLog(origin);
   const entries = messages.map((message) => entryOf(log.id, message.index));
   const stored = yield* messageRows(entries);
@@ -184,28 +184,28 @@ export function* complete(origin: string, messages: readonly MessageRecord[]): O
     ),
   );
   const rows: Rows = { messages: [], contents: [], expiries: [] };
-  const answers: StoredMessage[] = [];
+  const answers: (StoredMessage | null)[] = [];
   for (const [i, message] of messages.entries()) {
     const entry = entries[i] as number;
     const row = sameMessage(stored.get(entry), message);
-    const known = blobOrNull(row, 'targets');
-    let targets: readonly QueueTarget[] = known ? decodeTargets(known) : [];
+    // Its cursors are those of the recipients that it had then; here it may have others.
+    if (blobOrNull(row, 'targets') !== null || !message.content) {
+      answers.push(null);
+      continue;
+    }
+    const { targets, columns } = deliver(entry, message, mailboxes, rows);
+    const { waiting, expiresAt, targets: bytes } = columns;
+    yield* run(
+      'UPDATE messages SET waiting = ?, expires_at = ?, targets = ? WHERE entry = ?',
+      waiting,
+      expiresAt,
+      bytes,
+      entry,
+    );
     let isWhole = true;
-    if (!known && message.content) {
-      const delivery = deliver(entry, message, mailboxes, rows);
-      targets = delivery.targets;
-      const { waiting, expiresAt, targets: bytes } = delivery.columns;
-      yield* run(
-        'UPDATE messages SET waiting = ?, expires_at = ?, targets = ? WHERE entry = ?',
-        waiting,
-        expiresAt,
-        bytes,
-        entry,
-      );
-      if (message.isCommit) {
-        yield* completeCommit(entry, message.content);
-        isWhole = yield* useBlobs(entry, message);
-      }
+    if (message.isCommit) {
+      yield* completeCommit(entry, message.content);
+      isWhole = yield* useBlobs(entry, message);
     }
     answers.push({
       seq: integer(row, 'seq'),

@@ -664,6 +664,65 @@ t.test(
   },
 );
 
+t.test(
+  'after a crash a batch is repeated twice at once, for other recipients: each is told his own cursors',
+  async (t) => {
+    const w = await worldIn(t);
+    const { alice, bob, conversation } = w;
+    const carol = await w.device('carol');
+    for (const text of ['a', 'b']) await w.sequencer.submit(alice.batch(conversation, [text], [carol.device.id]));
+    const down: Store = Object.create(w.store, {
+      commitWindow: { value: () => Promise.reject(new ChatError('STORE_FAILED', 'injected')) },
+    });
+    const { size } = w.transcript;
+    const crashing = over(w, down, { retryMs: 60_000 });
+    const sent = alice.batch(conversation, ['one', 'two'], [bob.device.id, carol.device.id]);
+    const lost = crashing.submit(sent).catch((error: unknown) => error);
+    while (w.transcript.size === size) await new Promise(setImmediate);
+    await crashing.drain();
+    t.match(await lost, { code: 'UNAVAILABLE' });
+    await w.close();
+    await w.reopen();
+
+    const both = Promise.withResolvers<void>();
+    let waiting = 0;
+    const late: Store = Object.create(w.store, {
+      complete: {
+        value: async (...which: Parameters<Store['complete']>) => {
+          if (++waiting === 2) both.resolve();
+          await both.promise; // neither has seen what the other brings
+          return w.store.complete(...which);
+        },
+      },
+    });
+    const sequencer = over(w, late);
+    const left = [carol.device.id];
+    const without = { ...sent, messages: sent.messages.map((m) => ({ ...m, recipients: left, peers: left })) };
+    const [first, second] = await Promise.all([sequencer.submit(sent), sequencer.submit(without)]);
+    for (const [answer, submission] of [
+      [first, sent],
+      [second, without],
+    ] as const)
+      holds(t, w, submission, answer);
+    const [teller, other] = first.repeated ? [second, first] : [first, second];
+    t.strictSame([teller.repeated, other.repeated], [false, true], 'one of the two has queued it');
+    t.strictSame(
+      other.messages.map(({ seq, cursors }) => [seq, cursors]),
+      [
+        [3, []],
+        [4, []],
+      ],
+      'the other tells nobody',
+    );
+    const at = teller.messages[0]!.recipients.indexOf(carol.device.id);
+    t.strictSame(
+      (await w.store.backlog(carol.device.id, 2, 10, 1e6)).map(({ cursor }) => cursor),
+      teller.messages.map(({ cursors }) => cursors[at]),
+    );
+    await w.close();
+  },
+);
+
 t.test('the log has lost a window that the store has: it is taken back, and only that far', async (t) => {
   const w = await worldIn(t);
   const { alice, bob, conversation } = w;
