@@ -7,7 +7,7 @@ import { ChatError, CODES } from '../base/errors.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { MessageRecord, Store, StoredMessage, WindowRecord } from '../store/store.ts';
 import { encodeLeaf, type Leaf } from '../transcript/leaf.ts';
-import type { Batch } from '../transcript/lineage.ts';
+import type { Batch, LineageChange } from '../transcript/lineage.ts';
 import { sha256 } from '../base/hash.ts';
 import { idKey } from '../base/id-key.ts';
 import type { ServerIdentity } from './log/identity.ts';
@@ -41,6 +41,7 @@ export interface CommitterOptions {
 /** An admitted batch on its way. */
 interface Ticket extends Admitted {
   readonly sender: SenderLineage;
+  readonly change: LineageChange;
   readonly key: string;
   readonly accepted: Promise<Accepted>;
   readonly resolve: (accepted: Accepted) => void;
@@ -129,7 +130,7 @@ export class Committer {
   }
 
   /** Takes an admitted batch; log and store have it when the promise resolves. */
-  commit(admitted: Pick<Ticket, 'submission' | 'batch' | 'sender' | 'needsCertificate'>): Promise<Accepted> {
+  commit(admitted: Omit<Ticket, 'key' | 'accepted' | 'resolve' | 'reject'>): Promise<Accepted> {
     const { promise: accepted, resolve, reject } = Promise.withResolvers<Accepted>();
     accepted.catch(() => undefined); // whoever waits for it may have been refused before
     const key = keyOf(admitted.batch);
@@ -338,7 +339,7 @@ export class Committer {
   }
 
   #forget(ticket: Ticket): void {
-    if (this.#tickets.delete(ticket.key)) ticket.sender.onTheirWay--;
+    if (this.#tickets.delete(ticket.key)) ticket.sender.settle(ticket.change);
   }
 
   #remember(key: string): void {

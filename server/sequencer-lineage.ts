@@ -1,6 +1,6 @@
 /**
  * What the sequencer knows of each sender's counters and links: a cache in front of the store that is ahead of it by the batches on
- * their way. Senders with such batches are never dropped from it.
+ * their way. What such batches have changed is never dropped from it, nor a sender while one of his batches is judged.
  */
 import { equal, ownCopy, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { idKey } from '../base/id-key.ts';
@@ -12,32 +12,59 @@ import type { Submission } from './submission.ts';
 
 /** Sessions and conversations over all senders, about 300 bytes each. */
 const MAX_ITEMS = 100_000;
+/** Those of one sender when a batch of his comes, which brings some 2,000 at most: he could begin a session with each, and never wait. */
+const MAX_ITEMS_OF_ONE = 10_000;
+
+type LineageStore = Pick<Store, 'sessionLineage' | 'sessionEnds' | 'conversationLineage'>;
 
 export class LineageCache {
-  readonly #store: Store;
+  readonly #store: LineageStore;
   /** The one used last stands last. */
   readonly #senders = new Map<string, SenderLineage>();
+  /** Those of whom a batch is loaded or judged. */
+  readonly #atHand = new Set<string>();
+  readonly #maxItems: number;
+  readonly #maxItemsOfOne: number;
   #items = 0;
 
-  constructor(store: Store) {
+  constructor(store: LineageStore, maxItems = MAX_ITEMS, maxItemsOfOne = MAX_ITEMS_OF_ONE) {
     this.#store = store;
+    this.#maxItems = maxItems;
+    this.#maxItemsOfOne = maxItemsOfOne;
   }
 
-  /** Everything that judging this batch needs. Batches of one sender must come one after another. */
+  /**
+   * Everything that judging this batch needs, kept until leave(). Batches of one sender must come one after another.
+   * @throws STORE_FAILED
+   */
   async load({ bs, messages }: Batch, submission: Pick<Submission, 'messages'>): Promise<SenderLineage> {
     const key = idKey(bs.sender);
     const sender = this.#senders.get(key) ?? new SenderLineage((session) => this.#endsOf(session));
-    const before = this.#senders.has(key) ? sender.items : 0;
+    this.#atHand.add(key);
     this.#senders.delete(key);
     this.#senders.set(key, sender);
-    await sender.load(this.#store, bs.sender, bs.session, messages);
-    if (messages[0]?.ms.kind === KIND.open) await sender.loadEnds(this.#store, submission.messages[0]!.parts[0]!);
-    if (this.holds(bs.sender, sender)) this.#items += sender.items - before;
-    this.#evict(sender);
+    if (sender.items > this.#maxItemsOfOne) sender.forgetStored();
+    try {
+      await sender.load(this.#store, bs.sender, bs.session, messages);
+      if (messages[0]?.ms.kind === KIND.open) await sender.loadEnds(this.#store, submission.messages[0]!.parts[0]!);
+    } finally {
+      this.#recount(key, sender); // also of what came before the store failed
+    }
+    this.#evict();
     return sender;
   }
 
-  /** False: it was dropped since it was loaded, and must not be judged by. */
+  /** The batch was judged, or could not be. */
+  leave({ bs }: Batch): void {
+    const key = idKey(bs.sender);
+    this.#atHand.delete(key);
+    const sender = this.#senders.get(key);
+    if (sender === undefined) return;
+    sender.forgetUnbegun(bs.session);
+    this.#recount(key, sender);
+  }
+
+  /** False: everything was forgotten since it was loaded, and it must not be judged by. */
   holds(fingerprint: Fingerprint, sender: SenderLineage): boolean {
     return this.#senders.get(idKey(fingerprint)) === sender;
   }
@@ -58,20 +85,30 @@ export class LineageCache {
     this.#items = 0;
   }
 
-  #evict(inUse: SenderLineage): void {
+  /** Who is at hand is spared: he would have to ask the store again, and again whenever others bring much meanwhile. */
+  #evict(): void {
     for (const [key, sender] of this.#senders) {
-      if (this.#items <= MAX_ITEMS) return;
-      if (sender === inUse || sender.onTheirWay > 0) continue;
-      this.#senders.delete(key);
-      this.#items -= sender.items;
+      if (this.#items <= this.#maxItems) return;
+      if (this.#atHand.has(key)) continue;
+      sender.forgetStored();
+      this.#recount(key, sender);
+      if (sender.onTheirWay === 0) this.#senders.delete(key);
     }
+  }
+
+  #recount(key: string, sender: SenderLineage): void {
+    if (this.#senders.get(key) !== sender) return;
+    this.#items += sender.items - sender.counted;
+    sender.counted = sender.items;
   }
 }
 
 /** One sender. `null`: the store was asked and knows nothing. */
 export class SenderLineage implements LineageState {
-  /** Batches that were admitted and are not committed yet. */
-  onTheirWay = 0;
+  /** Its items, as the cache has counted them. */
+  counted = 0;
+  /** What batches that were admitted and are not committed yet have changed. */
+  readonly #onTheirWay = new Set<LineageChange>();
   readonly #sessions = new Map<string, SessionLineage | null>();
   /** session → conversation → conv_ctr */
   readonly #counters = new Map<string, Map<string, number>>();
@@ -86,6 +123,9 @@ export class SenderLineage implements LineageState {
     this.#endsOf = endsOf;
   }
 
+  get onTheirWay(): number {
+    return this.#onTheirWay.size;
+  }
   get items(): number {
     return this.#sessions.size + this.#counterCount + this.#leaves.size;
   }
@@ -114,7 +154,7 @@ export class SenderLineage implements LineageState {
     return false;
   }
 
-  async load(store: Store, sender: Fingerprint, session: SessionId, messages: Batch['messages']): Promise<void> {
+  async load(store: LineageStore, sender: Fingerprint, session: SessionId, messages: Batch['messages']): Promise<void> {
     const sessionKey = idKey(session);
     if (!this.#sessions.has(sessionKey)) {
       const { lastCtr, lastBatchHash, isClosed } = await store.sessionLineage(sender, session);
@@ -133,7 +173,7 @@ export class SenderLineage implements LineageState {
   }
 
   /** @param opening part of a statement of kind 6 */
-  async loadEnds(store: Store, opening: Uint8Array): Promise<void> {
+  async loadEnds(store: LineageStore, opening: Uint8Array): Promise<void> {
     const named = decodeOpening(opening);
     const isOwn = named !== null && this.sessionOf(named.session) !== undefined;
     this.#named = named && {
@@ -142,9 +182,10 @@ export class SenderLineage implements LineageState {
     };
   }
 
-  /** Takes over an admitted batch. */
-  apply({ session, lastCtr, lastBatch, isClosed, conversations }: LineageChange): void {
-    this.onTheirWay++;
+  /** Takes over an admitted batch: the store lacks it until settle(). */
+  apply(change: LineageChange): void {
+    const { session, lastCtr, lastBatch, isClosed, conversations } = change;
+    this.#onTheirWay.add(change);
     const sessionKey = idKey(session);
     const before = this.#sessions.get(sessionKey)?.lastBatch;
     this.#sessions.set(sessionKey, { lastCtr, lastBatch: kept(lastBatch, before), isClosed });
@@ -155,6 +196,40 @@ export class SenderLineage implements LineageState {
     }
   }
 
+  /** The batch is in the store; or it was refused, and nothing of this sender is believed any more. */
+  settle(change: LineageChange): void {
+    this.#onTheirWay.delete(change);
+  }
+
+  /** All but what is ahead of the store. Not while a batch is judged. */
+  forgetStored(): void {
+    const sessions = new Set<string>();
+    const conversations = new Set<string>();
+    for (const change of this.#onTheirWay) {
+      sessions.add(idKey(change.session));
+      for (const { conversation } of change.conversations) conversations.add(idKey(conversation));
+    }
+    for (const key of this.#leaves.keys()) if (!conversations.has(key)) this.#leaves.delete(key);
+    for (const key of this.#sessions.keys()) if (!sessions.has(key)) this.#sessions.delete(key);
+    for (const session of this.#counters.keys())
+      this.#forgetCounters(session, sessions.has(session) ? conversations : NONE);
+  }
+
+  /** A session with which no batch was admitted: whoever names one after the other leaves nothing behind. */
+  forgetUnbegun(session: SessionId): void {
+    const key = idKey(session);
+    if (this.#sessions.get(key) !== null) return;
+    this.#sessions.delete(key);
+    this.#forgetCounters(key);
+  }
+
+  #forgetCounters(session: string, stays: ReadonlySet<string> = NONE): void {
+    const counters = this.#counters.get(session);
+    if (counters === undefined) return;
+    for (const key of counters.keys()) if (!stays.has(key) && counters.delete(key)) this.#counterCount--;
+    if (counters.size === 0) this.#counters.delete(session);
+  }
+
   #count(session: string, conversation: string, convCtr: number): void {
     let counters = this.#counters.get(session);
     if (counters === undefined) this.#counters.set(session, (counters = new Map()));
@@ -162,6 +237,8 @@ export class SenderLineage implements LineageState {
     counters.set(conversation, convCtr);
   }
 }
+
+const NONE: ReadonlySet<string> = new Set();
 
 /** In the place of the one before, which nobody else keeps; else a copy, for a hash that lives long must not hold what it was cut from. */
 function kept(hash: Hash, before?: Hash | null): Hash {

@@ -140,7 +140,11 @@ export class Sequencer {
       isSigned.catch(() => undefined); // it is awaited only when its turn comes
       const answer = await this.#inTurn(idKey(device.fingerprint), async () => {
         await isSigned;
-        return this.#admit(submission, batch, place);
+        try {
+          return await this.#admit(submission, batch, place);
+        } finally {
+          this.#lineage.leave(batch);
+        }
       });
       return await this.#delivered(batch, await answer(), deliver);
     } catch (error) {
@@ -255,7 +259,7 @@ export class Sequencer {
           continue;
         }
         sender.apply(change);
-        const accepted = this.#committer.commit({ submission, batch, sender, needsCertificate });
+        const accepted = this.#committer.commit({ submission, batch, sender, change, needsCertificate });
         this.#groups.apply(submission, groups, accepted);
         return () => accepted;
       }

@@ -110,6 +110,27 @@ t.test('a batch is logged, stored, and answered with evidence that its sender ca
   await w.close();
 });
 
+t.test('a session that was named and not begun is asked for anew, one that was begun is remembered', async (t) => {
+  const w = await worldIn(t);
+  let questions = 0;
+  const store: Store = Object.create(w.store, {
+    sessionLineage: {
+      value: (...which: Parameters<Store['sessionLineage']>) => {
+        questions++;
+        return w.store.sessionLineage(...which);
+      },
+    },
+  });
+  const sequencer = over(w, store);
+  const early = w.alice.batch(w.conversation, ['2'], [], { peek: true, firstCtr: 2 });
+  for (let i = 0; i < 2; i++) await t.rejects(sequencer.submit(early), { code: 'COUNTER_GAP' });
+  t.equal(questions, 2);
+  for (const text of ['1', '2']) await sequencer.submit(w.alice.batch(w.conversation, [text], []));
+  t.equal(questions, 3);
+  await sequencer.drain();
+  await w.close();
+});
+
 t.test('what comes in one moment, or while a window is written, leaves in one window', async (t) => {
   const w = await worldIn(t);
   const appends: number[] = [];
