@@ -72,6 +72,11 @@ export class Hub {
   /** device id → its newest connection */
   readonly #devices = new Map<number, Member>();
   readonly #users = new Map<number, Set<Member>>();
+  /**
+   * Devices that their users have revoked, for one that is logging in was read before that. It is for good; each is a number, and has a
+   * certificate of its own. What an authority revokes needs no such memory: revocation.ts cuts links that have not logged in as well.
+   */
+  readonly #revoked = new Set<number>();
   readonly #lastSeen: LastSeen;
   readonly #presence: Presence;
   readonly #typing: Typing;
@@ -105,8 +110,15 @@ export class Hub {
     return this.#users.size;
   }
 
-  /** Takes a logged-in connection; an older one of the same device is ended. */
+  /**
+   * Takes a logged-in connection; an older one of the same device is ended.
+   * @throws BAD_CERT/revoked for a device that was revoked while its login was judged; the link is then closed
+   */
   join({ user, device, isNewDevice, keyHashes }: Omit<LoggedIn, 'reply'>, link: ServerLink): Member {
+    if (this.#revoked.has(device.id)) {
+      cutRevoked(link);
+      throw new ChatError('BAD_CERT', 'the device was revoked', { sub: 'revoked' });
+    }
     const outlet = new Outlet(
       (frame) => link.send(frame),
       {
@@ -172,10 +184,14 @@ export class Hub {
     return this.#devices.has(deviceId);
   }
 
-  /** Cuts devices that were revoked, and drops what is remembered of their conversations. */
+  /** Cuts devices that were revoked, those that are logging in as well, and drops what is remembered of their conversations. */
   revoked(deviceIds: readonly number[]): void {
     this.forgetDevices(deviceIds);
-    for (const id of deviceIds) this.#devices.get(id)?.link.close('BAD_CERT', 'revoked');
+    for (const id of deviceIds) {
+      this.#revoked.add(id);
+      const member = this.#devices.get(id);
+      if (member) cutRevoked(member.link);
+    }
   }
 
   /** The same for devices that were revoked. */
@@ -350,3 +366,5 @@ export class Hub {
     }
   }
 }
+
+const cutRevoked = (link: ServerLink): void => link.close('BAD_CERT', 'revoked');

@@ -684,6 +684,20 @@ t.test('presence: on the first device and after the last; watchers go with their
   await desk.hub.watch(c.member, 'user7');
 });
 
+t.test('who is revoked is cut, and so is whoever was let in before that and comes after it', async (t) => {
+  const desk = new Desk();
+  const [a, other] = [desk.join(11), desk.join(12)];
+  desk.hub.revoked([11]);
+  t.strictSame([a.closed, other.closed], [['BAD_CERT'], []]);
+  desk.hub.leave(a.member);
+  const closed: unknown[] = [];
+  const link = { close: (...why: unknown[]) => void closed.push(...why) };
+  const login = { ...a.member, isNewDevice: false, keyHashes: [] };
+  t.throws(() => desk.hub.join(login, link as never), { code: 'BAD_CERT', sub: 'revoked' });
+  t.strictSame(closed, ['BAD_CERT', 'revoked']);
+  t.strictSame([desk.hub.isOnline(11), desk.hub.memberCount], [false, 1]);
+});
+
 t.test('when somebody was seen last is written before a stop goes on', async (t) => {
   const desk = new Desk();
   const gate = Promise.withResolvers<void>();

@@ -5,7 +5,9 @@ import type { Reply, Request } from '../../protocol/messages.ts';
 import { ChatError } from '../../base/errors.ts';
 import type { Closed, ServerLink } from '../../runtime/link.ts';
 import type { Charge } from '../../server/charges.ts';
+import { Devices } from '../../server/devices.ts';
 import { FairQueue } from '../../server/fair-queue.ts';
+import { Hub } from '../../server/hub.ts';
 import { RateLimit } from '../../server/rate-limit.ts';
 import { INTAKE_COST, serve, type SessionOptions } from '../../server/session.ts';
 import { decodeMs, encodeMs, KIND } from '../../transcript/statement.ts';
@@ -43,7 +45,10 @@ class Peer {
       onDrain: (handler: () => void) => (this.drain = handler),
       pause: () => ((this.isPaused = true), this.pauses++),
       resume: () => (this.isPaused = false),
-      close: (code?: string) => ((this.closedWith ??= code ?? 'bye'), this.end()),
+      close: (code?: string, sub?: string) => (
+        (this.closedWith ??= `${code ?? 'bye'}${sub === undefined ? '' : `/${sub}`}`),
+        this.end()
+      ),
       closed: this.#closed.promise,
     };
     Object.defineProperty(link, 'queuedBytes', { get: () => this.queuedBytes });
@@ -192,6 +197,55 @@ t.test('a link that ends while a login is being finished leaves nobody behind', 
   stranger.end();
   await stranger.served;
   t.equal(stranger.left, 0);
+});
+
+/** A hub that is none of a test's own, over a store that has two devices of one user. */
+function realHub() {
+  const user = { id: 1, username: 'alice', presence: { state: 'online', showsLastSeen: true } };
+  const login = { user, device: { id: 11 }, isNewDevice: false, keyHashes: [], reply: { type: 'ok', id: 1 } };
+  const store = {
+    backlog: async () => [],
+    setLastSeen: async () => {},
+    deviceByFingerprint: async () => ({ id: 11, userId: 1, serialKey: 'k' }),
+    revokeDevices: async () => [11],
+  };
+  const hub = new Hub({
+    store,
+    sequencer: {},
+    origin: 'localhost/log/n1',
+    log: memoryLog().log,
+    now: () => 5,
+    ttlMs: 1000,
+    queueBytes: 1_000_000,
+    contactPolicy: 'open',
+  } as never);
+  const devices = new Devices(store as never, hub, () => 5);
+  /** as another device of the user asks for it */
+  const revoke = () => devices.revoke({ user, device: { id: 12 } } as never, Buffer.alloc(32, 1));
+  return { hub, login, revoke };
+}
+
+t.test('a device that is revoked while it logs in is not let in, and cut as if it had been there', async (t) => {
+  const { hub, login, revoke } = realHub();
+  const present = Promise.withResolvers<void>();
+  const account = { resume: async () => login };
+  const peer = new Peer({ hub, account, transcript: { present: () => present.promise } });
+  const checkpoint = `localhost/log/n1\n7\n${zeros.toString('base64')}\n\n\u2014 localhost ${Buffer.alloc(68).toString('base64')}\n`;
+  peer.says({ type: 'resume', id: 1, token: 't', checkpoint });
+  peer.says({ type: 'device_list', id: 2 });
+  await turn();
+  await revoke();
+  present.resolve();
+  await turn();
+  t.equal(peer.closedWith, 'BAD_CERT/revoked');
+  t.notOk(hub.isOnline(11));
+  t.match(
+    peer.sent.map((frame) => (frame.type === 'error' ? `${frame.id} ${frame.code}` : frame.type)),
+    ['1 BAD_CERT', '2 NOT_LOGGED_IN'],
+    'nor does it get an answer to anything',
+  );
+  peer.end();
+  await peer.served;
 });
 
 t.test('too many at once, or too much: the connection is paused until there is room', async (t) => {
