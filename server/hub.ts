@@ -3,7 +3,7 @@
  * store before the hub hears of them.
  */
 import { randomBytes } from 'node:crypto';
-import type { ConversationId } from '../base/bytes.ts';
+import { equal, type ConversationId } from '../base/bytes.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import { selfConversation } from '../protocol/self-conversation.ts';
@@ -114,7 +114,7 @@ export class Hub {
    * Takes a logged-in connection; an older one of the same device is ended.
    * @throws BAD_CERT/revoked for a device that was revoked while its login was judged; the link is then closed
    */
-  join({ user, device, isNewDevice, keyHashes }: Omit<LoggedIn, 'reply'>, link: ServerLink): Member {
+  join({ user, device, keyHashes }: Pick<LoggedIn, 'user' | 'device' | 'keyHashes'>, link: ServerLink): Member {
     if (this.#revoked.has(device.id)) {
       cutRevoked(link);
       throw new ChatError('BAD_CERT', 'the device was revoked', { sub: 'revoked' });
@@ -145,9 +145,19 @@ export class Hub {
     const older = this.#devices.get(device.id);
     this.#devices.set(device.id, member);
     if (older) this.#detach(older, 'CONNECTION_LOST');
-    if (isNewDevice) this.forgetConversations(user.id);
     void outlet.pump();
     return member;
+  }
+
+  /**
+   * What a login has changed in the store, to be told before it joins, and also if it never does. A connection under a certificate that
+   * another one has taken the place of is ended: nobody else would do that.
+   */
+  changed({ user, device, isNewDevice }: Pick<LoggedIn, 'user' | 'device' | 'isNewDevice'>): void {
+    if (!isNewDevice) return;
+    this.forgetConversations(user.id);
+    const older = this.#devices.get(device.id);
+    if (older && !equal(older.device.fingerprint, device.fingerprint)) older.link.close('CONNECTION_LOST');
   }
 
   leave(member: Member): void {

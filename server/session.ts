@@ -126,6 +126,7 @@ export async function serve(options: SessionOptions): Promise<void> {
     regulate();
   });
   const { code } = await link.closed;
+  session.isOver = true;
   await turn;
   clearTimeout(stall);
   rest.end();
@@ -160,6 +161,8 @@ class Session {
   readonly #o: SessionOptions;
   readonly #on: SessionEvents;
   member: Member | null = null;
+  /** the link has closed */
+  isOver = false;
 
   constructor(options: SessionOptions, on: SessionEvents) {
     this.#o = options;
@@ -231,6 +234,8 @@ class Session {
         const login = frame.type === 'resume' ? await account.resume(frame) : await account.prove(frame);
         // Only now: looking it up costs reads, and what it finds may end this process. Waited for: whoever is logged in may write.
         if (frame.checkpoint !== undefined) await transcript.present(frame.checkpoint);
+        hub.changed(login);
+        if (this.isOver) return; // who has gone must not take the place of whoever came after him
         this.member = hub.join(login, link);
         link.send(login.reply);
         return;

@@ -155,7 +155,6 @@ class Desk {
       {
         user,
         device: { id: device, userId, fingerprint: fingerprintOf(device) } as Device,
-        isNewDevice: false,
         keyHashes: [own.chain[0].spkiHash],
       },
       link as never,
@@ -286,6 +285,11 @@ t.test('a conversation is looked up once, and never from before a device was add
   gate.resolve();
   t.equal((await old).epoch, 1, 'it was asked for before');
   t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 2, 'and is not remembered');
+  desk.deviceEpoch = 3;
+  desk.hub.changed({ ...desk.join(22).member, isNewDevice: false });
+  t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 2);
+  desk.hub.changed({ ...desk.join(22).member, isNewDevice: true });
+  t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 3, 'a login has made another device');
   desk.hub.forgetConversations(3);
   desk.asked = [];
   await desk.hub.conversation(member, desk.conversationId);
@@ -692,7 +696,7 @@ t.test('who is revoked is cut, and so is whoever was let in before that and come
   desk.hub.leave(a.member);
   const closed: unknown[] = [];
   const link = { close: (...why: unknown[]) => void closed.push(...why) };
-  const login = { ...a.member, isNewDevice: false, keyHashes: [] };
+  const login = { ...a.member, keyHashes: [] };
   t.throws(() => desk.hub.join(login, link as never), { code: 'BAD_CERT', sub: 'revoked' });
   t.strictSame(closed, ['BAD_CERT', 'revoked']);
   t.strictSame([desk.hub.isOnline(11), desk.hub.memberCount], [false, 1]);
@@ -769,7 +773,7 @@ t.test('a backlog that cannot be read ends the connection', async (t) => {
   const closed: unknown[] = [];
   const link = { send: () => {}, close: (code: string) => void closed.push(code) };
   const user = { id: 1, username: 'alice', presence: VISIBLE } as never;
-  hub.join({ user, device: { id: 11 } as never, isNewDevice: false, keyHashes: [] }, link as never);
+  hub.join({ user, device: { id: 11 } as never, keyHashes: [] }, link as never);
   await turn();
   t.strictSame(closed, ['UNAVAILABLE']);
   t.match(broken.log.lines.at(-1), { event: 'store.failed' });

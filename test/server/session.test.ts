@@ -54,6 +54,7 @@ class Peer {
     Object.defineProperty(link, 'queuedBytes', { get: () => this.queuedBytes });
     const login = { user: { id: 1 }, device: { id: 1 }, isNewDevice: false, reply: { type: 'ok', id: 1 } };
     const hub = {
+      changed: () => {},
       join: () => (
         this.joined++,
         { user: { id: 1 }, device: { id: 1 }, outlet: { sync: () => new Promise(() => {}) } }
@@ -192,7 +193,7 @@ t.test('a link that ends while a login is being finished leaves nobody behind', 
   t.equal(peer.left, 0, 'not before');
   login.resolve({ user: { id: 1 }, device: { id: 1 }, isNewDevice: false, reply: { type: 'ok', id: 1 } });
   await peer.served;
-  t.strictSame([peer.joined, peer.left], [1, 1]);
+  t.strictSame([peer.joined, peer.left], [0, 0]);
   const stranger = new Peer();
   stranger.end();
   await stranger.served;
@@ -202,7 +203,8 @@ t.test('a link that ends while a login is being finished leaves nobody behind', 
 /** A hub that is none of a test's own, over a store that has two devices of one user. */
 function realHub() {
   const user = { id: 1, username: 'alice', presence: { state: 'online', showsLastSeen: true } };
-  const login = { user, device: { id: 11 }, isNewDevice: false, keyHashes: [], reply: { type: 'ok', id: 1 } };
+  const device = { id: 11, fingerprint: Buffer.alloc(32, 1) };
+  const login = { user, device, isNewDevice: false, keyHashes: [], reply: { type: 'ok', id: 1 } };
   const store = {
     backlog: async () => [],
     setLastSeen: async () => {},
@@ -246,6 +248,29 @@ t.test('a device that is revoked while it logs in is not let in, and cut as if i
   );
   peer.end();
   await peer.served;
+});
+
+t.test('who has gone when his login is finished does not take the place of whoever came after him', async (t) => {
+  const { hub, login } = realHub();
+  const slow = Promise.withResolvers<unknown>();
+  const first = new Peer({ hub, account: { resume: () => slow.promise } });
+  first.says({ type: 'resume', id: 1, token: 't' });
+  await turn();
+  first.end();
+  const second = new Peer({ hub, account: { resume: async () => login } });
+  await second.logIn();
+  t.ok(hub.isOnline(11));
+  slow.resolve(login);
+  await first.served;
+  t.equal(second.closedWith, undefined);
+  t.ok(hub.isOnline(11));
+  const renewed = { ...login, device: { id: 11, fingerprint: Buffer.alloc(32, 2) }, isNewDevice: true };
+  const third = new Peer({ hub, account: { resume: async () => (third.end(), await turn(), renewed) } });
+  await third.logIn();
+  await third.served;
+  t.equal(second.closedWith, 'CONNECTION_LOST', 'unless it is under a certificate that is over now');
+  await second.served;
+  t.equal(hub.memberCount, 0);
 });
 
 t.test('too many at once, or too much: the connection is paused until there is room', async (t) => {
