@@ -28,7 +28,9 @@ export class Conversations {
   async find(id: ConversationId, fresh = false): Promise<Conversation | null> {
     const key = idKey(id);
     const known = this.#known.get(key);
-    if (known && !fresh && this.#now() - known.at < CACHE_MS) return known.conversation;
+    const now = this.#now();
+    // The clock may have been set back since.
+    if (known && !fresh && now - known.at < CACHE_MS && known.at <= now) return known.conversation;
     const asked = this.#asked.get(key);
     if (asked === undefined) return this.#ask(key, id);
     let next = this.#next.get(key);

@@ -33,6 +33,7 @@ export class Incomplete {
 
   /** Whether something of this conversation is still waited for. @param now Unix ms */
   concerns(conversation: ConversationId, now: number): boolean {
+    this.#until = Math.min(this.#until, now + AWAITED_MS); // a clock that was set back makes it no longer
     if (now >= this.#until) this.#awaited.clear();
     return this.#awaited.size > 0 && this.#awaited.has(hex(conversation));
   }

@@ -52,9 +52,11 @@ export class Quota {
 
   async #shares(deviceId: number, total: number): Promise<Shares> {
     const known = this.#known.get(deviceId);
-    if (known && this.#now() - known.at < SHARES_MS) return known;
+    const now = this.#now();
+    // The clock may have been set back since.
+    if (known && now - known.at < SHARES_MS && known.at <= now) return known;
     if (this.#known.size >= MAX_KNOWN) this.#known.clear();
-    const shares = { at: this.#now(), total, of: new Map<number, number>() };
+    const shares = { at: now, total, of: new Map<number, number>() };
     for (const share of await this.#store.queueShares(deviceId)) shares.of.set(share.senderUserId, costOf(share));
     this.#known.set(deviceId, shares);
     return shares;

@@ -52,3 +52,20 @@ t.test(
     t.equal(reads.length, 6);
   },
 );
+
+t.test('nothing is remembered for longer when the clock is set back', async (t) => {
+  let [now, epoch] = [1_000_000_000, 0];
+  const conversation = async (id: ConversationId) => ({
+    id,
+    epoch: ++epoch,
+    members: [],
+    standing: 'contacts' as const,
+  });
+  const conversations = new Conversations({ conversation }, () => now);
+  const found = async () => (await conversations.find(idOf(1)))!.epoch;
+  t.strictSame([await found(), await found()], [1, 1]);
+  now -= 86_400_000;
+  t.strictSame([await found(), await found()], [2, 2]);
+  now += 60_000;
+  t.equal(await found(), 3);
+});

@@ -84,3 +84,18 @@ t.test(
     t.notOk(await desk.hasRoom(4), 'full is full');
   },
 );
+
+t.test('it is counted anew when the clock was set back', async (t) => {
+  const desk = new Desk();
+  desk.now = 1_000_000_000;
+  desk.add(1, 600_000);
+  t.notOk(await desk.hasRoom(1));
+  desk.of.clear();
+  desk.add(2, 600_000); // his own has gone
+  t.notOk(await desk.hasRoom(1), 'not yet');
+  desk.now -= 86_400_000;
+  t.ok(await desk.hasRoom(1));
+  t.equal(desk.counted, 2);
+  t.ok(await desk.hasRoom(1));
+  t.equal(desk.counted, 2);
+});
