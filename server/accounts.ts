@@ -56,6 +56,8 @@ export interface LoggedIn {
   readonly user: User;
   readonly device: Device;
   readonly isNewDevice: boolean;
+  /** the certificate that this login's has taken the place of */
+  readonly renewed: Fingerprint | null;
   /** SHA-256 of each key that a certificate of the device is or was for, the present one first */
   readonly keyHashes: readonly Uint8Array[];
   readonly reply: Reply<'login_ok'>;
@@ -246,8 +248,8 @@ export class AccountSession {
     if (user.status === 'suspended') throw new ChatError('SUSPENDED', 'the account is suspended');
     if (user.certIdentity !== certIdentity(peerChain))
       throw mismatch('certificate', 'the account belongs to another identity');
-    const { device, isNew, keyHashes } = known
-      ? { ...known, isNew: false }
+    const { device, isNew, keyHashes, renewed } = known
+      ? { ...known, isNew: false, renewed: null }
       : await this.#addDevice(user, devicesPerAccount, continues);
     if (device.revokedAt !== null) throw new ChatError('BAD_CERT', 'the device was revoked', { sub: 'revoked' });
     const { token, expires } = tokens.issue(user, peerChain[0].fingerprint);
@@ -263,7 +265,7 @@ export class AccountSession {
       server_time: now(),
       log: logIdentity(this.#peer.ownFingerprint),
     };
-    return { user, device, isNewDevice: isNew, keyHashes, reply };
+    return { user, device, isNewDevice: isNew, keyHashes, renewed, reply };
   }
 
   async #addDevice(user: User, limit: number, claim?: Continuity): ReturnType<Store['addDevice']> {

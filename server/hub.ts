@@ -3,7 +3,7 @@
  * store before the hub hears of them.
  */
 import { randomBytes } from 'node:crypto';
-import { equal, type ConversationId } from '../base/bytes.ts';
+import { equal, hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import { selfConversation } from '../protocol/self-conversation.ts';
@@ -77,6 +77,8 @@ export class Hub {
    * certificate of its own. What an authority revokes needs no such memory: revocation.ts cuts links that have not logged in as well.
    */
   readonly #revoked = new Set<number>();
+  /** The same of certificates that others have taken the place of, while the device goes on: device id → their fingerprints. */
+  readonly #renewed = new Map<number, Set<string>>();
   readonly #lastSeen: LastSeen;
   readonly #presence: Presence;
   readonly #typing: Typing;
@@ -112,10 +114,10 @@ export class Hub {
 
   /**
    * Takes a logged-in connection; an older one of the same device is ended.
-   * @throws BAD_CERT/revoked for a device that was revoked while its login was judged; the link is then closed
+   * @throws BAD_CERT/revoked for a device that was revoked, or renewed, while its login was judged; the link is then closed
    */
   join({ user, device, keyHashes }: Pick<LoggedIn, 'user' | 'device' | 'keyHashes'>, link: ServerLink): Member {
-    if (this.#revoked.has(device.id)) {
+    if (this.#revoked.has(device.id) || this.#renewed.get(device.id)?.has(hex(device.fingerprint))) {
       cutRevoked(link);
       throw new ChatError('BAD_CERT', 'the device was revoked', { sub: 'revoked' });
     }
@@ -151,13 +153,17 @@ export class Hub {
 
   /**
    * What a login has changed in the store, to be told before it joins, and also if it never does. A connection under a certificate that
-   * another one has taken the place of is ended: nobody else would do that.
+   * this one has taken the place of is ended: nobody else would do that.
    */
-  changed({ user, device, isNewDevice }: Pick<LoggedIn, 'user' | 'device' | 'isNewDevice'>): void {
+  changed({ user, device, isNewDevice, renewed }: Omit<LoggedIn, 'keyHashes' | 'reply'>): void {
     if (!isNewDevice) return;
     this.forgetConversations(user.id);
+    if (renewed === null) return;
+    const earlier = this.#renewed.get(device.id);
+    if (earlier) earlier.add(hex(renewed));
+    else this.#renewed.set(device.id, new Set([hex(renewed)]));
     const older = this.#devices.get(device.id);
-    if (older && !equal(older.device.fingerprint, device.fingerprint)) older.link.close('CONNECTION_LOST');
+    if (older && equal(older.device.fingerprint, renewed)) older.link.close('CONNECTION_LOST');
   }
 
   leave(member: Member): void {

@@ -232,9 +232,9 @@ class Session {
       case 'resume': {
         if (frame.checkpoint !== undefined) peekCheckpoint(utf8(frame.checkpoint)); // what is none is refused before anything has happened
         const login = frame.type === 'resume' ? await account.resume(frame) : await account.prove(frame);
+        hub.changed(login);
         // Only now: looking it up costs reads, and what it finds may end this process. Waited for: whoever is logged in may write.
         if (frame.checkpoint !== undefined) await transcript.present(frame.checkpoint);
-        hub.changed(login);
         if (this.isOver) return; // who has gone must not take the place of whoever came after him
         this.member = hub.join(login, link);
         link.send(login.reply);

@@ -94,17 +94,17 @@ export function* addDevice(
   device: NewDevice,
   now: number,
   limit: number,
-): Operation<{ device: Device; isNew: boolean; keyHashes: Uint8Array[] }> {
+): Operation<{ device: Device; isNew: boolean; keyHashes: Uint8Array[]; renewed: Fingerprint | null }> {
   const { userId, fingerprint, serialKey, spkiHash, chain, notAfter } = device;
   // The user's row is held from here on, so that the devices counted below are all there are.
   if (!(yield* first('SELECT id FROM users WHERE id = ? FOR UPDATE', userId)))
     throw new ChatError('NOT_FOUND', 'no user has this id', { field: 'userId' });
   const known = yield* deviceOfUser(userId, fingerprint);
-  if (known) return { device: known, isNew: false, keyHashes: yield* keyHashesOf(known) };
+  if (known) return { device: known, isNew: false, keyHashes: yield* keyHashesOf(known), renewed: null };
   const earlier = yield* earlierOf(device);
   if (earlier) {
     const renewed = yield* renewDevice(earlier, device, now);
-    return { device: renewed, isNew: true, keyHashes: yield* keyHashesOf(renewed) };
+    return { device: renewed, isNew: true, keyHashes: yield* keyHashesOf(renewed), renewed: earlier.fingerprint };
   }
   const active = yield* first(
     'SELECT COUNT(*) AS active FROM devices WHERE user_id = ? AND revoked_at IS NULL AND not_after >= ?',
@@ -123,7 +123,7 @@ export function* addDevice(
   const added = (yield* deviceOfUser(userId, fingerprint)) as Device;
   yield* insert(MAILBOXES, [[added.id, 0, 0, 0]]);
   yield* run('UPDATE users SET device_epoch = device_epoch + 1 WHERE id = ?', userId);
-  return { device: added, isNew: true, keyHashes: [spkiHash] };
+  return { device: added, isNew: true, keyHashes: [spkiHash], renewed: null };
 }
 
 /** The device that goes on under this certificate: the one that has proven it, or the one with the same key. */

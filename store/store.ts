@@ -364,7 +364,7 @@ export interface Store {
    * Registers a certificate for a user, or finds it (then nothing changes). A new one raises the user's deviceEpoch. One with the key of
    * an unrevoked device of the user, that ends no earlier than that device's certificate, and one for a device that `continues` (an unrevoked
    * one of the user), renews it: the device keeps its id and its queue, counts once, loses its key packages, and its certificate before is kept as a device of its own that is revoked at `now`.
-   * @returns besides, the `spkiHash` of all certificates that the device has had, the present one first
+   * @returns besides, the `spkiHash` of all certificates that the device has had, the present one first; and which one this has renewed
    * @throws DEVICE_LIMIT when the user has `limit` active devices at `now`
    * @throws CERT_ACCOUNT_MISMATCH when the certificate belongs to another user
    * @throws NOT_FOUND with field `userId`
@@ -373,7 +373,12 @@ export interface Store {
     device: NewDevice,
     now: number,
     limit: number,
-  ): Promise<{ readonly device: Device; readonly isNew: boolean; readonly keyHashes: readonly Uint8Array[] }>;
+  ): Promise<{
+    readonly device: Device;
+    readonly isNew: boolean;
+    readonly keyHashes: readonly Uint8Array[];
+    readonly renewed: Fingerprint | null;
+  }>;
   /** All that a user ever had, revoked and expired ones as well; the newest first, at most `limit`. */
   devicesOf(userId: number, limit: number): Promise<Device[]>;
   deviceByFingerprint(fingerprint: Fingerprint): Promise<(Device & { readonly username: string }) | null>;

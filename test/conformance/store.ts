@@ -92,6 +92,8 @@ async function takesOver(
   const add = (each: Store) => each.addDevice(certificate, NOW + 5, 2);
   const races = (await Promise.all(stores.map(add))) as [Added, Added];
   t.strictSame(races.map(({ isNew }) => isNew).sort(), [false, true], 'once, and within the limit of 2');
+  for (const { isNew, renewed } of races)
+    t.strictSame(renewed && hex(renewed), isNew ? hex(w.devices.b1.fingerprint) : null, 'in place of this one');
   t.equal((await store.findUser(w.bob.username))!.deviceEpoch, epoch + 1);
   t.strictSame(await store.backlog(id, 0, 10, 1e6), waiting, 'its queue');
   t.strictSame(await store.takeKeyPackages([id]), [], 'and not its key packages');
@@ -189,7 +191,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       });
       for (const field of ['fingerprint', 'spkiHash', 'chain'] as const) same(t, device[field], wanted[field], field);
       const again = await store.addDevice(wanted, NOW + 1, 5);
-      t.strictSame(again, { device, isNew: false, keyHashes: [device.spkiHash] });
+      t.strictSame(again, { device, isNew: false, keyHashes: [device.spkiHash], renewed: null });
       const now = (await store.findUser(user.username))!;
       t.equal(now.deviceEpoch, 1);
       const known = { device, keyHashes: [device.spkiHash] };

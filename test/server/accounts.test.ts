@@ -313,7 +313,8 @@ t.test('a device that goes on under another key shows it by its own, or is none'
   for (const [name, continues, error] of refused) await t.rejects(login(next, continues), error, name);
   t.equal((await world.store.devicesOf(first.userId, 9)).length, 1, 'and nothing has come of it');
 
-  const { device, isNewDevice, keyHashes } = await login(next, shows(bindingOf()));
+  const { device, isNewDevice, keyHashes, renewed } = await login(next, shows(bindingOf()));
+  t.strictSame([renewed, (await login(next)).renewed], [first.fingerprint, null]);
   t.match({ id: device.id, isNewDevice, count: keyHashes.length }, { id: first.id, isNewDevice: true, count: 2 });
   await t.rejects(login(before), { code: 'BAD_CERT', sub: 'revoked' }, 'the one before is over');
   t.equal((await login(next, shows(bindingOf()))).device.id, first.id, 'said twice');

@@ -286,9 +286,9 @@ t.test('a conversation is looked up once, and never from before a device was add
   t.equal((await old).epoch, 1, 'it was asked for before');
   t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 2, 'and is not remembered');
   desk.deviceEpoch = 3;
-  desk.hub.changed({ ...desk.join(22).member, isNewDevice: false });
+  desk.hub.changed({ ...desk.join(22).member, isNewDevice: false, renewed: null });
   t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 2);
-  desk.hub.changed({ ...desk.join(22).member, isNewDevice: true });
+  desk.hub.changed({ ...desk.join(22).member, isNewDevice: true, renewed: null });
   t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 3, 'a login has made another device');
   desk.hub.forgetConversations(3);
   desk.asked = [];
@@ -773,7 +773,7 @@ t.test('a backlog that cannot be read ends the connection', async (t) => {
   const closed: unknown[] = [];
   const link = { send: () => {}, close: (code: string) => void closed.push(code) };
   const user = { id: 1, username: 'alice', presence: VISIBLE } as never;
-  hub.join({ user, device: { id: 11 } as never, keyHashes: [] }, link as never);
+  hub.join({ user, device: { id: 11, fingerprint: fingerprintOf(11) } as never, keyHashes: [] }, link as never);
   await turn();
   t.strictSame(closed, ['UNAVAILABLE']);
   t.match(broken.log.lines.at(-1), { event: 'store.failed' });

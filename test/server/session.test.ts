@@ -200,11 +200,21 @@ t.test('a link that ends while a login is being finished leaves nobody behind', 
   t.equal(stranger.left, 0);
 });
 
+/** what is one at a glance */
+const checkpoint = `localhost/log/n1\n7\n${zeros.toString('base64')}\n\n\u2014 localhost ${Buffer.alloc(68).toString('base64')}\n`;
+
 /** A hub that is none of a test's own, over a store that has two devices of one user. */
 function realHub() {
   const user = { id: 1, username: 'alice', presence: { state: 'online', showsLastSeen: true } };
   const device = { id: 11, fingerprint: Buffer.alloc(32, 1) };
-  const login = { user, device, isNewDevice: false, keyHashes: [], reply: { type: 'ok', id: 1 } };
+  const login = { user, device, isNewDevice: false, renewed: null, keyHashes: [], reply: { type: 'ok', id: 1 } };
+  /** the same device under its next certificate */
+  const next = {
+    ...login,
+    device: { id: 11, fingerprint: Buffer.alloc(32, 2) },
+    isNewDevice: true,
+    renewed: device.fingerprint,
+  };
   const store = {
     backlog: async () => [],
     setLastSeen: async () => {},
@@ -224,7 +234,7 @@ function realHub() {
   const devices = new Devices(store as never, hub, () => 5);
   /** as another device of the user asks for it */
   const revoke = () => devices.revoke({ user, device: { id: 12 } } as never, Buffer.alloc(32, 1));
-  return { hub, login, revoke };
+  return { hub, login, next, revoke };
 }
 
 t.test('a device that is revoked while it logs in is not let in, and cut as if it had been there', async (t) => {
@@ -232,7 +242,6 @@ t.test('a device that is revoked while it logs in is not let in, and cut as if i
   const present = Promise.withResolvers<void>();
   const account = { resume: async () => login };
   const peer = new Peer({ hub, account, transcript: { present: () => present.promise } });
-  const checkpoint = `localhost/log/n1\n7\n${zeros.toString('base64')}\n\n\u2014 localhost ${Buffer.alloc(68).toString('base64')}\n`;
   peer.says({ type: 'resume', id: 1, token: 't', checkpoint });
   peer.says({ type: 'device_list', id: 2 });
   await turn();
@@ -251,7 +260,7 @@ t.test('a device that is revoked while it logs in is not let in, and cut as if i
 });
 
 t.test('who has gone when his login is finished does not take the place of whoever came after him', async (t) => {
-  const { hub, login } = realHub();
+  const { hub, login, next } = realHub();
   const slow = Promise.withResolvers<unknown>();
   const first = new Peer({ hub, account: { resume: () => slow.promise } });
   first.says({ type: 'resume', id: 1, token: 't' });
@@ -264,13 +273,43 @@ t.test('who has gone when his login is finished does not take the place of whoev
   await first.served;
   t.equal(second.closedWith, undefined);
   t.ok(hub.isOnline(11));
-  const renewed = { ...login, device: { id: 11, fingerprint: Buffer.alloc(32, 2) }, isNewDevice: true };
-  const third = new Peer({ hub, account: { resume: async () => (third.end(), await turn(), renewed) } });
+  const third = new Peer({ hub, account: { resume: async () => (third.end(), await turn(), next) } });
   await third.logIn();
   await third.served;
   t.equal(second.closedWith, 'CONNECTION_LOST', 'unless it is under a certificate that is over now');
   await second.served;
   t.equal(hub.memberCount, 0);
+});
+
+t.test('a certificate that another one takes the place of while it logs in is not let in either', async (t) => {
+  const { hub, login, next } = realHub();
+  const slow = Promise.withResolvers<unknown>();
+  const old = new Peer({ hub, account: { resume: () => slow.promise } });
+  old.says({ type: 'resume', id: 1, token: 't' });
+  const renewed = new Peer({ hub, account: { resume: async () => next } });
+  await renewed.logIn();
+  slow.resolve(login);
+  await turn();
+  t.strictSame([old.closedWith, renewed.closedWith], ['BAD_CERT/revoked', undefined]);
+  t.strictSame(old.sent, [{ type: 'error', id: 1, code: 'BAD_CERT', sub: 'revoked' }]);
+  t.ok(hub.isOnline(11), 'its device goes on');
+  renewed.end();
+  old.end();
+  await Promise.all([old.served, renewed.served]);
+});
+
+t.test('what a login has changed is known also if nothing comes of it', async (t) => {
+  const { hub, login, next } = realHub();
+  const peer = new Peer({ hub, account: { resume: async () => login } });
+  await peer.logIn();
+  const present = (): Promise<void> => Promise.reject(new ChatError('UNAVAILABLE', 'not now'));
+  const renewed = new Peer({ hub, account: { resume: async () => next }, transcript: { present } });
+  renewed.says({ type: 'resume', id: 1, token: 't', checkpoint });
+  await turn();
+  t.match(renewed.sent, [{ type: 'error', code: 'UNAVAILABLE' }]);
+  t.equal(peer.closedWith, 'CONNECTION_LOST', 'whose certificate is over is cut');
+  renewed.end();
+  await Promise.all([peer.served, renewed.served]);
 });
 
 t.test('too many at once, or too much: the connection is paused until there is room', async (t) => {
