@@ -39,6 +39,8 @@ const MAX_NAME_BYTES = 256;
 
 /** A batch holds so many statements, of which the opening of a session is one. */
 const ROOM = MAX_BATCH_MESSAGES - 1;
+/** Of the deliveries of a batch: for the receipts that go with its messages, each to a few devices. */
+const RECEIPT_DELIVERIES = 4096;
 
 /**
  * The leading messages that one batch can carry; at least one if there is any. One that must go alone goes alone.
@@ -54,7 +56,7 @@ export function fillBatch(waiting: readonly Message[], devicesIn: (id: Conversat
     if (!devices.has(key)) devices.set(key, devicesIn(message.conversation));
     deliveries += devices.get(key)!;
     bytes += partBytes(message.plaintext.length) + ITEM_OVERHEAD_BYTES;
-    const isFull = bytes > MAX_SEND_BYTES || deliveries > MAX_BATCH_DELIVERIES;
+    const isFull = bytes > MAX_SEND_BYTES || deliveries > MAX_BATCH_DELIVERIES - RECEIPT_DELIVERIES;
     if (taken.length > 0 && (message.isSolo || isFull)) break;
     taken.push(message);
     if (message.isSolo || taken.length === ROOM) break;

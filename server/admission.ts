@@ -59,7 +59,7 @@ interface Audience {
 }
 
 /** For so many devices. Answers why that cannot be. @throws as Charge */
-type Pay = (devices: number) => ChatError | null;
+type Pay = (devices: number) => Promise<ChatError | null>;
 
 export class Admission {
   readonly #o: AdmissionOptions;
@@ -83,11 +83,14 @@ export class Admission {
     let deliveries = 0;
     const batchSize = companions(frame.messages);
     const statements = frame.messages.map(({ statement }) => decodeMs(statement));
+    const { id, userId, fingerprint } = member.device;
+    const isKnown = (): Promise<boolean> => this.#o.sequencer.isKnown({ userId, fingerprint }, frame.batch);
     const pay =
       (conversation: string, count: number): Pay =>
-      (devices) => {
+      async (devices) => {
         deliveries += count * devices;
-        if (deliveries > MAX_BATCH_DELIVERIES && statements.length > 1) return tooMany();
+        // What is in the log already goes to all of them, however many they have become since.
+        if (deliveries > MAX_BATCH_DELIVERIES && statements.length > 1 && !(await isKnown())) return tooMany();
         charge(conversation, count, devices);
         return null;
       };
@@ -129,10 +132,9 @@ export class Admission {
       refusal ??= unkept ?? null;
       messages.push({ ...submitted, ...(blobs && { blobs }) });
     }
-    const { id, userId, fingerprint } = member.device;
     // What is in the log already gets its answer again, whatever has become of roster and queue since: the sender would sign anew what
     // was delivered long ago.
-    if (refusal !== null && !(await this.#o.sequencer.isKnown({ userId, fingerprint }, frame.batch))) throw refusal;
+    if (refusal !== null && !(await isKnown())) throw refusal;
     const { peerChain } = member.link;
     return {
       refusal,
@@ -183,7 +185,7 @@ export class Admission {
     const isPart = conversation !== null && isPartOf(conversation, member.user);
     const isSelf = standing === 'self';
     const audience = (conversation === null ? [] : devicesOf(conversation)).filter(({ id }) => id !== member.device.id);
-    const unpaid = isPart ? pay(audience.length) : null;
+    const unpaid = isPart ? await pay(audience.length) : null;
     const { recipients, peers } = await this.#withRoom(member, unpaid === null ? audience : [], isSelf);
     return {
       rosterHash: isPart ? rosterOf(conversation) : NO_HASH,
@@ -213,7 +215,7 @@ export class Admission {
       if (userId !== member.user.id && (username !== author || !isHeard)) return [];
       return devices.flatMap((device) => (device.id === member.device.id ? [] : [{ id: device.id, userId }]));
     });
-    const unpaid = pay(devices.length);
+    const unpaid = await pay(devices.length);
     return { ...(await this.#withRoom(member, unpaid === null ? devices : [])), refusal: unpaid };
   }
 
