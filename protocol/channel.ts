@@ -28,7 +28,14 @@ export function sealRecord({ key, iv }: RecordKeys, counter: number, ...plaintex
   const record = Buffer.allocUnsafe(LENGTH_BYTES + SEAL_OVERHEAD_BYTES + bytes);
   record.writeUInt32BE(record.length - LENGTH_BYTES, 0);
   writeU64(record, counter, LENGTH_BYTES);
-  aesGcmSeal(key, nonce(iv, counter), record.subarray(0, HEADER_BYTES), plaintext, record.subarray(HEADER_BYTES));
+  let end = HEADER_BYTES;
+  for (const piece of plaintext) {
+    record.set(piece, end);
+    end += piece.length;
+  }
+  // One piece for the cipher: each call of it costs a buffer.
+  const sealed = record.subarray(HEADER_BYTES);
+  aesGcmSeal(key, nonce(iv, counter), record.subarray(0, HEADER_BYTES), sealed.subarray(0, bytes), sealed);
   return record;
 }
 
@@ -58,26 +65,22 @@ export function counterOf(payload: Uint8Array): number {
 
 /**
  * NIST SP 800-38D §7.1.
- * @param plaintext in pieces @param sealed gets ciphertext and tag: 16 bytes more than the plaintext
+ * @param sealed gets ciphertext and tag: 16 bytes more than the plaintext, which may stand there itself
  * @throws INTERNAL unless the key has 256 bits and the nonce 96
  */
 export function aesGcmSeal(
   key: KeyObject,
   nonce: Uint8Array,
   aad: Uint8Array,
-  plaintext: readonly Uint8Array[],
+  plaintext: Uint8Array,
   sealed: Uint8Array,
 ): void {
   ownSizes(key, nonce);
   const cipher = createCipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES });
   cipher.setAAD(aad);
-  let at = 0;
-  for (const piece of plaintext) {
-    sealed.set(cipher.update(piece), at);
-    at += piece.length;
-  }
+  sealed.set(cipher.update(plaintext));
   cipher.final(); // GCM is a stream: nothing is left over
-  sealed.set(cipher.getAuthTag(), at);
+  sealed.set(cipher.getAuthTag(), plaintext.length);
 }
 
 /**

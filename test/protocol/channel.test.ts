@@ -130,7 +130,7 @@ t.test('tags of 4 bytes, or none', async (t) => {
   const key = createSecretKey(Buffer.alloc(32, 1));
   const nonce = Buffer.alloc(12);
   const sealed = Buffer.alloc(FRAME.length + 16);
-  aesGcmSeal(key, nonce, Buffer.alloc(0), [FRAME], sealed);
+  aesGcmSeal(key, nonce, Buffer.alloc(0), FRAME, sealed);
   const [ciphertext, tag] = [sealed.subarray(0, FRAME.length), sealed.subarray(FRAME.length)];
   for (const bytes of [0, 4, 8, 12, 15])
     t.throws(
@@ -140,9 +140,9 @@ t.test('tags of 4 bytes, or none', async (t) => {
     );
   t.throws(() => aesGcmOpen(key, nonce, Buffer.alloc(0), tag.subarray(0, 4)), { code: 'DECRYPT_FAIL' });
   for (const bad of [Buffer.alloc(11), Buffer.alloc(16)])
-    t.throws(() => aesGcmSeal(key, bad, Buffer.alloc(0), [FRAME], sealed), { code: 'INTERNAL' });
+    t.throws(() => aesGcmSeal(key, bad, Buffer.alloc(0), FRAME, sealed), { code: 'INTERNAL' });
   const short = createSecretKey(Buffer.alloc(16));
-  t.throws(() => aesGcmSeal(short, nonce, Buffer.alloc(0), [FRAME], sealed), { code: 'INTERNAL' });
+  t.throws(() => aesGcmSeal(short, nonce, Buffer.alloc(0), FRAME, sealed), { code: 'INTERNAL' });
 });
 
 t.test('rekey by count: the last record of a key is the rekey record', async (t) => {

@@ -12,8 +12,8 @@ wycheproof('aes_gcm_test', (t, groups) => {
     for (const c of group.tests) {
       const key = createSecretKey(bytes(c, 'key'));
       const [iv, aad, msg, ct, tag] = (['iv', 'aad', 'msg', 'ct', 'tag'] as const).map((f) => bytes(c, f)) as Buffer[];
-      const sealed = Buffer.alloc(msg!.length + 16);
-      const seal = () => aesGcmSeal(key, iv!, aad!, [msg!.subarray(0, 5), msg!.subarray(5)], sealed);
+      const sealed = Buffer.concat([msg!, Buffer.alloc(16)]);
+      const seal = () => aesGcmSeal(key, iv!, aad!, sealed.subarray(0, msg!.length), sealed);
       const open = () => aesGcmOpen(key, iv!, aad!, Buffer.concat([ct!, tag!]));
       if (!isOurs) {
         t.throws(open, { code: 'INTERNAL' }, `open refuses ${named(c)}`);
@@ -22,7 +22,7 @@ wycheproof('aes_gcm_test', (t, groups) => {
       } else if (c.result === 'valid') {
         t.strictSame(open(), msg, named(c));
         seal();
-        t.strictSame(sealed, Buffer.concat([ct!, tag!]), `seals ${named(c)}, in two pieces`);
+        t.strictSame(sealed, Buffer.concat([ct!, tag!]), `seals ${named(c)}, where it stands`);
         ran++;
       } else {
         t.throws(open, { constructor: ChatError, code: 'DECRYPT_FAIL' }, named(c));
