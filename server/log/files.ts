@@ -3,7 +3,7 @@
  * synced. Data is durable after `datasync`; a name (created, renamed, removed) is durable after `syncDirectory` of its directory.
  */
 import { constants, fdatasync, read, write } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, rmdir, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rmdir, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { ChatError } from '../../base/errors.ts';
 
@@ -45,7 +45,7 @@ export const disk: Files = {
   readFile: (path) => unless('ENOENT', readFile(path), null),
   list: (directory) => unless('ENOENT', readdir(directory), []),
   rename,
-  remove: (path) => rm(path, { force: true }),
+  remove: (path) => unless('ENOENT', unlink(path), undefined),
   removeDirectory: (path) => rmdir(path).catch(() => undefined),
   makeDirectory: (path) =>
     unless(
