@@ -7,6 +7,7 @@ import { equal, hex, utf8, type Fingerprint } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
+import { iso } from '../verify/time.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import type { Mark, MarkedKey } from './mark-table.ts';
 import type { Vault } from './vault.ts';
@@ -76,7 +77,7 @@ export function seenCertificates(
   const why = mark.keys.some(({ key }) => equal(key, spkiHash))
     ? `another authority has issued a ${which}: ${issuer.text}`
     : `${user} has a key that was not compared (${which})`;
-  return `${user} was verified on ${new Date(mark.at).toISOString().slice(0, 10)}, and is not any more: ${why}; compare again: contact verify ${user}`;
+  return `${user} was verified on ${iso(mark.at).slice(0, 10)}, and is not any more: ${why}; compare again: contact verify ${user}`;
 }
 
 /** Marks that another device can be told of. */

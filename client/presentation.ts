@@ -2,6 +2,7 @@
 import { base64url, fromUtf8, hex, utf8 } from '../base/bytes.ts';
 import { printable } from '../runtime/printable.ts';
 import { KIND } from '../transcript/statement.ts';
+import { iso } from '../verify/time.ts';
 import { MIN_ID_DIGITS, type Reading } from './annotations.ts';
 import { UNREADABLE } from './message-table.ts';
 import type { SignedReceipt } from './receipt-table.ts';
@@ -77,7 +78,7 @@ export function shownSaying(reading: Reading, who: string): string {
 /** `#3 14:02 bob: text`; in a history with date and id; of a room `14:02 [#room] bob: text`. */
 export function shownMessage(reading: Reading, peer: string, withDate = false): string {
   const { message } = reading;
-  const time = new Date(message.serverTime ?? message.clientTime).toISOString();
+  const time = iso(message.serverTime ?? message.clientTime);
   const when = withDate ? shownTime(time) : time.slice(11, 16);
   const who = message.direction === 'out' ? 'You' : printable(message.sender, 64);
   const place = message.seq === null ? '' : `#${message.seq} `;
@@ -85,7 +86,7 @@ export function shownMessage(reading: Reading, peer: string, withDate = false): 
   const room = isRoomName(peer) ? `[${printable(peer, 64)}] ` : '';
   const until =
     withDate && message.expiresAt !== null && message.gone === null
-      ? ` (until ${shownTime(new Date(message.expiresAt).toISOString())})`
+      ? ` (until ${shownTime(iso(message.expiresAt))})`
       : '';
   return `${place}${id}${when} ${room}${shownSaying(reading, who)}${until}${mark(message)}`;
 }
@@ -131,10 +132,10 @@ export function messageFields(reading: Reading, peer: string): Record<string, un
       : { [role === 'message' ? 'reply_to_seq' : 'target_seq']: about.seq }),
     ...(current === message ? {} : { edited: true, versions: [message, ...versions].map(versionFields) }),
     ...(reactions.length === 0 ? {} : { reactions: reactions.map(reactionFields) }),
-    ...(message.expiresAt === null ? {} : { expires_at: new Date(message.expiresAt).toISOString() }),
+    ...(message.expiresAt === null ? {} : { expires_at: iso(message.expiresAt) }),
     ...(content?.expires?.isRelative ? { expires_after_ms: content.expires.seconds * 1000 } : {}),
-    sent_at: new Date(clientTime).toISOString(),
-    ...(serverTime === null ? {} : { logged_at: new Date(serverTime).toISOString() }),
+    sent_at: iso(clientTime),
+    ...(serverTime === null ? {} : { logged_at: iso(serverTime) }),
     ...(hash === null ? {} : { id: hex(hash) }),
   };
 }
@@ -146,7 +147,7 @@ function bodyFields({ body, fault }: Message): Record<string, unknown> {
 }
 const versionFields = (message: Message): Record<string, unknown> => ({
   ...bodyFields(message),
-  sent_at: new Date(message.clientTime).toISOString(),
+  sent_at: iso(message.clientTime),
   ...(message.hash === null ? {} : { id: hex(message.hash) }),
 });
 const reactionFields = ({ sender, meaning, hash }: Message): Record<string, unknown> => ({
@@ -164,5 +165,5 @@ export const receiptFields = ({ kind, by, device, at }: SignedReceipt): Record<s
   by,
   device: hex(device),
   said: kind === KIND.read ? 'read' : 'delivered',
-  at: new Date(at).toISOString(),
+  at: iso(at),
 });

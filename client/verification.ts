@@ -6,6 +6,7 @@ import { equal, hex, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import { printable } from '../runtime/printable.ts';
+import { iso } from '../verify/time.ts';
 import { safetyNumber } from './e2ee/safety-number.ts';
 import type { ClientIdentity } from './identity.ts';
 import { standingOf, type Standing } from './marks.ts';
@@ -52,7 +53,7 @@ export function verificationLines({ peer, number, devices, standing }: Verificat
     ...devices.map(
       ({ subject, issuer, notAfter, fingerprint }) =>
         `device ${hex(fingerprint).slice(0, 16)}  ${printable(subject.text)}, issued by ${printable(issuer.text)}, ` +
-        `valid until ${new Date(notAfter).toISOString()}`,
+        `valid until ${iso(notAfter)}`,
     ),
     standingLine(peer, standing),
   ];
@@ -72,4 +73,4 @@ function standingLine(peer: string, standing: Standing): string {
       return `not verified: if it was the same, contact verify ${name} --confirm, or /trust ${name} in the interactive mode`;
   }
 }
-const date = (at: number): string => new Date(at).toISOString().slice(0, 10);
+const date = (at: number): string => iso(at).slice(0, 10);

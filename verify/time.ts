@@ -8,5 +8,5 @@ export function parseTime(text: string): number | null {
   return Number.isNaN(at) ? null : at;
 }
 
-/** A time beyond what a date can be is shown as its number: it comes from a file that may be hostile. */
+/** A time beyond what a date can be is shown as its number: whoever says it may be hostile. */
 export const iso = (ms: number): string => (ms <= 8.64e15 ? new Date(ms).toISOString() : `${ms} ms`);

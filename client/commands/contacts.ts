@@ -3,6 +3,7 @@ import type { Argv, CommandModule } from 'yargs';
 import { hex } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
+import { iso } from '../../verify/time.ts';
 import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import { CONTACT_WORDS, type ContactAction } from '../contacts.ts';
 import type { GlobalArgs } from '../context.ts';
@@ -77,9 +78,9 @@ const list = (run: Run, args: GlobalArgs): Promise<void> =>
       const people = await app.contacts();
       const verified = verifiedPeople(app.vault);
       for (const { username, email, state, at } of people) {
-        const since = new Date(at).toISOString();
+        const since = iso(at);
         const known = verified.get(username);
-        const mark = { verified: known !== undefined, verified_at: known === undefined ? null : time(known) };
+        const mark = { verified: known !== undefined, verified_at: known === undefined ? null : iso(known) };
         if (args.json) context.json('contact', { username, email, state, since, ...mark });
         else
           context.out(
@@ -118,7 +119,7 @@ const verify = (run: Run, args: VerifyArgs): Promise<void> =>
           devices: devices.map(({ subject, issuer, notAfter, fingerprint }) => ({
             subject: subject.text,
             issuer: issuer.text,
-            not_after: new Date(notAfter).toISOString(),
+            not_after: iso(notAfter),
             sha256: hex(fingerprint),
           })),
         });
@@ -130,11 +131,10 @@ const verify = (run: Run, args: VerifyArgs): Promise<void> =>
 /** `verified_on`: the device of this user that it was confirmed on, if it was another; it counts once that one is approved here. */
 const standingFields = (standing: Standing): Record<string, unknown> => ({
   verified: standing.is === 'verified',
-  verified_at: 'at' in standing ? time(standing.at) : null,
-  verified_until: standing.is === 'ended' ? time(standing.ended) : null,
+  verified_at: 'at' in standing ? iso(standing.at) : null,
+  verified_until: standing.is === 'ended' ? iso(standing.ended) : null,
   verified_on: 'on' in standing && standing.on !== null ? hex(standing.on) : null,
 });
-const time = (at: number): string => new Date(at).toISOString();
 
 const change = (run: Run, action: ContactAction, args: PersonArgs): Promise<void> =>
   run(args, (context) =>

@@ -2,7 +2,7 @@
 import type { CommandModule } from 'yargs';
 import { equal, hex, type Fingerprint } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import { parseTime } from '../../verify/time.ts';
+import { iso, parseTime } from '../../verify/time.ts';
 import type { App } from '../app.ts';
 import type { GlobalArgs } from '../context.ts';
 import type { Reply } from '../../protocol/messages.ts';
@@ -129,14 +129,14 @@ const fieldsOf = (device: Device, isThis: boolean): Record<string, unknown> => (
   sha256: hex(device.fingerprint),
   this: isThis,
   online: device.online,
-  first_seen: new Date(device.first_seen).toISOString(),
-  not_after: new Date(device.not_after).toISOString(),
-  revoked_at: device.revoked_at === undefined ? null : new Date(device.revoked_at).toISOString(),
+  first_seen: iso(device.first_seen),
+  not_after: iso(device.not_after),
+  revoked_at: device.revoked_at === undefined ? null : iso(device.revoked_at),
 });
 
 function wordsOf(device: Device, isThis: boolean): string {
-  const since = `since ${new Date(device.first_seen).toISOString()}`;
-  if (device.revoked_at !== undefined) return `${since}, REVOKED ${new Date(device.revoked_at).toISOString()}`;
+  const since = `since ${iso(device.first_seen)}`;
+  if (device.revoked_at !== undefined) return `${since}, REVOKED ${iso(device.revoked_at)}`;
   const state = isThis ? 'this device' : device.online ? 'connected' : 'not connected';
-  return `${since}, valid until ${new Date(device.not_after).toISOString()}, ${state}`;
+  return `${since}, valid until ${iso(device.not_after)}, ${state}`;
 }

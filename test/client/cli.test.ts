@@ -172,6 +172,16 @@ t.test('recv shows what was delivered, once, whichever command took it', async (
   t.equal(since.length, 3, 'again on request');
   t.equal(since[0]?.['body'], evil, 'exact in JSON');
   t.match(await alice.run(['recv', '--max', '1', '--timeout', '50ms']), { status: 7 });
+
+  const { time } = server;
+  server.time = Number.MAX_SAFE_INTEGER;
+  const sent = await server.compose('bob', ['from beyond all dates']);
+  server.time = time;
+  waiting.push(server.delivery(sent, server.append(sent)));
+  await deliver('behind it');
+  const late = await alice.run(['recv', '--max', '2', '--json', '--timeout', '5s']);
+  t.match(lines(late.out), [{ sent_at: '9007199254740991 ms', logged_at: /^2027-/ }, { body: 'behind it' }]);
+  t.match(await alice.run(['history', 'bob', '--json']), { status: 0, err: '' });
 });
 
 t.test('contact verify: a number to compare, and whose certificates are behind it', async (t) => {
