@@ -240,15 +240,16 @@ export class ConversationScreen {
   async #farewell(): Promise<void> {
     const { vault } = this.#app;
     const isDone = () => this.#failure !== null || (vault.pending() === 0 && this.#sent.length === 0);
-    if (!isDone()) {
-      const deadline = setTimeout(() => this.#settle?.(), FAREWELL_MS);
-      while (!isDone()) {
-        const more = new Promise<boolean>((resolve) => (this.#settle = () => resolve(true)));
-        await more;
-        if (vault.pending() === 0 || this.#isLost) break;
-      }
-      clearTimeout(deadline);
+    let isLate = false;
+    const deadline = setTimeout(() => {
+      isLate = true;
+      this.#settle?.();
+    }, FAREWELL_MS);
+    while (!isDone() && !isLate) {
+      await new Promise<void>((resolve) => (this.#settle = resolve));
+      if (vault.pending() === 0 || this.#isLost) break;
     }
+    clearTimeout(deadline);
     if (vault.pending() > 0) this.#terminal.print(`${vault.pending()} not sent yet: kept for the next time.`);
   }
 }

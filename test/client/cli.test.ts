@@ -595,6 +595,21 @@ t.test('no arguments: the whole flow, line by line', async (t) => {
   t.match(await again.run([], 'correct horse\n/quit\n'), { status: 0, out: /established\.\nPassword: \nLogin/ });
 });
 
+t.test('interactive: leaving waits for what cannot be sent now no longer than a moment', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  t.match(await alice.run(['login', '--password-file', alice.passwordFile]), { status: 0 });
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send') return false;
+    link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', retry_after_ms: 3_600_000 });
+    return true;
+  };
+  t.match(await alice.run([], 'bob\nstand by\n/quit\n'), {
+    status: 0,
+    out: /1 not sent yet: kept for the next time\.\n$/,
+  });
+});
+
 t.test('interactive: refusals end it with their status', async (t) => {
   const { alice } = await world(t);
   t.match(await alice.run([], 'maybe\n'), { status: 2, out: /Invalid Choice\n$/ });
