@@ -24,6 +24,9 @@ import { Context, type GlobalArgs, type Streams } from './context.ts';
 import { dialer } from './dial.ts';
 import { interactive } from './interactive.ts';
 
+/** What they are given behind `--` is what they send. */
+const TAKE_TEXT: ReadonlySet<string> = new Set(['send', 'edit']);
+
 /** Answers the exit status; never rejects. */
 export async function main(argv: readonly string[], env: NodeJS.ProcessEnv, streams: Streams): Promise<number> {
   let running: Context | null = null;
@@ -113,6 +116,10 @@ async function parse(
         '10 to 14 verdicts on a transcript (14 also: fork), 130 interrupted.',
     )
     .strict()
+    .check(({ _: [command = ''], '--': behind = [] }) => {
+      const isTaken = (behind as string[]).length === 0 || TAKE_TEXT.has(String(command));
+      return isTaken || `Unknown argument: ${(behind as string[]).join(' ')}`;
+    })
     .exitProcess(false)
     .help()
     .alias('help', 'h')

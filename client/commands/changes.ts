@@ -7,15 +7,13 @@ import type { GlobalArgs } from '../context.ts';
 import { messageFields } from '../presentation.ts';
 import type { Message } from '../message-table.ts';
 import type { Run } from './account.ts';
-import { bodyOf } from './messages.ts';
+import { bodyOf, type TextArgs } from './messages.ts';
 
 interface ChangeArgs extends GlobalArgs {
   readonly peer: string;
   readonly id: string;
 }
-interface EditArgs extends ChangeArgs {
-  readonly message?: string | undefined;
-}
+type EditArgs = ChangeArgs & TextArgs;
 interface ReactArgs extends ChangeArgs {
   readonly sign?: string | undefined;
   readonly remove: boolean;
@@ -39,7 +37,7 @@ export const editCommand = (run: Run): CommandModule<GlobalArgs, EditArgs> => ({
       .example('$0 edit bob 7 "stand down"', 'message number 7'),
   handler: (args) =>
     run(args, async (context) => {
-      const body = await bodyOf(context, args.message);
+      const body = await bodyOf(context, args);
       await context.withLogin((app) => change(app, context, args, (message) => app.edit(message, body)));
     }),
 });

@@ -17,11 +17,14 @@ import type { Run } from './account.ts';
 /** What main makes of the argument `-`. */
 export const STDIN_ARGUMENT = '\0-';
 
-interface SendArgs extends GlobalArgs {
-  readonly peer: string;
+/** Of a command that takes a text. */
+export interface TextArgs extends GlobalArgs {
   readonly message?: string | undefined;
   /** words after `--` */
   readonly '--'?: readonly string[] | undefined;
+}
+interface SendArgs extends TextArgs {
+  readonly peer: string;
   readonly wait: Milestone;
   readonly 'reply-to'?: string | undefined;
   readonly expire?: string | undefined;
@@ -56,7 +59,7 @@ export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
       .example('df -h | $0 send bob -', 'the body from standard input'),
   handler: (args) =>
     run(args, async (context) => {
-      const body = await bodyOf(context, args.message ?? args['--']?.[0]);
+      const body = await bodyOf(context, args);
       const expireMs = args.expire === undefined ? undefined : parseExpiry(args.expire, '--expire');
       await context.withLogin(async (app) => {
         const conversation = await app.open(args.peer);
@@ -70,7 +73,10 @@ export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
     }),
 });
 
-export async function bodyOf(context: Context, message: string | undefined): Promise<Uint8Array> {
+/** @throws USAGE, TOO_LARGE */
+export async function bodyOf(context: Context, { message: before, '--': behind = [] }: TextArgs): Promise<Uint8Array> {
+  const [message, ...more] = before === undefined ? behind : [before, ...behind];
+  if (more.length > 0) throw new ChatError('USAGE', 'a message is one argument: put it into quotes');
   const fromStdin = message === STDIN_ARGUMENT || (message === undefined && context.streams.stdin.isTTY !== true);
   if (message === undefined && !fromStdin)
     throw new ChatError('USAGE', 'no message: give it as an argument, or - for standard input');

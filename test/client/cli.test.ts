@@ -101,6 +101,15 @@ t.test('register, whoami, login, send, history, status', async (t) => {
 
   t.equal((await alice.run(['send', 'bob', '--', '-42'])).out, 'bob #4 accepted\n');
   t.equal((await alice.run(['send', 'bob', '007'])).out, 'bob #5 accepted\n');
+  const surplus = [
+    ['send', 'bob', '--', 'two', 'words'],
+    ['send', 'bob', 'one', '--', 'more'],
+    ['edit', 'bob', '1', 'one', '--', 'more'],
+    ['recv', '--', 'bob'],
+  ];
+  for (const args of surplus)
+    t.match(await alice.run(args), { status: 2, out: '', err: /\[USAGE\]\n$/ }, args.join(' '));
+  t.equal((await alice.run(['edit', 'bob', '5', '--', '-7'], 'not this')).status, 0);
   const late = await alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '1s']);
   t.strictSame([late.status, late.out], [7, '']);
   t.equal(late.err, 'chat: the message is accepted, not delivered yet [NOT_REACHED]\n');
@@ -110,7 +119,7 @@ t.test('register, whoami, login, send, history, status', async (t) => {
   t.equal(history.status, 0, 'history needs no server');
   t.match(
     history.out,
-    /^#1 [0-9a-f]{8} .* You: stand by ✓\n#2 .* You: from a pipe ✓\n#3 .* \(3 bytes that are not text\) ✓\n#4 .*You: -42 ✓\n#5 .*You: 007 ✓\n#6 .*hello ✓\n$/,
+    /^#1 [0-9a-f]{8} .* You: stand by ✓\n#2 .* You: from a pipe ✓\n#3 .* \(3 bytes that are not text\) ✓\n#4 .*You: -42 ✓\n#5 .*You: -7 \(edited\) ✓\n#7 .*hello ✓\n$/,
   );
   t.equal(lines((await alice.run(['history', 'bob', '--json', '--last', '2'])).out).length, 2);
   const status = await alice.run(['status', '--json']);
@@ -119,7 +128,7 @@ t.test('register, whoami, login, send, history, status', async (t) => {
     connected: false,
     error: 'UNREACHABLE',
     account: 'alice',
-    undelivered: 6,
+    undelivered: 7,
     pending: 0,
   });
   t.match(status.err, /nothing answers at 127\.0\.0\.1:\d+.*\[UNREACHABLE\]/);
