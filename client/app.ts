@@ -53,7 +53,7 @@ export class App {
   readonly #whereabouts: Whereabouts;
   readonly #expiry: NodeJS.Timeout;
   #refreshing: Promise<void> = Promise.resolve();
-  #isClosed = false;
+  #closing: Promise<void> | null = null;
 
   constructor(options: AppOptions) {
     const { vault, identity, now = Date.now } = options;
@@ -275,9 +275,10 @@ export class App {
   }
 
   /** Says goodbye and gives the profile free. What is not sent stays, and is sent by the next one that logs in. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+  async #close(): Promise<void> {
     clearInterval(this.#expiry);
     await this.#correspondence.end();
     this.#detach();

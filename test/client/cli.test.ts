@@ -1,5 +1,5 @@
 /** The commands as a person or a script meets them: arguments in, lines and exit status out, over real TLS and both handshakes. */
-import { KIND } from '../../transcript/statement.ts';
+import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
@@ -230,6 +230,29 @@ t.test('send that is interrupted while it waits asks nothing of the closed store
   process.emit('SIGINT');
   t.equal((await running).status, 130);
   await new Promise((resolve) => setTimeout(resolve, 2500)); // what is thrown out of a timer here fails the test
+});
+
+t.test('send that is interrupted still says what it has to say of what came meanwhile', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  t.match(await alice.run(['login', '--password-file', alice.passwordFile]), { status: 0 });
+  server.script = (frame) => {
+    if (frame.type !== 'msg_received') return false;
+    setTimeout(() => process.emit('SIGINT'), 20); // before it is said
+    return true;
+  };
+  const running = alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '20s']);
+  while (server.frames('msg_send').length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const { items } = await server.say(server.latest, 'bob', ['meanwhile']);
+  t.match(await running, { status: 130, err: 'chat: interrupted [INTERRUPTED]\n' });
+  const receipts = server
+    .frames('msg_send')
+    .flatMap(({ messages }) => messages.filter(({ statement }) => decodeMs(statement).kind === KIND.delivered));
+  t.strictSame(
+    receipts.map(({ parts }) => hex(parts[0]!)),
+    items.map((item) => 'statement' in item && hex(leafHash(item.statement))),
+  );
+  t.match(await alice.run(['status']), { status: 0 });
 });
 
 t.test('recv -f follows until it is interrupted', async (t) => {
