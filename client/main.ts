@@ -23,6 +23,7 @@ import { brief, withCommonOptions } from './common-options.ts';
 import { Context, type GlobalArgs, type Streams } from './context.ts';
 import { dialer } from './dial.ts';
 import { interactive } from './interactive.ts';
+import { isUnread, outputFailure, written } from './output.ts';
 
 /** What they are given behind `--` is what they send. */
 const TAKE_TEXT: ReadonlySet<string> = new Set(['send', 'edit']);
@@ -41,6 +42,9 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv, stre
   cancelled.catch(() => {}); // it may be nobody's business any more
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
+  // Nobody takes these off: what fails may come to light behind the end.
+  streams.stdout.on('error', (error) => cancel(outputFailure(error)));
+  streams.stderr.on('error', () => {}); // there is nowhere to say it
 
   const run: Run = async (args, work) => {
     refuseUnsafeProcess(env, process.execArgv);
@@ -50,8 +54,10 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv, stre
   try {
     let status = 0;
     await parse(argv, run, streams, (verdict) => (status = verdict));
+    await written(streams.stdout);
     return status;
   } catch (cause) {
+    if (isUnread(cause)) return 0;
     const error = ChatError.from(cause);
     streams.stderr.write(
       `chat: ${printable(error.message)} [${error.code}${error.sub === undefined ? '' : `/${printable(error.sub)}`}]\n`,
@@ -153,8 +159,6 @@ const lowerFirst = (text: string): string => text.charAt(0).toLowerCase() + text
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   hardenProcess();
-  // A reader that has seen enough closes its end: no reason to complain.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const { stdin, stdout, stderr } = process;
   process.exitCode = await main(process.argv.slice(2), process.env, { stdin, stdout, stderr });
   stdin.destroy(); // a terminal that is still being read would keep the process alive

@@ -7,6 +7,7 @@ import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import type { Milestone } from '../milestones.ts';
 import type { App } from '../app.ts';
 import { parseExpiry, type Context, type GlobalArgs } from '../context.ts';
+import { written } from '../output.ts';
 import { messageFields, receiptFields, shownMessage } from '../presentation.ts';
 import { isRoomName, roomName } from '../rooms.ts';
 import type { Conversation } from '../roster.ts';
@@ -144,22 +145,33 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
     else context.out(shownMessage(reading, peer));
   };
   let left = args.max ?? Infinity;
-  if (conversation !== null && args.since !== undefined)
-    for (const message of vault.receivedAfter(conversation.id, args.since, Math.min(left, 1_000_000))) {
-      print(message);
-      app.markShown([message.row]);
-      left--;
-    }
-  const drain = (): void => {
-    while (left > 0) {
-      const page = vault.unshown(conversation?.id ?? null, Math.min(left, PAGE));
-      for (const message of page) print(message);
-      app.markShown(page.map(({ row }) => row));
-      left -= page.length;
-      if (page.length < PAGE) return;
+  /** Only what has left this process was seen: the rest is printed by the next one. */
+  const show = async (messages: readonly Message[]): Promise<void> => {
+    const shown: number[] = [];
+    try {
+      for (const message of messages) {
+        print(message);
+        await written(context.streams.stdout);
+        shown.push(message.row);
+      }
+    } finally {
+      app.markShown(shown);
+      left -= shown.length;
     }
   };
-  drain();
+  if (conversation !== null && args.since !== undefined)
+    await show(vault.receivedAfter(conversation.id, args.since, Math.min(left, 1_000_000)));
+  let showing: Promise<void> = Promise.resolve();
+  /** One after the other: what is being shown is not marked yet. */
+  const drain = (): Promise<void> =>
+    (showing = showing.then(async () => {
+      while (left > 0) {
+        const page = vault.unshown(conversation?.id ?? null, Math.min(left, PAGE));
+        await show(page);
+        if (page.length < PAGE) return;
+      }
+    }));
+  await drain();
   if (left <= 0) return;
   // With --max, or told how long: wait for that many, that long. Else: until what waited has come.
   const isCounted = args.max !== undefined || args.timeout !== undefined;
@@ -169,22 +181,29 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
       clearTimeout(quiet);
       if (!args.follow) quiet = setTimeout(done, isCounted ? context.timeoutMs : QUIET_MS);
     };
+    const look = async (): Promise<void> => {
+      try {
+        await drain();
+        if (left <= 0) done();
+      } catch (error) {
+        fail(error);
+      }
+    };
     const stop = app.on((event) => {
-      if (event.on === 'lost' && !event.willRetry) finish(() => reject(event.error));
+      if (event.on === 'lost' && !event.willRetry) fail(event.error);
       if (event.on !== 'message') return;
-      drain();
-      if (left <= 0) done();
-      else if (!isCounted) rest();
+      void look();
+      if (!isCounted) rest();
     });
     const finish = (outcome: () => void): void => {
       clearTimeout(quiet);
       stop();
       outcome();
     };
-    const done = (): void => finish(resolve);
+    const done = (): void => finish(() => resolve(showing));
+    const fail = (error: unknown): void => finish(() => reject(error as Error));
     rest();
-    drain(); // what came between the first look and the listening
-    if (left <= 0) done();
+    void look(); // what came between the first look and the listening
   });
   if (args.max !== undefined && left > 0 && !args.follow)
     throw new ChatError('NOT_REACHED', `${args.max - left} of ${args.max} messages came`);

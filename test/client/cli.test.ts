@@ -193,6 +193,36 @@ t.test('recv shows what was delivered, once, whichever command took it', async (
   t.match(await alice.run(['history', 'bob', '--json']), { status: 0, err: '' });
 });
 
+t.test('recv: what its reader did not take is printed by the next one', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  const sent = await server.compose('bob', ['one', 'two', 'three', 'four']);
+  const delivery = server.delivery(sent, server.append(sent));
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return false;
+    server.answer(frame, link, 'alice');
+    link.send(delivery);
+    return true;
+  };
+  const broken = async (code: string) => {
+    let text = '';
+    const err = new Sink();
+    const stdout = new Writable({
+      write(chunk: Buffer, _, done) {
+        if (text !== '' && chunk.length > 0) return done(Object.assign(new Error(code), { code }));
+        text += chunk.toString();
+        done();
+      },
+    });
+    const status = await main(['recv', '--json'], alice.env, { stdin: Readable.from([]), stdout, stderr: err });
+    return [status, lines(text).map(({ body }) => body), err.text];
+  };
+  t.strictSame(await broken('EPIPE'), [0, ['one'], '']);
+  const full = 'chat: no space left to write the standard output [DISK_FULL]\n';
+  t.strictSame(await broken('ENOSPC'), [3, ['two'], full]);
+  t.match(lines((await alice.run(['recv', '--json'])).out), [{ body: 'three' }, { body: 'four' }]);
+});
+
 t.test('contact verify: a number to compare, and whose certificates are behind it', async (t) => {
   const { server, alice } = await world(t);
   await alice.register();
