@@ -95,7 +95,7 @@ export class Connection {
 
   /** @throws USER_EXISTS, BAD_NAME, REGISTRATION_CLOSED, … */
   async register(account: { readonly username: string; readonly email: string }, password: Secret): Promise<void> {
-    await register(await this.#dialled(), account, password);
+    await answered(register(await this.#dialled(), account, password));
   }
 
   /**
@@ -131,7 +131,7 @@ export class Connection {
 
   async #enter(isByPassword = false): Promise<void> {
     const requester = await this.#dialled();
-    const reply = await this.#authenticate(requester, isByPassword);
+    const reply = await answered(this.#authenticate(requester, isByPassword));
     try {
       this.#handlers.open(requester, reply);
     } catch (error) {
@@ -196,6 +196,13 @@ export class Connection {
     }
   }
 }
+
+/** Before a login, what the server ends the connection for is its answer. */
+const answered = <T>(request: Promise<T>): Promise<T> =>
+  request.catch((error: unknown) => {
+    const isUnanswered = error instanceof ChatError && error.code === 'CONNECTION_LOST';
+    throw isUnanswered && error.cause instanceof ChatError ? error.cause : error;
+  });
 
 /** The newest checkpoint of the log that was pinned last: a server that has less must stop. */
 function newestNote(ledger: Ledger): string | undefined {

@@ -45,7 +45,7 @@ export class Requester {
     void link.closed.then((closed) => {
       clearInterval(timer);
       this.#closed = closedError(closed);
-      for (const { reject } of this.#pending.values()) reject(this.#closed);
+      for (const { reject } of this.#pending.values()) reject(unanswered(this.#closed));
       this.#pending.clear();
     });
   }
@@ -61,9 +61,9 @@ export class Requester {
     return this.#noteBefore.get(frame);
   }
 
-  /** @throws what the server refused it with; CONNECTION_LOST or the code of the close when the link ends first */
+  /** @throws what the server refused it with; as unanswered() when the link ends first */
   request<T extends ReplyType>(body: RequestBody, want: T): Promise<Reply<T>> {
-    if (this.#closed !== null) return Promise.reject(this.#closed);
+    if (this.#closed !== null) return Promise.reject(unanswered(this.#closed));
     const id = (this.#lastId = (this.#lastId % (2 ** 32 - 1)) + 1);
     return new Promise<Reply>((resolve, reject) => {
       this.#pending.set(id, { want, resolve, reject });
@@ -134,7 +134,13 @@ function errorOf({ code, sub, field, retry_after_ms: retryAfterMs }: Reply<'erro
   });
 }
 
-/** What the end of a link means to whoever was waiting. */
+/** What a link has ended for is no answer to a request: then it is the cause. CONNECTION_LOST, or another code of its exit status. */
+const unanswered = (closed: ChatError): ChatError =>
+  CODES[closed.code].exit === CODES.CONNECTION_LOST.exit
+    ? closed
+    : new ChatError('CONNECTION_LOST', 'the connection to the server ended', { cause: closed });
+
+/** What the end of a link means. */
 export function closedError({ code, sub }: Closed): ChatError {
   if (code === null || CODES[code].exit === CODES.CONNECTION_LOST.exit)
     return new ChatError(code ?? 'CONNECTION_LOST', 'the connection to the server ended');

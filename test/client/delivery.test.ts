@@ -321,6 +321,35 @@ t.test('a server that cannot answer now is asked again on the next connection', 
   t.strictSame(side.app.vault.ledger.alarms(), []);
 });
 
+t.test('what the connection ends for says nothing of what was being checked or written', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  await equip(server, folder);
+  const side = open(t, server, folder);
+  server.script = (frame, link) => {
+    if (frame.type === 'certificate_get') link.close('BAD_CERT');
+    return frame.type === 'certificate_get';
+  };
+  await side.app.connect();
+  await side.app.login(null);
+  const sent = await server.compose('bob', ['true']);
+  server.latest.send(server.delivery(sent, server.append(sent)));
+  t.match(await side.until(isLost), { willRetry: false, error: { code: 'BAD_CERT' } });
+  await quiet(side);
+  t.strictSame(side.app.vault.ledger.alarms(), []);
+  await side.app.close();
+
+  const again = open(t, server, folder);
+  await again.app.connect();
+  await again.app.login(null);
+  const { conversation: id, epoch, members } = server.roster(1);
+  again.app.vault.putRoster(id as ConversationId, { peer: 'bob', epoch, members });
+  const row = say(again, 'kept');
+  t.match(await again.until(isLost), { willRetry: false, error: { code: 'BAD_CERT' } });
+  await quiet(again);
+  t.equal(again.app.vault.message(row)?.state, 'waiting');
+});
+
 t.test('whenever it is written, it is sent', async (t) => {
   const side = await logIn(t);
   // The outbox looks for more after every batch; what is written in the very turn in which it finds nothing must not be left.

@@ -206,7 +206,8 @@ t.test('requests and their replies', async (t) => {
   server.latest.send({ type: 'ok', id: 3 });
   await t.rejects(wrong, { code: 'BAD_FRAME', field: 'type' });
   t.match(await requester.link.closed, { code: 'BAD_FRAME' });
-  await t.rejects(requester.request({ type: 'ping' }, 'pong'), { code: 'BAD_FRAME' });
+  const cause = { code: 'BAD_FRAME' };
+  await t.rejects(requester.request({ type: 'ping' }, 'pong'), { code: 'CONNECTION_LOST', cause });
 });
 
 t.test('a reply that nobody asked for, a cut line, a server that goes silent', async (t) => {
