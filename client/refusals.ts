@@ -3,9 +3,8 @@
  * better, or it waits, or its messages have failed and their writer is told. How often that was in vain is remembered here, so that nothing
  * goes round for ever.
  */
-import { equal, hex, type ConversationId } from '../base/bytes.ts';
+import { hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError, type Code } from '../base/errors.ts';
-import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
 import { decodeMs } from '../transcript/statement.ts';
 import type { Composer } from './composer.ts';
 import { epochOf, type Groups } from './groups.ts';
@@ -106,8 +105,7 @@ export class Refusals {
 
   /** Nothing is signed for whom a conversation goes to now: what waits in it has failed. */
   abandon(id: ConversationId, code: Code): void {
-    for (const message of this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES))
-      if (equal(message.conversation, id)) this.#fail([message.row], code);
+    this.#fail(this.#vault.waitingIn(id), code);
   }
 
   /** Somebody's devices are others than the batch was made for. */

@@ -185,7 +185,11 @@ export class Vault {
   }
   /** Whether anything waits to be signed there. */
   isWaiting(id: ConversationId): boolean {
-    return this.#db.one("SELECT 1 FROM message WHERE state = 'waiting' AND conversation = ? LIMIT 1", id) !== undefined;
+    return this.#db.one(`SELECT 1 ${WAITING_IN} LIMIT 1`, id) !== undefined;
+  }
+  /** Rows of all that does. */
+  waitingIn(id: ConversationId): number[] {
+    return this.#db.all(`SELECT row ${WAITING_IN} ORDER BY row`, id).map(({ row }) => row as number);
   }
   message(row: number): Message | null {
     return this.#table.one(row);
@@ -430,4 +434,5 @@ export class Vault {
 }
 
 const isContent = ({ content, fault }: Message): boolean => content !== null || fault !== null;
+const WAITING_IN = "FROM message WHERE state = 'waiting' AND conversation = ?";
 const SELECT_VALUE = 'SELECT sealed FROM value WHERE name = ?';

@@ -297,6 +297,28 @@ t.test('a device that is nobody of the conversation: nothing is signed for it', 
   await t.rejects(accepted(side, row), { code: 'BAD_CERT', sub: 'bad_name' });
 });
 
+t.test('nothing is signed for a conversation: what waits there fails, however much waits in another', async (t) => {
+  const side = await logIn(t);
+  const { server, app } = side;
+  const other = randomBytes(32) as Uint8Array as ConversationId;
+  const devices = [server.get('alice').fingerprint];
+  for (const [id, peer] of [
+    [other, 'carol'],
+    [side.id, 'bob'],
+  ] as const)
+    app.vault.putRoster(id, { peer, epoch: 1, members: ['alice', peer].map((username) => ({ username, devices })) });
+  server.script = (frame, link) => {
+    if (frame.type !== 'conversation_get') return false;
+    const code = equal(frame.conversation, other) ? 'UNAVAILABLE' : 'NOT_FOUND';
+    link.send({ type: 'error', id: frame.id, code, retry_after_ms: 60_000 });
+    return true;
+  };
+  for (let i = 0; i < 3; i++) app.send(other, Buffer.alloc(500_000, 1));
+  await quiet(side);
+  await t.rejects(accepted(side, say(side, 'not to be said')), { code: 'NOT_FOUND' });
+  t.ok(app.vault.isWaiting(other));
+});
+
 t.test('a server that cannot answer now is asked again on the next connection', async (t) => {
   const server = new ScriptedServer();
   const folder = join(t.testdir({}), 'p');
