@@ -129,9 +129,13 @@ export class GroupReader {
     const isAhead = before.conversation !== null && header.epoch > epochOf(before.conversation);
     const again = generation === before.generation && isAhead && welcome !== null ? this.#invitation(welcome) : null;
     const isOurs = before.conversation !== null && generation === before.generation && header.epoch >= before.since;
-    if (isOurs && again === null) return this.#follow(session, engine, before, commit, header, item);
+    const isFollowed = isOurs && again === null;
+    const followed = isFollowed ? await this.#follow(session, engine, before, commit, header, item) : null;
     const isNews = before.conversation === null || generation > before.generation;
-    const invitation = isNews && welcome !== null ? this.#invitation(welcome) : again;
+    // What takes this device out may also let it in again: it was in under the certificate before a renewal.
+    const isInvited = isNews || followed?.isOut === true;
+    const invitation = isInvited && welcome !== null ? this.#invitation(welcome) : again;
+    if (followed !== null && invitation === null) return followed;
     // Where this device knows who is in a private room, nobody else leads it into another group of that room, or out of the one it has.
     if (
       item.roster.room?.public === false &&
@@ -161,7 +165,7 @@ export class GroupReader {
     commit: Uint8Array,
     header: Header,
     item: Item,
-  ): Promise<Opened> {
+  ): Promise<typeof NOTHING> {
     const { ms } = item;
     const result = await this.#receive(session, engine, before, commit, header, item);
     if (result.kind === 'message') return refuse('kind', 'a message where a commit was stated');

@@ -95,3 +95,26 @@ t.test('who cannot show that it is the same device is a new one, and not approve
   t.ok(told(bob, /^alice uses a new device/) > 0);
   t.equal(told(alice, /^you use another device/), 2);
 });
+
+for (const [name, isNewKey] of [
+  ['for the same key', false],
+  ['for another key', true],
+] as const)
+  t.test(`${name}, and another device changes the group before it does: nothing is lost`, async (t) => {
+    testFolder(t);
+    const w = await world(t);
+    const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
+    await bob.app.rooms.create('#open', true);
+    await alice.app.rooms.join('#open');
+    for (const place of ['alice', '#open']) await bob.say(place, `before ${place}`);
+    await alice.hears('before alice', 'before #open');
+    await alice.leave();
+    const again = renewed(t, w, alice, isNewKey); // her only device
+    await again.enter();
+    for (const place of ['alice', '#open']) await bob.say(place, `to it ${place}`);
+    await again.hears('to it alice', 'to it #open');
+    for (const place of ['bob', '#open']) await again.say(place, `from it to ${place}`);
+    await bob.hears('from it to bob', 'from it to #open');
+    t.equal(told(again, /took this device out/), 0);
+    for (const each of [again, bob]) t.strictSame(each.told('alarm'), []);
+  });
