@@ -158,7 +158,8 @@ export class GroupPlanner {
     const remove = members.filter((member) => this.#isGone(member, wanted, device));
     const staying = members.filter((member) => !remove.includes(member));
     const missing = wanted.filter((each) => !staying.some(({ certificate }) => equal(certificate, each)));
-    const wantedIn = roster.room === undefined ? missing : this.#welcome(roster, missing, staying);
+    // Also of whom no other device is inside than the one that goes: its certificate was renewed.
+    const wantedIn = roster.room === undefined ? missing : this.#welcome(roster, missing, members);
     const state = `${generation}/${epochOf(conversation)}`;
     const add = await this.#packages.of(session, engine, roster, wantedIn, staying, state);
     if (roster.room === undefined && add.length === 0 && !staying.some(({ user }) => user === roster.peer))

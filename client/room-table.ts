@@ -1,5 +1,5 @@
 /**
- * Whom this profile has invited into rooms, and has not seen in their groups yet. Only they, and devices of those who are inside, are ever
+ * Whom this profile has invited into rooms, and has not seen in their groups yet; and members whose last device it took out. Only they, and devices of those who are inside, are ever
  * let in by this device on its own: a name on the server's list is no reason. Names are sealed, and found by their hash.
  */
 import { hex, utf8, type ConversationId } from '../base/bytes.ts';

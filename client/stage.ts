@@ -8,6 +8,7 @@ import { audienceOf, decodeBs, encodeBs } from '../transcript/statement.ts';
 import { usersIn, type Held } from './e2ee/held.ts';
 import type { Member } from './e2ee/sketch.ts';
 import { NO_GROUP, type Groups } from './groups.ts';
+import { usersOf } from './group-rules.ts';
 import type { Session } from './session.ts';
 import type { Signer } from './statements.ts';
 import { commitOf, type StagedBatch } from './staged-batch.ts';
@@ -59,7 +60,7 @@ export class Stage {
       return [];
     }
     return this.#groups.exclusively(session, [id], async (engine) => {
-      const before = this.#groups.of(id).conversation;
+      const { conversation: before, entry } = this.#groups.of(id);
       const group = await this.#groups.adopted(id, engine);
       const { conversation } = group;
       const membersOf = async (state: typeof before): Promise<readonly Member[]> =>
@@ -76,9 +77,12 @@ export class Stage {
           id,
           members.map(({ user }) => user),
         );
+        const roster = this.#vault.conversation(id);
+        if (entry === null)
+          for (const user of takenOut(roster, before, conversation)) this.#vault.rooms.invite(id, user);
         this.#groups.meet(members);
         this.#groups.parted(gone, members);
-        return newReaders(this.#vault.conversation(id), before, conversation);
+        return newReaders(roster, before, conversation);
       });
     });
   }
@@ -108,6 +112,14 @@ export class Stage {
       });
     });
   }
+}
+
+/** Members of a private room whose last device this one has taken out: nobody else may let them in when they have another. */
+function takenOut(roster: Conversation | null, before: Held | null, after: Held | null): string[] {
+  if (roster?.room?.public !== false || before === null || after === null) return [];
+  const are = usersIn(after);
+  const listed = usersOf(roster);
+  return usersIn(before).filter((user) => !are.includes(user) && listed.includes(user));
 }
 
 /** Who reads in a room that this device was in before: also if it had to come in anew, and others let them in meanwhile. */
