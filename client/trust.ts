@@ -55,7 +55,7 @@ export function admitLog(
       ledger.addKeyStatement(pin); // the server may have another certificate than when the key was pinned
       return log;
     }
-    if (!followersOf(parseVkey(known.vkey), takeovers).some((key) => formatVkey(key) === vkey))
+    if (!followersOf([parseVkey(known.vkey)], takeovers).some((key) => formatVkey(key) === vkey))
       throw new ChatError('FORK', `the log ${log.name} has another key than when this client first saw it`, {
         sub: 'vkey',
       });

@@ -4,6 +4,7 @@
  */
 import { base64, fromBase64, utf8 } from '../base/bytes.ts';
 import { bad } from '../base/decode.ts';
+import type { LogKeys } from './checkpoint.ts';
 import { isEndorsed, parseKeyStatement } from './key-statement.ts';
 import { formatVkey, type VerifierKey } from './note.ts';
 
@@ -32,16 +33,20 @@ export function parseTakeovers(bytes: Uint8Array): Takeover[] {
   });
 }
 
-/** All keys of the log of this one that are tied to it, itself first; what is not signed by the key before ties nothing. */
-export const tiedTo = (key: VerifierKey, takeovers: readonly Takeover[]): Keys => reached(key, takeovers, true);
+/**
+ * All keys of the log of this one that are tied to it, itself first; what is not signed by the key before ties nothing. That a key was there
+ * before this one is its own word alone: anybody can make a key that agrees to another as its successor.
+ */
+export const tiedTo = (key: VerifierKey, takeovers: readonly Takeover[]): Keys => reached([key], takeovers, true);
 
-/** Those that came after this one, itself first: a key that was replaced never comes back. */
-export const followersOf = (key: VerifierKey, takeovers: readonly Takeover[]): Keys => reached(key, takeovers, false);
+/** Those that came after any of these, themselves first: a key that was replaced never comes back. @param keys of one log */
+export const followersOf = (keys: LogKeys, takeovers: readonly Takeover[]): Keys => reached(keys, takeovers, false);
 
 type Keys = [VerifierKey, ...VerifierKey[]];
 
-function reached(key: VerifierKey, takeovers: readonly Takeover[], isBothWays: boolean): Keys {
-  const found: Keys = [key];
+function reached(keys: LogKeys, takeovers: readonly Takeover[], isBothWays: boolean): Keys {
+  const [key] = keys;
+  const found: Keys = [...keys];
   const has = (other: VerifierKey): boolean => found.some((each) => formatVkey(each) === formatVkey(other));
   const steps = takeovers.flatMap(({ statement: text, endorsement }) => {
     const statement = parseKeyStatement(text);

@@ -5,7 +5,7 @@ import { isSignedBy } from '../base/signature.ts';
 import { openCheckpoint, type Checkpoint, type LogKeys } from '../transcript/checkpoint.ts';
 import { openKeyStatement, parseKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
 import { formatVkey, parseNote, type Note, type VerifierKey } from '../transcript/note.ts';
-import { tiedTo, type Takeover } from '../transcript/takeovers.ts';
+import { followersOf, tiedTo, type Takeover } from '../transcript/takeovers.ts';
 import { audienceOf } from '../transcript/statement.ts';
 import { matchesServerName } from '../x509/server-name.ts';
 import { BundleAttestation } from './bundle-attestation.ts';
@@ -119,22 +119,25 @@ export class BundleLog {
     signatures: SignaturesAhead,
     outside: OutsideAudit,
   ): BundleLog | null {
-    const bound: Bound[] = [];
-    let keys: LogKeys | null = null;
+    const bound: KeyStatement[] = [];
+    let tied: LogKeys | null = null;
     for (const number of new Set([...read.statements.keys(), ...read.signatures.keys()])) {
       const place = `${read.folder}/key-${String(number).padStart(2, '0')}`;
       const statement = parsed(`${place}.stmt`, read.statements.get(number), findings);
       if (statement === null) continue;
-      keys ??= tiedTo(statement.log, read.takeovers);
-      if (keys.every((key) => formatVkey(key) !== formatVkey(statement.log)))
+      tied ??= tiedTo(statement.log, read.takeovers);
+      if (tied.every((key) => formatVkey(key) !== formatVkey(statement.log)))
         findings.add(
           'E_KEYBIND',
           `${place}.stmt`,
           'the statement is for another key than the one before, which did not agree to it',
         );
-      else if (isBound(place, statement, read, number, certificates, findings)) bound.push(boundOf(statement));
+      else if (isBound(place, statement, read, number, certificates, findings)) bound.push(statement);
     }
-    if (keys !== null) return new BundleLog(read, keys, bound, certificates, findings, signatures, outside);
+    if (tied !== null) {
+      const keys = vouchedFor(tied, bound, read, certificates);
+      return new BundleLog(read, keys, bound.map(boundOf), certificates, findings, signatures, outside);
+    }
     findings.add('E_FORMAT', read.folder, 'nothing names its key');
     return null;
   }
@@ -299,6 +302,28 @@ function isBound(
     }
   }
   return false;
+}
+
+/**
+ * Of keys that are tied to each other, those behind which a server stands: a certificate that was good has signed a statement for them, or that
+ * they were replaced, or a key of these has agreed to them. Any other says of itself alone that it was the log's.
+ */
+function vouchedFor(
+  tied: LogKeys,
+  bound: readonly KeyStatement[],
+  { folder, takeovers }: LogFiles,
+  certificates: CertificateAudit,
+): LogKeys {
+  if (tied.length === 1) return tied; // who vouches for it is asked at the time of each message
+  const isGood = ({ certificate, notBefore, notAfter }: Bound): boolean =>
+    certificates.isEverGood(folder, certificate, 'serverAuth', notBefore, notAfter);
+  const named = bound
+    .filter((statement) => isGood(boundOf(statement)))
+    .flatMap(({ log, previous }) => (previous?.name === log.name ? [log, previous] : [log]));
+  const [one = tied[0], ...more] = named;
+  const vouched = new Set(followersOf([one, ...more], takeovers).map((key) => formatVkey(key)));
+  const [first = one, ...others] = tied.filter((key) => vouched.has(formatVkey(key)));
+  return [first, ...others];
 }
 
 const boundOf = ({ serverCertificate, notBefore, notAfter }: KeyStatement): Bound => ({

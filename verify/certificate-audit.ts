@@ -104,6 +104,12 @@ export class CertificateAudit {
     return judgement;
   }
 
+  /** Whether it was good at any time from `from` to `until`: if so, then when all of its path had begun. The certificate must be known. */
+  isEverGood(where: string, name: string, purpose: Purpose, from: number, until: number): boolean {
+    const begun = [...this.#chains.get(name)!, ...this.#trust.roots].map(({ notBefore }) => Math.max(from, notBefore));
+    return [...new Set(begun)].some((at) => at <= until && this.judge(where, name, at, purpose).fault === null);
+  }
+
   #fault(
     where: string,
     [leaf, ...intermediates]: readonly [Certificate, ...Certificate[]],

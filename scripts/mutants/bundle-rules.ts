@@ -64,6 +64,9 @@ export const BUNDLE_RULES: Rules = {
     ['? this.#signatures.isGood(signed)\n            : isSignedBy', '? true\n            : isSignedBy'],
     [': isSignedBy(publicKey, utf8(text), signature)', ': true'],
     ["this.isVouched ? 'E_FORK' : 'E_CONSISTENCY'", "'E_FORK'"],
+    ['tied.filter((key) => vouched.has(formatVkey(key)))', 'tied'],
+    ['\n    .filter((statement) => isGood(boundOf(statement)))', ''],
+    ['previous?.name === log.name ? [log, previous] : [log]', '[log]'],
   ],
   'verify/bundle-message.ts': [
     ['if (entry) log.checkCoverage(file, entry.serverTime);', ''],

@@ -7,6 +7,7 @@ import { BUNDLE_KNOWN } from './tamper-bundle-known.ts';
 import { BUNDLE_OUTSIDE } from './tamper-bundle-outside.ts';
 import { BUNDLE_SELECTION } from './tamper-bundle-selection.ts';
 import { BUNDLE_SERVER } from './tamper-bundle-server.ts';
+import { BUNDLE_TAKEOVERS } from './tamper-bundle-takeovers.ts';
 import { BUNDLE_TRUST } from './tamper-bundle-trust.ts';
 import { CERTIFICATES, REVOCATION } from './tamper-certificates.ts';
 import { ARCHIVE, BUNDLE_CRLS } from './tamper-crls.ts';
@@ -39,6 +40,7 @@ export const BUNDLE_MATRIX: Readonly<Record<string, readonly BundleRow[]>> = {
   'an exporter who alters the evidence': BUNDLE_EVIDENCE,
   'an exporter who leaves out': BUNDLE_SELECTION,
   'an exporter who alters certificates and keys': BUNDLE_KEYS,
+  'keys that took over, and one that did not': BUNDLE_TAKEOVERS,
   'a server with the log key, and senders that lie': BUNDLE_SERVER,
   'certificates and revocation': BUNDLE_TRUST,
   'lists that the server has logged': BUNDLE_CRLS,
