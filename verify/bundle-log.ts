@@ -184,16 +184,17 @@ export class BundleLog {
     this.#seen.checkTime(where, serverTime);
   }
 
-  /** Whether a server certificate that was good at this time vouches for the log key at this time. */
-  checkCoverage(where: string, at: number): void {
+  /** Whether a server certificate that was good at this time vouches for the log key at this time. What speaks against it is found once. */
+  checkCoverage(where: string, at: number): boolean {
     const candidates = this.#statements.filter(({ notBefore, notAfter }) => notBefore <= at && at <= notAfter);
     const good = candidates.find((c) => !this.#certificates.judge(where, c.certificate, at, 'serverAuth').fault);
     this.#wasCovered = (this.#wasCovered ?? true) && good !== undefined;
-    if (good !== undefined) return;
+    if (good !== undefined) return true;
     const [first] = candidates;
     if (first) this.#certificates.check(where, first.certificate, at, 'serverAuth');
     else if (this.#statements.length > 0)
       this.#findings.addOnce(this.origin, 'E_KEYBIND', where, 'no statement of the log key covers this time');
+    return false;
   }
 
   #open(where: string, read: ReadNote): Checkpoint | null {

@@ -30,6 +30,8 @@ export interface ReadMessage {
   readonly isSigned: boolean;
   /** In a log whose key is vouched for, at this index: nobody but the server can have put it there. */
   readonly isIncluded: boolean;
+  /** All of that, by certificates that were good at its time. What speaks against one of many messages is found once. */
+  readonly isProven: boolean;
   /** Undefined: not disclosed. Null: what is disclosed is not what was signed. */
   readonly plaintext: Buffer | null | undefined;
 }
@@ -38,6 +40,7 @@ interface Place {
   readonly log: BundleLog;
   readonly index: number;
   readonly isIncluded: boolean;
+  readonly isProven: boolean;
 }
 
 export class MessageAudit {
@@ -80,7 +83,9 @@ export class MessageAudit {
     const plaintext = opening && (entry ? this.#disclosed(`${where}/opening`, opening, entry.ms) : null);
     const { log = null, index = null, isIncluded = false } = place ?? {};
     const own = { leaf: entry, ms, bs, bsLeaf: batch.leaf, msLeaf, entryLeaf };
-    return { ...own, log, index, isSigned: hasSignature && hasPath, isIncluded, plaintext };
+    const isSigned = hasSignature && hasPath;
+    const isProven = isSigned && (place?.isProven ?? false);
+    return { ...own, log, index, isSigned, isIncluded, isProven, plaintext };
   }
 
   /** In the log, under a checkpoint that the log signed, and the log's key is vouched for at that time. */
@@ -94,13 +99,13 @@ export class MessageAudit {
       return null;
     }
     const { index, path } = proof;
-    if (entry) log.checkCoverage(file, entry.serverTime);
+    const isCovered = entry !== null && log.checkCoverage(file, entry.serverTime);
     const checkpoint = log.checkpointOf(file, note);
-    if (!checkpoint || !leaf) return { log, index, isIncluded: false };
+    if (!checkpoint || !leaf) return { log, index, isIncluded: false, isProven: false };
     const root = rootFromInclusion(index, checkpoint.size, leaf, path);
     const isIncluded = root !== null && same(root, checkpoint.root);
     if (!isIncluded) this.#find('E_INCLUSION', file, 'the entry is not in the log at this index');
-    return { log, index, isIncluded: isIncluded && log.isVouched };
+    return { log, index, isIncluded: isIncluded && log.isVouched, isProven: isIncluded && isCovered };
   }
 
   #checkSignature(where: string, { signature, signed, sender, leaf }: ReadBatch, entry: MsgLeaf | null): boolean {

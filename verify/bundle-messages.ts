@@ -21,7 +21,7 @@ const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 /** A message, told in the order of the bundle as soon as it was judged. */
 export interface JudgedMessage extends ReadMessage {
   readonly number: number;
-  /** Nothing was found against it. */
+  /** It is proven, and nothing was found against it. */
   readonly isGood: boolean;
 }
 
@@ -127,9 +127,10 @@ export class BundleMessages {
     this.#lastNumber = number;
     const read = this.#audit.check(where, parts);
     this.#follow(where, number, read);
-    this.receipts.add(where, number, parts.files, read, isSound && this.#findings.errors === before);
+    const isGoodSoFar = (): boolean => isSound && read.isProven && this.#findings.errors === before;
+    this.receipts.add(where, number, parts.files, read, isGoodSoFar());
     if (read.plaintext) this.disclosed++;
-    this.#onMessage({ ...read, number, isGood: isSound && this.#findings.errors === before });
+    this.#onMessage({ ...read, number, isGood: isGoodSoFar() });
   }
 
   /** After the message before it. */

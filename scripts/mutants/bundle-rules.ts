@@ -26,8 +26,12 @@ export const BUNDLE_RULES: Rules = {
   ],
   'verify/bundle-messages.ts': [
     ['if (isIncluded && this.placed', 'if (this.placed'],
-    ['isGood: isSound && this.#findings.errors === before', 'isGood: isSound'],
-    ['isGood: isSound && this.#findings.errors === before', 'isGood: this.#findings.errors === before'],
+    ['isSound && read.isProven && this.#findings.errors === before', 'isSound && read.isProven'],
+    ['isSound && read.isProven && this.#findings.errors === before', 'isSound && this.#findings.errors === before'],
+    [
+      'isSound && read.isProven && this.#findings.errors === before',
+      'read.isProven && this.#findings.errors === before',
+    ],
     ['if (!isBefore(this.#order, here))', 'if (false)'],
     ['a.log !== b.log ? a.log < b.log : a.index < b.index', 'a.index < b.index'],
     ['a.log !== b.log ? a.log < b.log : a.index < b.index', 'a.log < b.log'],
@@ -69,8 +73,10 @@ export const BUNDLE_RULES: Rules = {
     ['previous?.name === log.name ? [log, previous] : [log]', '[log]'],
   ],
   'verify/bundle-message.ts': [
-    ['if (entry) log.checkCoverage(file, entry.serverTime);', ''],
+    ['entry !== null && log.checkCoverage(file, entry.serverTime)', 'true'],
     ['isIncluded: isIncluded && log.isVouched', 'isIncluded'],
+    ['isProven: isIncluded && isCovered', 'isProven: isIncluded'],
+    ['isSigned && (place?.isProven ?? false)', 'place?.isProven ?? false'],
     ['const isGood = this.#signatures.isGood(signed);', 'const isGood = true;'],
     ['if (isGood) this.#count(sender!, leaf!);', 'this.#count(sender!, leaf!);\n    if (isGood) void 0;'],
     ["entry && this.#certificates.check(file, sender!, entry.serverTime, 'clientAuth')", '{ fault: null }'],
@@ -81,7 +87,7 @@ export const BUNDLE_RULES: Rules = {
     ['!same(ms.sender, bs.sender) || ', ''],
     [' || !same(ms.session, bs.session)', ''],
     ['if (isCommitted(kf, ms, plaintext))', 'if (true)'],
-    ['isSigned: hasSignature && hasPath', 'isSigned: true'],
+    ['const isSigned = hasSignature && hasPath;', 'const isSigned = true;'],
   ],
   'verify/bundle-lineage.ts': [
     ['if (!isThreaded(ms.kind)) {', 'if (false) {'],

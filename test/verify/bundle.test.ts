@@ -9,11 +9,14 @@ import { concat, hex } from '../../base/bytes.ts';
 import { commitment, encodeMs } from '../../transcript/statement.ts';
 import { ARCHIVE_END, archived } from '../../transcript/ustar.ts';
 import { auditBundle } from '../../verify/bundle.ts';
+import type { JudgedMessage } from '../../verify/bundle-messages.ts';
 import { CHECKS } from '../../verify/checks.ts';
 import { EXIT, FINDINGS, Findings } from '../../verify/finding.ts';
 import { verifyProgram } from '../../verify/program.ts';
+import type { Certificate } from '../../x509/certificate.ts';
 import { bundleOf, conversationOf, credentialOf } from '../support/bundle-writer.ts';
 import { compose, fingerprintOf, pemOf, writeFiles } from '../support/log-writer.ts';
+import { BUNDLE_TRUST } from './tamper-bundle-trust.ts';
 import { ca, files, flipped, leaves, world } from './tamper.ts';
 
 const isFuzz = process.env['FUZZ'] === '1';
@@ -225,6 +228,25 @@ function judge(bytes: Uint8Array) {
   auditBundle([bytes], { roots: [ca], crls: [] }, findings);
   return { exit: EXIT[findings.verdict(false)], kept: findings.kept };
 }
+
+t.test('what is found once speaks against each message', async (t) => {
+  const goodOnes = (archive: Uint8Array, roots: readonly Certificate[]): number[] => {
+    const good: number[] = [];
+    const onMessage = ({ number, isGood }: JudgedMessage) => isGood && good.push(number);
+    auditBundle([archive], { roots, crls: [] }, new Findings(), { onMessage });
+    return good;
+  };
+  t.same(goodOnes(small, [ca]), [1, 2, 3]);
+  t.same(goodOnes(small, []), [], 'nobody vouches for anything');
+  const archiveOf = (name: string) => BUNDLE_TRUST.find((row) => row.name === name)!.archive();
+  const alices = [1, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17];
+  t.same(goodOnes(archiveOf('of another authority'), [ca]), alices, 'nor for one of two');
+  t.same(goodOnes(archiveOf('of which there is no statement'), [ca]), [1, 2, 3, 4, 5], 'nor for the log any more');
+  writeFileSync(path('stranger'), archiveOf('of another authority'));
+  const { text } = run(path('stranger'), ...CA, '--report', 'html');
+  t.equal(text.split('<td>FAULTY</td>').length, 4, 'and the page says so');
+  t.notMatch(run(path('stranger'), ...CA, '--json').text, /message 2 of bob/, 'nor is it told what they say');
+});
 
 t.test('hostile archives', async (t) => {
   const before = readdirSync(root);
