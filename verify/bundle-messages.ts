@@ -2,7 +2,7 @@
  * The messages of a bundle, in their order. Each is taken apart as it comes, and judged some way behind, when its signatures have been
  * checked: what is found, and in which order, does not depend on who has checked them. Memory is bounded by what waits, and by a row for each message.
  */
-import { same } from '../base/bytes.ts';
+import { same, type Hash } from '../base/bytes.ts';
 import { messageFolder, type BundleHead } from '../transcript/bundle.ts';
 import { BundleLineage } from './bundle-lineage.ts';
 import type { BundleLog } from './bundle-log.ts';
@@ -146,12 +146,23 @@ export class BundleMessages {
     if (log && index !== null) {
       this.#checkOrder(where, log, index, serverTime);
       log.checkTime(where, serverTime);
-      if (isIncluded && this.placed.find(log.origin, index) === undefined)
-        this.placed.add(log.origin, index, entryLeaf!, number);
+      if (isIncluded) this.#place(where, number, log.origin, index, entryLeaf!);
     }
     if (!ms || !bs || !bsLeaf || !msLeaf || !same(ms.sender, bs.sender) || !same(ms.session, bs.session)) return;
     const batchIndex = index === null ? null : index - leaf.position;
     this.#lineage.add({ number, ms, msLeaf, bs, bsLeaf, batchIndex, serverTime, isSigned });
+  }
+
+  /** A log has one entry at each index, whatever it is proven under. */
+  #place(where: string, number: number, origin: string, index: number, leaf: Hash): void {
+    const row = this.placed.find(origin, index);
+    if (row === undefined) this.placed.add(origin, index, leaf, number);
+    else if (!this.placed.isAt(row, leaf))
+      this.#find(
+        'E_FORK',
+        where,
+        `the server has logged another entry where ${messageFolder(this.placed.labelAt(row))} is`,
+      );
   }
 
   #checkOrder(where: string, log: BundleLog, index: number, time: number): void {

@@ -25,7 +25,8 @@ export const BUNDLE_RULES: Rules = {
     ['if (this.#open && !isSound) this.#open.isSound = false;', ''],
   ],
   'verify/bundle-messages.ts': [
-    ['if (isIncluded && this.placed', 'if (this.placed'],
+    ['if (isIncluded) this.#place(', 'if (true) this.#place('],
+    ['else if (!this.placed.isAt(row, leaf))', 'else if (false)'],
     ['isSound && read.isProven && this.#findings.errors === before', 'isSound && read.isProven'],
     ['isSound && read.isProven && this.#findings.errors === before', 'isSound && this.#findings.errors === before'],
     [

@@ -2,8 +2,8 @@
 import type { Hash } from '../../base/bytes.ts';
 import { NO_HASH } from '../../transcript/merkle.ts';
 import { verifierKey } from '../../transcript/note.ts';
-import { bundleOf, credentialOf } from '../support/bundle-writer.ts';
-import { compose, fingerprintOf, STORY, type World } from '../support/log-writer.ts';
+import { bundleOf, contentOf, credentialOf } from '../support/bundle-writer.ts';
+import { compose, fingerprintOf, STORY, type Step, type World } from '../support/log-writer.ts';
 import { BEGIN, first, found, msg, type BundleRow } from './bundle-edits.ts';
 import { batchOf, inBatch, made, relogged, zeros } from './bundle-stories.ts';
 import { rogueKey, roguePublic } from './rogue-log.ts';
@@ -14,7 +14,19 @@ const alice = credentialOf(world, 'alice');
 /** The story with a batch that has another server time. */
 const later = STORY.with(9, { ...STORY[9]!, at: 59_000 });
 
+/** Two histories of one log, in each of which there is another message at one index; both were shown to alice. */
+const begun = { sender: 'alice', conversations: ['ab'], at: 0 };
+const one = compose(world, [begun, { sender: 'bob', conversations: ['ab'], at: 1000 }]);
+const pause: Step = { leaf: (serverTime) => ({ type: 'time', serverTime, stamp: Buffer.alloc(0) }), at: 1000 };
+const other = compose(world, [begun, pause, { sender: 'alice', conversations: ['ab', 'ab'], at: 2000 }]);
+const bobs = () => [...contentOf(world, one, 'ab').messages()][1]!;
+
 export const BUNDLE_SERVER: readonly BundleRow[] = [
+  {
+    name: 'another entry at the same place',
+    archive: () => bundleOf(world, other, 'ab', { messages: (m) => m.toSpliced(1, 0, bobs()) }),
+    ...found('E_FORK', msg(3), false, 14),
+  },
   {
     name: 'signed without the context',
     archive: made({
