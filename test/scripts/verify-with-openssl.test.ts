@@ -21,10 +21,11 @@ const script = fileURLToPath(new URL('../../scripts/verify-with-openssl.sh', imp
 const root = t.testdir({ ca: pemOf(ca.der), other: pemOf(authority('Other').der) });
 const path = (name: string) => join(root, name);
 
-function prove(bundle: Buffer, number: number | string, authorities = 'ca') {
+function prove(bundle: Buffer, number: number | string, authorities = 'ca', more: NodeJS.ProcessEnv = {}) {
   writeFileSync(path('bundle.tar'), bundle);
   const argv = [script, path('bundle.tar'), String(number), '--ca', path(authorities)];
-  const { status, stdout, stderr } = spawnSync('sh', argv, { encoding: 'utf8', cwd: root });
+  const env = { ...process.env, ...more };
+  const { status, stdout, stderr } = spawnSync('sh', argv, { encoding: 'utf8', cwd: root, env });
   return { status, stdout, stderr };
 }
 const ab = (alter: BundleAlterations = {}) => bundleOf(world, leaves, 'ab', alter);
@@ -97,6 +98,10 @@ t.test('what is altered', async (t) => {
     t.match(prove(bundle, number), { status: 1, stderr: says }, what);
   }
   t.match(prove(ab(), 1, 'other'), { status: 1, stderr: /this CA/ }, 'another authority');
+  const { stdout: name } = spawnSync('openssl', ['x509', '-in', path('ca'), '-noout', '-hash'], { encoding: 'utf8' });
+  const store = t.testdir({ [`${name.trim()}.0`]: pemOf(ca.der) });
+  const believed = prove(ab(), 1, 'other', { SSL_CERT_DIR: store });
+  t.match(believed, { status: 1, stderr: /this CA/ }, 'one that this machine believes, and nobody has named');
   t.match(prove(ab(), 99), { status: 1, stderr: /no message 000099/ });
 });
 
