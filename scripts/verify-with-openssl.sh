@@ -143,6 +143,7 @@ trusted() {
 
 # --- the files are those that the exporter sealed ------------------------------------------------------------------------------------
 grep -Ev '^SHA256SUMS(\.sig)?$' "$work/names" >"$work/listed"
+! grep -Eqv '^[0-9a-f]{64}  [^ ]+$' SHA256SUMS || fail 'SHA256SUMS: a line that is no sum' # sha256sum would pass over it
 sed 's/^[0-9a-f]*  //' SHA256SUMS | cmp -s - "$work/listed" || fail 'SHA256SUMS: lists other files than these'
 sha256sum -c SHA256SUMS >/dev/null 2>&1 || fail 'SHA256SUMS: a file is not the one that is listed'
 exporter=$(line BUNDLE exporter)

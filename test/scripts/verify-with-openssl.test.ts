@@ -56,6 +56,11 @@ t.test('what is altered', async (t) => {
   for (const [what, bundle, says] of [
     ['a file', flipped(ab(), ab().length - ARCHIVE_END.length - 500), /SHA256SUMS: a file is not the one/],
     ['the seal', ab({ key: credentialOf(world, 'bob').key }), /SHA256SUMS\.sig/],
+    [
+      'a sum that is none, which sha256sum passes over',
+      ab({ sums: (sums) => sums.replace(/^[0-9a-f]+(?=  msg\/000001\/opening$)/m, 'abc') }),
+      /SHA256SUMS: a line that is no sum/,
+    ],
     ['another file', concat(ab().subarray(0, -1024), archived('x', Buffer.alloc(1)), ARCHIVE_END), /lists other files/],
     ['the text', file(first('opening'), (b) => flipped(b, 40)), /opening: is not what/],
     ['the time', file(first('entry'), (b) => flipped(b, 11)), /not in the log at this index/],
