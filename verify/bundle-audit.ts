@@ -18,7 +18,7 @@ import { BundleCrls } from './bundle-crls.ts';
 import { BundleLog, LogFiles } from './bundle-log.ts';
 import { BundleMessages, type JudgedMessage } from './bundle-messages.ts';
 import { SumList } from './bundle-sums.ts';
-import { CertificateAudit, type Trust } from './certificate-audit.ts';
+import { CertificateAudit, MAX_INTERMEDIATES, type Trust } from './certificate-audit.ts';
 import type { FindingCode, Findings } from './finding.ts';
 import { originIn } from './message-files.ts';
 import { OutsideAudit } from './outside.ts';
@@ -34,6 +34,17 @@ const isForServers = ({ extKeyUsage = [] }: Certificate): boolean =>
 
 /** Certificates and intermediates: each is kept. */
 const MAX_CERTIFICATES = 4096;
+
+/** Of the intermediates of all certificates, those that may be on a path from this one, as many as are kept. @param named by subject */
+function above(own: Certificate, named: ReadonlyMap<string, readonly Certificate[]>): Certificate[] {
+  const found = new Set([own]);
+  for (const below of found) {
+    for (const ca of named.get(hex(below.issuer.der))?.slice(0, MAX_INTERMEDIATES) ?? []) found.add(ca);
+    if (found.size > MAX_INTERMEDIATES) break;
+  }
+  found.delete(own);
+  return [...found];
+}
 
 /** A message whose files are still coming. */
 interface OpenMessage {
@@ -197,7 +208,8 @@ export class BundleAudit {
     if (this.#audit) return this.#audit;
     const crls = [...this.#trust.crls, ...this.#crls.names.keys()];
     this.#audit = new CertificateAudit({ ...this.#trust, crls, names: this.#crls.names }, this.#findings);
-    for (const certificate of this.#certificates.values()) this.#audit.add(certificate, this.#intermediates);
+    const named = Map.groupBy(this.#intermediates, ({ subject }) => hex(subject.der));
+    for (const certificate of this.#certificates.values()) this.#audit.add(certificate, above(certificate, named));
     if (this.#head) this.#checkSeal(this.#audit, this.#head);
     return this.#audit;
   }

@@ -31,7 +31,7 @@ export interface Judgement {
 }
 
 /** For one leaf certificate, over all its CERT entries. */
-const MAX_INTERMEDIATES = 32;
+export const MAX_INTERMEDIATES = 32;
 
 export class CertificateAudit {
   readonly #trust: Trust;

@@ -53,9 +53,15 @@ const viaMiddle = make(middle, {
   subject: named('dave'),
   extensions: clientExtensions('dave'),
 });
-const below = (...above: Made[]) => {
+/** As many as are kept for one certificate, each of another name. */
+const others = Array.from({ length: 32 }, (_, i) => makeCa(other, `Faculty ${i}`, validity));
+const withChain = (...above: Made[]): World => {
   const chain = [viaMiddle, ...above].map(({ der }) => der);
-  const people: World = { ...world, people: { ...world.people, bob: { chain, key: viaMiddle.pair.privateKey } } };
+  return { ...world, people: { ...world.people, bob: { chain, key: viaMiddle.pair.privateKey } } };
+};
+const dave = withChain();
+const below = (...above: Made[]) => {
+  const people = withChain(...above);
   return () => bundleOf(people, compose(people), 'ab');
 };
 const inSig = (code: FindingCode, number = 2) => found(code, msg(number, 'batch.sig'), true, 12);
@@ -128,6 +134,15 @@ export const BUNDLE_TRUST: readonly BundleRow[] = [
 
   { name: 'of another authority', archive: withBob({}, stranger).archive, ...inSig('E_CERT_CHAIN') },
   { name: 'by an intermediate', archive: below(middle), roots: [other.der], exit: 0 },
+  {
+    name: 'by the last of many that others need',
+    archive: () =>
+      bundleOf(dave, compose(dave), 'ab', {
+        content: (c) => ({ ...c, intermediates: [...others, middle].map(({ der }) => der) }),
+      }),
+    roots: [other.der],
+    exit: 0,
+  },
   { name: 'by an intermediate that is not there', archive: below(), roots: [other.der], ...inSig('E_CERT_CHAIN') },
   { name: 'expired before', archive: withBob({ until: BEGIN }).archive, ...inSig('E_CERT_EXPIRED') },
   {
