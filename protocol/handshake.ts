@@ -71,6 +71,8 @@ export type State =
 
 export type Event =
   | { readonly on: 'record'; readonly payload: Uint8Array }
+  /** Bytes that are no record. */
+  | { readonly on: 'fault'; readonly error: ChatError }
   | { readonly on: 'tick'; readonly nowMs: number }
   | { readonly on: 'eof' };
 export type Effect =
@@ -113,6 +115,7 @@ export function step(state: State, event: Event): Step {
       if (state.at === 'open' || event.nowMs < state.endpoint.deadlineMs) return [state, []];
       throw new ChatError('HANDSHAKE_TIMEOUT', 'the peer did not finish the handshake in time');
     }
+    if (event.on === 'fault') throw event.error;
     switch (state.at) {
       case 'awaitClientHello':
         return answerClientHello(state, event.payload);

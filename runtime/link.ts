@@ -173,9 +173,9 @@ function openLink<In extends Request | Reply, Out extends Request | Reply>(
     try {
       for (let next = records.next(); !next.done; next = records.next())
         if (state === null || follow(step(state, { on: 'record', payload: next.value }), records)) return;
-    } catch (error) {
-      const refused = ChatError.from(error); // of the reader: step() never throws
-      fail(refused, state?.at === 'awaitClientHello' ? refusalRecord(refused) : null);
+    } catch (thrown) {
+      const error = ChatError.from(thrown); // of the reader: step() never throws
+      if (state === null || !follow(step(state, { on: 'fault', error }), null)) fail(error);
     }
   };
 

@@ -403,6 +403,7 @@ type EventName =
   | 'sealedError'
   | 'junk'
   | 'empty'
+  | 'fault'
   | 'early'
   | 'late'
   | 'eof';
@@ -416,6 +417,7 @@ const MATRIX: { readonly [S in State['at']]: { readonly [E in EventName]: readon
     sealedError: ['closed', 'send, close BAD_FRAME frame by us'],
     junk: ['closed', 'send, close BAD_FRAME frame by us'],
     empty: ['closed', 'send, close BAD_FRAME frame.type by us'],
+    fault: ['closed', 'send, close TOO_LARGE record.length by us'],
     early: ['awaitClientHello', '-'],
     late: ['closed', 'send, close HANDSHAKE_TIMEOUT by us'],
     eof: ['closed', 'close CONNECTION_LOST by us'],
@@ -429,6 +431,7 @@ const MATRIX: { readonly [S in State['at']]: { readonly [E in EventName]: readon
     sealedError: ['closed', 'close BAD_FRAME frame by us'],
     junk: ['closed', 'close BAD_FRAME frame by us'],
     empty: ['closed', 'close BAD_FRAME frame.type by us'],
+    fault: ['closed', 'close TOO_LARGE record.length by us'],
     early: ['awaitServerHello', '-'],
     late: ['closed', 'close HANDSHAKE_TIMEOUT by us'],
     eof: ['closed', 'close CONNECTION_LOST by us'],
@@ -442,6 +445,7 @@ const MATRIX: { readonly [S in State['at']]: { readonly [E in EventName]: readon
     sealedError: ['closed', 'close SHUTTING_DOWN by peer'],
     junk: ['closed', 'send, close DECRYPT_FAIL by us'],
     empty: ['closed', 'send, close BAD_FRAME record by us'],
+    fault: ['closed', 'send, close TOO_LARGE record.length by us'],
     early: ['awaitServerAuth', '-'],
     late: ['closed', 'send, close HANDSHAKE_TIMEOUT by us'],
     eof: ['closed', 'close CONNECTION_LOST by us'],
@@ -455,6 +459,7 @@ const MATRIX: { readonly [S in State['at']]: { readonly [E in EventName]: readon
     sealedError: ['closed', 'close SHUTTING_DOWN by peer'],
     junk: ['closed', 'send, close DECRYPT_FAIL by us'],
     empty: ['closed', 'send, close BAD_FRAME record by us'],
+    fault: ['closed', 'send, close TOO_LARGE record.length by us'],
     early: ['awaitClientAuth', '-'],
     late: ['closed', 'send, close HANDSHAKE_TIMEOUT by us'],
     eof: ['closed', 'close CONNECTION_LOST by us'],
@@ -468,6 +473,7 @@ const MATRIX: { readonly [S in State['at']]: { readonly [E in EventName]: readon
     sealedError: ['closed', 'close BAD_FRAME record by us'],
     junk: ['closed', 'close BAD_FRAME record by us'],
     empty: ['closed', 'close BAD_FRAME record by us'],
+    fault: ['closed', 'close TOO_LARGE record.length by us'],
     early: ['open', '-'],
     late: ['open', '-'],
     eof: ['closed', 'close CONNECTION_LOST by us'],
@@ -481,6 +487,7 @@ const MATRIX: { readonly [S in State['at']]: { readonly [E in EventName]: readon
     sealedError: ['closed', '-'],
     junk: ['closed', '-'],
     empty: ['closed', '-'],
+    fault: ['closed', '-'],
     early: ['closed', '-'],
     late: ['closed', '-'],
     eof: ['closed', '-'],
@@ -546,6 +553,7 @@ function stage() {
     ),
     junk: { on: 'record', payload: Buffer.alloc(64) },
     empty: { on: 'record', payload: encode({}) },
+    fault: { on: 'fault', error: new ChatError('TOO_LARGE', 'x', { field: 'record.length' }) },
     early: { on: 'tick', nowMs: DEADLINE_MS - 1 },
     late: { on: 'tick', nowMs: DEADLINE_MS },
     eof: { on: 'eof' },

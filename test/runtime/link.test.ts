@@ -2,9 +2,12 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { TLSSocket, type ConnectionOptions } from 'node:tls';
 import t from 'tap';
-import { encode } from '../../base/cbor.ts';
+import { decode, encode, type Value } from '../../base/cbor.ts';
+import { openRecord } from '../../protocol/channel.ts';
+import { startClient, step } from '../../protocol/handshake.ts';
+import { ephemeral } from '../../protocol/key-exchange.ts';
 import type { Reply, Request } from '../../protocol/messages.ts';
-import { encodeRecord } from '../../protocol/record.ts';
+import { encodeRecord, RecordReader } from '../../protocol/record.ts';
 import { openClientLink, type ClientLink } from '../../runtime/link.ts';
 import { serverContext, serverTlsOptions } from '../../runtime/tls.ts';
 import {
@@ -285,6 +288,26 @@ t.test('before the handshake: junk, lengths and drips', async (t) => {
     t.match(Buffer.concat(chunks).toString('latin1'), want.code, `${name}: told in plaintext`);
     t.match(await server.line('handshake.refused'), want, `${name}: logged`);
     t.equal(server.links.length, 0);
+  }
+  for (const [name, bytes, want] of rows.slice(0, 3)) {
+    const server = await startServer(t);
+    const socket = dialTls(server.port, alice);
+    await once(socket, 'secureConnect');
+    const endpoint = { ...alice, peerPublicKey: alice.chain[0].publicKey, binding: Buffer.alloc(96), deadlineMs: 0 };
+    const [begun, [hello]] = startClient(endpoint, ephemeral([2]));
+    if (hello?.do === 'send') socket.write(hello.record);
+    const reader = new RecordReader();
+    const records: Buffer[] = [];
+    for await (const chunk of socket) {
+      if (records.length === 0) socket.write(bytes);
+      for (const record of reader.push(chunk as Buffer)) records.push(Buffer.from(record));
+    }
+    const [keyed] = step(begun, { on: 'record', payload: records[0]! });
+    if (keyed.at !== 'awaitServerAuth' || records.length !== 3)
+      return t.fail(`${name}: ${keyed.at}, ${records.length}`);
+    const { code, field } = want;
+    const told = [...(decode(openRecord(keyed.server, 1, records[2]!)) as ReadonlyMap<string, Value>)];
+    t.same(Object.fromEntries(told), { type: 'error', code, field }, `${name}: told under the handshake key`);
   }
   const server = await startServer(t, { handshakeTimeoutMs: 300 });
   const socket = dialTls(server.port, alice);
