@@ -122,9 +122,10 @@ export class Lifecycle {
     return this.stopped;
   }
 
-  /** As a SIGHUP; one after the other. Nothing is reloaded once a stop has begun. Resolves when this one is done. */
+  /** As a SIGHUP; one after the other, and after the start. Nothing is reloaded once a stop has begun. Resolves when this one is done. */
   reload(): Promise<void> {
     this.#reloading = this.#reloading.then(async () => {
+      await this.#starting; // what it has read already may be what has changed
       if (this.#stopping) return;
       let failed = false;
       for (const reload of this.#reloads) {

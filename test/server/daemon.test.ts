@@ -103,6 +103,35 @@ t.test('a stop that is asked for while it starts waits until it has, and stops a
   t.equal(await stuck.stop('SIGTERM'), 0, 'nor for ever');
 });
 
+t.test('a SIGHUP that comes while it starts is obeyed when it has', async (t) => {
+  const { log, lines } = memoryLog();
+  const signals = Object.assign(new EventEmitter(), { exit: () => {} });
+  const life = new Lifecycle(log, 60_000, signals as Signals);
+  const opened = Promise.withResolvers<void>();
+  const order: string[] = [];
+  const started = life.start(async () => {
+    order.push('reads the certificate');
+    await opened.promise;
+    life.onReload(() => void order.push('reads it again'));
+  });
+  signals.emit('SIGHUP', 'SIGHUP');
+  await new Promise(setImmediate);
+  t.strictSame([order, lines], [['reads the certificate'], []], 'and is not said to be done before');
+  opened.resolve();
+  await started;
+  await life.reload();
+  t.strictSame(order, ['reads the certificate', 'reads it again', 'reads it again']);
+
+  const failing = new Lifecycle(log, 60_000, signals as Signals);
+  const broken = Promise.withResolvers<void>();
+  const failed = failing.start(() => broken.promise);
+  const reloaded = failing.reload();
+  broken.reject(new Error('no start'));
+  await failed.catch(() => failing.stop('failed'));
+  await reloaded;
+  t.notMatch(lines.slice(2), [{ event: 'server.reloaded' }], 'what has not started reads nothing');
+});
+
 t.test('signals, at the real program', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'chat-daemon-'));
   t.teardown(() => rmSync(dir, { recursive: true, force: true }));
