@@ -29,6 +29,7 @@ import { revocationKeys } from '../x509/revocation.ts';
 import { joinChain } from './chain-bytes.ts';
 import { continuedDevice } from './continuity.ts';
 import type { Tokens } from './tokens.ts';
+import { Turns } from './turns.ts';
 
 export interface AccountOptions {
   readonly store: Store;
@@ -71,7 +72,7 @@ export class Accounts {
   /** What clients give new accounts here, and so what a name without an account is answered with. */
   readonly usualKdf: string;
   /** Logins of one certificate are checked one after the other: guesses in parallel would all be made before the first is counted. */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = new Turns<string>();
 
   /** @throws WEAK_KDF for a configured KDF outside the limits */
   constructor(options: AccountOptions) {
@@ -84,13 +85,7 @@ export class Accounts {
   }
 
   inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const turn = (this.#turns.get(key) ?? Promise.resolve()).then(work);
-    const settled = turn.catch(() => {});
-    this.#turns.set(key, settled);
-    void settled.then(() => {
-      if (this.#turns.get(key) === settled) this.#turns.delete(key);
-    });
-    return turn;
+    return this.#turns.take(key, work);
   }
 }
 

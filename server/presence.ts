@@ -7,6 +7,7 @@ import type { Reply } from '../protocol/messages.ts';
 import type { PresenceChoice, Store, User } from '../store/store.ts';
 import type { Member } from './hub.ts';
 import type { LastSeen } from './last-seen.ts';
+import { Turns } from './turns.ts';
 
 /** Users that one connection may watch. */
 const MAX_WATCHED = 1024;
@@ -20,6 +21,13 @@ export class Presence {
   readonly #watchers = new Map<number, Set<Member>>();
   /** of users who are connected, as chosen last */
   readonly #choices = new Map<number, PresenceChoice>();
+  /**
+   * What users have chosen since this process began: whoever is logging in, or asked about, was read before that, perhaps. At most one for
+   * each account.
+   */
+  readonly #chosen = new Map<number, PresenceChoice>();
+  /** Of each user: a choice keeps what the one before it has not named. */
+  readonly #turns = new Turns<number>();
 
   constructor(store: Store, lastSeen: LastSeen, now: () => number) {
     this.#store = store;
@@ -29,12 +37,13 @@ export class Presence {
 
   /** His first connection. */
   came(user: User): void {
-    this.#choices.set(user.id, user.presence);
-    if (user.presence.state !== 'invisible') this.#announce(user, true, user.presence);
+    const choice = this.#choiceOf(user);
+    this.#choices.set(user.id, choice);
+    if (choice.state !== 'invisible') this.#announce(user, true, choice);
   }
   /** His last connection is gone. If others could not see him until then, nobody is to know when that was. */
   left(user: User): void {
-    const choice = this.#choices.get(user.id) ?? user.presence;
+    const choice = this.#choiceOf(user);
     this.#choices.delete(user.id);
     if (choice.state !== 'invisible') this.#goes(user, choice);
   }
@@ -45,11 +54,16 @@ export class Presence {
   }
 
   /** Keeps what he chooses, and tells who watches him; a field that is missing stays as it was. Answers what is so now. */
-  async choose(user: User, change: Partial<PresenceChoice>): Promise<PresenceChoice> {
-    const before = this.#choices.get(user.id) ?? user.presence;
+  choose(user: User, change: Partial<PresenceChoice>): Promise<PresenceChoice> {
+    return this.#turns.take(user.id, () => this.#choose(user, change));
+  }
+
+  async #choose(user: User, change: Partial<PresenceChoice>): Promise<PresenceChoice> {
+    const before = this.#choiceOf(user);
     const after = { ...before, ...change };
     if (after.state === before.state && after.showsLastSeen === before.showsLastSeen) return after;
     await this.#store.setPresence(user.id, after);
+    this.#chosen.set(user.id, after);
     if (!this.#choices.has(user.id)) return after; // he left meanwhile
     this.#choices.set(user.id, after);
     const isLeaving = after.state === 'invisible' && before.state !== 'invisible';
@@ -66,9 +80,8 @@ export class Presence {
     const watchers = this.#watchers.get(user.id);
     if (watchers) watchers.add(member);
     else this.#watchers.set(user.id, new Set([member]));
-    const choice = this.#choices.get(user.id);
     const lastSeen = this.#lastSeen.of(user);
-    return shown({ ...user, lastSeen }, choice !== undefined, choice ?? user.presence);
+    return shown({ ...user, lastSeen }, this.#choices.has(user.id), this.#choiceOf(user));
   }
   unwatchAll(member: Member): void {
     for (const id of member.watching) {
@@ -80,6 +93,10 @@ export class Presence {
   unwatch(member: Member, userId: number): void {
     member.watching.delete(userId);
     this.#watchers.get(userId)?.delete(member);
+  }
+
+  #choiceOf({ id, presence }: User): PresenceChoice {
+    return this.#choices.get(id) ?? this.#chosen.get(id) ?? presence;
   }
 
   /** Away, or as if he were. */

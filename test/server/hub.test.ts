@@ -8,7 +8,7 @@ import { MAX_SEND_BYTES, type Reply } from '../../protocol/messages.ts';
 import type { Charge } from '../../server/charges.ts';
 import { Hub, type Member } from '../../server/hub.ts';
 import type { Accepted, Submission } from '../../server/sequencer.ts';
-import type { Conversation, Device, Group, Seen, Standing, User } from '../../store/store.ts';
+import type { Conversation, Device, Group, PresenceChoice, Seen, Standing, User } from '../../store/store.ts';
 import type { ContactPolicy } from '../../server/contacts.ts';
 import { credentials, memoryLog } from '../support/pair.ts';
 import { authority } from '../support/pki.ts';
@@ -47,6 +47,10 @@ class Desk {
   pages: number[] = [];
   /** gate of store.setLastSeen() */
   leaving: Promise<void> = Promise.resolve();
+  /** gate of store.setPresence() */
+  choosing: Promise<void> = Promise.resolve();
+  /** of users, as the store has it */
+  readonly presences = new Map<number, PresenceChoice>();
   deviceEpoch = 1;
   devices = new Map([
     [1, [11]],
@@ -65,13 +69,17 @@ class Desk {
   constructor() {
     const user = (name: string): User | null => {
       const id = this.names.indexOf(name);
-      return id < 1 ? null : ({ id, username: name, lastSeen: null, presence: VISIBLE } as User);
+      return id < 1 ? null : this.user(id);
     };
     const store = {
       findUser: async (name: string) => user(name),
       setLastSeen: async (seen: readonly Seen[]) => {
         await this.leaving;
         this.lastSeen.push(...seen.map(({ userId }) => userId));
+      },
+      setPresence: async (id: number, choice: PresenceChoice) => {
+        await this.choosing;
+        this.presences.set(id, choice);
       },
       backlog: async (id: number) => (this.pages.push(id), await this.reading, []),
       queueUsages: async (ids: readonly number[]) => {
@@ -140,8 +148,14 @@ class Desk {
     };
   }
 
-  join(device: number): Joined {
-    const userId = Math.floor(device / 10);
+  /** As the store has him. */
+  user(id: number): User {
+    return { id, username: this.names[id], lastSeen: null, presence: this.presences.get(id) ?? VISIBLE } as User;
+  }
+
+  /** @param user as he was read */
+  join(device: number, user: User = this.user(Math.floor(device / 10))): Joined {
+    const userId = user.id;
     const frames: Reply[] = [];
     const closed: unknown[] = [];
     const link = {
@@ -150,7 +164,6 @@ class Desk {
       send: (frame: Reply) => void (closed.length > 0 || frames.push(frame)),
       close: (code?: string) => void closed.push(code),
     };
-    const user = { id: userId, username: this.names[userId], lastSeen: null, presence: VISIBLE } as unknown as User;
     const member = this.hub.join(
       {
         user,
@@ -687,6 +700,41 @@ t.test('presence: on the first device and after the last; watchers go with their
   for (let i = 0; i < 1024; i++) await desk.hub.watch(c.member, `user${i}`);
   await t.rejects(desk.hub.watch(c.member, 'bob'), { code: 'QUOTA', field: 'presence_watch.username' });
   await desk.hub.watch(c.member, 'user7');
+});
+
+t.test('presence: of two devices that choose at once, neither takes back what the other has chosen', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  const [b1, b2] = [desk.join(21), desk.join(22)];
+  await desk.hub.watch(a.member, 'bob');
+  const chosen = await Promise.all([
+    desk.hub.choosePresence(b1.member, { state: 'invisible' }),
+    desk.hub.choosePresence(b2.member, { showsLastSeen: false }),
+  ]);
+  const both: PresenceChoice = { state: 'invisible', showsLastSeen: false };
+  t.strictSame(chosen, [{ ...both, showsLastSeen: true }, both]);
+  t.strictSame(desk.presences.get(2), both);
+  t.strictSame(await desk.hub.watch(a.member, 'bob'), { username: 'bob', online: false });
+});
+
+t.test('presence: who was read before he chose to be invisible comes as invisible', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  const b1 = desk.join(21);
+  await desk.hub.watch(a.member, 'bob');
+  const login = desk.user(2);
+  const gate = Promise.withResolvers<void>();
+  desk.choosing = gate.promise;
+  const chosen = desk.hub.choosePresence(b1.member, { state: 'invisible' });
+  await turn();
+  desk.hub.leave(b1.member);
+  t.match(a.frames.at(-1), { online: false });
+  gate.resolve();
+  t.match(await chosen, { state: 'invisible' });
+  const told = a.frames.length;
+  desk.join(22, login);
+  t.equal(a.frames.length, told, 'nobody is told');
+  t.match(await desk.hub.watch(a.member, 'bob'), { online: false });
 });
 
 t.test('who is revoked is cut, and so is whoever was let in before that and comes after it', async (t) => {
