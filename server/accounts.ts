@@ -291,9 +291,9 @@ export class AccountSession {
   }
 
   async #refuseIfLocked(name: string): Promise<void> {
-    const { store, now } = this.#accounts.options;
+    const { store, maxFailures, now } = this.#accounts.options;
     const at = now();
-    const until = await store.lockedUntil(this.#subjects(name), at);
+    const until = await store.lockedUntil(this.#subjects(name), at, maxFailures);
     if (until > at) throw new ChatError('LOCKED', 'too many wrong passwords', { retryAfterMs: until - at });
   }
 

@@ -251,24 +251,29 @@ export function* countLoginFailure(
     keys,
   )) {
     const beyond = integer(row, 'failures') - maxFailures;
-    // Concurrent failures carry their own clocks: a lock never gets shorter. One that is over says when the last failure was.
-    let until = Math.max(integer(row, 'locked_until'), now);
-    if (beyond >= 0) until = Math.max(until, now + Math.min(lockoutMs * 2 ** beyond, MAX_LOCKOUT_MS));
+    // Before there are so many it says when the last failure was, which locks nobody, whatever the clock was then.
+    let until = now;
+    if (beyond >= 0) {
+      until += Math.min(lockoutMs * 2 ** beyond, MAX_LOCKOUT_MS);
+      // Concurrent failures carry their own clocks: a lock never gets shorter.
+      if (beyond > 0) until = Math.max(until, integer(row, 'locked_until'));
+      longest = Math.max(longest, until);
+    }
     if (until !== row['locked_until'])
       yield* run('UPDATE login_failures SET locked_until = ? WHERE subject = ?', until, blob(row, 'subject'));
-    longest = Math.max(longest, until);
   }
-  return longest > now ? longest : 0;
+  return longest;
 }
 
 export function* forgetLoginFailures(before: number): Operation<void> {
   yield* run('DELETE FROM login_failures WHERE locked_until < ?', before);
 }
 
-export function* lockedUntil(subjects: readonly string[], now: number): Operation<number> {
+export function* lockedUntil(subjects: readonly string[], now: number, maxFailures: number): Operation<number> {
   const row = yield* first(
-    'SELECT MAX(locked_until) AS latest FROM login_failures WHERE subject IN (?...)',
+    'SELECT MAX(locked_until) AS latest FROM login_failures WHERE subject IN (?...) AND failures >= ?',
     subjectKeys(subjects),
+    maxFailures,
   );
   const until = row ? (integerOrNull(row, 'latest') ?? 0) : 0;
   return until > now ? until : 0;

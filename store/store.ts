@@ -481,8 +481,8 @@ export interface Store {
    * Answers the time until which the longest lock lasts, 0 when none does.
    */
   countLoginFailure(subjects: readonly string[], now: number, maxFailures: number, lockoutMs: number): Promise<number>;
-  /** Until when any of the subjects is locked; 0 when none is. */
-  lockedUntil(subjects: readonly string[], now: number): Promise<number>;
+  /** Until when any of the subjects is locked; 0 when none is. @param maxFailures as it was counted with */
+  lockedUntil(subjects: readonly string[], now: number, maxFailures: number): Promise<number>;
   clearLoginFailures(subjects: readonly string[]): Promise<void>;
   /** Forgets subjects whose last failure, and any lock that it made, is before that time. */
   forgetLoginFailures(before: number): Promise<void>;

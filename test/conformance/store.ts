@@ -545,7 +545,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.equal(await countRows('login_failures'), 2);
       t.equal(await fail(old, NOW + 2 * HOUR), 0, 'begins anew');
       t.equal(await fail(recent, NOW + 2 * HOUR), NOW + 7 * HOUR, 'his third');
-      t.equal(await store.lockedUntil([locked], NOW + HOUR), NOW + 5 * HOUR);
+      t.equal(await store.lockedUntil([locked], NOW + HOUR, 3), NOW + 5 * HOUR);
     },
   ],
   [
@@ -555,26 +555,26 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const fail = (now: number, ...subjects: string[]) => store.countLoginFailure(subjects, now, 3, 1000);
       t.equal(await fail(NOW, pair, certificate), 0);
       t.equal(await fail(NOW, pair), 0);
-      t.equal(await store.lockedUntil([pair, certificate], NOW), 0);
+      t.equal(await store.lockedUntil([pair, certificate], NOW, 3), 0);
       t.equal(await fail(NOW, pair, certificate), NOW + 1000, 'third of the one, second of the other');
       t.equal(await fail(NOW + 10, pair, certificate), NOW + 10 + 2000, 'the longest of both');
-      t.equal(await store.lockedUntil([certificate], NOW + 10), NOW + 10 + 1000);
-      t.equal(await store.lockedUntil([certificate, pair], NOW + 10), NOW + 10 + 2000);
-      t.equal(await store.lockedUntil([pair], NOW + 10 + 2000), 0, 'over');
-      t.equal(await store.lockedUntil([other], NOW), 0);
-      t.equal(await store.lockedUntil([], NOW), 0);
+      t.equal(await store.lockedUntil([certificate], NOW + 10, 3), NOW + 10 + 1000);
+      t.equal(await store.lockedUntil([certificate, pair], NOW + 10, 3), NOW + 10 + 2000);
+      t.equal(await store.lockedUntil([pair], NOW + 10 + 2000, 3), 0, 'over');
+      t.equal(await store.lockedUntil([other], NOW, 3), 0);
+      t.equal(await store.lockedUntil([], NOW, 3), 0);
       for (let i = 0; i < 60; i++) await fail(NOW, pair);
       const cap = NOW + MAX_LOCKOUT_MS;
       t.equal(await fail(NOW, pair), cap);
       t.equal(MAX_LOCKOUT_MS, 24 * HOUR);
       const again = await open();
-      t.equal(await again.lockedUntil([pair], NOW), cap, 'after opening again');
+      t.equal(await again.lockedUntil([pair], NOW, 3), cap, 'after opening again');
       t.equal(await again.countLoginFailure([pair], NOW + HOUR, 3, 1000), cap + HOUR);
       await again.close();
       await store.clearLoginFailures([pair, other]);
-      t.equal(await store.lockedUntil([pair], NOW), 0);
+      t.equal(await store.lockedUntil([pair], NOW, 3), 0);
       t.equal(await fail(NOW, pair), 0, 'counts from the start');
-      t.not(await store.lockedUntil([certificate], NOW + 10), 0, 'not cleared');
+      t.not(await store.lockedUntil([certificate], NOW + 10, 3), 0, 'not cleared');
     },
   ],
   [
@@ -585,9 +585,22 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         [store, second][i % 2]!.countLoginFailure(i % 3 ? [x, y] : [y, x], NOW, 10, 1000),
       );
       t.equal((await Promise.all(calls)).filter((until) => until > 0).length, 1);
-      t.equal(await store.lockedUntil([x], NOW), NOW + 1000);
+      t.equal(await store.lockedUntil([x], NOW, 10), NOW + 1000);
       t.equal(await store.countLoginFailure([x], NOW + HOUR, 10, 1000), NOW + HOUR + 2000);
       t.equal(await store.countLoginFailure([x], NOW, 10, 1000), NOW + HOUR + 2000, 'a clock behind shortens nothing');
+    },
+  ],
+  [
+    'lockout: who is not locked is not either when the clock is set back, and then no longer than for others',
+    async (t, { store }) => {
+      const subject = tag();
+      const fail = (now: number) => store.countLoginFailure([subject], now, 3, 1000);
+      t.equal(await fail(NOW + HOUR), 0);
+      t.equal(await store.lockedUntil([subject], NOW, 3), 0);
+      t.equal(await fail(NOW), 0);
+      t.equal(await fail(NOW), NOW + 1000);
+      t.equal(await store.lockedUntil([subject], NOW, 3), NOW + 1000);
+      t.equal(await store.lockedUntil([subject], NOW + 1000, 3), 0);
     },
   ],
   [
@@ -1251,8 +1264,8 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.strictSame(await store.revokeDevices({ serialKey: name }, NOW), [], 'a trailing space is a difference');
       t.strictSame(await store.revokeDevices({ serialKey }, NOW), [device.id]);
       t.equal(await store.countLoginFailure([HOSTILE + name], NOW, 1, 1000), NOW + 1000);
-      t.equal(await store.lockedUntil([HOSTILE + name], NOW), NOW + 1000);
-      t.equal(await store.lockedUntil([`${HOSTILE + name} `], NOW), 0);
+      t.equal(await store.lockedUntil([HOSTILE + name], NOW, 1), NOW + 1000);
+      t.equal(await store.lockedUntil([`${HOSTILE + name} `], NOW, 1), 0);
 
       const w = await World.open(store);
       Object.assign(w, { origin: `${w.origin}/${HOSTILE} ` });
