@@ -102,17 +102,12 @@ export function* addDevice(
   const known = yield* deviceOfUser(userId, fingerprint);
   if (known) return { device: known, isNew: false, keyHashes: yield* keyHashesOf(known), renewed: null };
   const earlier = yield* earlierOf(device);
+  // One whose certificate has not ended is counted already.
+  if (earlier === null || earlier.notAfter < now) yield* mayHaveOneMore(userId, now, limit);
   if (earlier) {
     const renewed = yield* renewDevice(earlier, device, now);
     return { device: renewed, isNew: true, keyHashes: yield* keyHashesOf(renewed), renewed: earlier.fingerprint };
   }
-  const active = yield* first(
-    'SELECT COUNT(*) AS active FROM devices WHERE user_id = ? AND revoked_at IS NULL AND not_after >= ?',
-    userId,
-    now,
-  );
-  if (Number(active?.['active']) >= limit)
-    throw new ChatError('DEVICE_LIMIT', `a user may have ${limit} devices`, { field: 'device' });
   try {
     yield* insert(DEVICES, [[userId, fingerprint, utf8(serialKey), spkiHash, chain, notAfter, now]]);
   } catch (error) {
@@ -124,6 +119,17 @@ export function* addDevice(
   yield* insert(MAILBOXES, [[added.id, 0, 0, 0]]);
   yield* run('UPDATE users SET device_epoch = device_epoch + 1 WHERE id = ?', userId);
   return { device: added, isNew: true, keyHashes: [spkiHash], renewed: null };
+}
+
+/** @throws DEVICE_LIMIT */
+function* mayHaveOneMore(userId: number, now: number, limit: number): Operation<void> {
+  const active = yield* first(
+    'SELECT COUNT(*) AS active FROM devices WHERE user_id = ? AND revoked_at IS NULL AND not_after >= ?',
+    userId,
+    now,
+  );
+  if (Number(active?.['active']) >= limit)
+    throw new ChatError('DEVICE_LIMIT', `a user may have ${limit} devices`, { field: 'device' });
 }
 
 /** The device that goes on under this certificate: the one that has proven it, or the one with the same key. */

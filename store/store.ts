@@ -365,7 +365,7 @@ export interface Store {
    * an unrevoked device of the user, that ends no earlier than that device's certificate, and one for a device that `continues` (an unrevoked
    * one of the user), renews it: the device keeps its id and its queue, counts once, loses its key packages, and its certificate before is kept as a device of its own that is revoked at `now`.
    * @returns besides, the `spkiHash` of all certificates that the device has had, the present one first; and which one this has renewed
-   * @throws DEVICE_LIMIT when the user has `limit` active devices at `now`
+   * @throws DEVICE_LIMIT when the user has `limit` active devices at `now`, and it is none of them that is renewed
    * @throws CERT_ACCOUNT_MISMATCH when the certificate belongs to another user
    * @throws NOT_FOUND with field `userId`
    */

@@ -239,6 +239,20 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'devices: one whose certificate has ended counts again when it is renewed',
+    async (t, { store }) => {
+      const user = await store.createUser(newUser(tag()));
+      const add = async (more = {}, now = NOW) => (await store.addDevice(newDevice(user.id, more), now, 2)).device;
+      const [brief, other] = [await add({ notAfter: NOW + HOUR }), await add({ notAfter: NOW + HOUR })];
+      const later = NOW + HOUR + 1;
+      await add({}, later);
+      t.equal((await add({ spkiHash: brief.spkiHash }, later)).id, brief.id, 'there is room for one');
+      await t.rejects(add({ spkiHash: other.spkiHash }, later), { code: 'DEVICE_LIMIT', field: 'device' });
+      await t.rejects(add({ continues: other.id }, later), { code: 'DEVICE_LIMIT', field: 'device' });
+      t.equal((await add({ continues: brief.id }, later)).id, brief.id, 'one that counts already needs none');
+    },
+  ],
+  [
     'devices: a certificate with another key takes over the device that continues, with all that waits for it',
     async (t, { store, second }) => {
       const w = await World.open(store);
