@@ -13,6 +13,8 @@ import { RateLimit } from './rate-limit.ts';
 export const MAX_DEVICES = 1000;
 const MAX_BANS = 1000;
 const MAX_OWNED = 100;
+/** Whoever owns so many is made owner of no other: others must not take from him what he needs for rooms of his own. */
+const MAX_GIVEN = MAX_OWNED / 2;
 const PAGE_ROOMS = 100;
 /** Of one user. Each may make what everybody else has signed for the room stale, so that one who comes and goes keeps all from writing. */
 const CHANGES_PER_MINUTE = 20;
@@ -94,7 +96,7 @@ export class Rooms {
     const { user } = member;
     const target = 'username' in frame ? await this.#userId(frame.username, frame.type) : user.id;
     if (frame.type === 'room_invite') await this.#checkContact(user.id, target);
-    const limits = { devices: MAX_DEVICES, bans: MAX_BANS, owned: MAX_OWNED };
+    const limits = { devices: MAX_DEVICES, bans: MAX_BANS, owned: MAX_GIVEN };
     const changed = await store.changeRoom(frame.room, user.id, changeOf(frame, target), now(), limits);
     const { room } = changed;
     // In the same moment as it is known: nobody is to be answered, or written to, by the members of before.

@@ -211,7 +211,6 @@ class HeldRoom {
     if (!member) throw noSuchMember();
     if (member.rank === rank) return false;
     this.#keepsAnOwner(userId);
-    // Nobody is made to own so many that he can make none of his own.
     if (rank === RANK.owner) yield* mayOwnOneMore(userId, this.#limits.owned);
     yield* insert(MEMBERS, [[this.#id, userId, rank]]);
     return true;

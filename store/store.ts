@@ -167,7 +167,7 @@ export interface RoomLimits {
   /** active devices of all members; and members */
   readonly devices: number;
   readonly bans: number;
-  /** rooms of one owner */
+  /** rooms of one owner, for who is made one by another */
   readonly owned: number;
 }
 

@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { Member } from '../../server/hub.ts';
 import { Rooms, type RoomRequest } from '../../server/rooms.ts';
-import type { ChangedRoom } from '../../store/store.ts';
+import type { ChangedRoom, Store } from '../../store/store.ts';
 
 const ROOM = {
   id: Buffer.alloc(32) as never,
@@ -18,13 +18,21 @@ function desk() {
     ms: 0,
     told: [] as number[],
     forgotten: 0,
+    /** most rooms of one owner, as the store was told: of his own making, and given by others */
+    owned: { made: 0, given: 0 },
     atHand: [] as Member[],
     turns: [] as number[],
     answer: { room: ROOM, isChanged: true, isOfMembers: true },
   };
   const store = {
-    changeRoom: async (): Promise<ChangedRoom> => made.answer,
-    createRoom: async () => ROOM,
+    changeRoom: async (...[, , , , { owned }]: Parameters<Store['changeRoom']>): Promise<ChangedRoom> => {
+      made.owned.given = owned;
+      return made.answer;
+    },
+    createRoom: async (...[, , , owned]: Parameters<Store['createRoom']>) => {
+      made.owned.made = owned;
+      return ROOM;
+    },
     room: async () => ROOM,
     rooms: async () => [],
     findUser: async (username: string) => ({ id: username === 'alice' ? 1 : 2, username }),
@@ -69,6 +77,13 @@ t.test('nobody comes and goes so fast that what others have signed is always sta
   d.ms += 3000;
   await d.ask(2, { type: 'room_join' });
   await t.rejects(d.ask(2, { type: 'room_leave' }), limit);
+});
+
+t.test('nobody is made to own so many rooms that he can make none of his own', async (t) => {
+  const d = desk();
+  await d.ask(2, { type: 'room_create', visibility: 'public' });
+  await d.ask(1, { type: 'room_role', username: 'bob', role: 'owner' });
+  t.strictSame(d.owned, { made: 100, given: 50 });
 });
 
 t.test('members are told, and who was one until now; nobody of what was so already', async (t) => {
