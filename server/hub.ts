@@ -79,6 +79,8 @@ export class Hub {
   readonly #revoked = new Set<number>();
   /** The same of certificates that others have taken the place of, while the device goes on: device id → their fingerprints. */
   readonly #renewed = new Map<number, Set<string>>();
+  /** How often two users were parted: who was found to be allowed to watch somebody before that, perhaps is not any more. */
+  #parted = 0;
   readonly #lastSeen: LastSeen;
   readonly #presence: Presence;
   readonly #typing: Typing;
@@ -300,9 +302,17 @@ export class Hub {
     const user = await this.#o.store.findUser(username);
     if (user === null)
       throw new ChatError('NO_SUCH_PEER', 'nobody has this name', { field: 'presence_watch.username' });
-    if (user.id !== member.user.id)
-      this.#checkContact(await this.#o.store.standing(member.user.id, user.id), 'presence_watch.username');
+    if (user.id !== member.user.id) await this.#checkWatch(member.user, user);
     return this.#presence.watch(member, user);
+  }
+
+  /** What has come about while the store was asked counts as well. @throws BLOCKED, NOT_CONTACT */
+  async #checkWatch(watching: User, watched: User): Promise<void> {
+    let parted: number;
+    do {
+      parted = this.#parted;
+      this.#checkContact(await this.#o.store.standing(watching.id, watched.id), 'presence_watch.username');
+    } while (parted !== this.#parted);
   }
 
   /** What others are told of this user, who may change it. Only a field that is there is changed. */
@@ -350,6 +360,7 @@ export class Hub {
 
   /** What two users may see of each other has changed: conversations are looked up anew, and neither watches the other any more. */
   part(userA: number, userB: number): void {
+    this.#parted++;
     this.forgetConversations(userA);
     for (const [watched, watching] of [
       [userA, userB],

@@ -47,6 +47,8 @@ class Desk {
   pages: number[] = [];
   /** gate of store.setLastSeen() */
   leaving: Promise<void> = Promise.resolve();
+  /** gate of store.standing() */
+  judging: Promise<void> = Promise.resolve();
   /** gate of store.setPresence() */
   choosing: Promise<void> = Promise.resolve();
   /** of users, as the store has it */
@@ -103,7 +105,11 @@ class Desk {
       blobSizes: async (id: number, hashes: readonly Uint8Array[]) =>
         hashes.map((hash) => (id === 11 ? (this.blobs.get(hex(hash)) ?? null) : null)),
       keptInfoBytes: async (id: number) => (id === 1 ? this.keptInfoBytes : 0),
-      standing: async () => this.standing,
+      standing: async () => {
+        const { standing } = this;
+        await this.judging;
+        return standing;
+      },
     };
     const sequencer = {
       submit: async (submission: Submission, deliver: (accepted: Accepted) => Promise<void> | void) => {
@@ -700,6 +706,21 @@ t.test('presence: on the first device and after the last; watchers go with their
   for (let i = 0; i < 1024; i++) await desk.hub.watch(c.member, `user${i}`);
   await t.rejects(desk.hub.watch(c.member, 'bob'), { code: 'QUOTA', field: 'presence_watch.username' });
   await desk.hub.watch(c.member, 'user7');
+});
+
+t.test('presence: who is blocked while he is found not to be watches nobody', async (t) => {
+  const desk = new Desk();
+  const a = desk.join(11);
+  const gate = Promise.withResolvers<void>();
+  desk.judging = gate.promise;
+  const watching = desk.hub.watch(a.member, 'bob');
+  await turn();
+  desk.standing = 'blocked';
+  desk.hub.part(2, 1);
+  gate.resolve();
+  await t.rejects(watching, { code: 'BLOCKED', field: 'presence_watch.username' });
+  desk.join(21);
+  t.strictSame(a.frames, []);
 });
 
 t.test('presence: of two devices that choose at once, neither takes back what the other has chosen', async (t) => {
