@@ -112,6 +112,8 @@ export interface LogOptions {
 /** No value is longer; the rest is cut with an ellipsis. */
 const MAX_COLUMNS = 512;
 const MAX_STACK_FRAMES = 20;
+/** Lines that a full disk does not take wait for it up to here; what comes then is lost. */
+const MAX_UNWRITTEN_BYTES = 1024 * 1024;
 /** Lines of one event, code and sub in each window; the rest is counted. */
 export const REFUSALS_PER_WINDOW = 20;
 export const WINDOW_MS = 10_000;
@@ -264,7 +266,7 @@ function asText(json: string): string {
 }
 
 function descriptor(fd: number): { write(line: string): void } {
-  const stream = destination({ dest: fd, sync: true });
+  const stream = destination({ dest: fd, sync: true, maxLength: MAX_UNWRITTEN_BYTES });
   // A closed standard error must not end a server that can do without it.
   stream.on('error', () => {});
   return { write: (line) => void stream.write(line) };

@@ -1,5 +1,7 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { ChatError, CODES } from '../../base/errors.ts';
 import { Secret } from '../../base/secret.ts';
@@ -259,4 +261,17 @@ t.test('to a file descriptor, in order, at once', async (t) => {
     lines.map((line) => (JSON.parse(line) as { index: number }).index),
     Array.from({ length: 100 }, (_, i) => i),
   );
+});
+
+t.test('lines that a full disk does not take are not all kept', async (t) => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const heap = (): number => (collect(), process.memoryUsage().heapUsed);
+  const fd = openSync('/dev/full', 'w');
+  const log = openLog({ level: 'info', format: 'json', to: fd });
+  const before = heap();
+  for (let index = 0; index < 100_000; index++) log.info('message.accepted', { index, file: 'x'.repeat(256) });
+  const grown = heap() - before;
+  closeSync(fd);
+  t.ok(grown < 10_000_000, `${grown} bytes of some 35,000,000`);
 });
