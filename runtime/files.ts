@@ -91,9 +91,14 @@ export function ensurePrivateDirectory(path: string, field: string): void {
  * Whether ensurePrivateDirectory() would succeed; makes nothing. Whoever asks should be who will run the server.
  * @throws UNSAFE_FILE, CONFIG_INVALID with `field`
  */
-export function checkStateDirectory(path: string, field: string): void {
+export function checkPrivateDirectory(path: string, field: string): void {
+  if (existsSync(path)) ensurePrivateDirectory(path, field);
+  checkWritable(path, field);
+}
+
+/** Whether files can be made in the folder, and the folder itself where it is missing; makes nothing. @throws CONFIG_INVALID with `field` */
+export function checkWritable(path: string, field: string): void {
   let directory = resolve(path);
-  if (existsSync(directory)) ensurePrivateDirectory(directory, field);
   while (!existsSync(directory)) directory = dirname(directory);
   try {
     accessSync(`${directory}/.`, constants.W_OK | constants.X_OK); // the dot: it must be a directory

@@ -1,12 +1,15 @@
 /** Command-line flags over the settings of runtime/config.ts, and `config check`: the settings, and the files that they name. */
+import { dirname } from 'node:path';
 import { ChatError } from '../base/errors.ts';
 import { databaseOf, loadServerConfig, type LoadedServerConfig } from '../runtime/config.ts';
-import { checkStateDirectory, readTrustFile } from '../runtime/files.ts';
+import { checkPrivateDirectory, checkWritable, readTrustFile } from '../runtime/files.ts';
 import { readPasswordFile } from '../runtime/secret-file.ts';
 import { loadAuthorities, loadCredentials, type Authorities, type Credentials } from '../runtime/tls.ts';
 import type { Secret } from '../base/secret.ts';
 import { MAX_CRL_BYTES, parseCrls } from '../x509/crl.ts';
 import { validatePath } from '../x509/path.ts';
+import { checkServerName } from '../x509/server-name.ts';
+import { checkStoreUrl } from '../store/open.ts';
 import { readOutside } from './outside.ts';
 
 export interface GlobalFlags {
@@ -40,6 +43,17 @@ export function readTls(
   return { own, authorities };
 }
 
+/** The host in the name of the log: a DNS name, which the certificate has to have. @throws CONFIG_INVALID when there is none */
+export function logHostOf({ values: { serverName } }: LoadedServerConfig, own: Credentials): string {
+  if (serverName !== undefined) return serverName;
+  const entry = own.chain[0].subjectAltName?.find((name) => name.type === 'dns');
+  if (entry?.type !== 'dns')
+    throw new ChatError('CONFIG_INVALID', 'server_name: the certificate has no DNS name, and the log needs one', {
+      field: 'server_name',
+    });
+  return entry.value.toLowerCase();
+}
+
 /** URL and password of the database, as store/open.ts takes them. @throws CONFIG_INVALID, UNSAFE_FILE */
 export function storeOf(config: LoadedServerConfig): { readonly url: string; readonly password: Secret | null } {
   const db = databaseOf(config);
@@ -68,11 +82,17 @@ export function checkConfig(flags: GlobalFlags, out: (line: string) => void, now
       faults.push(ChatError.from(error).message);
     }
   };
-  attempt(() => readTls(config, now));
-  for (const path of config.values.tls.crl) attempt(() => parseCrls(readTrustFile(path, 'tls.crl', MAX_CRL_BYTES)));
+  const { tls, stateDir, transcript, admin } = config.values;
+  attempt(() => {
+    const { own } = readTls(config, now);
+    checkServerName(own.chain[0], logHostOf(config, own));
+  });
+  for (const path of tls.crl) attempt(() => parseCrls(readTrustFile(path, 'tls.crl', MAX_CRL_BYTES)));
   attempt(() => readOutside(config));
-  attempt(() => storeOf(config));
-  attempt(() => checkStateDirectory(config.values.stateDir, 'state_dir'));
+  attempt(() => checkStoreUrl(storeOf(config).url));
+  attempt(() => checkPrivateDirectory(stateDir, 'state_dir'));
+  attempt(() => checkPrivateDirectory(dirname(admin.socket), 'admin.socket'));
+  attempt(() => checkWritable(transcript.dir, 'transcript.dir'));
   if (faults.length > 0) throw new ChatError('CONFIG_INVALID', faults.join('\n  '));
   out('configuration is valid');
   return 0;

@@ -21,7 +21,7 @@ import type { Store } from '../store/store.ts';
 import { Accounts } from './accounts.ts';
 import { serveAdmin } from './admin.ts';
 import { Blobs } from './blobs.ts';
-import { readTls, storeOf } from './configuration.ts';
+import { logHostOf, readTls, storeOf } from './configuration.ts';
 import { Contacts } from './contacts.ts';
 import { CrlHistory } from './crl-history.ts';
 import { Devices } from './devices.ts';
@@ -112,7 +112,7 @@ export async function startServer(
 
   let fatal: ChatError | null = null;
   const epoch = newestEpoch(values.transcript.dir, values.stateDir);
-  const host = values.serverName ?? firstDnsName(own);
+  const host = logHostOf(config, own);
   const transcript = await TranscriptLog.open({
     ...epoch,
     origin: originOf(epoch, host, values.node),
@@ -366,15 +366,6 @@ const identityOf = ({ chain, privateKey }: Credentials): ServerIdentity => ({
   chain: chain.map((certificate) => certificate.der),
   privateKey,
 });
-
-export function firstDnsName(own: Credentials): string {
-  const entry = own.chain[0].subjectAltName?.find((name) => name.type === 'dns');
-  if (entry?.type !== 'dns')
-    throw new ChatError('CONFIG_INVALID', 'server_name: the certificate has no DNS name, and the log needs one', {
-      field: 'server_name',
-    });
-  return entry.value.toLowerCase();
-}
 
 /** Repeats a job until the stop that it answers; one run at a time, failures are logged and the next run tries again. */
 function every(

@@ -12,8 +12,7 @@ import { openCheckpoint, type Checkpoint, type LogKeys } from '../transcript/che
 import { parseKeyStatement } from '../transcript/key-statement.ts';
 import { EMPTY_ROOT } from '../transcript/merkle.ts';
 import { formatVkey, verifierKey, type VerifierKey } from '../transcript/note.ts';
-import { readTls } from './configuration.ts';
-import { firstDnsName } from './daemon.ts';
+import { logHostOf, readTls } from './configuration.ts';
 import { readAnchor } from './log/anchor.ts';
 import { epochAt, makeEpoch, newestEpoch, originOf, type Epoch } from './log/epochs.ts';
 import { disk } from './log/files.ts';
@@ -35,8 +34,8 @@ export async function beginEpoch(
   out: (line: string) => void,
   now: number,
 ): Promise<void> {
-  const { transcript, stateDir, serverName, node } = config.values;
-  const host = serverName ?? firstDnsName(readTls(config, now).own);
+  const { transcript, stateDir, node } = config.values;
+  const host = logHostOf(config, readTls(config, now).own);
   const old = newestEpoch(transcript.dir, stateDir);
   const origin = originOf(old, host, node);
   if (!existsSync(old.dir)) throw nothing('there is no log yet');

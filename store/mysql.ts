@@ -3,7 +3,6 @@
  * they change held; a deadlock rolls back and runs the operation again. Of those that serve with a database there is one, which holds a
  * lock in it (docs/decisions/0029).
  */
-import { readFileSync } from 'node:fs';
 import mysql, { type Pool, type PoolConnection, type PoolOptions } from 'mysql2/promise';
 import { ChatError } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
@@ -19,8 +18,8 @@ export interface MysqlLocation {
   readonly port: number;
   readonly user: string;
   readonly database: string;
-  /** null: plain TCP. A server certificate is always checked, against the CAs of this file or, without one, Node's own. */
-  readonly tls: { readonly caFile: string | null } | null;
+  /** null: plain TCP. A server certificate is always checked, against these CAs (PEM) or, without them, Node's own. */
+  readonly tls: { readonly ca: string | null } | null;
 }
 
 const CONNECTIONS = 10;
@@ -181,19 +180,11 @@ function createPool({ host, port, user, database, tls }: MysqlLocation, password
         minVersion: 'TLSv1.2',
         rejectUnauthorized: true,
         verifyIdentity: true,
-        ...(tls.caFile && { ca: caOf(tls.caFile) }),
+        ...(tls.ca !== null && { ca: tls.ca }),
       },
     }),
   };
   return mysql.createPool(options);
-}
-
-function caOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new ChatError('CONFIG_INVALID', 'the CA file for the database cannot be read', { field: 'db.url', cause });
-  }
 }
 
 async function reached<T>(attempt: Promise<T>): Promise<T> {

@@ -1,4 +1,5 @@
 /** A URL and a password → a store, or its schema. `sqlite:PATH`, `mysql://user@host:port/name?tls=…`. */
+import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { Secret } from '../base/secret.ts';
@@ -37,6 +38,9 @@ export async function openStore(url: string, password: Secret | null, serving?: 
     throw error;
   }
 }
+
+/** Whether openStore() would know where to look; asks nobody. @throws CONFIG_INVALID */
+export const checkStoreUrl = (url: string): void => void parse(url);
 
 /** What `migrateStore` would do; creates nothing. @throws CONFIG_INVALID, STORE_SCHEMA/newer, STORE_FAILED */
 export const storeStatus = (url: string, password: Secret | null): Promise<SchemaStatus> =>
@@ -100,7 +104,7 @@ function mysqlLocation(url: URL): Location {
     port: url.port === '' ? 3306 : Number(url.port),
     user: decode(url.username),
     database,
-    tls: tls === 'on' ? { caFile: ca } : null,
+    tls: tls === 'on' ? { ca: ca === null ? null : caOf(ca) } : null,
   };
 }
 
@@ -112,6 +116,17 @@ function decode(text: string): string {
     return decodeURIComponent(text);
   } catch {
     throw invalid('a percent sign that escapes nothing');
+  }
+}
+
+function caOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new ChatError('CONFIG_INVALID', `the CA file for the database, ${path}, cannot be read`, {
+      field: 'db.url',
+      cause,
+    });
   }
 }
 

@@ -121,6 +121,29 @@ t.test('config check looks at the state directory, and makes none', async (t) =>
   t.match(err, /state_dir: .*open-state is open to others; chmod 700 it/);
 });
 
+t.test('config check says what else would keep the server from starting', async (t) => {
+  const open = join(dir, 'open');
+  mkdirSync(open);
+  chmodSync(open, 0o755);
+  const db = put('db-password', 'of the database');
+  const file = config('no-start', {
+    server_name: 'other.example',
+    'admin.socket': join(open, 'admin.sock'),
+    'transcript.dir': join(dir, 'ca.crt/log'),
+    'db.url': 'mysql://chatuser@db.example.org/securechat',
+    'db.password_file': db,
+    'db.tls_ca': join(dir, 'none.crt'),
+  });
+  const { status, err } = await run(t, ['config', 'check', '-c', file]);
+  t.equal(status, 2);
+  t.match(err, /not issued for "other\.example"/);
+  t.match(err, /admin\.socket: .*open is open to others; chmod 700 it/);
+  t.match(err, /transcript\.dir: cannot use .*ca\.crt\/log.*ENOTDIR/);
+  t.match(err, /database, .*none\.crt, cannot be read/);
+  const address = config('no-name', { 'db.url': 'mysql://chatuser@192.0.2.1/securechat', 'db.password_file': db });
+  t.match((await run(t, ['config', 'check', '-c', address])).err, /tls=on wants the name/);
+});
+
 t.test('db init, status, migrate and user list, in the order of a first day', async (t) => {
   const file = config('day');
   const db = (...args: string[]) => run(t, [...args, '-c', file]);
