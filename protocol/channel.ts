@@ -9,33 +9,33 @@ import { ChatError } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import { recordKeys, rekeyed, type RecordKeys } from './key-schedule.ts';
 import { MAX_KEY_AGE_MS, MAX_PLAINTEXT_BYTES, MAX_RECORDS_PER_KEY, SEAL_OVERHEAD_BYTES } from './limits.ts';
+import { HEADER_BYTES, LENGTH_BYTES, plaintextOf, RECORD_OVERHEAD_BYTES, TAG_BYTES, unsealed } from './unsealed.ts';
 
-const LENGTH_BYTES = 4;
-const HEADER_BYTES = 12; // length and counter
 const COUNTER_BYTES = 8;
-const TAG_BYTES = 16;
 /** A record with exactly this plaintext switches its direction to the next key; the frame is refused anywhere else. */
 const REKEY = encode({ type: 'rekey' });
+
+/**
+ * Makes the record of the plaintext that stands in it.
+ * @throws TOO_LARGE for one that no record can hold
+ */
+export function sealInPlace({ key, iv }: RecordKeys, counter: number, record: Buffer): void {
+  const bytes = record.length - RECORD_OVERHEAD_BYTES;
+  if (bytes > MAX_PLAINTEXT_BYTES) throw new ChatError('TOO_LARGE', `plaintext of ${bytes} bytes`, { field: 'record' });
+  if (!Number.isSafeInteger(counter)) throw new ChatError('INTERNAL', 'record counter exhausted');
+  record.writeUInt32BE(record.length - LENGTH_BYTES, 0);
+  writeU64(record, counter, LENGTH_BYTES);
+  const header = record.subarray(0, HEADER_BYTES);
+  aesGcmSeal(key, nonce(iv, counter), header, plaintextOf(record), record.subarray(HEADER_BYTES));
+}
 
 /**
  * The whole record, length field included.
  * @param plaintext in pieces @throws TOO_LARGE for one that no record can hold
  */
-export function sealRecord({ key, iv }: RecordKeys, counter: number, ...plaintext: readonly Uint8Array[]): Buffer {
-  const bytes = byteCount(plaintext);
-  if (bytes > MAX_PLAINTEXT_BYTES) throw new ChatError('TOO_LARGE', `plaintext of ${bytes} bytes`, { field: 'record' });
-  if (!Number.isSafeInteger(counter)) throw new ChatError('INTERNAL', 'record counter exhausted');
-  const record = Buffer.allocUnsafe(LENGTH_BYTES + SEAL_OVERHEAD_BYTES + bytes);
-  record.writeUInt32BE(record.length - LENGTH_BYTES, 0);
-  writeU64(record, counter, LENGTH_BYTES);
-  let end = HEADER_BYTES;
-  for (const piece of plaintext) {
-    record.set(piece, end);
-    end += piece.length;
-  }
-  // One piece for the cipher: each call of it costs a buffer.
-  const sealed = record.subarray(HEADER_BYTES);
-  aesGcmSeal(key, nonce(iv, counter), record.subarray(0, HEADER_BYTES), sealed.subarray(0, bytes), sealed);
+export function sealRecord(keys: RecordKeys, counter: number, ...plaintext: readonly Uint8Array[]): Buffer {
+  const record = unsealed(plaintext);
+  sealInPlace(keys, counter, record);
   return record;
 }
 
@@ -138,13 +138,18 @@ export class Sealer {
    * @throws TOO_LARGE
    */
   seal(plaintext: readonly Uint8Array[], nowMs: number): Buffer {
-    const bytes = byteCount(plaintext);
+    return this.sealInPlace(unsealed(plaintext), nowMs);
+  }
+
+  /** The same, @param record with the plaintext in it: see unsealed.ts */
+  sealInPlace(record: Buffer, nowMs: number): Buffer {
+    const bytes = record.length - RECORD_OVERHEAD_BYTES;
     if (bytes === 0) throw new ChatError('INTERNAL', 'a record carries at least one frame');
     if (bytes > MAX_PLAINTEXT_BYTES)
       throw new ChatError('TOO_LARGE', `plaintext of ${bytes} bytes`, { field: 'record' });
     this.#keyedAtMs ??= nowMs;
     const isDue = this.#recordsUnderKey >= this.#maxRecords - 1 || nowMs - this.#keyedAtMs >= this.#maxKeyAgeMs;
-    return isDue ? Buffer.concat([this.#rekey(nowMs), this.#next(...plaintext)]) : this.#next(...plaintext);
+    return isDue ? Buffer.concat([this.#rekey(nowMs), this.#next(record)]) : this.#next(record);
   }
 
   /** Forgets the secret; nothing can be sealed after the next limit. */
@@ -153,7 +158,7 @@ export class Sealer {
   }
 
   #rekey(nowMs: number): Buffer {
-    const record = this.#next(REKEY);
+    const record = this.#next(unsealed([REKEY]));
     const next = rekeyed(this.#secret);
     this.#secret.wipe();
     this.#secret = next;
@@ -163,8 +168,8 @@ export class Sealer {
     return record;
   }
 
-  #next(...plaintext: readonly Uint8Array[]): Buffer {
-    const record = sealRecord(this.#keys, this.#counter, ...plaintext);
+  #next(record: Buffer): Buffer {
+    sealInPlace(this.#keys, this.#counter, record);
     this.#counter++;
     this.#recordsUnderKey++;
     return record;
@@ -240,8 +245,6 @@ export class Opener {
     return Buffer.alloc(0);
   }
 }
-
-const byteCount = (pieces: readonly Uint8Array[]): number => pieces.reduce((sum, { length }) => sum + length, 0);
 
 /** Other nonce lengths take GCM's hashing path, which nothing here has reason to use. */
 function ownSizes(key: KeyObject, nonce: Uint8Array): void {

@@ -3,7 +3,7 @@
  * table in words. A request carries `id` and gets exactly one reply with that id, or one `error` with that id; a frame without `id`
  * is a notice and gets none. Decoding is strict: unknown types, unknown fields and values out of range are errors that name the field.
  */
-import { decodeSequence, encode, type Encodable, type Value } from '../base/cbor.ts';
+import { decodeSequence, encode, encodeAt, type Encodable, type Value } from '../base/cbor.ts';
 import {
   bool,
   bytes,
@@ -21,6 +21,7 @@ import {
 import { ChatError, CODES, type Code } from '../base/errors.ts';
 import { MAX_SIGNATURE_BYTES } from '../base/signature.ts';
 import { MAX_BINDING_BYTES } from './device-binding.ts';
+import { HEADER_BYTES, recordFor } from './unsealed.ts';
 
 /** A batch signs 1..1024 messages. */
 export const MAX_BATCH_MESSAGES = 1024;
@@ -393,6 +394,9 @@ export function requestIdOf(value: Value): number | undefined {
 }
 
 export const encodeFrame = (frame: Request | Reply): Buffer => encode(frame as unknown as Encodable);
+/** With room around it for a record of its own. */
+export const frameInRecord = (frame: Request | Reply): Buffer =>
+  encodeAt(HEADER_BYTES, recordFor, frame as unknown as Encodable);
 
 function* decodeFrames<F>(table: Record<string, Decode<unknown>>, plaintext: Uint8Array): Generator<F> {
   for (const value of decodeSequence(plaintext)) yield decodeFrame<F>(table, value);

@@ -11,8 +11,9 @@ import type { Opener, Sealer } from '../protocol/channel.ts';
 import type { Session } from '../protocol/handshake.ts';
 import type { Suite } from '../protocol/key-exchange.ts';
 import { MAX_PLAINTEXT_BYTES } from '../protocol/limits.ts';
-import { encodeFrame, requestIdOf, type Reply, type Request } from '../protocol/messages.ts';
+import { frameInRecord, requestIdOf, type Reply, type Request } from '../protocol/messages.ts';
 import type { RecordReader } from '../protocol/record.ts';
+import { plaintextOf, RECORD_OVERHEAD_BYTES } from '../protocol/unsealed.ts';
 import type { Closed, Link, LinkOptions } from './link.ts';
 import type { Chain } from './tls.ts';
 import { inLaterTurn, mayRead } from './turn.ts';
@@ -60,6 +61,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   #heardAt = performance.now();
 
   // Outgoing
+  /** Frames, each with room around it for a record of its own. */
   #out: Buffer[] = [];
   #outBytes = 0;
   #isFlushDue = false;
@@ -266,11 +268,11 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
 
   // ---- outgoing ------------------------------------------------------------------------------------------------------------------
   #push(frame: Request | Reply): void {
-    const bytes = encodeFrame(frame);
-    if (bytes.length > MAX_PLAINTEXT_BYTES)
-      throw new ChatError('TOO_LARGE', `frame of ${bytes.length} bytes`, { field: frame.type });
-    this.#out.push(bytes);
-    this.#outBytes += bytes.length;
+    const record = frameInRecord(frame);
+    const bytes = record.length - RECORD_OVERHEAD_BYTES;
+    if (bytes > MAX_PLAINTEXT_BYTES) throw new ChatError('TOO_LARGE', `frame of ${bytes} bytes`, { field: frame.type });
+    this.#out.push(record);
+    this.#outBytes += record.length;
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
     setImmediate(() => this.#flush()); // after all that this turn of the event loop brings
@@ -279,17 +281,21 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   /** Sealing and writing happen here alone, in one go: the order of counters is the order on the wire. */
   #flush(): void {
     this.#isFlushDue = false;
-    const frames = this.#out;
+    const records = this.#out;
     this.#out = [];
     this.#outBytes = 0;
-    if (frames.length === 0 || !this.#socket.writable) return;
+    if (records.length === 0 || !this.#socket.writable) return;
     const now = performance.now();
     this.#socket.cork();
-    for (let at = 0; at < frames.length;) {
+    for (let at = 0; at < records.length;) {
       const from = at;
-      let bytes = frames[at++]!.length;
-      while (at < frames.length && bytes + frames[at]!.length <= GATHER_BYTES) bytes += frames[at++]!.length;
-      this.#socket.write(this.#sealer.seal(frames.slice(from, at), now), this.#written);
+      let bytes = records[at++]!.length;
+      while (at < records.length && bytes + records[at]!.length <= GATHER_BYTES) bytes += records[at++]!.length;
+      const sealed =
+        at - from === 1
+          ? this.#sealer.sealInPlace(records[from]!, now)
+          : this.#sealer.seal(records.slice(from, at).map(plaintextOf), now);
+      this.#socket.write(sealed, this.#written);
     }
     this.#socket.uncork();
   }
