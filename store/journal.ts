@@ -11,6 +11,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { ChatError } from '../base/errors.ts';
+import { Scratch } from '../base/scratch.ts';
 import { decodeWindow, encodeWindow, type NumberedWindow } from './journal-record.ts';
 
 /** A window as it was read, with the bytes of its record. */
@@ -24,6 +25,7 @@ const CRC_BYTES = 4;
 const PAGE_BYTES = 4096;
 /** A file grows by so much, filled with zeros: writing into what is there already costs half of what growing costs. */
 const STEP_BYTES = 1024 * 1024;
+const ZEROS = Buffer.alloc(STEP_BYTES);
 /** Far above any window; what else there is, the database is told at once. */
 const MAX_FILE_BYTES = 1024 * 1024 * 1024;
 
@@ -43,6 +45,8 @@ interface Half {
 export class Journal {
   readonly #halves: readonly [Half, Half];
   #active = 0;
+  /** of the record that is being written */
+  readonly #scratch = new Scratch();
 
   private constructor(halves: readonly [Half, Half]) {
     this.#halves = halves;
@@ -93,19 +97,19 @@ export class Journal {
     let crcAt = 0;
     const allocate = (bodyBytes: number): Buffer => {
       crcAt = HEAD_BYTES + bodyBytes;
-      return Buffer.alloc(Math.ceil((crcAt + CRC_BYTES) / PAGE_BYTES) * PAGE_BYTES);
+      return this.#scratch.zeros(Math.ceil((crcAt + CRC_BYTES) / PAGE_BYTES) * PAGE_BYTES);
     };
     const record = encodeWindow(window, HEAD_BYTES, allocate);
     record.writeUInt32BE(MAGIC, 0);
     record.writeUInt32BE(crcAt - HEAD_BYTES, 4);
     record.writeUInt32BE(crc32(record.subarray(0, crcAt)), crcAt);
+    const body = Buffer.from(record.subarray(HEAD_BYTES, crcAt));
     const half = this.#half; // which it stays, whatever is turned meanwhile
     const end = half.end + record.length;
     if (end > MAX_FILE_BYTES) throw new ChatError('STORE_FAILED', 'the journal of the database is full');
     half.until.set(window.window.origin, window.window.logSize);
     try {
-      for (; end > half.allocated; half.allocated += STEP_BYTES)
-        await writeAll(half.handle, Buffer.alloc(STEP_BYTES), half.allocated);
+      for (; end > half.allocated; half.allocated += STEP_BYTES) await writeAll(half.handle, ZEROS, half.allocated);
       if (half.spoiled > end) await writeAll(half.handle, Buffer.alloc(half.spoiled - end), end);
       half.spoiled = end;
       await writeAll(half.handle, record, half.end);
@@ -113,7 +117,7 @@ export class Journal {
       throw failure(error);
     }
     half.end = end;
-    return record.subarray(HEAD_BYTES, crcAt);
+    return body;
   }
 
   get isClear(): boolean {
@@ -164,7 +168,7 @@ export class Journal {
     half.end = Math.max(half.end, half.spoiled);
     while (half.end > 0) {
       const from = Math.max(0, half.end - STEP_BYTES);
-      await writeAll(half.handle, Buffer.alloc(half.end - from), from);
+      await writeAll(half.handle, ZEROS.subarray(0, half.end - from), from);
       half.end = from;
     }
     half.spoiled = 0;

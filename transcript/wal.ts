@@ -45,14 +45,14 @@ const HEADER_BYTES = 36;
 const MIN_BYTES = HEADER_BYTES + HASH_BYTES + 4;
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 
-/** Padded to whole pages. @throws TOO_LARGE above MAX_RECORD_BYTES; RangeError for no entry or one of more than 65535 bytes */
-export function encodeRecord(record: WalRecord): Buffer {
+/** Padded to whole pages. @param zeros makes its memory @throws TOO_LARGE above MAX_RECORD_BYTES; RangeError for no entry or one of more than 65535 bytes */
+export function encodeRecord(record: WalRecord, zeros: (byteCount: number) => Buffer = Buffer.alloc): Buffer {
   const { first, time, checkpoint, entries, root } = record;
   if (entries.length === 0 || entries.some((entry) => entry.length > MAX_ENTRY_BYTES))
     throw new RangeError('a record needs entries, each of at most 65535 bytes');
   const length = entries.reduce((sum, entry) => sum + 2 + entry.length, MIN_BYTES + checkpoint.length);
   if (length > MAX_RECORD_BYTES) throw new ChatError('TOO_LARGE', 'the window does not fit a record', { field: 'wal' });
-  const out = Buffer.alloc(paddedLength(length));
+  const out = zeros(paddedLength(length));
   const head = concat(
     u32(MAGIC),
     u32(length),

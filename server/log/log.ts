@@ -8,6 +8,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { equal, utf8, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
+import { Scratch } from '../../base/scratch.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { formatVkey } from '../../transcript/note.ts';
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
@@ -56,6 +57,8 @@ export class TranscriptLog {
   #proofs: Proofs;
   #time: number;
   #appending: Promise<unknown> | null = null;
+  /** of the record that is being written */
+  readonly #scratch = new Scratch();
   #publishing: Promise<void> | null = null;
   #stopped: ChatError | null = null;
   #isClosed = false;
@@ -191,7 +194,8 @@ export class TranscriptLog {
     const growth = this.#nodes.grow(leaves);
     const { size, note } = this.#head;
     const checkpoint = size === 0 ? Buffer.alloc(0) : utf8(note);
-    const record = encodeRecord({ first: size, time, checkpoint, entries, root: growth.root });
+    const written = { first: size, time, checkpoint, entries, root: growth.root };
+    const record = encodeRecord(written, (byteCount) => this.#scratch.zeros(byteCount));
     const place = await this.#segments.reserve(record.length); // within the room just made
     this.#check();
     const after = size + entries.length;

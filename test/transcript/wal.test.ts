@@ -24,7 +24,7 @@ function windows(...counts: number[]) {
     checkpoint = signCheckpoint({ origin, size: frontier.size, root: frontier.root() }, logKey);
     return record;
   });
-  return { records, edges, pages: records.map(encodeRecord) };
+  return { records, edges, pages: records.map((record) => encodeRecord(record)) };
 }
 const zeros = (pages: number) => Buffer.alloc(pages * PAGE_BYTES);
 const firsts = (segments: Buffer[], from = Frontier.empty) => {
@@ -46,7 +46,10 @@ t.test('our vectors, made by another program', async (t) => {
   const { end, offset, frontier } = scan([segment], Frontier.empty, (record) => seen.push(record));
   t.match({ end, offset, size: frontier.size }, { end: 'clean', offset: 2 * PAGE_BYTES, size: 10 });
   t.strictSame(Buffer.from(frontier.root()), unhex(vectors.checkpoints[1].root));
-  t.strictSame(seen.map(encodeRecord), padded);
+  t.strictSame(
+    seen.map((record) => encodeRecord(record)),
+    padded,
+  );
   t.equal(Buffer.from(seen[1]!.checkpoint).toString(), vectors.checkpoints[0].note);
   t.strictSame(
     seen.flatMap((r) => r.entries.map((e) => Buffer.from(e).toString('hex'))),
