@@ -132,6 +132,8 @@ export class Inbox {
   expired(session: Session, { message, cursor }: Reply<'msg_expired'>): void {
     void this.#queue
       .runLast(async () => {
+        // Its acknowledgement comes behind this, which is said again after the next login.
+        if (this.#vault.messageByHash(message as Hash)?.state === 'signed') return;
         const row = this.#vault.expire(message as Hash);
         session.acknowledgements.add(cursor);
         if (row !== null) this.#changed([row]);

@@ -117,6 +117,41 @@ t.test('the process ends before the acknowledgement: the next one sends the same
   t.ok(a && b && equal(a.batch, b.batch) && equal(a.signature, b.signature));
 });
 
+t.test('a message that expired before its acknowledgement came has failed, and was not just accepted', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  let side = await logIn(t, server, folder);
+  let first = 0;
+  server.script = (frame) => {
+    if (frame.type === 'msg_send') first = server.append(frame);
+    return frame.type === 'msg_send';
+  };
+  const row = say(side, 'for nobody');
+  await quiet(side);
+  await side.app.close();
+  const { statement } = server.frames('msg_send')[0]!.messages.at(-1)!;
+  const { conversation, time: at } = server;
+  server.script = (frame, link) => {
+    if (frame.type === 'resume') {
+      server.answer(frame, link, 'alice');
+      link.send({ type: 'msg_expired', message: leafHash(statement), cursor: 77, conversation, by: 'bob', at });
+    } else if (frame.type === 'msg_send') server.ack(link, frame, first);
+    return frame.type === 'resume' || frame.type === 'msg_send';
+  };
+  for (const [state, cursors] of [
+    ['accepted', []],
+    ['failed', [[77]]],
+  ] as const) {
+    side = open(t, server, folder);
+    await side.app.connect();
+    await side.app.login(null);
+    await quiet(side);
+    t.match(side.app.vault.message(row), { state });
+    await side.app.close();
+    t.strictSame(told(side), cursors, 'said again until it is taken');
+  }
+});
+
 t.test('connection lost: tried again, and what was written meanwhile is sent', async (t) => {
   const side = await logIn(t);
   drop(side.server.latest);
