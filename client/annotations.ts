@@ -66,19 +66,20 @@ export class Annotations {
     return null;
   }
 
-  /** Erases what was to disappear by now. Answers how many messages went. */
-  purge(now: number): number {
+  /** Erases what was to disappear by now. Answers the rows of what was not sent yet: it has failed. */
+  purge(now: number): number[] {
     const due = 'expires_at <= ? AND gone IS NULL';
-    if (this.#db.one(`SELECT 1 FROM message WHERE ${due} LIMIT 1`, now) === undefined) return 0;
+    if (this.#db.one(`SELECT 1 FROM message WHERE ${due} LIMIT 1`, now) === undefined) return [];
     return this.#db.transaction(() => {
-      const expired = this.#table.select(`WHERE ${due}`, now);
-      for (const message of expired) {
+      const failed: number[] = [];
+      for (const message of this.#table.select(`WHERE ${due}`, now)) {
         this.#erase(message, 'expired');
         if (message.state !== 'waiting') continue;
         this.#table.rewrite(message.row, { reason: 'EXPIRED' });
         this.#db.run("UPDATE message SET state = 'failed' WHERE row = ?", message.row);
+        failed.push(message.row);
       }
-      return expired.length;
+      return failed;
     });
   }
   /** Unix ms at which the next message disappears; null: none does. */

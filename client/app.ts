@@ -103,7 +103,8 @@ export class App {
 
   #expire(): void {
     try {
-      this.vault.annotations.purge(this.#now());
+      for (const row of this.vault.annotations.purge(this.#now()))
+        this.#listeners.tell({ on: 'state', message: this.vault.message(row)!, isQueued: false });
     } catch (cause) {
       const error = ChatError.from(cause);
       this.#listeners.warn(`what was to disappear is still here: ${error.message} [${error.code}]`);

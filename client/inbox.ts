@@ -318,7 +318,7 @@ export class Inbox {
         const warning = message === null ? null : this.#vault.annotations.apply(message.row);
         if (warning !== null) warnings.push(warning);
       }
-      this.#vault.annotations.purge(this.#now()); // what came too late is not shown
+      changed.push(...this.#vault.annotations.purge(this.#now())); // what came too late is not shown
       this.#groups.meet(came);
       for (const { gone, inside } of parted) this.#groups.parted(gone, inside);
       this.#groups.save(ids);

@@ -35,3 +35,20 @@ t.test('for one message, for a conversation, and for what is said about one', as
   t.equal(side.app.vault.message(row)!.gone, 'deleted');
   await quiet(side);
 });
+
+t.test('gone before it could be sent: it has failed, and that is said', async (t) => {
+  const side = await logIn(t);
+  const members = ['alice', 'bob'].map((username) => ({ username, devices: [side.server.get('alice').fingerprint] }));
+  side.app.vault.putRoster(side.id, { peer: 'bob', epoch: 1, members });
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'conversation_get') return false;
+    link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', retry_after_ms: 60_000 });
+    return true;
+  };
+  const row = side.app.send(side.id, utf8('for a second'), { expireMs: 1000 });
+  await t.rejects(side.app.waitFor(row, 'accepted', 10_000), {
+    code: 'NOT_REACHED',
+    message: 'the message failed: it waited too long for the recipient and was dropped',
+  });
+  t.match(side.app.vault.message(row), { state: 'failed', gone: 'expired', reason: 'EXPIRED' });
+});
