@@ -78,7 +78,13 @@ export class GroupPlanner {
   /** conversation → tree and roster for which nothing was to be done */
   readonly #ready = new Map<
     string,
-    { readonly tree: unknown; readonly epoch: number; readonly invited: string; readonly until: number }
+    {
+      readonly tree: unknown;
+      readonly epoch: number;
+      readonly invited: string;
+      readonly from: number;
+      readonly until: number;
+    }
   >();
 
   constructor(groups: Groups, own: Fingerprint, wishes: Wishes, now: () => number) {
@@ -100,12 +106,14 @@ export class GroupPlanner {
     if (conversation === null || this.#groups.isBroken(id)) return this.#fromOutside(session, engine, roster, device);
     this.#closed.delete(hex(id));
     const known = this.#ready.get(hex(id));
+    const now = this.#now();
     const tree = rosterToken(conversation);
     if (
       known?.tree === tree &&
       known.epoch === roster.epoch &&
       known.invited === this.#wishes.invited(id).join() &&
-      this.#now() < known.until &&
+      known.from <= now && // or the clock was set back
+      now < known.until &&
       !this.#wishes.isDue(id)
     )
       return { kind: 'ready' };
@@ -168,12 +176,13 @@ export class GroupPlanner {
     if (roster.room !== undefined && !staying.some(({ user }) => user !== device.user))
       return { kind: 'wait', why: 'alone' };
     if (this.#wishes.isDue(id)) return { kind: 'change', epoch: epochOf(conversation), add: [], remove: [] };
-    const until = wantedIn.length === 0 ? Infinity : this.#now() + ASK_AGAIN_MS;
+    const now = this.#now();
     this.#ready.set(hex(id), {
       tree: rosterToken(conversation),
       epoch: roster.epoch,
       invited: this.#wishes.invited(id).join(),
-      until,
+      from: now,
+      until: wantedIn.length === 0 ? Infinity : now + ASK_AGAIN_MS,
     });
     return { kind: 'ready' };
   }
@@ -248,9 +257,11 @@ export class GroupPlanner {
   }
   /** Whether it is long enough ago that the group could not be entered; from now on it is counted. */
   #isLost(id: ConversationId): boolean {
-    const { since, tried } = this.#closed.get(hex(id)) ?? { since: this.#now(), tried: null };
+    const now = this.#now();
+    const { since: first, tried } = this.#closed.get(hex(id)) ?? { since: now, tried: null };
+    const since = Math.min(first, now); // the clock may have been set back
     this.#closed.set(hex(id), { since, tried });
-    return this.#now() - since >= LOST_MS;
+    return now - since >= LOST_MS;
   }
 
   async #creation(

@@ -112,8 +112,9 @@ export class Outbox {
   owe(): void {
     if (this.#session === null || (this.#quiet === null && this.#vault.receipts.owed() === 0)) return;
     const now = this.#now();
-    if (this.#quiet === null) this.#owedSince = now;
-    else clearTimeout(this.#quiet);
+    // The clock may have been set back.
+    this.#owedSince = this.#quiet === null ? now : Math.min(this.#owedSince, now);
+    if (this.#quiet !== null) clearTimeout(this.#quiet);
     const left = this.#owedSince + LONGEST_QUIET_MS - now;
     this.#quiet = setTimeout(
       () => {
@@ -144,12 +145,16 @@ export class Outbox {
    * @returns whether the server has it, within so many milliseconds
    */
   async end(withinMs: number): Promise<boolean> {
-    const until = this.#now() + withinMs;
-    while (this.#session !== null && this.#vault.sessions.isOpen(this.#signer.fingerprint) && this.#now() < until) {
+    const until = performance.now() + withinMs;
+    while (
+      this.#session !== null &&
+      this.#vault.sessions.isOpen(this.#signer.fingerprint) &&
+      performance.now() < until
+    ) {
       this.#composer.receipt();
       this.#composer.end();
       this.pump();
-      await Promise.race([this.#sending, sleep(until - this.#now(), undefined, { ref: false })]);
+      await Promise.race([this.#sending, sleep(until - performance.now(), undefined, { ref: false })]);
       await sleep(END_STEP_MS);
     }
     return !this.#vault.sessions.isOpen(this.#signer.fingerprint);

@@ -6,7 +6,8 @@ const LONGEST_MS = 30_000;
 
 interface Pause {
   readonly id: ConversationId;
-  /** Unix ms */
+  /** Unix ms, both. Before it began the clock was set back, and it is over. */
+  readonly from: number;
   readonly until: number;
   readonly ms: number;
 }
@@ -25,11 +26,12 @@ export class Pauses {
   add(id: ConversationId, atLeastMs = 0): void {
     const before = this.#paused.get(hex(id));
     const ms = Math.max(Math.min((before?.ms ?? FIRST_MS / 2) * 2, LONGEST_MS), atLeastMs);
-    this.#set({ id, until: this.#now() + ms, ms });
+    const now = this.#now();
+    this.#set({ id, from: now, until: now + ms, ms });
   }
   /** It waits until then, and nothing was in vain. @param until Unix ms */
   until(id: ConversationId, until: number): void {
-    this.#set({ id, until, ms: FIRST_MS / 2 });
+    this.#set({ id, from: this.#now(), until, ms: FIRST_MS / 2 });
   }
   end(id: ConversationId): void {
     this.#paused.delete(hex(id));
@@ -40,7 +42,8 @@ export class Pauses {
 
   /** Those that wait while it is looked at what there is to do. */
   look(): ConversationId[] {
-    const waiting = [...this.#paused.values()].filter(({ until }) => until > this.#now());
+    const now = this.#now();
+    const waiting = [...this.#paused.values()].filter(({ from, until }) => from <= now && now < until);
     this.#passedOver.clear();
     for (const { id } of waiting) this.#passedOver.add(hex(id));
     return waiting.map(({ id }) => id);
@@ -48,7 +51,9 @@ export class Pauses {
   /** Unix ms at which those can be tried again that do wait; one that has ended while others were looked after is no reason to sleep. */
   get ends(): number[] {
     const now = this.#now();
-    return [...this.#paused].flatMap(([key, { until }]) => (until > now || this.#passedOver.has(key) ? [until] : []));
+    return [...this.#paused].flatMap(([key, { from, until }]) =>
+      until > now || this.#passedOver.has(key) ? [Math.min(until, now + until - from)] : [],
+    );
   }
 
   #set(pause: Pause): void {

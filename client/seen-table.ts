@@ -85,8 +85,9 @@ export class SeenTable {
 
   /** Whether this checkpoint is news there, and it is time to tell it; then it is told. @param now Unix ms */
   tells(id: ConversationId, root: Hash, now: number, atMostEveryMs: number): boolean {
-    const sql = 'SELECT 1 FROM told WHERE conversation = ? AND (root = ? OR at > ?)';
-    if (this.#db.one(sql, id, root, now - atMostEveryMs) !== undefined) return false;
+    const sql = 'SELECT 1 FROM told WHERE conversation = ? AND (root = ? OR (at > ? AND at <= ?))';
+    // After now: the clock was set back.
+    if (this.#db.one(sql, id, root, now - atMostEveryMs, now) !== undefined) return false;
     this.#db.run('INSERT OR REPLACE INTO told (conversation, root, at) VALUES (?,?,?)', id, root, now);
     return true;
   }

@@ -46,9 +46,7 @@ export class TakenPackages {
     state?: string,
   ): Promise<Uint8Array[]> {
     const taken = this.#takenFor(roster.id, state);
-    const asked = devices
-      .filter((each) => (this.#asked.get(hex(each)) ?? -Infinity) + ASK_AGAIN_MS <= this.#now())
-      .slice(0, MAX_ADDS); // the rest with the next commit
+    const asked = devices.filter((each) => !this.#wasAsked(each)).slice(0, MAX_ADDS); // the rest with the next commit
     const missing = asked.filter((each) => !taken.has(hex(each)));
     if (missing.length > 0) {
       const { packages } = await session.requester
@@ -73,6 +71,12 @@ export class TakenPackages {
       }
     }
     return good;
+  }
+
+  /** So lately that it is not asked again; after now if the clock was set back. */
+  #wasAsked(device: Fingerprint): boolean {
+    const [at, now] = [this.#asked.get(hex(device)) ?? -Infinity, this.#now()];
+    return at <= now && now < at + ASK_AGAIN_MS;
   }
 
   /** Somebody waits for this device: it is asked for whenever that was done last. */

@@ -143,6 +143,11 @@ t.test(
     await side.until((e) => e.on === 'message' && Buffer.from(e.message.body).toString() === 'three');
     await accepted(side, say(side, 'third'));
     t.match(decodeSeen((await extensionsOf(2)).get(SEEN)!), [{ convCtr: 3 }]);
+
+    const { seen: table } = side.app.vault;
+    const root = randomBytes(32) as unknown as Hash;
+    t.notOk(table.tells(side.id, root, Date.now(), 30_000));
+    t.ok(table.tells(side.id, root, Date.now() - 86_400_000, 30_000), 'at once when the clock was set back');
   },
 );
 

@@ -45,3 +45,16 @@ t.test('what waits for a given time has failed at nothing', (t) => {
   t.strictSame([pauses.ends, pauses.look()], [[], []]);
   t.end();
 });
+
+t.test('the clock is set back: nothing waits for it to come round again', (t) => {
+  let now = 100_000_000;
+  const pauses = new Pauses(() => now);
+  const [id, other] = [idOf(), idOf()];
+  pauses.add(id);
+  pauses.until(other, now + 3000);
+  pauses.look();
+  now -= 86_400_000;
+  t.strictSame(pauses.ends, [now + 1000, now + 3000], 'no longer than was meant');
+  t.strictSame(pauses.look(), []);
+  t.end();
+});

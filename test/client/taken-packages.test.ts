@@ -63,6 +63,9 @@ t.test('who has none is asked again after a while, or when somebody waits for hi
   d.ms += ASK_AGAIN_MS;
   await d.take([none], '1/1');
   t.strictSame(d.asked, [2, 1, 1]);
+  d.ms -= 86_400_000;
+  await d.take([none], '1/1');
+  t.strictSame(d.asked, [2, 1, 1, 1], 'also when the clock was set back');
   const many = Array.from({ length: 130 }, device);
   const crowd = desk(...many);
   t.equal((await crowd.take(many, '1/1')).length, 100);
