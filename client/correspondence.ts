@@ -22,6 +22,7 @@ import { JOIN_WAIT_MS, Lobby } from './lobby.ts';
 import type { Message } from './message-table.ts';
 import { Milestones, type Milestone } from './milestones.ts';
 import { Outbox } from './outbox.ts';
+import { LONGEST_TIMER_MS } from './pauses.ts';
 import type { Notice } from './requester.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
@@ -41,8 +42,6 @@ const RECEIPT_MS = 5000;
 const FAREWELL_MS = 1000;
 /** How long a session may take to end at a logout. */
 const END_MS = 5000;
-/** What a timer can wait at most: until something else ends it. */
-const MAX_WAIT_MS = 2 ** 31 - 1;
 
 export class Correspondence {
   readonly groups: Groups;
@@ -110,7 +109,7 @@ export class Correspondence {
       vault,
       identity,
       {
-        accepted: (row) => this.waitFor(row, 'accepted', MAX_WAIT_MS),
+        accepted: (row) => this.waitFor(row, 'accepted', LONGEST_TIMER_MS),
         renew: (id) => groups.markBroken(id),
         pump: () => this.#outbox.pump(),
         warn,

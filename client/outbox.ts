@@ -16,6 +16,7 @@ import { Composer } from './composer.ts';
 import type { DeviceKeys } from './device.ts';
 import type { Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
+import { LONGEST_TIMER_MS } from './pauses.ts';
 import { isPassing, Refusals, RETRY_MS, type RefusalEvents } from './refusals.ts';
 import type { Session } from './session.ts';
 import { Stage } from './stage.ts';
@@ -34,8 +35,6 @@ export interface OutboxEvents extends RefusalEvents {
   grouped(id: ConversationId, isIdle: boolean): void;
 }
 
-/** Of Node; 24 days. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** How long receipts wait for the next message that needs one, and how long at most: each statement costs the server as much as a message. */
 const QUIET_MS = 200;
 const LONGEST_QUIET_MS = 1000;
@@ -280,10 +279,13 @@ export class Outbox {
   }
 
   #later(ms: number): void {
-    this.#retry = setTimeout(() => {
-      this.#retry = null;
-      this.pump();
-    }, ms);
+    this.#retry = setTimeout(
+      () => {
+        this.#retry = null;
+        this.pump();
+      },
+      Math.min(ms, LONGEST_TIMER_MS),
+    );
   }
 }
 

@@ -3,6 +3,8 @@ import { hex, type ConversationId } from '../base/bytes.ts';
 
 const FIRST_MS = 1000;
 const LONGEST_MS = 30_000;
+/** Of Node, 24 days: a longer timer ends at once. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 interface Pause {
   readonly id: ConversationId;

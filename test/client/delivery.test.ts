@@ -270,6 +270,24 @@ t.test(
   },
 );
 
+t.test('a server that asks for more patience than a timer has: neither batches nor logins are hurried', async (t) => {
+  const side = await logIn(t);
+  const { server } = side;
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' && frame.type !== 'resume') return false;
+    link.send({ type: 'error', id: frame.id, code: 'RATE_LIMIT', retry_after_ms: Number.MAX_SAFE_INTEGER });
+    return true;
+  };
+  say(side, 'waits');
+  await quiet(side);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.equal(server.frames('msg_send').length, 1);
+  drop(server.latest);
+  await side.until(isLost);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  t.equal(server.frames('resume').length, 2);
+});
+
 t.test('which conversations a refusal is about', (t) => {
   const ids = [randomBytes(32), randomBytes(32)] as unknown as readonly ConversationId[];
   const statements = ids.map((conversation) => {
