@@ -35,7 +35,21 @@ export class Annotations {
 
   /** A message has come, or one of ours is in the log: what it does to others is done. Answers what a person must be told. */
   apply(row: number): string | null {
-    return this.#db.transaction(() => this.#apply(row));
+    return this.#db.transaction(() => {
+      const warning = this.#apply(row);
+      this.#catchUp(row);
+      return warning;
+    });
+  }
+  /** What was to change it and came before it, as when a history is handed over, does so now. What it did not do then was told. */
+  #catchUp(row: number): void {
+    const { hash, conversation } = this.#table.one(row)!;
+    const sql = "WHERE target = ? AND conversation = ? AND role = 'void' ORDER BY seq";
+    for (const { row, meaning } of this.#table.select(sql, hash!, conversation)) {
+      if (meaning === null) continue; // it is gone itself
+      this.#db.run('UPDATE message SET role = ? WHERE row = ?', meaning.kind, row);
+      this.#apply(row);
+    }
   }
   #apply(row: number): string | null {
     const message = this.#table.one(row)!;

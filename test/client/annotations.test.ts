@@ -43,13 +43,13 @@ class Talk {
   }
 
   /** A message has come in, and has done what it does. */
-  hears(sender: string, content: Content | Uint8Array): Message {
+  hears(sender: string, content: Content | Uint8Array, hash = randomBytes(32) as unknown as Hash): Message {
     const body = content instanceof Uint8Array ? content : encodeContent(content);
     const seq = ++this.#seq;
     const message = this.vault.addReceived({
       conversation: id,
       seq,
-      hash: randomBytes(32) as unknown as Hash,
+      hash,
       direction: sender === 'alice' ? 'out' : 'in',
       sender,
       body,
@@ -123,6 +123,22 @@ t.test('answers, reactions and edits are shown with what they are about', async 
   t.equal(talk.shown()[0], 'bob: stand easy (edited) [👍 dave] [❤ dave]');
   t.strictSame(talk.warnings, []);
   t.equal(talk.fields(mine)['kind'], 'message');
+});
+
+t.test('what is to change a message and comes before it changes it when it comes', async (t) => {
+  const talk = new Talk(t);
+  const [edited, deleted, foreign] = [0, 1, 2].map(() => randomBytes(32) as unknown as Hash) as [Hash, Hash, Hash];
+  talk.hears('bob', editContent(frame(), 'stand down', edited, null));
+  talk.hears('carol', reactionContent(frame(), '👍', edited));
+  talk.hears('bob', deleteContent(frame(), deleted, null, false));
+  talk.hears('carol', deleteContent(frame(), foreign, null, false));
+  t.equal(talk.warnings.length, 4);
+  talk.hears('bob', textContent(frame(), 'stand by'), edited);
+  const gone = talk.hears('bob', textContent(frame(), 'not so secret'), deleted);
+  talk.hears('bob', textContent(frame(), 'stays'), foreign);
+  t.strictSame(talk.shown(), ['bob: stand down (edited) [👍 carol]', 'bob: [message deleted by bob]', 'bob: stays']);
+  t.match(talk.vault.message(gone.row), { gone: 'deleted', plaintext: Buffer.alloc(0) });
+  t.equal(talk.warnings.length, 4, 'and each was told of once');
 });
 
 t.test('what comes one by one says what it did', async (t) => {
