@@ -15,6 +15,8 @@ import type { Terminal } from './terminal.ts';
 
 /** How long leaving waits for what is still on its way. */
 const FAREWELL_MS = 5000;
+/** Messages that are looked at and marked together. */
+const PAGE = 500;
 const HELP = [
   '/quit (/exit, /q)   leave',
   '/history [N]        the last messages of this conversation',
@@ -184,16 +186,20 @@ export class ConversationScreen {
 
   #showNew(): void {
     const { vault } = this.#app;
-    const fresh = vault.unshown(null, 1000);
-    for (const message of fresh) {
-      const isHere = equal(message.conversation, this.#conversation.id);
-      const from = printable(message.sender, 64);
-      if (isHere) this.#typists.delete(message.sender);
-      const { peer, room } = vault.conversation(message.conversation) ?? { peer: message.sender, room: undefined };
-      const where = isHere && room === undefined ? '' : `[${printable(peer, 64)}] `;
-      this.#terminal.print(`${where}${shownSaying(vault.annotations.reading(message), from)}`);
+    for (let fresh = vault.unshown(null, PAGE); fresh.length > 0; fresh = vault.unshown(null, PAGE)) {
+      for (const message of fresh) this.#showMessage(message);
+      this.#app.markShown(fresh.map(({ row }) => row));
     }
-    if (fresh.length > 0) this.#app.markShown(fresh.map(({ row }) => row));
+  }
+
+  #showMessage(message: Message): void {
+    const { vault } = this.#app;
+    const isHere = equal(message.conversation, this.#conversation.id);
+    const from = printable(message.sender, 64);
+    if (isHere) this.#typists.delete(message.sender);
+    const { peer, room } = vault.conversation(message.conversation) ?? { peer: message.sender, room: undefined };
+    const where = isHere && room === undefined ? '' : `[${printable(peer, 64)}] `;
+    this.#terminal.print(`${where}${shownSaying(vault.annotations.reading(message), from)}`);
   }
 
   #showState(message: Message, isQueued: boolean): void {

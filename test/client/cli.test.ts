@@ -657,6 +657,28 @@ t.test('no arguments: the whole flow, line by line', async (t) => {
   t.match(await again.run([], 'correct horse\n/quit\n'), { status: 0, out: /established\.\nPassword: \nLogin/ });
 });
 
+t.test('interactive: all that came meanwhile is shown at once', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  t.match(await alice.run(['login', '--password-file', alice.passwordFile]), { status: 0 });
+  const deliveries: Delivery[] = [];
+  for (const first of [0, 550]) {
+    const sent = await server.compose(
+      'bob',
+      Array.from({ length: 550 }, (_, i) => `number ${first + i}`),
+    );
+    deliveries.push(server.delivery(sent, server.append(sent)));
+  }
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return false;
+    server.answer(frame, link, 'alice');
+    for (const delivery of deliveries) link.send(delivery);
+    return true;
+  };
+  const { out } = await alice.run([], 'bob\n/quit\n');
+  t.equal(out.match(/^bob: number \d+$/gm)?.length, 1100);
+});
+
 t.test('interactive: leaving waits for what cannot be sent now no longer than a moment', async (t) => {
   const { server, alice } = await world(t);
   await alice.register();
