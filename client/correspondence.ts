@@ -95,7 +95,8 @@ export class Correspondence {
       identity,
       {
         accepted: (message, isQueued) => {
-          this.#withheld.changed(message, isQueued);
+          const isHandover = line.session?.rosters.isSelf(message.conversation) === true; // for which nobody signs
+          this.#withheld.changed(message, isQueued || isHandover);
           listeners.tell({ on: 'state', message, isQueued });
         },
         failed: (message) => listeners.tell({ on: 'state', message, isQueued: false }),

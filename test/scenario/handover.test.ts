@@ -69,6 +69,22 @@ t.test('a new device has no history until it is approved; then it has, in order,
   await t.rejects(alice.app.open('alice'), { code: 'NO_SUCH_PEER' }, 'nobody talks with himself');
 });
 
+t.test('nobody signs for a history, and nobody is said to keep it back', async (t) => {
+  const { alice, laptop } = await scene(t);
+  await laptop.enter();
+  await alice.leave();
+  alice.withheldAfterMs = 100;
+  await alice.enter();
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
+  await took(laptop);
+  await sleep(300);
+  t.strictSame(
+    alice.told('warning').filter((text) => /keep it back/.test(text)),
+    [],
+  );
+  t.equal(alice.app.status().withheld, 0);
+});
+
 t.test('only what was said since, or nothing', async (t) => {
   const { alice, bob, laptop } = await scene(t);
   await laptop.enter();

@@ -36,6 +36,8 @@ export class DeviceApp {
   aheadMs = 0;
   /** how long it lets others take to let it into a room; null: as long as usual */
   joinWaitMs: number | null = null;
+  /** after which a message that nobody has signed for is said to be kept back; null: as long as usual */
+  withheldAfterMs: number | null = null;
   readonly #world: World;
   readonly #test: Test;
   #app: App | null = null;
@@ -81,7 +83,7 @@ export class DeviceApp {
     const { port } = this.#world;
     const now = (): number => Date.now() + this.aheadMs;
     const connect = async (): Promise<ClientLink> => this.#recorded(await dial(port, own));
-    const { joinWaitMs } = this;
+    const { joinWaitMs, withheldAfterMs } = this;
     const app = new App({
       vault,
       identity,
@@ -89,6 +91,7 @@ export class DeviceApp {
       dial: connect,
       now,
       ...(joinWaitMs === null ? {} : { joinWaitMs }),
+      ...(withheldAfterMs === null ? {} : { withheldAfterMs }),
     });
     this.#app = app;
     this.#test.teardown(() => app.close());
