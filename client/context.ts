@@ -11,6 +11,7 @@ import type { Dial } from './connection.ts';
 import { expiryWarning, loadIdentity, type ClientIdentity } from './identity.ts';
 import { formatAddress, remember, resolveSettings, type Settings } from './settings.ts';
 import type { Notice } from './notice-table.ts';
+import { written } from './output.ts';
 import { needed, Terminal } from './terminal.ts';
 import { isWrapped, keyPath, unwrappedKey } from './vault-key.ts';
 import { Vault } from './vault.ts';
@@ -114,7 +115,7 @@ export class Context {
   async withVault<T>(work: (vault: Vault) => T | Promise<T>, passphrase?: Secret): Promise<T> {
     const vault = await this.#openVault(passphrase);
     try {
-      this.#tellAll(vault);
+      await this.#tellAll(vault);
       return await work(vault);
     } finally {
       vault.close();
@@ -128,7 +129,7 @@ export class Context {
     if (warning !== null) this.note(warning);
     const vault = await this.#openVault();
     try {
-      this.#tellAll(vault);
+      await this.#tellAll(vault);
       const server = formatAddress(this.settings.host, this.settings.port);
       this.#app = new App({ vault, identity, server, dial: this.#dial(this.settings, identity) });
       this.#report(this.#app);
@@ -208,20 +209,26 @@ export class Context {
     await this.#app?.close();
   }
 
-  /** What is kept until it is told; a program that is to be quiet leaves it to the next one. */
-  #tell({ notices }: Vault, { row, at, text }: Notice): void {
+  /** What is kept until it is told; a program that is to be quiet leaves it to the next one, and so does one whose output nobody takes. */
+  async #tell({ notices }: Vault, { row, at, text }: Notice): Promise<void> {
     if (this.args.quiet) return;
     if (this.args.json) this.json('notice', { at: new Date(at).toISOString(), text });
     else this.note(text);
-    notices.told(row);
+    const { stdout, stderr } = this.streams;
+    try {
+      await written(this.args.json || this.#terminal?.isInteractive ? stdout : stderr);
+      notices.told(row);
+    } catch {
+      // told once more
+    }
   }
-  #tellAll(vault: Vault): void {
-    for (const notice of vault.notices.untold()) this.#tell(vault, notice);
+  async #tellAll(vault: Vault): Promise<void> {
+    for (const notice of vault.notices.untold()) await this.#tell(vault, notice);
   }
 
   #report(app: App): void {
     app.on((event) => {
-      if (event.on === 'warning' && event.notice !== undefined) this.#tell(app.vault, event.notice);
+      if (event.on === 'warning' && event.notice !== undefined) void this.#tell(app.vault, event.notice);
       else if (event.on === 'warning') this.note(event.text);
       else if (event.on === 'alarm')
         this.note(`ALARM: ${event.error.message} [${event.error.code}]; the evidence is kept`);

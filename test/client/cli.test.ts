@@ -8,6 +8,7 @@ import { hex } from '../../base/bytes.ts';
 import { safetyNumber } from '../../client/e2ee/safety-number.ts';
 import { main } from '../../client/main.ts';
 import { resolveSettings } from '../../client/settings.ts';
+import { Vault } from '../../client/vault.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { ScriptedServer, type Delivery } from './scripted-server.ts';
 import { textIn } from './text-bytes.ts';
@@ -221,6 +222,17 @@ t.test('recv: what its reader did not take is printed by the next one', async (t
   const full = 'chat: no space left to write the standard output [DISK_FULL]\n';
   t.strictSame(await broken('ENOSPC'), [3, ['two'], full]);
   t.match(lines((await alice.run(['recv', '--json'])).out), [{ body: 'three' }, { body: 'four' }]);
+
+  const vault = Vault.open(resolveSettings({}, alice.env).folder);
+  vault.notices.add(Date.now(), 'bob uses a new device');
+  vault.close();
+  const closed = () =>
+    new Writable({ write: (_, __, done) => done(Object.assign(new Error('EPIPE'), { code: 'EPIPE' })) });
+  const status = (args: string[]) =>
+    main(args, alice.env, { stdin: Readable.from([]), stdout: closed(), stderr: closed() });
+  for (const args of [['history', 'bob', '--json'], ['whoami']]) t.equal(await status(args), 0);
+  for (const told of ['bob uses a new device', undefined])
+    t.match(lines((await alice.run(['whoami', '--json'])).out)[0], { text: told });
 });
 
 t.test('contact verify: a number to compare, and whose certificates are behind it', async (t) => {
