@@ -64,10 +64,13 @@ export async function obeyRoomLine(
       return 'here';
     }
     case '/kick':
-    case '/ban':
-      await rooms.remove(room, command === '/kick' ? 'kick' : 'ban', user());
-      print(`${user()} is out.`);
+    case '/ban': {
+      const isOut = await rooms.remove(room, command === '/kick' ? 'kick' : 'ban', user());
+      print(
+        isOut ? `${user()} is out.` : `${user()} is out of the list, and can read until the next message is written.`,
+      );
       return 'here';
+    }
     case '/role': {
       const role = ROLES.find((each) => each === second) ?? unclear(`a role is one of ${ROLES.join(', ')}`);
       await rooms.setRole(room, user(), role);
