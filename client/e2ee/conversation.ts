@@ -65,7 +65,7 @@ import {
 import { leafIndexOf, ownChange } from './own-change.ts';
 import { pad, unpad } from './padding.ts';
 import { openSuite } from './provider.ts';
-import { checkWidth } from './tree.ts';
+import { checkNodes, checkWidth } from './tree.ts';
 export const GROUP_ID_BYTES = 32;
 export const MAX_ADDS = 100;
 
@@ -166,6 +166,7 @@ export class Engine {
         ),
       );
       checkRoster(newState.ratchetTree, (leaf) => nameOf(device(leaf)));
+      await checkNodes(newState.ratchetTree, this.#suite.hpke, state.ratchetTree);
       const change = ownChange(state, keyPackages, remove, device);
       const why = policy(change);
       if (why !== null) refuse('policy', why);

@@ -30,7 +30,7 @@ import {
   type RatchetTree,
   type SecretTree,
 } from './mls.ts';
-import { checkWidth } from './tree.ts';
+import { checkNodes, checkOwnPath, checkWidth } from './tree.ts';
 
 /** A commit that adds 100 devices to a room of 1,000 has less than 2 MB; application messages are capped far lower on their way here. */
 export const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
@@ -171,6 +171,7 @@ async function receivePrivate(
   const work = (look: IncomingMessageCallback) => processPrivateMessage(state, message, rules.psks, known, look);
   const result = await process(
     state,
+    suite,
     { sender, newcomer: undefined, authenticatedData: message.authenticatedData },
     rules,
     work,
@@ -208,7 +209,13 @@ async function receivePublic(
     ...(await processPublicMessage(state, message, rules.psks, suite, look)),
     kind: 'newState' as const,
   });
-  const result = await process(state, { sender, newcomer, authenticatedData: content.authenticatedData }, rules, work);
+  const result = await process(
+    state,
+    suite,
+    { sender, newcomer, authenticatedData: content.authenticatedData },
+    rules,
+    work,
+  );
   return 'plaintext' in result ? refuse('sender', 'a message in the open') : result;
 }
 
@@ -292,6 +299,7 @@ interface Origin {
 
 async function process(
   state: ClientState,
+  { hpke }: CiphersuiteImpl,
   { sender, newcomer, authenticatedData }: Origin,
   rules: Rules,
   work: (look: IncomingMessageCallback) => Promise<ProcessMessageResult>,
@@ -321,6 +329,9 @@ async function process(
     const change = isRemoved
       ? checkOwnRemoval(state, proposals, sender, newcomer, rules)
       : checkChange(state, result.newState, proposals, sender, rules);
+    const { ratchetTree, privatePath } = result.newState;
+    await checkNodes(ratchetTree, hpke, state.ratchetTree);
+    await checkOwnPath(ratchetTree, privatePath, hpke, state.ratchetTree);
     rules.judge(change);
     if (isRemoved) return { kind: 'removed', change, authenticatedData };
     return { kind: 'commit', state: result.newState, change, authenticatedData, spent: result.consumed };

@@ -101,7 +101,10 @@ export function montgomery(asymmetricKeyType: 'x25519' | 'x448', bytes: number):
     privateBytes: bytes,
     toPrivate: (key) => (privateKey(key), key),
     toPublic: publicOf,
-    checkPublic: (key) => void publicKey(key),
+    // Any private key shows a point of low order: it is a multiple of eight.
+    checkPublic(key) {
+      this.exchange(Buffer.alloc(bytes, 1), key);
+    },
     exchange(mine, theirs) {
       const dh = diffieHellman({ privateKey: privateKey(mine), publicKey: publicKey(theirs) });
       // OpenSSL refuses this as well; RFC 7748 §6 asks for the check, and another build may not make it.
@@ -163,6 +166,7 @@ export function xWing(): Kem {
     const key = Buffer.from(bytes.subarray(0, MLKEM_PUBLIC_BYTES));
     // Kept: every use would otherwise make a new view, and with it a new key of OpenSSL.
     const publicX = bytes.subarray(MLKEM_PUBLIC_BYTES);
+    x25519.checkPublic(publicX);
     return { mlKem: createPublicKey({ key, format: 'raw-public', asymmetricKeyType: 'ml-kem-768' }), publicX };
   });
   const combine = (...parts: readonly Uint8Array[]): Buffer =>

@@ -7,6 +7,7 @@ import { ChatError } from '../../base/errors.ts';
 import {
   decodeRequiredCapabilities,
   encode,
+  encodeLeafNode,
   encodeParentHashInput,
   leafNodeHashInputEncoder,
   leafToNodeIndex,
@@ -23,7 +24,9 @@ import {
   type CiphersuiteImpl,
   type GroupContext,
   type Hash,
+  type Hpke,
   type LeafNode,
+  type PrivateKeyPath,
   type RatchetTree,
 } from './mls.ts';
 
@@ -32,6 +35,9 @@ import {
  * sender a byte. No conversation has more devices (PROTOCOL.md §5.8), and whoever comes takes the first place that is free.
  */
 export const MAX_LEAVES = 4096;
+
+/** Of one leaf. Those of our devices have 1,530 at most; a blob has room for 2,500 of these, with the nodes above them. */
+const MAX_LEAF_BYTES = 2048;
 
 /** @throws DECRYPT_FAIL/tree, with the defect in the message */
 export function refuse(why: string): never {
@@ -55,6 +61,7 @@ export async function validateTree(
   suite: CiphersuiteImpl,
 ): Promise<void> {
   checkShape(tree);
+  await checkNodes(tree, suite.hpke);
   checkUnmergedLeaves(tree);
   const hashes = await nodeHashes(tree, suite.hash);
   if (!equal(hashes[rootOf(tree)]!, context.treeHash)) refuse('its hash is not the one in the group context');
@@ -62,21 +69,70 @@ export async function validateTree(
   await checkLeaves(tree, context, service, suite);
 }
 
-/** Leaves at even places and parents at odd ones, in a full binary tree; no key in two places. */
+/** Leaves at even places and parents at odd ones, in a full binary tree; no signature key in two places. */
 function checkShape(tree: RatchetTree): void {
   if (((tree.length + 1) & tree.length) !== 0 || tree.length === 0) refuse('not a full binary tree');
-  const encryptionKeys = new Set<string>();
   const signatureKeys = new Set<string>();
   for (const [i, node] of tree.entries()) {
     if (!node) continue;
     if ((node.nodeType === 'leaf') !== (i % 2 === 0)) refuse('a leaf in place of a parent, or the reverse');
-    const key = node.nodeType === 'leaf' ? node.leaf.hpkePublicKey : node.parent.hpkePublicKey;
-    if (encryptionKeys.size === encryptionKeys.add(base64(key)).size) refuse('the same encryption key twice');
     if (node.nodeType === 'parent') continue;
     if (signatureKeys.size === signatureKeys.add(base64(node.leaf.signaturePublicKey)).size)
       refuse('the same signature key twice');
   }
 }
+
+/**
+ * What a single node has to be: no encryption key in two places, each one that others can encrypt to, and leaves that leave room for others.
+ * One that is not would close the group: nobody could come in, or change it, and who tried would be taken for the liar.
+ * @param known the tree before, of which all this was true
+ * @throws DECRYPT_FAIL/tree
+ */
+export async function checkNodes(tree: RatchetTree, hpke: Hpke, known: RatchetTree = []): Promise<void> {
+  const keys = new Set<string>();
+  for (const [i, node] of tree.entries()) {
+    if (!node) continue;
+    const key = keyIn(node);
+    if (keys.size === keys.add(base64(key)).size) refuse('the same encryption key twice');
+    const before = known[i];
+    if (before && keyIn(before) === key) continue;
+    await hpke.importPublicKey(key).catch(() => refuse(`nobody can encrypt to the key of node ${i}`));
+    if (node.nodeType === 'leaf') checkLeaf(node.leaf);
+  }
+}
+
+/** @throws DECRYPT_FAIL/tree */
+export function checkLeaf(leaf: LeafNode): void {
+  const { capabilities, credential } = leaf;
+  if (!capabilities.credentials.includes(credential.credentialType))
+    refuse('a leaf that does not know its own credential');
+  if (encodeLeafNode(leaf).length > MAX_LEAF_BYTES) refuse(`a leaf of more than ${MAX_LEAF_BYTES} bytes`);
+}
+
+/**
+ * RFC 9420 §7.5: the private keys that this device has derived from a commit are those of the public ones in the tree. Else it could open nothing
+ * that is sent to them, and would take the next one who writes for the liar.
+ * @throws DECRYPT_FAIL/tree
+ */
+export async function checkOwnPath(
+  tree: RatchetTree,
+  { privateKeys }: PrivateKeyPath,
+  hpke: Hpke,
+  known: RatchetTree,
+): Promise<void> {
+  for (const [at, bytes] of Object.entries(privateKeys)) {
+    const [node, before] = [tree[Number(at)], known[Number(at)]];
+    if (!node || (before && keyIn(before) === keyIn(node))) continue;
+    const { enc, ct } = await hpke.seal(await hpke.importPublicKey(keyIn(node)), PROBE, PROBE);
+    await hpke
+      .open(await hpke.importPrivateKey(bytes), enc, ct, PROBE)
+      .catch(() => refuse(`the key of node ${at} is not the one that its secret makes`));
+  }
+}
+const PROBE = new Uint8Array();
+
+const keyIn = (node: NonNullable<RatchetTree[number]>): Uint8Array =>
+  node.nodeType === 'leaf' ? node.leaf.hpkePublicKey : node.parent.hpkePublicKey;
 
 /** Each is a leaf below its node, and all parents between the two list it as well. Sorted, as RFC 9420 §7.1 has it. */
 function checkUnmergedLeaves(tree: RatchetTree): void {

@@ -7,6 +7,8 @@ import {
   encodeMlsMessage,
   emptyPskIndex,
   type ClientState,
+  type KeyPackage,
+  type LeafNode,
   type Proposal,
   type RatchetTree,
 } from 'ts-mls';
@@ -23,7 +25,7 @@ import { MAX_LEAVES } from '../../client/e2ee/tree.ts';
 import { sha256 } from '../../base/hash.ts';
 import { parseCrls } from '../../x509/crl.ts';
 import { authority, DAY_MS } from '../support/pki.ts';
-import { World, type Person } from './people.ts';
+import { forged, UNUSABLE_KEYS, World, type Person } from './people.ts';
 
 const world = await World.open();
 const { engine, now } = world;
@@ -73,14 +75,19 @@ const rebound = (p: Person, deviceId: Uint8Array, keys: Pick<OwnDevice, 'mlsKey'
   world.bindings.set(bindingName(binding), binding);
   return { ...keys, user, deviceId, bindingHash: sha256(binding) };
 };
-const withCredential = (c: Conversation, device: OwnDevice): ClientState => {
-  const state = lawless(c);
-  const at = state.privatePath.leafIndex * 2;
-  const node = state.ratchetTree[at];
+const leafOf = ({ state }: Conversation): LeafNode => {
+  const node = state.ratchetTree[state.privatePath.leafIndex * 2];
   if (node?.nodeType !== 'leaf') throw new Error('no leaf');
-  const leaf = { ...node.leaf, credential: credentialOf(device) };
+  return node.leaf;
+};
+const withLeaf = (c: Conversation, change: Partial<LeafNode>): ClientState => {
+  const state = lawless(c);
+  const leaf = { ...leafOf(c), ...change } as LeafNode;
+  const at = state.privatePath.leafIndex * 2;
   return { ...state, ratchetTree: state.ratchetTree.with(at, { nodeType: 'leaf', leaf }) };
 };
+const withCredential = (c: Conversation, device: OwnDevice): ClientState =>
+  withLeaf(c, { credential: credentialOf(device) });
 
 const refusals: Record<
   string,
@@ -194,6 +201,51 @@ const refusals: Record<
       commitOf(lawless(m), [await addOf(rebound(bob, bob.device.deviceId, await engine.newDeviceKey()))]),
     is: { code: 'DECRYPT_FAIL', sub: 'double_device' },
   },
+  'an added device with the encryption key of another': {
+    bytes: async () => commitOf(lawless(m), [await forgedAdd({ hpkePublicKey: leafOf(b).hpkePublicKey })]),
+    is: { code: 'DECRYPT_FAIL', sub: 'tree' },
+  },
+  'an added device that knows no credential': {
+    bytes: async () => {
+      const { capabilities } = leafOf(b);
+      return commitOf(lawless(m), [await forgedAdd({ capabilities: { ...capabilities, credentials: [] } })]);
+    },
+    is: { code: 'DECRYPT_FAIL', sub: 'tree' },
+  },
+  ...Object.fromEntries(
+    Object.entries(UNUSABLE_KEYS).map(([why, key]) => [
+      `an added device whose key nobody can encrypt to: ${why}`,
+      {
+        bytes: async () => commitOf(lawless(m), [await forgedAdd({ hpkePublicKey: await key() })]),
+        is: { code: 'DECRYPT_FAIL', sub: 'tree' },
+      },
+    ]),
+  ),
+  'a member whose leaf knows no credential any more': {
+    bytes: () => commitOf(withLeaf(m, { capabilities: { ...leafOf(m).capabilities, credentials: [] } }), []),
+    is: { code: 'DECRYPT_FAIL', sub: 'tree' },
+  },
+  'a member whose leaf leaves no room for others': {
+    bytes: () => {
+      const { capabilities } = leafOf(m);
+      const extensions = [{ extensionType: 0xf0c2, extensionData: Buffer.alloc(2048) }];
+      return commitOf(withLeaf(m, { capabilities: { ...capabilities, extensions: [0xf0c1, 0xf0c2] }, extensions }), []);
+    },
+    is: { code: 'DECRYPT_FAIL', sub: 'tree' },
+  },
+  'a member who puts other keys into the tree than he tells': {
+    bytes: async () => {
+      let made = 0; // the first is that of his own leaf
+      const hpke = {
+        ...suite.hpke,
+        deriveKeyPair: (ikm: Uint8Array) =>
+          made++ === 0 ? suite.hpke.deriveKeyPair(ikm) : suite.hpke.generateKeyPair(),
+      };
+      const context = { state: lawless(m), cipherSuite: { ...suite, hpke }, pskIndex: emptyPskIndex };
+      return encodeMlsMessage((await createCommit(context)).commit);
+    },
+    is: { code: 'DECRYPT_FAIL', sub: 'tree' },
+  },
   'a message under the name of another member': {
     bytes: async () => {
       const { signaturePrivateKey, keySchedule, groupContext, secretTree } = m.state;
@@ -287,6 +339,10 @@ const refusals: Record<
   'too many bytes': { bytes: async () => Buffer.alloc(MAX_MESSAGE_BYTES + 1), is: { code: 'TOO_LARGE', field: 'mls' } },
 };
 
+async function forgedAdd(leaf: Partial<KeyPackage['leafNode']>): Promise<Proposal> {
+  const { device } = await world.person('eve');
+  return { proposalType: 'add', add: { keyPackage: await forged(device, { leaf }, now) } };
+}
 async function addOf(device: OwnDevice): Promise<Proposal> {
   const { keyPackage } = await generate(device, { notBefore: now - 1000, notAfter: now + DAY_MS }, suite);
   return { proposalType: 'add', add: { keyPackage } };

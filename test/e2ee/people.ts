@@ -1,10 +1,14 @@
 /** People with certificates and devices for the tests of this room, in memory. */
 import { randomBytes } from 'node:crypto';
+import { encodeMlsMessage, type KeyPackage } from 'ts-mls';
+import { signKeyPackage } from 'ts-mls/keyPackage.js';
+import { signLeafNodeKeyPackage } from 'ts-mls/leafNode.js';
 import { Authority, bindingName, createBinding } from '../../client/e2ee/binding.ts';
 import { Engine } from '../../client/e2ee/conversation.ts';
 import { openToAll, type Conversation } from '../../client/e2ee/group.ts';
 import type { WelcomeParts } from '../../client/e2ee/invitation.ts';
-import type { OwnDevice, OwnKeyPackage } from '../../client/e2ee/key-package.ts';
+import { generate, type OwnDevice, type OwnKeyPackage } from '../../client/e2ee/key-package.ts';
+import { openSuite } from '../../client/e2ee/provider.ts';
 import { sha256 } from '../../base/hash.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { authority as newCa, DAY_MS, type Authority as Ca, type Issued, type KeyType } from '../support/pki.ts';
@@ -81,3 +85,32 @@ export class World {
     return [this.engine.adopt(conversation), ...joined];
   }
 }
+
+const suite = await openSuite();
+
+/** A key package as a modified client of that device makes it, good for a day: all is signed as it should be. */
+export async function forged(
+  device: OwnDevice,
+  change: { readonly leaf?: Partial<KeyPackage['leafNode']>; readonly initKey?: Uint8Array },
+  at = Date.now(),
+): Promise<KeyPackage> {
+  const { keyPackage } = await generate(device, { notBefore: at - 60_000, notAfter: at + DAY_MS }, suite);
+  const { leaf = {}, ...rest } = change;
+  const leafNode = await signLeafNodeKeyPackage(
+    { ...keyPackage.leafNode, ...leaf },
+    device.mlsPrivateKey,
+    suite.signature,
+  );
+  return signKeyPackage({ ...keyPackage, ...rest, leafNode }, device.mlsPrivateKey, suite.signature);
+}
+export const published = (keyPackage: KeyPackage): Uint8Array =>
+  encodeMlsMessage({ version: 'mls10', wireformat: 'mls_key_package', keyPackage });
+
+/** X-Wing keys that others cannot encrypt to: of another length, a point of low order, coefficients that are not reduced. */
+export const UNUSABLE_KEYS: Readonly<Record<string, () => Promise<Uint8Array>>> = {
+  'another length': async () => Buffer.alloc(3),
+  'a point of low order': async () => Buffer.from(await anyKey()).fill(0, 1184),
+  'coefficients that are too large': async () => Buffer.from(await anyKey()).fill(0xff, 0, 1184),
+};
+const anyKey = async (): Promise<Uint8Array> =>
+  suite.hpke.exportPublicKey((await suite.hpke.generateKeyPair()).publicKey);
