@@ -9,13 +9,13 @@ import type { Answers, Shift, Task, Wanted, WelcomeTo } from './group-task.ts';
 import { Authority, type AuthorityOptions } from './e2ee/binding.ts';
 import { Engine } from './e2ee/conversation.ts';
 import { delta, snapshot } from './e2ee/delta.ts';
-import type { Commit, Conversation } from './e2ee/group.ts';
+import type { Commit, Conversation, DeviceName } from './e2ee/group.ts';
 import { Distant, isDistant, nextHandle, type Held } from './e2ee/held.ts';
 import { headerOf } from './e2ee/header.ts';
 import { MAX_INLINE_MEMBERS, type GroupDoor } from './e2ee/invitation.ts';
 import type { OwnDevice, OwnKeyPackage, Validity } from './e2ee/key-package.ts';
 import { MAX_COMMIT_BYTES } from './e2ee/layout.ts';
-import { countIn, usersBehind, widthOf } from './e2ee/presence.ts';
+import { countIn, keysIn, usersBehind, widthOf } from './e2ee/presence.ts';
 import { sketchOf, type Member, type Sketch } from './e2ee/sketch.ts';
 
 /** Of a tree: what MAX_INLINE_MEMBERS take. */
@@ -168,6 +168,10 @@ export class GroupEngine {
   /** Every device in the group, this one included. @throws as Engine.members() */
   async members(held: Held): Promise<readonly Member[]> {
     return isDistant(held) ? held.sketch.members : this.#near.members(held);
+  }
+  /** Of those `keys` that holder() names, the ones that are in the group. @param leaving who goes out at the same time */
+  async keys(held: Held, leaving: readonly DeviceName[]): Promise<readonly string[]> {
+    return isDistant(held) ? this.#ask({ do: 'keys', leaving }, held) : keysIn(held, leaving);
   }
   /** Before coming in, when nothing of it is proven. @throws BAD_FRAME; DECRYPT_FAIL/welcome */
   async usersBehind(door: GroupDoor): Promise<readonly string[]> {

@@ -20,7 +20,7 @@ import type { OwnDevice } from './e2ee/key-package.ts';
 import { readDoor } from './e2ee/layout.ts';
 import { rosterToken, usersIn } from './e2ee/held.ts';
 import { nameOf } from './e2ee/judge.ts';
-import { ASK_AGAIN_MS, TakenPackages } from './taken-packages.ts';
+import { ASK_AGAIN_MS, stateOf, TakenPackages } from './taken-packages.ts';
 
 export type Plan =
   | { readonly kind: 'ready' }
@@ -168,8 +168,8 @@ export class GroupPlanner {
     const missing = wanted.filter((each) => !staying.some(({ certificate }) => equal(certificate, each)));
     // Also of whom no other device is inside than the one that goes: its certificate was renewed.
     const wantedIn = roster.room === undefined ? missing : this.#welcome(roster, missing, members);
-    const state = `${generation}/${epochOf(conversation)}`;
-    const add = await this.#packages.of(session, engine, roster, wantedIn, staying, state);
+    const state = stateOf(generation, conversation);
+    const add = await this.#packages.of(session, engine, roster, wantedIn, staying, { state, leaving: remove });
     if (roster.room === undefined && add.length === 0 && !staying.some(({ user }) => user === roster.peer))
       return { kind: 'wait', why: 'no_device' };
     if (add.length > 0 || remove.length > 0) return { kind: 'change', epoch: epochOf(conversation), add, remove };

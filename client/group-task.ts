@@ -3,7 +3,7 @@
  * their own.
  */
 import type { Code } from '../base/errors.ts';
-import type { Commit } from './e2ee/group.ts';
+import type { Commit, DeviceName } from './e2ee/group.ts';
 import type { Kept } from './e2ee/held.ts';
 import type { GroupDoor } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
@@ -33,6 +33,7 @@ export type Task =
       readonly at: number;
       readonly authenticatedData: Uint8Array;
     }
+  | { readonly do: 'keys'; readonly leaving: readonly DeviceName[] }
   | { readonly do: 'usersBehind'; readonly door: GroupDoor };
 
 /** Of what a commit of others did. */
@@ -57,6 +58,7 @@ export interface Answers {
     | { readonly kind: 'adopted' };
   readonly join: { readonly by: Member };
   readonly joinExternal: { readonly commit: Uint8Array };
+  readonly keys: readonly string[];
   readonly usersBehind: readonly string[];
 }
 

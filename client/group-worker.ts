@@ -21,7 +21,7 @@ import { Engine } from './e2ee/conversation.ts';
 import { delta, restore, snapshot } from './e2ee/delta.ts';
 import { erase, type Conversation, type RosterChange } from './e2ee/group.ts';
 import { MissingBindings } from './e2ee/judge.ts';
-import { usersBehind } from './e2ee/presence.ts';
+import { keysIn, usersBehind } from './e2ee/presence.ts';
 import { sketchOf, type Member } from './e2ee/sketch.ts';
 
 /** A state, the handle of the one before it, and the secrets that were used up on the way. */
@@ -113,6 +113,8 @@ async function work({ task, of, give }: Request): Promise<Done<Answers[keyof Ans
       const { conversation, commit } = await engine.joinExternal(door, device, at, authenticatedData);
       return { value: { commit }, conversation };
     }
+    case 'keys':
+      return { value: keysIn(state(), task.leaving) };
     case 'usersBehind':
       return { value: usersBehind(task.door) };
   }

@@ -12,11 +12,23 @@ import type { Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import type { Conversation as Roster } from './roster.ts';
 import { MAX_ADDS } from './e2ee/conversation.ts';
+import { epochOf, type Held } from './e2ee/held.ts';
 import { nameOf } from './e2ee/judge.ts';
 import type { Member } from './e2ee/sketch.ts';
 
 /** A device without key packages is asked for again after this time. */
 export const ASK_AGAIN_MS = 60_000;
+
+/** The group that they come into. */
+interface Into {
+  /** as stateOf() says */
+  readonly state: string;
+  /** who goes out of it with the same commit */
+  readonly leaving: readonly Member[];
+}
+export const stateOf = (generation: number, conversation: Held): string => `${generation}/${epochOf(conversation)}`;
+
+type Holder = Awaited<ReturnType<GroupEngine['holder']>>;
 
 export class TakenPackages {
   readonly #groups: Groups;
@@ -34,7 +46,7 @@ export class TakenPackages {
   /**
    * One good key package of each device that has any, of a hundred devices at most.
    * @param members who must not come twice
-   * @param state of the group that they come into; left out: of none that is there
+   * @param into left out: no group that is there
    * @throws STALE/epoch when one of the devices is listed no more; what the requests throw
    */
   async of(
@@ -43,9 +55,9 @@ export class TakenPackages {
     roster: Roster,
     devices: readonly Fingerprint[],
     members: readonly Member[],
-    state?: string,
+    into?: Into,
   ): Promise<Uint8Array[]> {
-    const taken = this.#takenFor(roster.id, state);
+    const taken = this.#takenFor(roster.id, into?.state);
     const asked = devices.filter((each) => !this.#wasAsked(each)).slice(0, MAX_ADDS); // the rest with the next commit
     const missing = asked.filter((each) => !taken.has(hex(each)));
     if (missing.length > 0) {
@@ -60,11 +72,14 @@ export class TakenPackages {
       return published === undefined ? null : this.#holder(session, engine, roster, device, published);
     });
     const names = new Set(members.map(nameOf));
+    const isNobody = holders.every((holder) => holder === null);
+    const keys = new Set(isNobody || into === undefined ? [] : await this.#keysIn(session, roster.id, into));
     const good: Uint8Array[] = [];
     for (const [i, device] of asked.entries()) {
       const [published, holder] = [taken.get(hex(device)), holders[i]];
       // A device that has renewed its certificate is still listed with the old one.
-      if (published && holder && names.size !== names.add(nameOf(holder)).size) good.push(published);
+      const isAnother = published && holder && names.size !== names.add(nameOf(holder)).size;
+      if (isAnother && this.#isNew(session, device, published, holder, keys)) good.push(published);
       else {
         taken.delete(hex(device));
         this.#asked.set(hex(device), this.#now());
@@ -77,6 +92,27 @@ export class TakenPackages {
   #wasAsked(device: Fingerprint): boolean {
     const [at, now] = [this.#asked.get(hex(device)) ?? -Infinity, this.#now()];
     return at <= now && now < at + ASK_AGAIN_MS;
+  }
+
+  /** @throws STALE/epoch when the group has gone on: then others are inside */
+  #keysIn(session: Session, id: ConversationId, { state, leaving }: Into): Promise<readonly string[]> {
+    return this.#groups.exclusively(session, [id], async (engine) => {
+      const { generation, conversation } = this.#groups.of(id);
+      if (conversation === null || stateOf(generation, conversation) !== state)
+        throw new ChatError('STALE', 'the group has changed meanwhile', { sub: 'epoch' });
+      return engine.keys(conversation, leaving);
+    });
+  }
+  /** Whether its keys are its own; then they are among the others. */
+  #isNew(session: Session, device: Fingerprint, published: Uint8Array, { user, keys }: Holder, others: Set<string>) {
+    if (keys.some((key) => others.has(key))) {
+      const why = `a key package of ${user} with a key that another device has`;
+      const error = new ChatError('DECRYPT_FAIL', why, { sub: 'key_package' });
+      session.alarm(error, `key package of ${hex(device)}`, encode(published));
+      return false;
+    }
+    for (const key of keys) others.add(key);
+    return true;
   }
 
   /** Somebody waits for this device: it is asked for whenever that was done last. */
@@ -113,7 +149,7 @@ export class TakenPackages {
     roster: Roster,
     device: Fingerprint,
     published: Uint8Array,
-  ): Promise<Member | null> {
+  ): Promise<Holder | null> {
     try {
       const holder = await this.#groups.resolving(session, () => engine.holder(published, session.serverNow()));
       const isMembers = roster.members.some(

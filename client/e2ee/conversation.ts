@@ -32,7 +32,9 @@ import {
 import { checkAdmission, configOf, judging, nameOf, toRosterChange } from './judge.ts';
 import { joinExternal, joinGroup, type ExternalJoin, type Joining } from './join.ts';
 import {
+  checkPackage,
   generate,
+  leafKeys,
   openSecret,
   parseKeyPackage,
   SETTINGS_EXTENSION,
@@ -94,16 +96,22 @@ export class Engine {
   }
 
   /**
-   * Whose key package this is, of those that may be used at that time.
-   * @throws BAD_FRAME, TOO_LARGE; DECRYPT_FAIL/freshness and BAD_CERT for one whose time is over
+   * Whose key package this is, of those that may be used at that time; and the keys that nobody else may have where it comes in (`keysIn`).
+   * @throws BAD_FRAME, TOO_LARGE; DECRYPT_FAIL/freshness and BAD_CERT for one whose time is over; as checkPackage()
    */
-  async holder(published: Uint8Array, at: number, crls: readonly Crl[] = []): Promise<Device> {
-    const { leafNode } = parseKeyPackage(published);
+  async holder(
+    published: Uint8Array,
+    at: number,
+    crls: readonly Crl[] = [],
+  ): Promise<Device & { readonly keys: readonly string[] }> {
+    const keyPackage = parseKeyPackage(published);
+    const { leafNode } = keyPackage;
     return judging(this.#authority, async (_, resolve) => {
       const device = resolve(leafNode);
       checkAdmission(device, leafNode, at);
       checkStanding(device, this.#authority.options, crls, at);
-      return device;
+      await checkPackage(keyPackage, this.#suite);
+      return { ...device, keys: leafKeys(leafNode) };
     });
   }
 

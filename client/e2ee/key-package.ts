@@ -1,15 +1,20 @@
 /** Key packages (RFC 9420 §10): what lets others add this device to a group while it is away. Each is good for one group and some time. */
-import { concat, equal, u16, u32 } from '../../base/bytes.ts';
+import { concat, equal, hex, u16, u32 } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
+import { sha256 } from '../../base/hash.ts';
 import { Cursor } from '../../base/cursor.ts';
 import { credentialOf, type Device } from './binding.ts';
+import { refuse } from './guard.ts';
 import {
   decodeKeyPackage,
   decodeMlsMessage,
   encodeKeyPackage,
   encodeMlsMessage,
+  extensionsSupportedByCapabilities,
   generateKeyPackageWithKey,
   makeKeyPackageRef,
+  verifyKeyPackage,
+  verifyLeafNodeSignatureKeyPackage,
   type Capabilities,
   type CiphersuiteImpl,
   type KeyPackage,
@@ -17,6 +22,7 @@ import {
   type PrivateKeyPackage,
 } from './mls.ts';
 import { SUITE } from './provider.ts';
+import { checkKey, checkLeaf } from './tree.ts';
 
 /** This device: its binding, and the private key that goes with `mlsKey`. */
 export interface OwnDevice extends Pick<Device, 'user' | 'deviceId' | 'bindingHash' | 'mlsKey'> {
@@ -114,6 +120,29 @@ export function parseKeyPackage(published: Uint8Array): KeyPackage {
   }
   throw new ChatError('BAD_FRAME', 'not a key package', { field: 'keyPackage' });
 }
+
+/**
+ * That every group takes it, but for who is in that: one that is not good would spoil the commit that lets others in as well.
+ * @throws DECRYPT_FAIL with sub `key_package` or `tree`
+ */
+export async function checkPackage(keyPackage: KeyPackage, { signature, hpke }: CiphersuiteImpl): Promise<void> {
+  const { version, cipherSuite, initKey, leafNode } = keyPackage;
+  if (version !== 'mls10' || cipherSuite !== SUITE) unfit('it is for another cipher suite');
+  const needed = [...leafNode.extensions, { extensionType: SETTINGS_EXTENSION, extensionData: new Uint8Array() }];
+  if (!extensionsSupportedByCapabilities(needed, leafNode.capabilities)) unfit('its device does not know our groups');
+  checkLeaf(leafNode);
+  if (equal(initKey, leafNode.hpkePublicKey)) unfit('it has one key for two purposes');
+  for (const key of [initKey, leafNode.hpkePublicKey]) await checkKey(key, hpke);
+  const isSigned = await verifyLeafNodeSignatureKeyPackage(leafNode, signature);
+  if (!isSigned || !(await verifyKeyPackage(keyPackage, signature))) unfit('it is not signed by its device');
+}
+function unfit(why: string): never {
+  refuse('key_package', `a key package that cannot be used: ${why}`);
+}
+
+/** Hashes of the keys of a leaf, which no other place in its group may have. */
+export const leafKeys = ({ hpkePublicKey, signaturePublicKey }: LeafNode): string[] =>
+  [hpkePublicKey, signaturePublicKey].map((key) => hex(sha256(key)));
 
 /** Whether this leaf, newly added, comes from a key package that may be used at that time. */
 export function isTimely(leaf: LeafNode, at: number): boolean {

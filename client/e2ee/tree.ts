@@ -96,9 +96,14 @@ export async function checkNodes(tree: RatchetTree, hpke: Hpke, known: RatchetTr
     if (keys.size === keys.add(base64(key)).size) refuse('the same encryption key twice');
     const before = known[i];
     if (before && keyIn(before) === key) continue;
-    await hpke.importPublicKey(key).catch(() => refuse(`nobody can encrypt to the key of node ${i}`));
+    await checkKey(key, hpke);
     if (node.nodeType === 'leaf') checkLeaf(node.leaf);
   }
+}
+
+/** @throws DECRYPT_FAIL/tree */
+export async function checkKey(key: Uint8Array, hpke: Hpke): Promise<void> {
+  await hpke.importPublicKey(key).catch(() => refuse('a key that nobody can encrypt to'));
 }
 
 /** @throws DECRYPT_FAIL/tree */

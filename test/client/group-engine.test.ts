@@ -99,6 +99,19 @@ t.test('a small group stays here, a large one is worked on elsewhere, and this t
   t.ok(isDistant(conversation) && during > 10);
   t.equal(by.user, 'alice');
   t.strictSame(await engine.usersBehind(door), usersIn(all));
+  const members = await engine.members(all);
+  t.equal((await engine.keys(all, [])).length, 2 * members.length, 'of each leaf two; there are no parents yet');
+  const { keys: bobs } = await engine.holder(packageOf.get(bob)!.published, now);
+  for (const [leaving, isIn] of [
+    [[], true],
+    [[bob.device], false],
+  ] as const) {
+    const keys = await engine.keys(all, leaving);
+    t.strictSame(
+      bobs.map((key) => keys.includes(key)),
+      [isIn, isIn],
+    );
+  }
   const dropped = await engine.drop((await engine.commit(all, {}, now)).conversation);
   t.equal(pendingEpoch(dropped), null);
 });

@@ -14,6 +14,7 @@ import { leafHash } from '../../transcript/merkle.ts';
 import { othersOf } from '../../transcript/some-leaves.ts';
 import { ciphertextHash, decodeMs, encodeMs, KIND, messageAad } from '../../transcript/statement.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
+import { encoded, forged, UNUSABLE_KEYS } from '../e2ee/people.ts';
 import { authority } from '../support/pki.ts';
 import type { ScriptedPeer } from './scripted-peer.ts';
 import { drop, ScriptedServer, type Delivery } from './scripted-server.ts';
@@ -83,6 +84,22 @@ const swapped: readonly {
       const peer = await server.peer;
       const keys = await peer.engine.newDeviceKey();
       return (await peer.keyPackage({ ...peer.bob, own: { ...peer.bob.own, ...keys } })).published;
+    },
+  },
+  {
+    name: 'with keys that nobody can encrypt to',
+    alarm: 'DECRYPT_FAIL/tree',
+    package: async (server) => {
+      const peer = await server.peer;
+      return encoded(await forged(peer.bob.own, { initKey: await UNUSABLE_KEYS['a point of low order']!() }));
+    },
+  },
+  {
+    name: 'that is not signed',
+    alarm: 'DECRYPT_FAIL/key_package',
+    package: async (server) => {
+      const peer = await server.peer;
+      return encoded({ ...(await forged(peer.bob.own, {})), signature: Buffer.alloc(64) });
     },
   },
   { name: 'that is none', alarm: 'BAD_FRAME/keyPackage', package: async () => Buffer.from('nothing of the kind') },

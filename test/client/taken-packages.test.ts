@@ -1,13 +1,21 @@
 /** Key packages are used up by a state of a group, not by each try to leave it. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { equal, type Fingerprint } from '../../base/bytes.ts';
+import { equal, hex, type Fingerprint } from '../../base/bytes.ts';
+import type { ChatError } from '../../base/errors.ts';
 import { ASK_AGAIN_MS, TakenPackages } from '../../client/taken-packages.ts';
 
 const device = (): Fingerprint => randomBytes(32) as Uint8Array as Fingerprint;
 /** A server with a key package for each of these, as often as it is asked: it begins with the device, and has a number. */
 function desk(...stocked: readonly Fingerprint[]) {
-  const made = { ms: 0, asked: [] as number[], judgedAtOnce: 0 };
+  const made = {
+    ms: 0,
+    asked: [] as number[],
+    judgedAtOnce: 0,
+    inside: [] as string[],
+    group: [1, 1],
+    alarms: [] as ChatError[],
+  };
   const roster = {
     id: randomBytes(32),
     members: [{ username: 'bob', devices: [...stocked] }],
@@ -15,6 +23,7 @@ function desk(...stocked: readonly Fingerprint[]) {
   let [n, judging] = [0, 0];
   const session = {
     serverNow: () => made.ms,
+    alarm: (error: ChatError) => void made.alarms.push(error),
     requester: {
       request: async ({ devices }: { devices: readonly Uint8Array[] }) => {
         made.asked.push(devices.length);
@@ -28,12 +37,23 @@ function desk(...stocked: readonly Fingerprint[]) {
       made.judgedAtOnce = Math.max(made.judgedAtOnce, ++judging);
       await null;
       judging--;
-      return { user: 'bob', deviceId: published.subarray(0, 16), certificate: published.subarray(0, 32) };
+      const keys = [`key of ${hex(published.subarray(0, 32))}`];
+      return { user: 'bob', deviceId: published.subarray(0, 16), certificate: published.subarray(0, 32), keys };
     },
+    keys: async () => made.inside,
   };
-  const taken = new TakenPackages({ resolving: (_: unknown, work: () => unknown) => work() } as never, () => made.ms);
-  const take = async (devices: readonly Fingerprint[], state?: string): Promise<number[]> =>
-    (await taken.of(session as never, engine as never, roster as never, devices, [], state)).map((each) => each[32]!);
+  const groups = {
+    resolving: (_: unknown, work: () => unknown) => work(),
+    exclusively: (_: unknown, __: unknown, work: (e: typeof engine) => unknown) => work(engine),
+    of: () => ({ generation: made.group[0], conversation: { state: { groupContext: { epoch: made.group[1] } } } }),
+  };
+  const taken = new TakenPackages(groups as never, () => made.ms);
+  const take = async (devices: readonly Fingerprint[], state?: string): Promise<number[]> => {
+    const into = state === undefined ? undefined : { state, leaving: [] };
+    if (state !== undefined) made.group = state.split('/').map(Number);
+    const all = await taken.of(session as never, engine as never, roster as never, devices, [], into);
+    return all.map((each) => each[32]!);
+  };
   return Object.assign(made, { take, taken });
 }
 
@@ -70,4 +90,17 @@ t.test('who has none is asked again after a while, or when somebody waits for hi
   const crowd = desk(...many);
   t.equal((await crowd.take(many, '1/1')).length, 100);
   t.equal(crowd.judgedAtOnce, 32);
+});
+
+t.test('whose key another device has is left out, and named; the others come in', async (t) => {
+  const [one, two] = [device(), device()];
+  const d = desk(one, two);
+  d.inside = [`key of ${hex(one)}`];
+  t.strictSame(await d.take([one, two], '1/1'), [2]);
+  t.match(d.alarms, [{ code: 'DECRYPT_FAIL', sub: 'key_package', message: /^a key package of bob/ }]);
+  t.strictSame(await d.take([one], '1/1'), [], 'not asked for again at once');
+  t.equal(d.alarms.length, 1);
+  const late = d.take([two], '1/2');
+  d.group = [1, 3];
+  await t.rejects(late, { code: 'STALE', sub: 'epoch' }, 'who is inside now was not looked at');
 });

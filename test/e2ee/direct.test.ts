@@ -1,6 +1,7 @@
 /** The rules of a group of two people, and how what belongs to it is laid out. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
+import type { KeyPackage } from 'ts-mls';
 import { concat } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
 import { encode } from '../../base/cbor.ts';
@@ -17,7 +18,7 @@ import {
   TREE_AT_SERVER,
 } from '../../client/e2ee/layout.ts';
 import { sealedBytes } from '../../client/e2ee/padding.ts';
-import { World } from './people.ts';
+import { encoded, forged, UNUSABLE_KEYS, World } from './people.ts';
 
 const device = (user: string): Device => ({ user }) as Device;
 const settings = directSettings(['bob', 'alice']);
@@ -153,4 +154,38 @@ t.test('whose key package it is', async (t) => {
   });
   const late = world.engine.holder(published, world.now + 31 * 86_400_000);
   await t.rejects(late, { code: 'DECRYPT_FAIL', sub: 'freshness' });
+
+  const is = { code: 'DECRYPT_FAIL', sub: /^(?:key_package|tree)$/ };
+  const made = (change: Parameters<typeof forged>[1]) => forged(alice.device, change, world.now);
+  const { leafNode, ...whole } = await made({});
+  const { capabilities } = leafNode;
+  const nothing = Buffer.alloc(64);
+  const unfit: Record<string, KeyPackage> = {
+    'not signed': { leafNode, ...whole, signature: nothing },
+    'with a leaf that is not signed': { ...whole, leafNode: { ...leafNode, signature: nothing } },
+    'for another suite': { leafNode, ...whole, cipherSuite: 'MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519' },
+    'of a device that knows no credential': await made({
+      leaf: { capabilities: { ...capabilities, credentials: [] } },
+    }),
+    'of a device that does not know our groups': await made({
+      leaf: { capabilities: { ...capabilities, extensions: [] } },
+    }),
+    'of an extension that its device does not know': await made({
+      leaf: { extensions: [{ extensionType: 0xf0c2, extensionData: Buffer.alloc(1) }] },
+    }),
+    'that is larger than it has to be': await made({
+      leaf: {
+        capabilities: { ...capabilities, extensions: [0xf0c1, 0xf0c2] },
+        extensions: [{ extensionType: 0xf0c2, extensionData: Buffer.alloc(2048) }],
+      },
+    }),
+    'with one key for two purposes': await made({ initKey: leafNode.hpkePublicKey, leaf: leafNode }),
+  };
+  for (const [why, key] of Object.entries(UNUSABLE_KEYS)) {
+    unfit[`with an initial key of ${why}`] = await made({ initKey: await key() });
+    unfit[`with an encryption key of ${why}`] = await made({ leaf: { hpkePublicKey: await key() } });
+  }
+  for (const [why, each] of Object.entries(unfit))
+    await t.rejects(world.engine.holder(encoded(each), world.now), is, why);
+  t.match(await world.engine.holder(encoded(await made({})), world.now), { user: 'alice' });
 });

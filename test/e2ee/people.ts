@@ -103,7 +103,7 @@ export async function forged(
   );
   return signKeyPackage({ ...keyPackage, ...rest, leafNode }, device.mlsPrivateKey, suite.signature);
 }
-export const published = (keyPackage: KeyPackage): Uint8Array =>
+export const encoded = (keyPackage: KeyPackage): Uint8Array =>
   encodeMlsMessage({ version: 'mls10', wireformat: 'mls_key_package', keyPackage });
 
 /** X-Wing keys that others cannot encrypt to: of another length, a point of low order, coefficients that are not reduced. */

@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap';
 import type { ConversationId } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
-import { Authority } from '../../client/e2ee/binding.ts';
+import { Authority, createBinding } from '../../client/e2ee/binding.ts';
 import { Engine } from '../../client/e2ee/conversation.ts';
 import { restore } from '../../client/e2ee/delta.ts';
 import { groupIdOf } from '../../client/e2ee/direct.ts';
@@ -10,6 +10,7 @@ import { commitParts, doorBytes } from '../../client/e2ee/layout.ts';
 import { roomSettings } from '../../client/e2ee/room.ts';
 import { policy } from '../../client/group-rules.ts';
 import { composeCommit } from '../../client/statements.ts';
+import { encoded, forged } from '../e2ee/people.ts';
 import { anotherOf, type DeviceApp, deviceOf, devicesOf } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
@@ -319,4 +320,35 @@ t.test('who leaves is taken out of the group by those who are there, though nobo
   await carol.app.rooms.leave('#ops');
   for (const each of [alice, bob]) await each.until('her out', () => each.usersIn('#ops').join() === 'alice,bob');
   quiet(t, alice, bob, carol);
+});
+
+t.test('a device whose key packages nobody can use keeps nobody from writing', async (t) => {
+  testFolder(t);
+  const w = await world(t);
+  const [alice, bob, mallory] = await devicesOf(t, w, 'alice', 'bob', 'mallory');
+  await alice.app.rooms.create('#plan', false);
+  for (const name of ['bob', 'mallory']) t.equal(await alice.app.rooms.invite('#plan', name), true);
+  await bob.say('#plan', 'one');
+  await alice.hears('one');
+  const { id } = await alice.app.open('#plan');
+  const { engine, conversation } = await stateOf(bob, id);
+  const bobs = conversation.state.ratchetTree[2 * conversation.state.privatePath.leafIndex];
+  if (bobs?.nodeType !== 'leaf') throw new Error('no leaf');
+
+  const person = w.certificate('mallory'); // one more device of hers
+  const [certificate] = person.own.chain;
+  const keys = { ...(await engine.newDeviceKey()), deviceId: Buffer.alloc(16, 1), user: 'mallory' };
+  const { notBefore, notAfter } = certificate;
+  const statement = { ...keys, organisation: 'localhost', notBefore, notAfter };
+  const binding = createBinding(statement, [certificate.der], person.own.privateKey);
+  const device = { ...keys, bindingHash: sha256(binding) };
+  const packages = [encoded(await forged(device, { leaf: { hpkePublicKey: bobs.leaf.hpkePublicKey } }))];
+  const client = await w.login(person);
+  await client.request({ type: 'binding_put', binding }, 'ok');
+  await client.request({ type: 'keypackages_put', packages, last_resort: false }, 'keypackages');
+  await alice.say('#plan', 'two');
+  for (const each of [bob, mallory]) await each.hears('two');
+  t.match(alice.told('alarm'), [/key_package: a key package of mallory with a key that another device has/]);
+  await bob.say('#plan', 'three');
+  await alice.hears('three');
 });
