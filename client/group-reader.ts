@@ -154,7 +154,9 @@ export class GroupReader {
         throw error;
       }
     if (!isNews || before.conversation === null) return NOTHING;
-    this.#groups.set(id, { ...NO_GROUP, entry: before.entry }); // what it had is over
+    // What it had is over. Who was inside is still to be known of a private room: it is made anew with them if nobody can come into the other.
+    if (item.roster.room?.public === false) this.#groups.markBroken(id);
+    else this.#groups.set(id, { ...NO_GROUP, entry: before.entry });
     return { ...NOTHING, isReplaced: true };
   }
 

@@ -12,7 +12,7 @@ import { policy } from '../../client/group-rules.ts';
 import { composeCommit } from '../../client/statements.ts';
 import { encoded, forged } from '../e2ee/people.ts';
 import { anotherOf, type DeviceApp, deviceOf, devicesOf } from '../support/apps.ts';
-import { world } from '../support/world.ts';
+import { world, type World } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
@@ -255,6 +255,48 @@ t.test('one is away while much is said and many come and go', async (t) => {
   quiet(t, alice, bob, carol, dave, phone);
 });
 
+/** A modified client of this device makes another group of #plan, with these in it beside itself; and is there no more. */
+async function makesAnother(
+  w: World,
+  maker: DeviceApp,
+  id: ConversationId,
+  others: readonly DeviceApp[],
+): Promise<void> {
+  const roster = maker.vault.conversation(id)!;
+  const device = maker.vault.keys.device()!;
+  const own = {
+    user: device.user,
+    deviceId: device.device_id,
+    bindingHash: sha256(device.binding),
+    mlsKey: device.mls_key,
+    mlsPrivateKey: device.mls_private_key,
+  };
+  const { roots } = maker.app.identity;
+  const bindings = new Map([maker, ...others].flatMap(({ vault }) => [...vault.keys.bindings()]));
+  const engine = await Engine.open(new Authority({ organisation: 'localhost', roots, bindings }));
+  const { identity } = maker.app;
+  await maker.app.settled(); // it has nothing more to say
+  const session = maker.vault.sessions.current(identity.fingerprint);
+  await maker.leave(); // its place at the server is the other client's now
+  const client = await w.login(maker.person);
+  const devices = others.map(({ app }) => app.identity.fingerprint);
+  const { packages } =
+    devices.length === 0
+      ? { packages: [] }
+      : await client.request({ type: 'keypackages_take', conversation: id, devices }, 'keypackages_taken');
+  const settings = roomSettings({ room: '#plan', isPublic: false, owner: 'alice' });
+  const alone = await engine.create(own, groupIdOf(id, 2), settings, Date.now());
+  const { origin } = w.server.transcript;
+  const batch = await composeCommit(identity, session, roster, origin, Date.now(), async (aad) => {
+    const wanted = { add: packages.map((each) => each.package), authenticatedData: aad };
+    const { conversation, commit, welcome } = await engine.commit(alone, wanted, Date.now(), policy);
+    const group_info = doorBytes(await engine.door(conversation)).bytes;
+    return { parts: commitParts(commit, welcome).bytes, group: { generation: 2, epoch: 0 }, group_info };
+  });
+  const { algorithm, signature, messages } = batch;
+  await client.request({ type: 'msg_send', algorithm, signature, batch: batch.batch, messages }, 'msg_ack');
+}
+
 t.test('a stranger makes another group of a private room: nobody follows', async (t) => {
   testFolder(t);
   const w = await world(t);
@@ -269,38 +311,7 @@ t.test('a stranger makes another group of a private room: nobody follows', async
   await raw.close();
   await mallory.until('the room', () => mallory.vault.conversation(id) !== null);
 
-  const roster = mallory.vault.conversation(id)!;
-  const device = mallory.vault.keys.device()!;
-  const own = {
-    user: device.user,
-    deviceId: device.device_id,
-    bindingHash: sha256(device.binding),
-    mlsKey: device.mls_key,
-    mlsPrivateKey: device.mls_private_key,
-  };
-  const { roots } = mallory.app.identity;
-  const bindings = new Map([...alice.vault.keys.bindings(), ...mallory.vault.keys.bindings()]);
-  const engine = await Engine.open(new Authority({ organisation: 'localhost', roots, bindings }));
-  const { identity } = mallory.app;
-  const session = mallory.vault.sessions.current(identity.fingerprint);
-  await mallory.leave(); // its place at the server is the other client's now
-  const client = await w.login(mallory.person);
-  const devices = [alice, bob].map(({ app }) => app.identity.fingerprint);
-  const { packages } = await client.request(
-    { type: 'keypackages_take', conversation: id, devices },
-    'keypackages_taken',
-  );
-  const settings = roomSettings({ room: '#plan', isPublic: false, owner: 'alice' });
-  const alone = await engine.create(own, groupIdOf(id, 2), settings, Date.now());
-  const { origin } = w.server.transcript;
-  const batch = await composeCommit(identity, session, roster, origin, Date.now(), async (aad) => {
-    const wanted = { add: packages.map((each) => each.package), authenticatedData: aad };
-    const { conversation, commit, welcome } = await engine.commit(alone, wanted, Date.now(), policy);
-    const group_info = doorBytes(await engine.door(conversation)).bytes;
-    return { parts: commitParts(commit, welcome).bytes, group: { generation: 2, epoch: 0 }, group_info };
-  });
-  const { algorithm, signature, messages } = batch;
-  await client.request({ type: 'msg_send', algorithm, signature, batch: batch.batch, messages }, 'msg_ack');
+  await makesAnother(w, mallory, id, [alice, bob]);
   const isRefused = (each: string) => each.includes('mallory was not in the room');
   for (const each of [alice, bob]) await each.until('an alarm', () => each.told('alarm').some(isRefused));
   const row = await alice.write('#plan', 'not for him');
@@ -309,6 +320,39 @@ t.test('a stranger makes another group of a private room: nobody follows', async
   t.equal(alice.vault.message(row)?.state, 'waiting', 'she does not go there to write either');
   for (const each of [alice, bob]) t.strictSame(each.usersIn('#plan'), ['alice', 'bob']);
 });
+
+t.test(
+  'a member makes another group of a private room, with nobody else in it: the others go on in one of theirs',
+  async (t) => {
+    testFolder(t);
+    const w = await world(t);
+    const [alice, bob, mallory] = await devicesOf(t, w, 'alice', 'bob', 'mallory');
+    await alice.app.rooms.create('#plan', false);
+    for (const name of ['bob', 'mallory']) t.equal(await alice.app.rooms.invite('#plan', name), true);
+    await alice.say('#plan', 'one');
+    for (const each of [bob, mallory]) await each.hears('one');
+    const { id } = await alice.app.open('#plan');
+    const looked = Promise.all([alice, bob].map((each) => each.heard('group')));
+    await makesAnother(w, mallory, id, []);
+    await looked;
+    await bob.leave(); // and comes back to what he has
+    await bob.enter();
+    const row = await alice.write('#plan', 'two');
+    alice.aheadMs = 31_000;
+    await alice.until('a group', () => alice.vault.message(row)?.state !== 'waiting');
+    await bob.hears('two');
+    await bob.say('#plan', 'three');
+    await alice.hears('three');
+    for (const each of [alice, bob]) {
+      t.equal(each.vault.groups.current(id)?.generation, 3);
+      t.strictSame(
+        each.usersIn('#plan'),
+        ['alice', 'bob', 'mallory'],
+        'who was inside before, as long as the server lists them',
+      );
+    }
+  },
+);
 
 t.test('who leaves is taken out of the group by those who are there, though nobody writes', async (t) => {
   testFolder(t);
