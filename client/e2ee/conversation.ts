@@ -23,6 +23,7 @@ import {
 } from './group.ts';
 import {
   assembleWelcome,
+  externalPub,
   inlineTree,
   MAX_INLINE_MEMBERS,
   parseTree,
@@ -49,8 +50,7 @@ import {
   createApplicationMessage,
   createCommit,
   createGroup,
-  createGroupInfoWithExternalPub,
-  createGroupInfoWithExternalPubAndRatchetTree,
+  createGroupInfo,
   emptyPskIndex,
   encodeMlsMessage,
   encodeRatchetTree,
@@ -304,12 +304,18 @@ export class Engine {
   /** What lets others in from outside, into the epoch that the pending commit makes if there is one, else into this one. */
   async door({ state, pending }: Conversation): Promise<GroupDoor> {
     const full: ClientState = { ...(pending?.state ?? state), clientConfig: configOf() };
-    const isInline = [...occupants(full.ratchetTree)].length <= MAX_INLINE_MEMBERS;
-    const make = isInline ? createGroupInfoWithExternalPubAndRatchetTree : createGroupInfoWithExternalPub;
-    const groupInfo = await make(full, [], this.#suite);
+    const { groupContext, confirmationTag, keySchedule, ratchetTree } = full;
+    const { publicKey } = await this.#suite.hpke.deriveKeyPair(keySchedule.externalSecret);
+    const tree = encodeRatchetTree(ratchetTree);
+    const isInline = [...occupants(ratchetTree)].length <= MAX_INLINE_MEMBERS;
+    const extensions = [
+      externalPub(await this.#suite.hpke.exportPublicKey(publicKey)),
+      ...(isInline ? [{ extensionType: 'ratchet_tree' as const, extensionData: tree }] : []),
+    ];
+    const groupInfo = await createGroupInfo(groupContext, confirmationTag, full, extensions, this.#suite);
     return {
       groupInfo: encodeMlsMessage({ version: 'mls10', wireformat: 'mls_group_info', groupInfo }),
-      tree: isInline ? null : encodeRatchetTree(full.ratchetTree),
+      tree: isInline ? null : tree,
     };
   }
 

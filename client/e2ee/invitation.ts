@@ -7,10 +7,14 @@ import {
   decodeEncryptedGroupSecrets,
   decodeNode,
   decodeOptional,
+  decodeVarLenData,
   determineLength,
+  encode,
   encodeEncryptedGroupSecrets,
   encodeRatchetTree,
   extendRatchetTree,
+  varLenDataEncoder,
+  type Extension,
   type RatchetTree,
   type Welcome,
 } from './mls.ts';
@@ -100,11 +104,30 @@ function decodeNodes(bytes: Uint8Array): RatchetTree {
 const node = decodeOptional(decodeNode);
 
 /** The tree that a group info brings itself. @throws as parseTree() */
-export const inlineTree = ({
-  extensions,
-}: {
-  readonly extensions: readonly { extensionType: string | number; extensionData: Uint8Array }[];
-}) => {
-  const extension = extensions.find((e) => e.extensionType === 'ratchet_tree');
-  return extension && parseTree(extension.extensionData);
+export const inlineTree = (info: Extended) => {
+  const tree = extension(info, 'ratchet_tree');
+  return tree && parseTree(tree);
 };
+
+/** RFC 9420 §12.4.3.2: a key is a vector inside the extension too, where the library leaves its length out. */
+export const externalPub = (key: Uint8Array): Extension => ({
+  extensionType: 'external_pub',
+  extensionData: encode(varLenDataEncoder)(key),
+});
+
+/** The key for who comes from outside; undefined: there is none. @throws DECRYPT_FAIL/welcome */
+export function externalKey(info: Extended): Uint8Array | undefined {
+  const data = extension(info, 'external_pub');
+  if (data === undefined) return undefined;
+  try {
+    const decoded = decodeVarLenData(data, 0);
+    if (decoded && decoded[1] === data.length) return decoded[0];
+  } catch (cause) {
+    return refuse('welcome', 'an external key that cannot be read', { cause });
+  }
+  return refuse('welcome', 'an external key that cannot be read');
+}
+
+type Extended = { readonly extensions: readonly Extension[] };
+const extension = ({ extensions }: Extended, type: Extension['extensionType']) =>
+  extensions.find(({ extensionType }) => extensionType === type)?.extensionData;

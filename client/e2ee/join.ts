@@ -4,7 +4,7 @@
  */
 import { equal } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import { inlineTree } from './invitation.ts';
+import { externalKey, inlineTree } from './invitation.ts';
 import {
   accumulatePskSecret,
   addLeafNode,
@@ -125,11 +125,10 @@ export async function joinExternal(
   authenticatedData: Uint8Array,
 ): Promise<ExternalJoin> {
   const { suite, config, keyPackage, privateKeys } = joining;
-  const externalPub = info.extensions.find((e) => e.extensionType === 'external_pub')?.extensionData;
-  if (!externalPub) refuse('the group does not let anybody join by himself');
+  const external = externalKey(info) ?? refuse('the group does not let anybody join by himself');
   const current = await acceptInfo(info, joining);
   const { groupContext } = info;
-  const { enc: kemOutput, secret: initSecret } = await orRefuse('its external key', exportSecret(externalPub, suite));
+  const { enc: kemOutput, secret: initSecret } = await orRefuse('its external key', exportSecret(external, suite));
 
   const vacated = former === undefined ? current : removeLeafNode(current, toLeafIndex(former));
   const [withLeaf, nodeIndex] = addLeafNode(vacated, keyPackage.leafNode);

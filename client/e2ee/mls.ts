@@ -6,8 +6,6 @@ export {
   createApplicationMessage,
   createCommit,
   createGroup,
-  createGroupInfoWithExternalPub,
-  createGroupInfoWithExternalPubAndRatchetTree,
   decodeGroupState,
   decodeMlsMessage,
   emptyPskIndex,
@@ -61,7 +59,8 @@ export { exportSecret, nextEpochContext } from 'ts-mls/clientState.js';
 export { encode } from 'ts-mls/codec/tlsEncoder.js';
 export { decodeOptional } from 'ts-mls/codec/optional.js';
 export type { Decoder } from 'ts-mls/codec/tlsDecoder.js';
-export { determineLength } from 'ts-mls/codec/variableLength.js';
+export { decodeVarLenData, determineLength, varLenDataEncoder } from 'ts-mls/codec/variableLength.js';
+export { createGroupInfo } from 'ts-mls/createCommit.js';
 export { deriveSecret } from 'ts-mls/crypto/kdf.js';
 export { extensionsSupportedByCapabilities } from 'ts-mls/extension.js';
 export { createConfirmationTag, createContentCommitSignature } from 'ts-mls/framedContent.js';

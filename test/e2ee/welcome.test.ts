@@ -177,6 +177,32 @@ t.test('a tree that is wider than any conversation is refused before anything is
     t.throws(() => parseTree(bad), { code: 'DECRYPT_FAIL', sub: 'tree' });
 });
 
+t.test('the key for who comes from outside', async (t) => {
+  const door = await engine.door(mallory);
+  const message = parseMessage(door.groupInfo);
+  if (message.wireformat !== 'mls_group_info') throw new Error('no group info');
+  const { publicKey } = await suite.hpke.deriveKeyPair(mallory.state.keySchedule.externalSecret);
+  const key = Buffer.from(await suite.hpke.exportPublicKey(publicKey));
+  const { extensions } = message.groupInfo;
+  const { extensionData } = extensions.find(({ extensionType }) => extensionType === 'external_pub')!;
+  const length = Buffer.of(0x44, 0xc0); // 1,216 in two bytes, RFC 9420 §2.1.2
+  t.same(extensionData, Buffer.concat([length, key]), 'RFC 9420 §12.4.3.2: struct { opaque HPKEPublicKey<V>; }');
+  for (const bad of [
+    key,
+    Buffer.concat([length, key, length]),
+    Buffer.concat([length, key.subarray(1)]),
+    Buffer.alloc(0),
+  ]) {
+    const changed = extensions.map((e) => (e.extensionType === 'external_pub' ? { ...e, extensionData: bad } : e));
+    const groupInfo = await resigned({ ...message.groupInfo, extensions: changed });
+    await t.rejects(
+      engine.joinExternal({ ...door, groupInfo: encodeMlsMessage({ ...message, groupInfo }) }, victim.device, now),
+      { code: 'DECRYPT_FAIL', sub: 'welcome' },
+      `${bad.length} bytes`,
+    );
+  }
+});
+
 t.test('mixed up', async (t) => {
   const other = await world.keyPackage(victim);
   const refusal = { code: 'DECRYPT_FAIL', sub: 'welcome' };
