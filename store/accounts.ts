@@ -99,7 +99,7 @@ export function* addDevice(
   // The user's row is held from here on, so that the devices counted below are all there are.
   if (!(yield* first('SELECT id FROM users WHERE id = ? FOR UPDATE', userId)))
     throw new ChatError('NOT_FOUND', 'no user has this id', { field: 'userId' });
-  const known = yield* deviceOfUser(userId, fingerprint);
+  const known = (yield* deviceOfUser(userId, fingerprint)) ?? (yield* endedCopyOf(device));
   if (known) return { device: known, isNew: false, keyHashes: yield* keyHashesOf(known), renewed: null };
   const earlier = yield* earlierOf(device);
   // One whose certificate has not ended is counted already.
@@ -119,6 +119,21 @@ export function* addDevice(
   yield* insert(MAILBOXES, [[added.id, 0, 0, 0]]);
   yield* run('UPDATE users SET device_epoch = device_epoch + 1 WHERE id = ?', userId);
   return { device: added, isNew: true, keyHashes: [spkiHash], renewed: null };
+}
+
+/**
+ * The revoked device whose certificate this is in other bytes: anybody can turn the authority's signature, if it is of ECDSA, into a second one
+ * over the same, which gives the certificate another fingerprint.
+ */
+function* endedCopyOf({ userId, serialKey, spkiHash, notAfter }: NewDevice): Operation<Device | null> {
+  const row = yield* first(
+    'SELECT * FROM devices WHERE user_id = ? AND serial_key = ? AND spki_hash = ? AND not_after = ? AND revoked_at IS NOT NULL LIMIT 1',
+    userId,
+    utf8(serialKey),
+    spkiHash,
+    notAfter,
+  );
+  return row && deviceOf(row);
 }
 
 /** @throws DEVICE_LIMIT */

@@ -361,7 +361,8 @@ export interface Store {
   setPresence(userId: number, choice: PresenceChoice): Promise<void>;
 
   /**
-   * Registers a certificate for a user, or finds it (then nothing changes). A new one raises the user's deviceEpoch. One with the key of
+   * Registers a certificate for a user, or finds it (then nothing changes), also one that was revoked and comes in another encoding: with
+   * serial key, key and end of a revoked device of the user, it is that device. A new one raises the user's deviceEpoch. One with the key of
    * an unrevoked device of the user, that ends no earlier than that device's certificate, and one for a device that `continues` (an unrevoked
    * one of the user), renews it: the device keeps its id and its queue, counts once, loses its key packages, and its certificate before is kept as a device of its own that is revoked at `now`.
    * @returns besides, the `spkiHash` of all certificates that the device has had, the present one first; and which one this has renewed

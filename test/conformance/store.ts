@@ -219,6 +219,21 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'devices: one that is revoked is found again by its certificate in another encoding',
+    async (t, { store }) => {
+      const user = await store.createUser(newUser(tag()));
+      const wanted = newDevice(user.id);
+      const copy = { ...wanted, fingerprint: random32<Fingerprint>() };
+      const { id } = (await store.addDevice(wanted, NOW, 5)).device;
+      await store.revokeDevices({ serialKey: wanted.serialKey }, NOW);
+      t.match(await store.addDevice(copy, NOW, 5), { device: { id, revokedAt: NOW }, isNew: false, renewed: null });
+      t.equal((await store.devicesOf(user.id, 9)).length, 1, 'and no other has come of it');
+      const others = [{ serialKey: 'another' }, { spkiHash: random32() }, { notAfter: LATER + 1 }];
+      for (const other of others)
+        t.ok((await store.addDevice({ ...copy, ...other, fingerprint: random32<Fingerprint>() }, NOW, 5)).isNew);
+    },
+  ],
+  [
     'devices: the limit counts what is neither revoked nor expired, also in a race',
     async (t, { store, second }) => {
       const user = await store.createUser(newUser(tag()));

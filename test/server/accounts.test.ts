@@ -14,7 +14,9 @@ import type { Store, User } from '../../store/store.ts';
 import { parsePem } from '../../x509/certificate.ts';
 import type { Chain } from '../../runtime/tls.ts';
 import { ca, memoryLog } from '../support/pair.ts';
-import { authority, type Authority, type CertOptions, type Issued } from '../support/pki.ts';
+import { malleated } from '../support/malleated.ts';
+import { authority, pem, type Authority, type CertOptions, type Issued } from '../support/pki.ts';
+import { revocationKeys } from '../../x509/revocation.ts';
 
 const KDF = 'argon2id$m=65536,t=3,p=1';
 const START = Date.now();
@@ -532,6 +534,23 @@ t.test('what only the right password is told', async (t) => {
   await t.rejects(world.link(alice).login('alice', 'wrong'), { code: 'AUTH_FAIL' });
   await t.rejects(world.link(alice).login('alice'), { code: 'BAD_CERT', sub: 'revoked' });
   await t.rejects(world.link(alice).resume(token), { code: 'BAD_CERT', sub: 'revoked' });
+});
+
+t.test('a device that is revoked does not come back with its certificate in other bytes', async (t) => {
+  const world = await World.open(t);
+  const [alice, other] = [person('alice'), person('alice')];
+  await world.link(alice).register('alice');
+  await world.link(alice).login('alice');
+  const der = malleated(parsePem(alice.pem)[0]!);
+  const copy = { ...alice, der, pem: pem('CERTIFICATE', der) };
+  const { serialKey, userId } = (await world.link(other).login('alice')).device;
+  await world.store.revokeDevices({ serialKey: revocationKeys(parsePem(alice.pem)[0]!)[0] }, START);
+  await t.rejects(world.link(copy).login('alice'), { code: 'BAD_CERT', sub: 'revoked' });
+  t.strictSame(
+    (await world.store.devicesOf(userId, 9)).filter(({ revokedAt }) => revokedAt === null).map((d) => d.serialKey),
+    [serialKey],
+    'and no device has come of it',
+  );
 });
 
 t.test('who comes back by token with a known device is read once, and nothing is written', async (t) => {

@@ -5,6 +5,7 @@ import { crlsOf, parseCrl, parseCrls, type Crl } from '../../x509/crl.ts';
 import type { Reason } from '../../x509/refusal.ts';
 import { revocationKeys, type RevocationRule } from '../../x509/revocation.ts';
 import { validatePath } from '../../x509/path.ts';
+import { malleated } from '../support/malleated.ts';
 import {
   ascii,
   authority,
@@ -318,15 +319,3 @@ t.test('a malleated copy: another fingerprint, the same keys for bans and pins',
   );
   t.end();
 });
-
-/** (r, n - s) in place of (r, s): valid for the same message, and anybody can make it. */
-function malleated({ signed }: Certificate): Buffer {
-  const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
-  const { tbs, signature, algorithm } = signed;
-  const r = signature.subarray(2, 4 + (signature[3] ?? 0));
-  const s = BigInt(`0x${Buffer.from(signature.subarray(r.length + 4)).toString('hex')}`);
-  const digits = (order - s).toString(16);
-  const even = digits.length % 2 === 1 ? `0${digits}` : digits;
-  const other = tlv(2, Buffer.from(even >= '8' ? `00${even}` : even, 'hex'));
-  return seq(tbs, algorithm.der, bits(seq(r, other)));
-}
