@@ -92,7 +92,6 @@ export class Accounts {
 interface Challenge {
   /** canonical, or as it came when it can be no account's name */
   readonly name: string;
-  readonly user: User | null;
   readonly message: Buffer;
 }
 
@@ -178,7 +177,7 @@ export class AccountSession {
       kdf,
       channelBinding: this.#binding,
     });
-    this.#challenge = { name, user, message };
+    this.#challenge = { name, message };
     return { type: 'login_challenge', id: frame.id, nonce: serverNonce, salt, kdf };
   }
 
@@ -213,9 +212,10 @@ export class AccountSession {
     }
   }
 
-  async #prove(frame: Request<'login_proof'>, { name, user, message }: Challenge): Promise<LoggedIn> {
+  async #prove(frame: Request<'login_proof'>, { name, message }: Challenge): Promise<LoggedIn> {
     const { store, fakeSecret, maxFailures, lockoutMs, log, now } = this.#accounts.options;
     await this.#refuseIfLocked(name); // the turn may have come after somebody else's last guess
+    const user = await store.findUser(name); // as he is now: a challenge can be kept for as long as the connection
     const fake = fakeVerifier(fakeSecret, name);
     const storedKey = user === null ? fake.storedKey : Buffer.from(user.pwdHash, 'hex');
     const isRight = checkProof(storedKey, message, frame.proof);

@@ -84,6 +84,8 @@ class World {
 class Link {
   readonly session: AccountSession;
   readonly exporter = randomBytes(32);
+  /** between challenge and proof */
+  meanwhile: () => void = () => {};
 
   constructor(accounts: Accounts, issued: Issued, issuer: Authority) {
     const peerChain = parsePem(issued.pem + issuer.pem) as unknown as Chain;
@@ -124,6 +126,7 @@ class Link {
     const channelBinding = loginBinding(new Secret(Buffer.from(exporter)));
     const message = authMessage({ username: account, clientNonce, serverNonce, salt, kdf, channelBinding });
     const proof = clientProof(salted(password), message);
+    this.meanwhile();
     const done = await this.session.prove({ type: 'login_proof', id: 3, proof, ...(continues && { continues }) });
     return {
       ...done,
@@ -412,7 +415,7 @@ t.test('the same questions are asked of the store for a name that exists and one
     asked.push([...calls]);
   }
   t.same(asked[0], asked[1]);
-  t.same(asked[0], ['lockedUntil', 'findUser', 'lockedUntil', 'countLoginFailure']);
+  t.same(asked[0], ['lockedUntil', 'findUser', 'lockedUntil', 'findUser', 'countLoginFailure']);
 });
 
 t.test('a proof is good once, here, and after a challenge', async (t) => {
@@ -520,6 +523,15 @@ t.test('what only the right password is told', async (t) => {
   await t.rejects(world.link(alice).login('alice', 'wrong'), { code: 'AUTH_FAIL' });
   await t.rejects(world.link(alice).login('alice'), { code: 'SUSPENDED' });
   await t.rejects(world.link(alice).resume(token), { code: 'SUSPENDED' });
+  change = (user) => user;
+  const held = world.link(alice);
+  held.meanwhile = () => (change = (user) => ({ ...user, status: 'suspended' }));
+  await t.rejects(held.login('alice'), { code: 'SUSPENDED' }, 'since the challenge');
+  change = (user) => user;
+  held.meanwhile = () => (change = (user) => ({ ...user, pwdHash: 'cd'.repeat(32) }));
+  await t.rejects(held.login('alice'), { code: 'AUTH_FAIL' }, 'a password that was changed since the challenge');
+  change = (user) => user;
+  await world.link(alice).login('alice');
   change = (user) => ({ ...user, pwdHash: 'cd'.repeat(32) });
   await t.rejects(world.link(alice).resume(token), { code: 'AUTH_FAIL' }, 'a changed password ends its tokens');
   change = (user) => ({ ...user, id: user.id, certIdentity: `${'00'.repeat(32)}:alice` });
