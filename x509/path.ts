@@ -53,6 +53,12 @@ export function validatePath(query: PathQuery): [Certificate, Certificate, ...Ce
   return new PathSearch(query).find();
 }
 
+/**
+ * Keys (as in `#verdicts`) that a certificate was found to be signed by: whoever stays connected is asked about with each new revocation list,
+ * and ten thousand such signatures are seconds. Of those that are wrong a peer could bring as many as he likes.
+ */
+const signers = new WeakMap<Certificate, Set<string>>();
+
 class PathSearch {
   readonly #query: PathQuery;
   /** Of a whole path that ended at a root: it says more than any failure of a part. */
@@ -121,12 +127,13 @@ class PathSearch {
     const key = hex(ca.spkiHash);
     const known = this.#verdicts.get(below) ?? new Map<string, boolean>();
     this.#verdicts.set(below, known);
-    let verdict = known.get(key);
+    let verdict = signers.get(below)?.has(key) || known.get(key);
     if (verdict === undefined) {
       if (++this.#signatures > MAX_SIGNATURES)
         throw refusal('untrusted', `no path within ${MAX_SIGNATURES} signatures`);
       const failure = caught(() => void (verdict = isSignedBy(below.signed, ca.publicKey)));
       if (failure) this.#refusedPart = about(below, failure);
+      if (verdict) signers.set(below, (signers.get(below) ?? new Set()).add(key));
       known.set(key, (verdict ??= false));
     }
     return verdict;

@@ -2,7 +2,7 @@ import t from 'tap';
 import fc from 'fast-check';
 import { createPublicKey } from 'node:crypto';
 import { ChatError } from '../../base/errors.ts';
-import { parseCertificate } from '../../x509/certificate.ts';
+import { parseCertificate, type Certificate } from '../../x509/certificate.ts';
 import { parseCrl } from '../../x509/crl.ts';
 import type { Reason } from '../../x509/refusal.ts';
 import { validatePath, type PathQuery } from '../../x509/path.ts';
@@ -360,6 +360,32 @@ t.test('the work for a hostile chain is bounded', (t) => {
     sub: 'name_constraints',
     message: /comparisons/,
   });
+  t.end();
+});
+
+t.test('who is asked about again and again has his signatures checked once, unless they are wrong', (t) => {
+  const checks = { of: 0 };
+  /** Reading what is signed is the beginning of each check. */
+  const counted = ({ der }: Made): Certificate => {
+    const { signed, ...rest } = parseCertificate(der);
+    return Object.defineProperty(rest, 'signed', { get: () => (checks.of++, signed) }) as Certificate;
+  };
+  const again = (leaf: Certificate, via: readonly Certificate[]): void =>
+    void validatePath({
+      leaf,
+      intermediates: via,
+      roots: [parseCertificate(root.der)],
+      crls: [],
+      at: NOW,
+      purpose: 'clientAuth',
+      revocation: 'live',
+    });
+  const [leaf, via] = [counted(nested), [counted(ica)]];
+  for (let i = 0; i < 3; i++) again(leaf, via);
+  t.equal(checks.of, 2, 'the leaf, and what is above it');
+  const forged = counted(make({ ...ica, pair: ec() }));
+  for (let i = 0; i < 3; i++) t.throws(() => again(forged, via), { code: 'BAD_CERT', sub: 'untrusted' });
+  t.equal(checks.of, 2 + 3);
   t.end();
 });
 
