@@ -40,8 +40,11 @@ export interface PathQuery {
 
 /** Elements of a path, leaf and root included. */
 export const MAX_PATH_LENGTH = 10;
-/** For one call: signature checks, elements tried, and comparisons of a name with a name constraint. */
-const MAX_SIGNATURES = 100;
+/**
+ * For one call: signatures that are wrong, elements tried, and comparisons of a name with a name constraint. A wrong one is of a certificate that
+ * names a CA which did not sign it, and another CA of that name may have: no honest chain has as many.
+ */
+const MAX_WRONG_SIGNATURES = 8;
 const MAX_STEPS = 2000;
 const MAX_COMPARISONS = 100_000;
 
@@ -65,7 +68,7 @@ class PathSearch {
   #refusedPath: ChatError | undefined;
   #refusedPart: ChatError | undefined;
   #steps = 0;
-  #signatures = 0;
+  #wrongSignatures = 0;
   #comparisons = 0;
   /** Signed by this key (SHA-256, in hexadecimal)? A CA may have many certificates for one key. */
   readonly #verdicts = new Map<Certificate, Map<string, boolean>>();
@@ -85,15 +88,16 @@ class PathSearch {
   #climb(path: readonly Certificate[]): Certificate[] | null {
     const below = path.at(-1)!;
     for (const root of this.#query.roots) {
-      if (!this.#isIssuer(root, below, true)) continue;
+      if (!this.#mayIssue(root, below, true)) continue;
       const whole = [...path, root];
+      if (!this.#isSignedFromAbove(whole)) continue;
       const failure = caught(() => this.#checkPath(whole));
       if (!failure) return whole;
       this.#refusedPath ??= failure;
     }
     if (path.length + 1 >= MAX_PATH_LENGTH) return null;
     for (const ca of this.#query.intermediates) {
-      if (path.some((other) => isSameCa(other, ca)) || !this.#isIssuer(ca, below, false)) continue;
+      if (path.some((other) => isSameCa(other, ca)) || !this.#mayIssue(ca, below, false)) continue;
       const whole = this.#climb([...path, ca]);
       if (whole) return whole;
     }
@@ -106,8 +110,8 @@ class PathSearch {
     return null;
   }
 
-  /** Whether `ca` signed `below` and may be a CA now. If its name fits and something else does not, the reason is kept. */
-  #isIssuer(ca: Certificate, below: Certificate, isRoot: boolean): boolean {
+  /** Whether `ca` may be a CA now, and have signed `below`. If its name fits and something else does not, the reason is kept. */
+  #mayIssue(ca: Certificate, below: Certificate, isRoot: boolean): boolean {
     if (++this.#steps > MAX_STEPS) throw refusal('untrusted', `no path to a root within ${MAX_STEPS} steps`);
     if (!sameName(ca.subject, below.issuer)) return false;
     const failure = caught(() => {
@@ -116,11 +120,24 @@ class PathSearch {
       checkCa(ca, this.#query.at);
       if (isRoot) checkRoot(ca);
     });
-    if (!failure && this.#isSigned(ca, below)) return true;
-    const reason =
-      failure ?? refusal('untrusted', `${below.subject.text}: not signed by the key of ${ca.subject.text}`);
+    if (failure) this.#refusePart(failure);
+    return !failure && this.#verdicts.get(below)?.get(hex(ca.spkiHash)) !== false;
+  }
+
+  /** What says more than that there is no path stays. */
+  #refusePart(reason: ChatError): void {
     if (this.#refusedPart === undefined || this.#refusedPart.sub === 'untrusted') this.#refusedPart = reason;
-    return false;
+  }
+
+  /** From the root down, so that no key but those of trusted CAs is worked with: with one of his own choice a stranger could make it slow. */
+  #isSignedFromAbove(path: readonly Certificate[]): boolean {
+    for (let i = path.length - 2; i >= 0; i--) {
+      const [below, ca] = [path[i]!, path[i + 1]!];
+      if (this.#isSigned(ca, below)) continue;
+      this.#refusePart(refusal('untrusted', `${below.subject.text}: not signed by the key of ${ca.subject.text}`));
+      return false;
+    }
+    return true;
   }
 
   #isSigned(ca: Certificate, below: Certificate): boolean {
@@ -129,11 +146,11 @@ class PathSearch {
     this.#verdicts.set(below, known);
     let verdict = signers.get(below)?.has(key) || known.get(key);
     if (verdict === undefined) {
-      if (++this.#signatures > MAX_SIGNATURES)
-        throw refusal('untrusted', `no path within ${MAX_SIGNATURES} signatures`);
       const failure = caught(() => void (verdict = isSignedBy(below.signed, ca.publicKey)));
       if (failure) this.#refusedPart = about(below, failure);
       if (verdict) signers.set(below, (signers.get(below) ?? new Set()).add(key));
+      else if (++this.#wrongSignatures > MAX_WRONG_SIGNATURES)
+        throw refusal('untrusted', `no path within ${MAX_WRONG_SIGNATURES} wrong signatures`);
       known.set(key, (verdict ??= false));
     }
     return verdict;
