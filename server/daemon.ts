@@ -282,7 +282,10 @@ export async function startServer(
   });
   lifecycle.onStop('listener', () => listener.close());
   const heldMs = transcript.beginHold();
-  if (heldMs > 0) {
+  let isHeld = heldMs > 0;
+  /** Files were to be read again meanwhile. */
+  let isReloadDue = false;
+  if (isHeld) {
     log.info('transcript.held', { size: transcript.size, ms: Math.ceil(heldMs) });
     sequencer.hold();
     const goOn = async (): Promise<void> => {
@@ -292,7 +295,11 @@ export async function startServer(
     const timer = setTimeout(() => {
       void goOn()
         .catch((error: unknown) => log.warn('transcript.failed', errorFields(error)))
-        .finally(() => sequencer.release());
+        .finally(() => {
+          isHeld = false;
+          sequencer.release();
+          if (isReloadDue) void lifecycle.reload();
+        });
     }, heldMs + 10); // a timer may be early
     lifecycle.onStop('hold', () => clearTimeout(timer));
   }
@@ -301,6 +308,7 @@ export async function startServer(
     ({ authorities } = renewed);
     listener.renew(own, authorities);
     revocation.renew(authorities);
+    if (isHeld) return void (isReloadDue = true); // the rest is entries of the log
     await crls.flush();
     if (equal(renewed.own.chain[0].fingerprint, own.chain[0].fingerprint)) return;
     // Nobody is shown a certificate that does not vouch for the log yet.

@@ -113,6 +113,24 @@ t.test('whose folder is what it was goes on when the time is over', async (t) =>
   t.equal(decodeLeaf(first!).type, 'crl', 'the list comes before what is accepted under it');
 });
 
+t.test('a certificate that is renewed meanwhile is taken when the time is over', async (t) => {
+  const w = await world(t, { 'transcript.settle': '1s' });
+  const alice = await w.person('alice');
+  await w.person('bob');
+  await say(await w.login(alice), alice, 'one');
+  await w.stop();
+  w.aheadMs = 60_000;
+  await w.restart();
+  t.ok(isHeld(w));
+  const renewed = ca.server();
+  writeFileSync(join(w.dir, 'certs/server.crt'), renewed.pem);
+  writeFileSync(join(w.dir, 'certs/server.key'), renewed.keyPem);
+  await w.reload();
+  t.match(await w.line('certificate.renewed'), { level: 'info' });
+  t.notOk(w.lines.some(({ event }) => event === 'config.failed'));
+  await until(async () => say(await w.login(alice), alice, 'two'));
+});
+
 t.test('a transcript that is older than what stands beside it is refused at once', async (t) => {
   const w = await world(t);
   const [alice] = [await w.person('alice'), await w.person('bob')];
