@@ -24,8 +24,11 @@ const LOCK = "CONCAT('securechat.', SHA1(DATABASE()))";
 const LOCK_WAIT_S = 5;
 /** A connection that was cut off without a word keeps its lock for so long; one that rests says something more often. */
 const LOCK_IDLE_S = 30;
-/** Longest wait for one statement: a database that hangs is one that does not answer. */
+/** Longest wait for one statement: a database that hangs is one that does not answer. But a large table may take hours to change. */
 const STATEMENT_TIMEOUT_MS = 15_000;
+const NO_TIMEOUT = 0;
+/** For who changes the schema already. */
+const SCHEMA_WAIT_S = 12;
 const MAX_INSERT_ROWS = 256;
 const MAX_INSERT_BYTES = 2 * 2 ** 20;
 /** Two limits above together, and what the protocol adds. */
@@ -64,6 +67,13 @@ export class Session {
       throw new ChatError('IN_USE', 'another chat-server serves with this database; stop that one first');
   }
 
+  /** For as long as this connection lasts: of two who migrate at once, the second finds nothing left to do. @throws IN_USE */
+  async lockSchema(): Promise<void> {
+    const [row] = await this.#select("SELECT GET_LOCK('securechat.migrate', ?) AS held", [SCHEMA_WAIT_S]);
+    if (Number(row?.['held']) !== 1)
+      throw new ChatError('IN_USE', 'another process is changing the schema; wait until it is done');
+  }
+
   /** 0: no schema */
   async schemaVersion(database: string): Promise<number> {
     const exists = await this.#select(
@@ -96,7 +106,7 @@ export class Session {
 
   async migrate(migration: Migration, at: number): Promise<void> {
     // DDL commits by itself: a step that was cut short is run again from its start, and is written so that it may be.
-    for (const statement of statementsOf(migration.sql)) await this.text(statement);
+    for (const statement of statementsOf(migration.sql)) await this.text(statement, NO_TIMEOUT);
     await this.transaction(recordMigration(migration, at));
   }
 
@@ -158,9 +168,9 @@ export class Session {
   }
 
   /** Statements that cannot be prepared, none of which holds a value. */
-  async text(sql: string): Promise<void> {
+  async text(sql: string, timeout = STATEMENT_TIMEOUT_MS): Promise<void> {
     try {
-      await withoutTraces(() => this.#connection.query({ sql, timeout: STATEMENT_TIMEOUT_MS }));
+      await withoutTraces(() => this.#connection.query({ sql, timeout }));
     } catch (error) {
       throw this.#named(error);
     }

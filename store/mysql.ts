@@ -132,15 +132,14 @@ class Connections {
   }
 }
 
-/** @throws STORE_FAILED */
+/** Nobody else changes the schema until it is closed. @throws STORE_FAILED, IN_USE */
 export async function mysqlSchema(location: MysqlLocation, password: Secret | null): Promise<SchemaTarget> {
   const pool = createPool(location, password, 1);
   let session: Session;
   try {
     session = new Session(await reached(pool.getConnection()));
     await session.prepare();
-    // Held until close(): of two who migrate at once, the second finds nothing left to do.
-    await session.text("DO GET_LOCK('securechat.migrate', 30)");
+    await session.lockSchema();
   } catch (error) {
     await pool.end();
     throw error;

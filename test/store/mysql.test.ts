@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { ChatError } from '../../base/errors.ts';
 import { Secret } from '../../base/secret.ts';
+import { mysqlSchema } from '../../store/mysql.ts';
 import { migrateStore, openStore, storeStatus } from '../../store/open.ts';
 import { schemaText, SCHEMA_VERSION } from '../../store/schema-version.ts';
 import type { Store } from '../../store/store.ts';
@@ -45,6 +46,18 @@ async function all({ url, password, sql, kill, restart, certificateFile, certify
     t.equal((await storeStatus(url, password())).version, 0);
     await migrateStore(url, password(), NOW);
     t.equal((await storeStatus(url, password())).version, SCHEMA_VERSION);
+  });
+
+  await t.test('a step takes as long as it takes, and whoever comes meanwhile is told so', async (t) => {
+    const { hostname: host, port, username: user } = new URL(url);
+    const location = { host, port: Number(port), user, database: 'securechat', tls: null };
+    const target = await mysqlSchema(location, password());
+    const slow = { version: SCHEMA_VERSION, name: 'slow', sql: 'DO SLEEP(16);' };
+    const [other, step] = await Promise.allSettled([migrateStore(url, password(), NOW), target.apply(slow, NOW)]);
+    t.match(step, { status: 'fulfilled' });
+    t.match(other, { status: 'rejected', reason: { code: 'IN_USE' } });
+    await target.close();
+    t.strictSame((await migrateStore(url, password(), NOW)).pending, []);
   });
 
   await t.test('grants.sql lets each user do its work and no more', async (t) => {
