@@ -182,7 +182,7 @@ async function show({ dir, published, keys, lists, found, stamp }: Section, ders
   }
   const statements = [...new Map(keys.map((key) => [Buffer.from(key.statement).toString('latin1'), key])).values()];
   const log = {
-    keys: statements.slice(-MAX_BUNDLE_LOGS).map(({ statement, algorithm, signature }) => ({
+    keys: statements.map(({ statement, algorithm, signature }) => ({
       statement,
       signature: concat(Buffer.of(algorithm), signature),
     })),

@@ -1,6 +1,7 @@
 /** Makes an evidence bundle out of what is known to hold. Asks for the messages twice, for sums stand before what they are of. */
 import type { KeyObject } from 'node:crypto';
 import { type Hash } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { CONTEXT, sign } from '../base/signature.ts';
 import { encodePem } from '../x509/pem.ts';
@@ -10,12 +11,17 @@ import {
   formatConsistency,
   formatHead,
   formatPath,
+  MAX_BUNDLE_CERTIFICATES,
+  MAX_BUNDLE_KEYS,
   nameOf,
   sumLine,
   type BatchPath,
   type BundleHead,
   type BundleName,
 } from './bundle.ts';
+import { parseKeyStatement } from './key-statement.ts';
+import { decodeLeaf } from './leaf.ts';
+import { formatVkey } from './note.ts';
 import { formatTakeovers, type Takeover } from './takeovers.ts';
 import { encodeTlogProof, type TlogProof } from './tlog-proof.ts';
 import { ARCHIVE_END, archived } from './ustar.ts';
@@ -63,10 +69,24 @@ export interface BundleContent {
   readonly messages: () => Iterable<BundleMessage>;
 }
 
+/**
+ * The archive, piece by piece. Of a log with more key statements than a bundle may have, those stay that are needed.
+ * @param key of the exporter's certificate
+ * @throws TOO_LARGE if a bundle has no room for it
+ */
+export function writeBundle(content: BundleContent, key: KeyObject): Generator<Buffer> {
+  const { certificates, intermediates, logs } = content;
+  const fingerprints = new Set(certificates.map((der) => sha256(der).toString('hex')));
+  if (fingerprints.size + intermediates.length > MAX_BUNDLE_CERTIFICATES)
+    throw tooLarge(`${MAX_BUNDLE_CERTIFICATES} certificates`);
+  if (logs.every(({ keys }) => keys.length <= MAX_BUNDLE_KEYS)) return piecesOf(content, key);
+  const times = timesOf(content);
+  return piecesOf({ ...content, logs: logs.map((log) => ({ ...log, keys: neededKeys(log.keys, times) })) }, key);
+}
+
 type File = readonly [name: string, bytes: Uint8Array];
 
-/** The archive, piece by piece. @param key of the exporter's certificate */
-export function* writeBundle(content: BundleContent, key: KeyObject): Generator<Buffer> {
+function* piecesOf(content: BundleContent, key: KeyObject): Generator<Buffer> {
   const head = formatHead(content.head);
   const lines: Buffer[] = [line(nameOf({ is: 'head' }), head)];
   for (const [name, bytes] of filesOf(content)) lines.push(line(name, bytes));
@@ -102,6 +122,31 @@ export function* filesOf(content: BundleContent): Generator<File> {
   let number = 0;
   for (const message of content.messages()) yield* messageFiles(++number, message);
 }
+
+/** Server times of all entries. */
+function timesOf({ messages, crls }: BundleContent): Set<number> {
+  const times = new Set<number>();
+  for (const { entry } of messages()) times.add(decodeLeaf(entry).serverTime);
+  for (const { logged } of crls) if (logged !== null) times.add(decodeLeaf(logged.entry).serverTime);
+  return times;
+}
+
+/** One of each key, and one for each of these times. */
+function neededKeys(keys: BundleLog['keys'], times: ReadonlySet<number>): BundleLog['keys'] {
+  const all = keys.map((key) => ({ key, statement: parseKeyStatement(key.statement) }));
+  const needed = new Set(new Map(all.map((one) => [formatVkey(one.statement.log), one])).values());
+  for (const time of times) {
+    const covers = ({ statement: { notBefore, notAfter } }: (typeof all)[number]): boolean =>
+      notBefore <= time && time <= notAfter;
+    const found = [...needed].some(covers) ? undefined : all.findLast(covers);
+    if (found) needed.add(found);
+  }
+  if (needed.size > MAX_BUNDLE_KEYS) throw tooLarge(`${MAX_BUNDLE_KEYS} certificates of the server`);
+  return all.filter((one) => needed.has(one)).map(({ key }) => key);
+}
+
+const tooLarge = (what: string): ChatError =>
+  new ChatError('TOO_LARGE', `a bundle has at most ${what}: choose a shorter time`);
 
 function* crlFiles(number: number, { der, logged }: BundleCrl): Generator<File> {
   if (logged !== null) yield [nameOf({ is: 'crl_entry', number }), logged.entry];

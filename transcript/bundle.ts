@@ -14,7 +14,10 @@ import { BS_BYTES, MAX_BATCH } from './statement.ts';
 export const MAX_BUNDLE_MESSAGES = 100_000;
 /** Logs, key statements of a log, and revocation lists: two digits. */
 export const MAX_BUNDLE_LOGS = 99;
+export const MAX_BUNDLE_KEYS = 99;
 export const MAX_BUNDLE_CRLS = 99;
+/** With intermediates: whoever reads a bundle keeps each. */
+export const MAX_BUNDLE_CERTIFICATES = 4096;
 
 /** complete: every message of the conversation that the exporter has seen, from the first on. selective: some of them. */
 export type Profile = 'complete' | 'selective';

@@ -6,7 +6,13 @@ import { hex } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { sha256Hex } from '../base/hash.ts';
 import { algorithmOf, CONTEXT, verify } from '../base/signature.ts';
-import { parseHead, type BundleHead, type BundleName, type MessageFile } from '../transcript/bundle.ts';
+import {
+  MAX_BUNDLE_CERTIFICATES,
+  parseHead,
+  type BundleHead,
+  type BundleName,
+  type MessageFile,
+} from '../transcript/bundle.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import { parseTakeovers } from '../transcript/takeovers.ts';
 import type { ArchivedFile } from '../transcript/ustar.ts';
@@ -31,9 +37,6 @@ const LARGE_SUMS_BYTES =
 /** Only for servers: whoever's certificate is for both speaks as a member. */
 const isForServers = ({ extKeyUsage = [] }: Certificate): boolean =>
   extKeyUsage.includes(EKU.serverAuth) && !extKeyUsage.includes(EKU.clientAuth);
-
-/** Certificates and intermediates: each is kept. */
-const MAX_CERTIFICATES = 4096;
 
 /** Of the intermediates of all certificates, those that may be on a path from this one, as many as are kept. @param named by subject */
 function above(own: Certificate, named: ReadonlyMap<string, readonly Certificate[]>): Certificate[] {
@@ -198,8 +201,8 @@ export class BundleAudit {
   }
 
   #within(more: readonly Certificate[]): readonly Certificate[] {
-    if (this.#certificates.size + this.#intermediates.length + more.length > MAX_CERTIFICATES)
-      throw new ChatError('BAD_FRAME', `more than ${MAX_CERTIFICATES} certificates`);
+    if (this.#certificates.size + this.#intermediates.length + more.length > MAX_BUNDLE_CERTIFICATES)
+      throw new ChatError('BAD_FRAME', `more than ${MAX_BUNDLE_CERTIFICATES} certificates`);
     return more;
   }
 
