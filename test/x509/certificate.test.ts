@@ -1,6 +1,6 @@
 import t from 'tap';
 import fc from 'fast-check';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash, X509Certificate } from 'node:crypto';
 import { writeFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -305,11 +305,22 @@ t.test('PEM', (t) => {
     ['an end with another label', a.replace('END CERT', 'END CRL'), /without its end/],
     ['base64 of the URL alphabet', a.replace(/\n[^-]/, '\n_')],
     ['space inside', a.replace('\nMI', '\nM I')],
+    ['letters that latin1 has not', a.replace(/\n[^-]/, '\n\u0141')],
     ['too many', a.repeat(501)],
   ];
   for (const [name, text, message = /^PEM: /] of cases)
     t.throws(() => parsePem(text), { code: 'BAD_CERT', sub: 'malformed', message }, name);
   t.end();
+});
+
+t.test('a file of empty lines takes no more memory than its own', async (t) => {
+  const work = `
+    import { decodePem, MAX_PEM_CHARS } from ${JSON.stringify(new URL('../../x509/pem.ts', import.meta.url).href)};
+    const lines = '\\n'.repeat(MAX_PEM_CHARS - 30);
+    for (const text of [lines, '-----BEGIN CERTIFICATE-----\\n' + lines])
+      try { decodePem(text, 'CERTIFICATE'); } catch (error) { console.log(error.sub); }`;
+  const argv = ['--max-old-space-size=192', '--input-type=module', '-e', work];
+  t.match(spawnSync(process.execPath, argv, { encoding: 'utf8' }), { status: 0, stdout: 'malformed\nmalformed\n' });
 });
 
 t.test('any bytes give a value or a ChatError', (t) => {
