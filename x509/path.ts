@@ -57,10 +57,11 @@ export function validatePath(query: PathQuery): [Certificate, Certificate, ...Ce
 }
 
 /**
- * Keys (as in `#verdicts`) that a certificate was found to be signed by: whoever stays connected is asked about with each new revocation list,
- * and ten thousand such signatures are seconds. Of those that are wrong a peer could bring as many as he likes.
+ * Of a certificate, by key (SHA-256, in hexadecimal): whether it is signed by that one, or why that cannot be said. A CA may have many certificates
+ * for one key. Remembered as long as the certificate is: whoever stays connected is asked about with each new revocation list, and the
+ * path of somebody who has written much at many times. They are few, for nobody is asked about keys that are not trusted.
  */
-const signers = new WeakMap<Certificate, Set<string>>();
+const verdicts = new WeakMap<Certificate, Map<string, boolean | ChatError>>();
 
 class PathSearch {
   readonly #query: PathQuery;
@@ -70,8 +71,6 @@ class PathSearch {
   #steps = 0;
   #wrongSignatures = 0;
   #comparisons = 0;
-  /** Signed by this key (SHA-256, in hexadecimal)? A CA may have many certificates for one key. */
-  readonly #verdicts = new Map<Certificate, Map<string, boolean>>();
 
   constructor(query: PathQuery) {
     this.#query = query;
@@ -121,7 +120,7 @@ class PathSearch {
       if (isRoot) checkRoot(ca);
     });
     if (failure) this.#refusePart(failure);
-    return !failure && this.#verdicts.get(below)?.get(hex(ca.spkiHash)) !== false;
+    return failure === undefined;
   }
 
   /** What says more than that there is no path stays. */
@@ -142,18 +141,15 @@ class PathSearch {
 
   #isSigned(ca: Certificate, below: Certificate): boolean {
     const key = hex(ca.spkiHash);
-    const known = this.#verdicts.get(below) ?? new Map<string, boolean>();
-    this.#verdicts.set(below, known);
-    let verdict = signers.get(below)?.has(key) || known.get(key);
-    if (verdict === undefined) {
-      const failure = caught(() => void (verdict = isSignedBy(below.signed, ca.publicKey)));
-      if (failure) this.#refusedPart = about(below, failure);
-      if (verdict) signers.set(below, (signers.get(below) ?? new Set()).add(key));
-      else if (++this.#wrongSignatures > MAX_WRONG_SIGNATURES)
-        throw refusal('untrusted', `no path within ${MAX_WRONG_SIGNATURES} wrong signatures`);
-      known.set(key, (verdict ??= false));
-    }
-    return verdict;
+    const known = verdicts.get(below) ?? new Map<string, boolean | ChatError>();
+    verdicts.set(below, known);
+    const before = known.get(key);
+    const verdict = before ?? signedBy(below, ca);
+    known.set(key, verdict);
+    if (before === undefined && verdict !== true && ++this.#wrongSignatures > MAX_WRONG_SIGNATURES)
+      throw refusal('untrusted', `no path within ${MAX_WRONG_SIGNATURES} wrong signatures`);
+    if (verdict instanceof ChatError) this.#refusedPart = about(below, verdict);
+    return verdict === true;
   }
 
   /** RFC 5280 §6.1.3 to §6.1.5, from the root down. The CAs have passed checkCa() already. */
@@ -203,6 +199,12 @@ function constrainedNames({ subject, subjectAltName = [] }: Certificate): Genera
 /** RFC 4158 §2.4.2: the same name and key again would only go round in a circle. */
 const isSameCa = (a: Certificate, b: Certificate): boolean =>
   equal(a.spkiHash, b.spkiHash) && sameName(a.subject, b.subject);
+
+function signedBy(below: Certificate, { publicKey }: Certificate): boolean | ChatError {
+  let isSigned = false;
+  const failure = caught(() => void (isSigned = isSignedBy(below.signed, publicKey)));
+  return failure ?? isSigned;
+}
 
 /** RFC 5280 §4.2.1.1: the identifiers that are there must agree. */
 function isNamedIssuer(ca: Certificate, { authorityKeyId: id }: Certificate): boolean {

@@ -379,7 +379,7 @@ t.test('the work for a hostile chain is bounded', (t) => {
   t.end();
 });
 
-t.test('who is asked about again and again has his signatures checked once, unless they are wrong', (t) => {
+t.test('who is asked about again and again has his signatures checked once', (t) => {
   const checks = { of: 0 };
   /** Reading what is signed is the beginning of each check. */
   const counted = ({ der }: Made): Certificate => {
@@ -400,8 +400,9 @@ t.test('who is asked about again and again has his signatures checked once, unle
   for (let i = 0; i < 3; i++) again(leaf, via);
   t.equal(checks.of, 2, 'the leaf, and what is above it');
   const forged = counted(make({ ...ica, pair: ec() }));
-  for (let i = 0; i < 3; i++) t.throws(() => again(forged, via), { code: 'BAD_CERT', sub: 'untrusted' });
-  t.equal(checks.of, 2 + 3);
+  const refusal = { code: 'BAD_CERT', sub: 'untrusted', message: /not signed by the key of/ };
+  for (let i = 0; i < 3; i++) t.throws(() => again(forged, via), refusal, 'wrong ones as well, and said each time');
+  t.equal(checks.of, 2 + 1);
   t.end();
 });
 
