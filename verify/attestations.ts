@@ -56,9 +56,13 @@ export class Attestations {
     if (size <= this.#size) this.#cosigned(where, note, size);
   }
 
-  /** @param isProven the entries are those that the log has signed @param lastMessage index of the newest */
-  end(isProven: boolean, lastMessage: number | null): void {
-    for (const { where, size } of this.#strange)
+  /**
+   * @param isProven the entries are those that the log has signed
+   * @param areTilesRight the hash tiles are those of the entries: roots were read out of them, and of others say nothing against the server
+   * @param lastMessage index of the newest
+   */
+  end(isProven: boolean, areTilesRight: boolean, lastMessage: number | null): void {
+    for (const { where, size } of isProven && !areTilesRight ? [] : this.#strange)
       if (isProven) this.#findings.add('E_FORK', where, `the server signed another history for size ${size}`);
       else this.#findings.add('E_CONSISTENCY', where, `the first ${size} entries are not those that were stamped`);
     const { quorum, requiresStamp, witnesses } = this.#outside.asked;

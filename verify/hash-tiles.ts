@@ -47,6 +47,11 @@ export class HashTiles {
     tile.firstMismatch ??= index;
   }
 
+  /** All that were there are those of the entries so far. */
+  get areRight(): boolean {
+    return this.#wrong.length === 0;
+  }
+
   /** @param areEntriesProven whether they make the root that was signed: then the tiles are wrong, and else it is the entries */
   end(areEntriesProven: boolean): void {
     for (const { level, path, firstMismatch, mismatches } of this.#wrong) {

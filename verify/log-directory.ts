@@ -97,7 +97,7 @@ export function auditDirectory(
     findings.add('E_ROOT', 'checkpoint', `the entries do not have the root that was signed for size ${size}`);
   if (checkpoint) attestations.checkpoint('checkpoint', note, size);
   if (own && cosigned) attestations.checkpoint('cosigned', cosigned, own.size);
-  attestations.end(isProven, audit.lastMessage);
+  attestations.end(isProven, tiles.areRight, audit.lastMessage);
   if (own && isAhead)
     findings.add('W_COSIGNED_AHEAD', 'cosigned', `of ${own.size} entries; the checkpoint has ${size}`);
   else if (own) wanted.push(own);

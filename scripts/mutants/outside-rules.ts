@@ -26,6 +26,8 @@ export const OUTSIDE_RULES: Rules = {
     ['size > index || size === 0', 'size === 0'],
     ['size > index || size === 0', 'size > index'],
     ['if (!equal(own, root))', 'if (false)'],
+    ['isProven && !areTilesRight ? [] : this.#strange', 'this.#strange'],
+    ['isProven && !areTilesRight ? [] : this.#strange', '!areTilesRight ? [] : this.#strange'],
     ['    this.#cosigned(where, stamp.checkpoint, size);\n', ''],
     ['this.#outside.checkNotBefore(where, leaf.serverTime, moment.from);', ''],
     ["code === 'SIG_FAIL' ? 'E_CKPT_SIG' : 'E_STAMP'", "'E_STAMP'"],

@@ -396,6 +396,15 @@ export const LOG_OUTSIDE: readonly Row[] = [
     where: END,
   },
   {
+    name: 'a stamped checkpoint, in a log of which somebody has altered a hash tile',
+    files: () => {
+      const all = withStamp(size, stampOf(newest, lastTime));
+      const edge = `tile/0/002.p/${(size + 1) % 256}`;
+      return all.set(edge, flip(all.get(edge)!, 700));
+    },
+    ...found('E_TILE', `tile/0/002.p/${(size + 1) % 256}`),
+  },
+  {
     name: 'a stamped checkpoint that was not there yet',
     files: () => withStamp(batch(6), stampOf(newest, lastTime)),
     ...found('E_STAMP', `entry ${batch(6)}`),
