@@ -59,11 +59,18 @@ export class Attestations {
   /**
    * @param isProven the entries are those that the log has signed
    * @param areTilesRight the hash tiles are those of the entries: roots were read out of them, and of others say nothing against the server
+   * @param isVouched whether a good certificate stands behind the key of a checkpoint of this size: only then the server is accused
    * @param lastMessage index of the newest
    */
-  end(isProven: boolean, areTilesRight: boolean, lastMessage: number | null): void {
+  end(
+    isProven: boolean,
+    areTilesRight: boolean,
+    isVouched: (size: number) => boolean,
+    lastMessage: number | null,
+  ): void {
     for (const { where, size } of isProven && !areTilesRight ? [] : this.#strange)
-      if (isProven) this.#findings.add('E_FORK', where, `the server signed another history for size ${size}`);
+      if (isProven && isVouched(size) && isVouched(this.#size))
+        this.#findings.add('E_FORK', where, `the server signed another history for size ${size}`);
       else this.#findings.add('E_CONSISTENCY', where, `the first ${size} entries are not those that were stamped`);
     const { quorum, requiresStamp, witnesses } = this.#outside.asked;
     if (quorum > 0 && this.#cosignedSize === 0)

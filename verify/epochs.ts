@@ -6,7 +6,13 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { equal } from '../base/bytes.ts';
 import { openCheckpoint, peekCheckpoint } from '../transcript/checkpoint.ts';
-import { formatOrigin, parseKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
+import {
+  formatOrigin,
+  parseKeyStatement,
+  parseOrigin,
+  recoveryLines,
+  type KeyStatement,
+} from '../transcript/key-statement.ts';
 import { formatVkey } from '../transcript/note.ts';
 import { readInside } from './capped-file.ts';
 import type { Trust } from './certificate-audit.ts';
@@ -44,18 +50,21 @@ export function auditEpochs(
     audited: null,
   }));
   const before = predecessors(epochs, findings);
+  const denied = new Map<Epoch, Denied[]>();
   for (const note of known) {
     const origin = originOf(note.note);
     const owner = epochs.find(({ statement }) => statement?.log.name === origin) ?? epochs.at(-1)!;
     const next = epochs.find((epoch) => before.get(epoch) === owner);
-    if (!isLost(owner, next, note)) owner.known.push(note);
+    const lost = lostIn(owner, next, note);
+    if (lost === null) owner.known.push(note);
+    else if (lost.isDenied) denied.set(next!, [...(denied.get(next!) ?? []), { name: note.name, size: lost.size }]);
   }
   for (const epoch of epochs) {
     const last = before.get(epoch);
     const earlier = last?.audited?.lineage;
     epoch.audited = auditDirectory(epoch.dir, trust, epoch.known, epoch.findings, onProgress, earlier);
     findings.include(epoch.findings, epoch.prefix);
-    if (last) compare(last, epoch, findings);
+    if (last) compare(last, epoch, denied.get(epoch) ?? [], findings);
   }
   return epochs.flatMap(({ audited }) => audited ?? []);
 }
@@ -111,35 +120,62 @@ function originOf(note: Uint8Array): string | null {
   }
 }
 
-/** Whether a checkpoint is of entries that the next log says are lost, so that its log need not have them. A contradiction is found. */
-function isLost(owner: Epoch, next: Epoch | undefined, { name, note }: KnownCheckpoint): boolean {
+/** A checkpoint that somebody holds, of which the next log says something else. */
+interface Denied {
+  readonly name: string;
+  readonly size: number;
+}
+
+/** Of a checkpoint of entries that the next log says are lost, so that its log need not have them; null: of others, judged like any. */
+function lostIn(
+  owner: Epoch,
+  next: Epoch | undefined,
+  { note }: KnownCheckpoint,
+): { readonly size: number; readonly isDenied: boolean } | null {
   const recovery = next?.statement?.recovery;
-  if (!recovery || owner.statement === null) return false;
+  if (!recovery || owner.statement === null) return null;
   try {
     const { size, root } = openCheckpoint(note, owner.statement.log);
-    if (size <= recovery.kept || size > recovery.known.size) return false;
-    if (size === recovery.known.size && !equal(root, recovery.known.root))
-      owner.findings.add('E_FORK', name, `the server signed another history for size ${size} than it says it did`);
-    return true;
+    if (size <= recovery.kept || size > recovery.known.size) return null;
+    return { size, isDenied: size === recovery.known.size && !equal(root, recovery.known.root) };
   } catch {
-    return false; // judged like any other
+    return null;
   }
 }
 
+/**
+ * Whether the server says itself, by good certificates, which key the log before had and what was lost of it: else anybody may have made
+ * the one log or the other, or altered what the file says.
+ */
+function isSaid(before: Epoch, { audited, statement }: Epoch): boolean {
+  const [said, read] = [audited?.vouched?.recovery, statement?.recovery];
+  const isSame = said && read && recoveryLines(said).join() === recoveryLines(read).join();
+  return before.audited?.isVouched === true && isSame === true;
+}
+
 /** What the statement of a log says of the one before, and what is there. */
-function compare(before: Epoch, { prefix, statement }: Epoch, findings: Findings): void {
+function compare(before: Epoch, epoch: Epoch, denied: readonly Denied[], findings: Findings): void {
+  const { prefix, statement } = epoch;
   if (!statement?.recovery || before.statement === null) return;
   const where = `${prefix}key.stmt`;
   const { kept, known } = statement.recovery;
   const { previous } = statement;
+  const code = (accusing: 'E_FORK' | 'E_ROLLBACK') => (isSaid(before, epoch) ? accusing : 'E_CONSISTENCY');
+  for (const { name, size } of denied)
+    findings.add(code('E_FORK'), name, `the server signed another history for size ${size} than it says it did`);
   if (previous?.name === before.statement.log.name && formatVkey(previous) !== formatVkey(before.statement.log))
     findings.add('E_KEYBIND', where, 'the log before it had another key');
   const checkpoint = before.audited?.checkpoint;
   if (!checkpoint) return;
-  if (checkpoint.size < kept)
-    findings.add('E_TRUNCATED', where, `${kept} entries of the log before were kept, and ${checkpoint.size} are here`);
-  if (checkpoint.size > known.size)
-    findings.add('E_ROLLBACK', where, `the log before signed ${checkpoint.size} entries, and it admits ${known.size}`);
-  if (checkpoint.size === known.size && !equal(checkpoint.root, known.root))
-    findings.add('E_FORK', where, `the log before signed another history of ${known.size} entries than it says here`);
+  const { size, root } = checkpoint;
+  if (size < kept)
+    findings.add('E_TRUNCATED', where, `${kept} entries of the log before were kept, and ${size} are here`);
+  if (size > known.size)
+    findings.add(code('E_ROLLBACK'), where, `the log before signed ${size} entries, and it admits ${known.size}`);
+  if (size === known.size && !equal(root, known.root))
+    findings.add(
+      code('E_FORK'),
+      where,
+      `the log before signed another history of ${known.size} entries than it says here`,
+    );
 }

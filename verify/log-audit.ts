@@ -13,6 +13,7 @@ import {
   parseKeyStatement,
   parseOrigin,
   recoveryLines,
+  type KeyStatement,
   type Recovery,
 } from '../transcript/key-statement.ts';
 import { decodeLeaf, type KeyLeaf, type Leaf, type MsgLeaf, type SigbLeaf, type TimeLeaf } from '../transcript/leaf.ts';
@@ -77,8 +78,9 @@ export class LogAudit {
   #covered = { from: 0, until: 0 };
   #open: OpenBatch | null = null;
   #time = 0;
-  /** Each with the entry that made it the log's; the one before has agreed. */
-  readonly #keys: { readonly key: VerifierKey; readonly from: number }[] = [];
+  /** Each with the entry that made it the log's; the one before has agreed. Vouched: a good certificate has signed for it. */
+  readonly #keys: { readonly key: VerifierKey; readonly from: number; isVouched: boolean }[] = [];
+  #vouched: KeyStatement | null = null;
   /** What the first statement says of the log before, in words for comparison. */
   #recovery: string | null = null;
 
@@ -151,6 +153,15 @@ export class LogAudit {
   /** The key that signs a checkpoint of this size: that of the newest statement in it. After end(). */
   keyAt(size: number): VerifierKey {
     return this.#keys.findLast(({ from }) => from < size)?.key ?? this.#log;
+  }
+
+  /** Whether a good certificate stands behind that key: what it contradicts itself in, the server has done, and nobody else can have. After end(). */
+  isVouched(size: number): boolean {
+    return this.#keys.findLast(({ from }) => from < size)?.isVouched ?? false;
+  }
+  /** The first statement of the log's key that a good certificate has signed; null: there is none. After end(). */
+  get vouched(): KeyStatement | null {
+    return this.#vouched;
   }
 
   /** The files that name the log's key are copies of what the log says of it. After end(). */
@@ -271,9 +282,12 @@ export class LogAudit {
         this.#find('E_KEYBIND', where, 'the earlier log key did not agree to its successor');
         if (isNew) return;
       }
-      if (current === undefined || isNew) this.#keys.push({ key: statement.log, from: index });
+      if (current === undefined || isNew) this.#keys.push({ key: statement.log, from: index, isVouched: false });
       this.#checkRecovery(where, statement.recovery);
-      this.#certificates.check(where, name, serverTime, 'serverAuth');
+      if (this.#certificates.check(where, name, serverTime, 'serverAuth').fault === null) {
+        this.#keys.at(-1)!.isVouched = true;
+        this.#vouched ??= statement;
+      }
       const { notBefore, notAfter } = statement;
       this.#statements = [
         { certificate: name, from: notBefore, until: notAfter + 1 },

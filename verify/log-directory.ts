@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { equal, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { openCheckpoint, peekCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
-import { parseKeyStatement } from '../transcript/key-statement.ts';
+import { parseKeyStatement, type KeyStatement } from '../transcript/key-statement.ts';
 import { MAX_ENTRY_BYTES } from '../transcript/leaf.ts';
 import type { LineageState } from '../transcript/lineage.ts';
 import { EMPTY_ROOT, Frontier, leafHash } from '../transcript/merkle.ts';
@@ -30,6 +30,10 @@ export interface AuditedLog {
   readonly origin: string;
   /** Null: the log did not sign what is there. */
   readonly checkpoint: Checkpoint | null;
+  /** A good certificate stands behind the key that signed it. */
+  readonly isVouched: boolean;
+  /** The first statement of its key that a good certificate has signed. */
+  readonly vouched: KeyStatement | null;
   readonly tally: Tally;
   /** What it says of sessions, for the log of the next epoch. */
   readonly lineage: LineageState;
@@ -97,12 +101,22 @@ export function auditDirectory(
     findings.add('E_ROOT', 'checkpoint', `the entries do not have the root that was signed for size ${size}`);
   if (checkpoint) attestations.checkpoint('checkpoint', note, size);
   if (own && cosigned) attestations.checkpoint('cosigned', cosigned, own.size);
-  attestations.end(isProven, tiles.areRight, audit.lastMessage);
+  attestations.end(isProven, tiles.areRight, (at) => audit.isVouched(at), audit.lastMessage);
   if (own && isAhead)
     findings.add('W_COSIGNED_AHEAD', 'cosigned', `of ${own.size} entries; the checkpoint has ${size}`);
   else if (own) wanted.push(own);
-  if (checkpoint) for (const w of wanted) compare(w, checkpoint, isProven, roots.get(w.size), findings);
-  return { origin: log.name, checkpoint, tally: audit.tally, lineage: audit.lineage };
+  const isVouched = audit.isVouched(size);
+  if (checkpoint)
+    for (const w of wanted)
+      compare(
+        w,
+        checkpoint,
+        { isProven, isVouched: isVouched && audit.isVouched(w.size) },
+        roots.get(w.size),
+        findings,
+      );
+  const { tally, lineage, vouched } = audit;
+  return { origin: log.name, checkpoint, isVouched, vouched, tally, lineage };
 }
 
 /** Feeds every entry to the audit, and every node to the tiles; answers the root at each of `sizes` that was reached, and at `size`. */
@@ -151,21 +165,25 @@ function readBundle(dir: string, size: number, start: number, findings: Findings
   }
 }
 
-/** Two signed notes that contradict each other prove it themselves; for another size, the entries must be those that were signed. */
+/**
+ * Two signed notes that contradict each other prove it themselves; for another size, the entries must be those that were signed. Notes of a
+ * key behind which nobody stands prove nothing against the server: anybody can make two.
+ */
 function compare(
   known: Checkpoint & { readonly name: string },
   checkpoint: Checkpoint,
-  isProven: boolean,
+  { isProven, isVouched }: { readonly isProven: boolean; readonly isVouched: boolean },
   root: Hash | undefined,
   findings: Findings,
 ): void {
   const { name, size } = known;
+  const code = (accusing: 'E_FORK' | 'E_ROLLBACK') => (isVouched ? accusing : 'E_CONSISTENCY');
   if (size > checkpoint.size)
-    return findings.add('E_ROLLBACK', name, `the server signed size ${size}; this log has ${checkpoint.size}`);
+    return findings.add(code('E_ROLLBACK'), name, `the server signed size ${size}; this log has ${checkpoint.size}`);
   const own = size === checkpoint.size ? checkpoint.root : root;
   if (own === undefined || equal(own, known.root)) return;
   if (isProven || size === checkpoint.size)
-    findings.add('E_FORK', name, `the server signed another history for size ${size}`);
+    findings.add(code('E_FORK'), name, `the server signed another history for size ${size}`);
   else findings.add('E_CONSISTENCY', name, `the first ${size} entries are not those that were signed`);
 }
 

@@ -26,6 +26,7 @@ export const OUTSIDE_RULES: Rules = {
     ['size > index || size === 0', 'size === 0'],
     ['size > index || size === 0', 'size > index'],
     ['if (!equal(own, root))', 'if (false)'],
+    ['isProven && isVouched(size) && isVouched(this.#size)', 'isProven'],
     ['isProven && !areTilesRight ? [] : this.#strange', 'this.#strange'],
     ['isProven && !areTilesRight ? [] : this.#strange', '!areTilesRight ? [] : this.#strange'],
     ['    this.#cosigned(where, stamp.checkpoint, size);\n', ''],

@@ -207,6 +207,42 @@ for (const [name, row, exit, found] of rows)
     t.end();
   });
 
+t.test('nobody is accused of what somebody else may have written', (t) => {
+  const less = { kept, known: { size: kept, root: headOf(first, leaves.slice(0, kept).map(encodeLeaf)).root } };
+  const other = { kept, known: { ...whole, root } };
+  const held = { name: 'known', note: noteAt(first, leaves) };
+  const logs = (said: Recovery, by: World) => {
+    const keyStatement = (s: KeyStatement) => ({ ...s, previous: first.log, recovery: said });
+    return seal(by, compose(by, AFTER, { ...CARRIED, keyStatement }));
+  };
+  const nobodys: World = { ...second, server: first.people['alice']! };
+  const files = logs(recovery, second);
+  const said = files.get('key.stmt')!.toString();
+  const altered = ({ known: { size, root } }: Recovery) => {
+    const line = `known ${size} ${Buffer.from(root).toString('base64')}`;
+    return new Map(files).set('key.stmt', Buffer.from(said.replace(/known .*/, line)));
+  };
+  for (const [what, later, size, known, where] of [
+    ['an altered statement', altered(less), leaves.length, [], 'e2/key.stmt'],
+    ['another history in it', altered(other), leaves.length, [], 'e2/key.stmt'],
+    ['which somebody knows', altered(other), kept, [held], 'known'],
+    ['a log that nobody vouches for', logs(less, nobodys), leaves.length, [], 'e2/key.stmt'],
+    ['and that says of another history', logs(other, nobodys), kept, [held], 'known'],
+  ] as const) {
+    const dir = t.testdir();
+    writeFiles(dir, seal(first, leaves.slice(0, size)));
+    writeFiles(join(dir, 'e2'), later);
+    const findings = new Findings();
+    auditEpochs(dir, { roots: [ca], crls: [] }, known, findings);
+    t.equal(EXIT[findings.verdict(false)], 10, `${what}: ${JSON.stringify(findings.kept)}`);
+    t.ok(
+      findings.kept.some((found) => found.code === 'E_CONSISTENCY' && found.where === where),
+      what,
+    );
+  }
+  t.end();
+});
+
 /** A log of one message, with the statement that it goes on from another. */
 function logOf(
   of: string,

@@ -7,7 +7,7 @@ import { signCheckpoint } from '../../transcript/checkpoint.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
 import { formatNote, signNote, verifierKey } from '../../transcript/note.ts';
 import { decodeBundle, encodeBundle, tilePath, TILE_WIDTH } from '../../transcript/tile.ts';
-import { compose, headOf, noteAt, publicOf, seal, STORY } from '../support/log-writer.ts';
+import { compose, headOf, noteAt, publicOf, seal, STORY, type World } from '../support/log-writer.ts';
 import { altered, batch, files, flipped, leaves, relogged, resigned, without, world, type Row } from './tamper.ts';
 
 const size = leaves.length;
@@ -31,6 +31,13 @@ const checkpoint = (change: (text: string) => string) =>
   altered('checkpoint', (bytes) => Buffer.from(change(bytes.toString('utf8'))));
 const otherDigit = (base64: string) => (base64 === 'A' ? 'B' : 'A');
 const stranger = generateKeyPairSync('ed25519').privateKey;
+/** A log under the name of the server's, by somebody who has no more than his own certificate. */
+const nobodys: World = {
+  ...world,
+  logKey: stranger,
+  log: verifierKey(world.origin, publicOf(stranger)),
+  server: world.people['alice']!,
+};
 const signed = (text: string) => formatNote(text, [signNote(text, world.origin, world.logKey)]);
 const head = headOf(world, leaves.map(encodeLeaf));
 const noted = (note: Uint8Array) => altered('checkpoint', () => note);
@@ -459,8 +466,24 @@ export const KNOWN: readonly Row[] = [
     files: () =>
       relogged(() => [], { files: (all) => ['key.stmt', 'key.sig'].forEach((f) => all.set(f, files.get(f)!)) }),
     known: () => [noteAt(world, leaves, 10)],
-    exit: 14,
-    code: 'E_ROLLBACK',
+    exit: 10, // nobody vouches for its key any more
+    code: 'E_CONSISTENCY',
+    where: 'known 1',
+  },
+  {
+    name: 'another history of a log that somebody has made himself',
+    files: () => seal(nobodys, compose(nobodys)),
+    known: () => [signCheckpoint({ ...head, size: 9 }, stranger)],
+    exit: 10,
+    code: 'E_CONSISTENCY',
+    where: 'known 1',
+  },
+  {
+    name: 'or a larger one',
+    files: () => seal(nobodys, compose(nobodys)),
+    known: () => [signCheckpoint({ ...head, size: 9999 }, stranger)],
+    exit: 10,
+    code: 'E_CONSISTENCY',
     where: 'known 1',
   },
   {

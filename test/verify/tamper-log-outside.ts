@@ -6,7 +6,7 @@ import { signCheckpoint } from '../../transcript/checkpoint.ts';
 import { encodeLeaf } from '../../transcript/leaf.ts';
 import { NO_HASH } from '../../transcript/merkle.ts';
 import { encodeStamp } from '../../transcript/stamp.ts';
-import { headOf, noteAt, seal, type SealAlterations } from '../support/log-writer.ts';
+import { compose, headOf, noteAt, seal, type SealAlterations } from '../support/log-writer.ts';
 import {
   cosignatureLine,
   generalized,
@@ -39,6 +39,7 @@ import {
   w2,
   w3,
 } from './outside-edits.ts';
+import { rogueKey, rogueLog } from './rogue-log.ts';
 import { batch, leaves, world, type Row } from './tamper.ts';
 
 const withNote = (note: Buffer, files: SealAlterations['files'] = () => {}) =>
@@ -390,6 +391,17 @@ export const LOG_OUTSIDE: readonly Row[] = [
       const forged = signCheckpoint({ origin: world.origin, size: 9, root: NO_HASH }, world.logKey);
       const all = withStamp(size, stampOf(forged, lastTime));
       return all.set('tile/entries/001', flip(all.get('tile/entries/001')!, 700));
+    },
+    exit: 10,
+    code: 'E_CONSISTENCY',
+    where: END,
+  },
+  {
+    name: 'a stamped checkpoint of another history, in a log that somebody has made himself',
+    files: () => {
+      const forged = signCheckpoint({ origin: world.origin, size: 9, root: NO_HASH }, rogueKey);
+      const mine = { ...world, logKey: rogueKey, log: rogueLog, server: world.people['alice']! };
+      return seal(mine, [...compose(mine), { type: 'time', serverTime: lastTime, stamp: stampOf(forged, lastTime) }]);
     },
     exit: 10,
     code: 'E_CONSISTENCY',
