@@ -224,9 +224,13 @@ function reasonOf(verdict: Verdict, findings: Findings): string {
 const certificates = (bytes: Buffer): Certificate[] =>
   bytes[0] === 0x30 ? [parseCertificate(bytes)] : parsePem(bytes.toString('latin1'));
 
-/** What is not there is read as a bundle, and then said to be missing. */
+/** What is not there, or can't be reached, is read as a bundle, and then said to be that. */
 function isDirectory(path: string): boolean {
-  return path !== '-' && (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false);
+  try {
+    return path !== '-' && statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }
 
 function say(io: Io, text: string): number {

@@ -188,6 +188,7 @@ t.test('what cannot be read', async (t) => {
   for (const [argv, where, says] of [
     [[path('ca'), '--ca', path('ca')], path('ca'), /is no bundle: the archive has a header without a size/],
     [[path('none'), '--ca', path('ca')], path('none'), /ENOENT/],
+    [[path('x'.repeat(300)), '--ca', path('ca')], path('x'.repeat(300)), /ENAMETOOLONG/],
     [[path('log'), '--ca', path('none')], path('none'), /ENOENT/],
     [[path('log'), '--ca', path('log')], path('log'), /directory/],
     [[path('log'), '--ca', path('now')], path('now'), /PEM|CERTIFICATE/i],
