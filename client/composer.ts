@@ -368,6 +368,8 @@ export class Composer {
         },
         receipts,
       );
+      if (!this.#vault.areWaiting(batch.rows))
+        throw new ChatError('STALE', 'a message has expired while it was sealed', { sub: 'epoch' });
       return this.#stage(batch, ids);
     });
   }

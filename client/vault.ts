@@ -191,6 +191,11 @@ export class Vault {
   waitingIn(id: ConversationId): number[] {
     return this.#db.all(`SELECT row ${WAITING_IN} ORDER BY row`, id).map(({ row }) => row as number);
   }
+  /** Whether every one of these does. */
+  areWaiting(rows: readonly number[]): boolean {
+    const sql = "SELECT count(*) AS n FROM message WHERE state = 'waiting' AND row IN (SELECT value FROM json_each(?))";
+    return this.#db.one(sql, JSON.stringify(rows))?.['n'] === rows.length;
+  }
   message(row: number): Message | null {
     return this.#table.one(row);
   }

@@ -52,3 +52,23 @@ t.test('gone before it could be sent: it has failed, and that is said', async (t
   });
   t.match(side.app.vault.message(row), { state: 'failed', gone: 'expired', reason: 'EXPIRED' });
 });
+
+t.test('gone while it is being sealed: it has failed, and is not sent', async (t) => {
+  const side = await logIn(t);
+  await accepted(side, say(side, 'the group is ready'));
+  let failed = 0;
+  for (let turns = 0; turns < 100; turns += 4) {
+    const before = side.server.written.length;
+    const row = side.app.send(side.id, utf8('not for long'), { expireMs: 60_000 });
+    await new Promise(process.nextTick);
+    for (let i = 0; i < turns; i++) await undefined;
+    const isFailed = side.app.vault.annotations.purge(Date.now() + 120_000).includes(row);
+    if (isFailed) failed++;
+    await accepted(side, say(side, 'behind it'));
+    const { state } = side.app.vault.message(row)!;
+    t.equal(state, isFailed ? 'failed' : 'accepted', `after ${turns} turns`);
+    const count = side.server.written.slice(before).reduce((sum, { messages }) => sum + messages.length, 0);
+    t.equal(count, isFailed ? 1 : 2);
+  }
+  t.ok(failed > 1 && failed < 25, `${failed} of them`);
+});
