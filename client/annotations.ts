@@ -82,7 +82,7 @@ export class Annotations {
 
   /** Erases what was to disappear by now. Answers the rows of what was not sent yet: it has failed. */
   purge(now: number): number[] {
-    const due = 'expires_at <= ? AND gone IS NULL';
+    const due = "(expires_at <= ? AND gone IS NULL) OR (state = 'waiting' AND gone IS NOT NULL)";
     if (this.#db.one(`SELECT 1 FROM message WHERE ${due} LIMIT 1`, now) === undefined) return [];
     return this.#db.transaction(() => {
       const failed: number[] = [];

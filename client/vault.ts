@@ -164,7 +164,7 @@ export class Vault {
    * @param except conversations whose messages have to wait longer
    */
   waiting(limit: number, maxBytes: number, except: readonly ConversationId[] = []): Message[] {
-    const which = "state = 'waiting' AND lower(hex(conversation)) NOT IN (SELECT value FROM json_each(?))";
+    const which = `${WAITING} AND lower(hex(conversation)) NOT IN (SELECT value FROM json_each(?))`;
     const sql = `SELECT row, length(sealed) AS bytes FROM message WHERE ${which} ORDER BY row LIMIT ?`;
     const excluded = JSON.stringify(except.map(hex));
     let bytes = 0;
@@ -193,7 +193,7 @@ export class Vault {
   }
   /** Whether every one of these does. */
   areWaiting(rows: readonly number[]): boolean {
-    const sql = "SELECT count(*) AS n FROM message WHERE state = 'waiting' AND row IN (SELECT value FROM json_each(?))";
+    const sql = `SELECT count(*) AS n FROM message WHERE ${WAITING} AND row IN (SELECT value FROM json_each(?))`;
     return this.#db.one(sql, JSON.stringify(rows))?.['n'] === rows.length;
   }
   message(row: number): Message | null {
@@ -439,5 +439,7 @@ export class Vault {
 }
 
 const isContent = ({ content, fault }: Message): boolean => content !== null || fault !== null;
-const WAITING_IN = "FROM message WHERE state = 'waiting' AND conversation = ?";
+/** What has disappeared after it was signed, and was refused, is not sent any more: annotations.purge() */
+const WAITING = "state = 'waiting' AND gone IS NULL";
+const WAITING_IN = `FROM message WHERE ${WAITING} AND conversation = ?`;
 const SELECT_VALUE = 'SELECT sealed FROM value WHERE name = ?';

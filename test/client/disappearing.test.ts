@@ -72,3 +72,22 @@ t.test('gone while it is being sealed: it has failed, and is not sent', async (t
   }
   t.ok(failed > 1 && failed < 25, `${failed} of them`);
 });
+
+t.test('gone while it is on its way, and refused: nothing is sent in its place', async (t) => {
+  const side = await logIn(t);
+  const { annotations } = side.app.vault;
+  let row = 0;
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || side.server.frames('msg_send').length > 1) return false;
+    t.strictSame(annotations.purge(Date.now() + 120_000), [], 'the server may have it');
+    t.match(side.app.vault.message(row), { state: 'signed', gone: 'expired' });
+    link.send({ type: 'error', id: frame.id, code: 'STALE', sub: 'roster' });
+    return true;
+  };
+  row = side.app.send(side.id, utf8('for a minute'), { expireMs: 60_000 });
+  await t.rejects(side.app.waitFor(row, 'accepted', 5000), { code: 'NOT_REACHED', message: /^the message failed/ });
+  t.match(side.app.vault.message(row), { state: 'failed', reason: 'EXPIRED' });
+  await accepted(side, say(side, 'behind it'));
+  t.equal((await sent(side, 1)).content.part.cardinality, 'single');
+  t.equal(side.server.written.length, 2, 'the refused one, and what was said after it');
+});
