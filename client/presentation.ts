@@ -1,6 +1,7 @@
 /** How messages look to people and to programs. Every string of somebody else passes printable(); bytes stay exact in JSON alone. */
 import { base64url, fromUtf8, hex, utf8 } from '../base/bytes.ts';
-import { printable } from '../runtime/printable.ts';
+import { escaped, printable } from '../runtime/printable.ts';
+import type { Meaning } from '../transcript/content-meaning.ts';
 import { KIND } from '../transcript/statement.ts';
 import { iso } from '../verify/time.ts';
 import { MIN_ID_DIGITS, type Reading } from './annotations.ts';
@@ -38,10 +39,15 @@ function tally(reactions: readonly Message[]): Record<string, string[]> {
   const people: Record<string, string[]> = Object.create(null);
   for (const { meaning, sender } of reactions) {
     const who = printable(sender, 64);
-    const all = (people[printable(meaning?.text ?? '?', MAX_REACTION_CHARS)] ??= []);
+    const all = (people[shownSign(meaning)] ??= []);
     if (!all.includes(who)) all.push(who);
   }
   return people;
+}
+
+/** What would end it, or go on to somebody else's name, is escaped. */
+function shownSign(meaning: Meaning | null): string {
+  return printable(meaning?.text ?? '?', MAX_REACTION_CHARS).replace(/[\s,[\]\u2800]/gu, escaped);
 }
 
 /** Of one version by itself. */
@@ -66,8 +72,7 @@ export function shownQuote(message: Message | null): string {
 export function shownSaying(reading: Reading, who: string): string {
   const { message, about } = reading;
   const { role, meaning, gone } = message;
-  if (role === 'reaction' && gone === null)
-    return `${who} reacted ${printable(meaning?.text ?? '?', MAX_REACTION_CHARS)} to ${shownQuote(about)}`;
+  if (role === 'reaction' && gone === null) return `${who} reacted ${shownSign(meaning)} to ${shownQuote(about)}`;
   if (role === 'delete') return `${who} deleted ${shownQuote(about)}`;
   if (role === 'edit' && gone === null)
     return `${who} edited ${about?.seq == null ? 'a message' : `#${about.seq}`}: ${shownText(message)}`;

@@ -43,6 +43,7 @@ export function printable(text: string, maxColumns = Infinity): string {
   return shown.join('');
 }
 
-const escaped = (character: string): string => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
+/** One character as it is shown where it must not be obeyed, or be taken for what stands around it. */
+export const escaped = (character: string): string => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
 
 const cells = (character: string): number => (ZERO_WIDTH.test(character) ? 0 : WIDE.test(character) ? 2 : 1);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import t, { type Test } from 'tap';
 import { hex, utf8, type Hash, type SessionId } from '../../base/bytes.ts';
-import { messageFields, shownMessage } from '../../client/presentation.ts';
+import { messageFields, shownMessage, shownSaying } from '../../client/presentation.ts';
 import { Vault } from '../../client/vault.ts';
 import type { Message } from '../../client/message-table.ts';
 import { deletion, edit, reaction } from '../../client/writing.ts';
@@ -123,6 +123,19 @@ t.test('answers, reactions and edits are shown with what they are about', async 
   t.equal(talk.shown()[0], 'bob: stand easy (edited) [👍 dave] [❤ dave]');
   t.strictSame(talk.warnings, []);
   t.equal(talk.fields(mine)['kind'], 'message');
+});
+
+t.test('a reaction speaks for nobody but its author', async (t) => {
+  const talk = new Talk(t);
+  const first = talk.says('bob', 'ship it?');
+  const forged = talk.hears('mallory', reactionContent(frame(), '👍 alice', first.hash!));
+  talk.hears('mallory', reactionContent(frame(), '👍] [🎉', first.hash!));
+  talk.hears('mallory', reactionContent(frame(), '👍,\u2800', first.hash!));
+  t.strictSame(talk.shown(), [
+    'bob: ship it? [👍\\u{20}alice mallory] [👍\\u{5d}\\u{20}\\u{5b}🎉 mallory] [👍\\u{2c}\\u{2800} mallory]',
+  ]);
+  const reading = talk.vault.annotations.reading(talk.vault.message(forged.row)!);
+  t.equal(shownSaying(reading, 'mallory'), 'mallory reacted 👍\\u{20}alice to #1 “ship it?”');
 });
 
 t.test('what is to change a message and comes before it changes it when it comes', async (t) => {
