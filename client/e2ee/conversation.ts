@@ -70,6 +70,8 @@ import { openSuite } from './provider.ts';
 import { checkNodes, checkWidth } from './tree.ts';
 export const GROUP_ID_BYTES = 32;
 export const MAX_ADDS = 100;
+/** How long the commit that adds a device may be on its way: what has run out when it is logged, all others refuse, and name its author. */
+const MARGIN_MS = 600_000;
 
 /** Every method that judges others throws MissingBindings, and BAD_CERT or SIG_FAIL for a binding that is not good. */
 export class Engine {
@@ -97,7 +99,7 @@ export class Engine {
 
   /**
    * Whose key package this is, of those that may be used at that time; and the keys that nobody else may have where it comes in (`keysIn`).
-   * @throws BAD_FRAME, TOO_LARGE; DECRYPT_FAIL/freshness and BAD_CERT for one whose time is over; as checkPackage()
+   * @throws BAD_FRAME, TOO_LARGE; DECRYPT_FAIL/freshness and BAD_CERT for one whose time is over, or almost; as checkPackage()
    */
   async holder(
     published: Uint8Array,
@@ -108,7 +110,7 @@ export class Engine {
     const { leafNode } = keyPackage;
     return judging(this.#authority, async (_, resolve) => {
       const device = resolve(leafNode);
-      checkAdmission(device, leafNode, at);
+      for (const when of [at, at + MARGIN_MS]) checkAdmission(device, leafNode, when);
       checkStanding(device, this.#authority.options, crls, at);
       await checkPackage(keyPackage, this.#suite);
       return { ...device, keys: leafKeys(leafNode) };

@@ -152,8 +152,11 @@ t.test('whose key package it is', async (t) => {
     user: 'alice',
     certificate: sha256(alice.certificate.der),
   });
-  const late = world.engine.holder(published, world.now + 31 * 86_400_000);
-  await t.rejects(late, { code: 'DECRYPT_FAIL', sub: 'freshness' });
+  const isOver = { code: 'DECRYPT_FAIL', sub: 'freshness' };
+  const end = world.now + 30 * 86_400_000;
+  await t.rejects(world.engine.holder(published, end + 86_400_000), isOver);
+  await t.rejects(world.engine.holder(published, end - 1000), isOver, 'before a commit with it is in the log');
+  t.ok(await world.engine.holder(published, end - 700_000));
 
   const is = { code: 'DECRYPT_FAIL', sub: /^(?:key_package|tree)$/ };
   const made = (change: Parameters<typeof forged>[1]) => forged(alice.device, change, world.now);
