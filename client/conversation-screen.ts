@@ -8,7 +8,7 @@ import { MESSAGE_HELP, obeyMessageLine } from './message-lines.ts';
 import type { Message } from './message-table.ts';
 import { obeyPeopleLine, PEOPLE_HELP, standingNote } from './people-lines.ts';
 import { obeyPresenceLine, PRESENCE_HELP, TypingNotices } from './presence.ts';
-import { shownMessage, shownQuote, shownSaying } from './presentation.ts';
+import { shownMessage, shownSaying, shownWords } from './presentation.ts';
 import { obeyRoomLine, ROOM_HELP } from './room-lines.ts';
 import type { Conversation } from './roster.ts';
 import type { Terminal } from './terminal.ts';
@@ -205,14 +205,10 @@ export class ConversationScreen {
   #showState(message: Message, isQueued: boolean): void {
     const at = this.#sent.indexOf(message.row);
     if (at < 0) return;
-    const which = this.#sent.length > 1 ? ` ${shortened(message)}` : '';
+    const which = this.#sent.length > 1 ? ` ${shownWords(message)}` : '';
     if (message.state === 'accepted' && isQueued)
       this.#terminal.print(`Server accepted: ✔ (queued, ${this.#whoIsAway} is offline)${which}`);
     if (message.state === 'delivered' || message.state === 'read') this.#terminal.print(`Server delivered: ✔${which}`);
-    if (message.state === 'failed')
-      this.#terminal.print(
-        `! not sent [${printable(message.reason ?? 'failed')}]:${which || ` ${shortened(message)}`}`,
-      );
     if (message.state !== 'accepted' || isQueued) this.#sent.splice(at, 1);
     if (this.#sent.length === 0 || this.#app.vault.pending() === 0) this.#settle?.();
   }
@@ -259,5 +255,3 @@ export class ConversationScreen {
     if (vault.pending() > 0) this.#terminal.print(`${vault.pending()} not sent yet: kept for the next time.`);
   }
 }
-
-const shortened = (message: Message): string => shownQuote({ ...message, seq: null });

@@ -8,6 +8,8 @@ import type { App } from './app.ts';
 import type { Context } from './context.ts';
 import { ConversationScreen } from './conversation-screen.ts';
 import { enter } from './login-dialog.ts';
+import type { Message } from './message-table.ts';
+import { shownWords } from './presentation.ts';
 import { obeyRoomLine } from './room-lines.ts';
 import type { Conversation } from './roster.ts';
 import type { Terminal } from './terminal.ts';
@@ -17,6 +19,9 @@ const TRIES = 3;
 export async function interactive(context: Context): Promise<void> {
   const { terminal } = context;
   await context.withApp(async (app) => {
+    app.on((event) => {
+      if (event.on === 'state' && event.message.state === 'failed') showFailure(app, terminal, event.message);
+    });
     const link = await app.connect();
     terminal.print('Connected to server');
     terminal.print('✔ Server certificate validated');
@@ -27,6 +32,14 @@ export async function interactive(context: Context): Promise<void> {
     const conversation = await choosePeer(app, terminal);
     if (conversation !== null) await chat(app, terminal, conversation);
   });
+}
+
+/** Also of what was written in an earlier sitting, or where the talk is no more. */
+function showFailure({ vault, identity }: App, terminal: Terminal, message: Message): void {
+  const peer = vault.conversation(message.conversation)?.peer ?? '';
+  if (peer === identity.username) return; // a part of a history, whose handing over has words of its own
+  const why = printable(message.reason ?? 'failed');
+  terminal.print(`! not sent to ${printable(peer, 64)} [${why}]: ${shownWords(message)}`);
 }
 
 async function choosePeer(app: App, terminal: Terminal): Promise<Conversation | null> {

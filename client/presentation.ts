@@ -68,6 +68,9 @@ export function shownQuote(message: Message | null): string {
   return `${place}“${text.length > MAX_QUOTE_CHARS ? `${text.slice(0, MAX_QUOTE_CHARS - 1)}…` : text}”`;
 }
 
+/** `“stand by”`, of an own one. */
+export const shownWords = (message: Message): string => shownQuote({ ...message, seq: null });
+
 /** `bob: text`, `bob: [to #3 “stand by”] text`, `bob reacted 👍 to #3 “stand by”`. */
 export function shownSaying(reading: Reading, who: string): string {
   const { message, about } = reading;

@@ -704,6 +704,14 @@ t.test('interactive: leaving waits for what cannot be sent now no longer than a 
     status: 0,
     out: /1 not sent yet: kept for the next time\.\n$/,
   });
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send') return false;
+    link.send({ type: 'error', id: frame.id, code: 'BLOCKED' });
+    return true;
+  };
+  const next = await alice.run([], 'bob\nand this\n/quit\n');
+  t.match(next.out, /\n! not sent to bob \[BLOCKED\]: “stand by”\n/, 'what was kept for the next time');
+  t.match(next.out, /\n! not sent to bob \[BLOCKED\]: “and this”\n/);
 });
 
 t.test('interactive: refusals end it with their status', async (t) => {
