@@ -6,7 +6,7 @@ import { hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { usersIn } from './e2ee/held.ts';
-import type { Groups } from './groups.ts';
+import { NO_GROUP, type Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
 import { listRooms, type RoomReply, type RoomSummary } from './room-list.ts';
 import type { Session } from './session.ts';
@@ -269,11 +269,25 @@ export class Rooms {
   async #enter(session: Session, reply: RoomReply): Promise<Conversation> {
     const id = reply.conversation as ConversationId;
     const before = this.#vault.conversation(id);
+    // Whoever was out does not know what the group has become, also if this process ends before it has come in again.
+    const isBack = before?.room?.closed === true && this.#groups.stored(id).conversation !== null;
+    if (isBack && before.room.public) await this.#letGo(session, id);
     const conversation = await session.rosters.enter(reply);
-    // Whoever was out does not know what the group has become.
-    if (before?.room?.closed === true && this.#groups.stored(id).conversation !== null) this.#groups.markBroken(id);
+    if (isBack && !before.room.public) this.#groups.markBroken(id); // who was inside is still to be known
     this.#host.want(id);
     return conversation;
+  }
+
+  /** What was said while this device was in its group is read first. */
+  async #letGo(session: Session, id: ConversationId): Promise<void> {
+    const { generation, since } = this.#groups.stored(id);
+    await session.caughtUp();
+    await this.#groups.exclusively(session, [id], async () => {
+      const group = this.#groups.of(id);
+      if (group.generation !== generation || group.since !== since) return; // it was let in meanwhile
+      this.#groups.set(id, NO_GROUP);
+      this.#vault.transaction(() => this.#groups.save([id]));
+    });
   }
 
   #close(session: Session, id: ConversationId, name: string): void {

@@ -366,6 +366,36 @@ t.test('who leaves is taken out of the group by those who are there, though nobo
   quiet(t, alice, bob, carol);
 });
 
+t.test('who joins again, and is killed before he is in the group, is in it when he is back', async (t) => {
+  testFolder(t);
+  const w = await world(t);
+  const [alice, bob] = await devicesOf(t, w, 'alice', 'bob');
+  await alice.app.rooms.create('#ops', true);
+  await bob.app.rooms.join('#ops');
+  await alice.say('#ops', 'one');
+  await bob.hears('one');
+  await bob.app.rooms.leave('#ops');
+  await alice.until('him out', () => alice.usersIn('#ops').join() === 'alice');
+  await alice.leave(); // nobody is there to let him in
+  const shown = Promise.withResolvers<void>();
+  bob.hear = (frame) => {
+    if (frame.type !== 'group') return [frame];
+    shown.resolve(); // the way in, which he does not live to take
+    return [];
+  };
+  bob.app.rooms.join('#ops').catch(() => {});
+  await shown.promise;
+  await bob.leave();
+  bob.hear = (frame) => [frame];
+  await bob.enter();
+  await alice.enter();
+  await bob.until('himself inside', () => bob.usersIn('#ops').includes('bob'));
+  await alice.until('him inside', () => alice.usersIn('#ops').includes('bob'));
+  await alice.say('#ops', 'welcome back');
+  await bob.hears('welcome back');
+  quiet(t, alice, bob);
+});
+
 t.test('a device whose key packages nobody can use keeps nobody from writing', async (t) => {
   testFolder(t);
   const w = await world(t);
