@@ -31,6 +31,7 @@ import { errorOf, findReplay } from './order-check.ts';
 import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
 import type { Session } from './session.ts';
 import type { Conversation } from './roster.ts';
+import { admitStatement } from './trust.ts';
 import type { Received, Vault } from './vault.ts';
 
 /** What came of a history. */
@@ -123,6 +124,8 @@ export class ArchiveReader {
           this.#vault.ledger.addCertificate(fingerprint, record.chain);
         return;
       }
+      case 'log_key':
+        return admitStatement(this.#vault.ledger, this.#session.log.origin, record);
       case 'conversation':
         return void this.#told.set(hex(record.id), record);
       case 'verified':

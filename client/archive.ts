@@ -1,12 +1,13 @@
 /**
  * A history as bytes: what one profile can prove, written so that another device of the same user can prove it too. Records one behind the
- * other, each `u32 length ‖ deterministic CBOR`: certificates, conversations, whose keys were compared, then batches in the order of the log,
+ * other, each `u32 length ‖ deterministic CBOR`: certificates, what vouches for the keys of logs, conversations, whose keys were compared, then batches in the order of the log,
  * each with its evidence and the openings of its messages. Nothing in it is believed because it is there: archive-reader.ts.
  */
 import { concat, hex, u32, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { decode, encode, type Encodable } from '../base/cbor.ts';
 import { bool, bytes, list, literal, optional, record, text, uint, type Decoded } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
+import { sha256 } from '../base/hash.ts';
 import { isReceipt, KIND } from '../transcript/statement.ts';
 import { provenStatements, type Proven } from './evidence.ts';
 import { evidenceItem, type Evidence } from './ledger.ts';
@@ -19,6 +20,13 @@ import type { Vault } from './vault.ts';
 const MAX_RECORD_BYTES = 4 * 1024 * 1024;
 
 const certificate = record({ t: literal('certificate'), chain: list(bytes(1, 65_535), 16, 1) });
+const logKey = record({
+  t: literal('log_key'),
+  chain: list(bytes(1, 65_535), 16, 1),
+  statement: text(4096),
+  algorithm: uint(255),
+  signature: bytes(1, 4096),
+});
 const conversation = record({
   t: literal('conversation'),
   id: bytes(32),
@@ -42,13 +50,15 @@ const batch = record({
 const verified = record({ t: literal('verified'), user: text(64), at: uint(), keys: markedKeys });
 export type VerifiedRecord = Decoded<typeof verified>;
 export type CertificateRecord = Decoded<typeof certificate>;
+/** That a server's certificate, the first of `chain`, vouches for the key of a log. */
+export type LogKeyRecord = Decoded<typeof logKey>;
 export type ConversationRecord = Decoded<typeof conversation>;
 /**
  * `messages`: which items are messages, with their places in the conversation, and kf ‖ plaintext where the writer has it; `receipts`: which
  * are receipts, with what they are about.
  */
 export type BatchRecord = Decoded<typeof batch>;
-export type ArchiveRecord = CertificateRecord | ConversationRecord | VerifiedRecord | BatchRecord;
+export type ArchiveRecord = CertificateRecord | LogKeyRecord | ConversationRecord | VerifiedRecord | BatchRecord;
 
 /**
  * @param self conversation of the own devices, which is left out
@@ -62,6 +72,11 @@ export function* archiveRecords(vault: Vault, self: ConversationId, since: numbe
     const chain = vault.ledger.certificate(sender as Fingerprint);
     if (chain !== null) yield framed({ t: 'certificate', chain });
   }
+  for (const origin of new Set(proven.map(({ batch: { origin } }) => origin)))
+    for (const { certificate: own, statement, algorithm, signature } of vault.ledger.keyStatements(origin)) {
+      const chain = vault.ledger.certificate(sha256(own) as Uint8Array as Fingerprint) ?? [own];
+      yield framed({ t: 'log_key', chain, statement, algorithm, signature });
+    }
   const mentioned = new Set(proven.map(({ ms }) => hex(ms.conversation)));
   for (const { id, peer, epoch, members, room } of vault.conversations())
     if (mentioned.has(hex(id)))
@@ -133,6 +148,7 @@ function parsed(content: Uint8Array): ArchiveRecord {
   const value = decode(content);
   const kind = value instanceof Map ? value.get('t') : undefined;
   if (kind === 'certificate') return certificate(value, 'archive');
+  if (kind === 'log_key') return logKey(value, 'archive');
   if (kind === 'conversation') return conversation(value, 'archive');
   if (kind === 'verified') return verified(value, 'archive');
   return batch(value, 'archive');

@@ -11,8 +11,9 @@ import { openKeyStatement, parseOrigin, type KeyStatement } from '../transcript/
 import { formatVkey, parseNote, parseVkey, type VerifierKey } from '../transcript/note.ts';
 import { isConsistent } from '../transcript/proof.ts';
 import { followersOf } from '../transcript/takeovers.ts';
-import type { Certificate } from '../x509/certificate.ts';
+import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import { checkServerName } from '../x509/server-name.ts';
+import type { LogKeyRecord } from './archive.ts';
 import type { Alarm, Ledger, SeenCheckpoint } from './ledger.ts';
 import type { Requester } from './requester.ts';
 
@@ -70,6 +71,26 @@ export function admitLog(
   ledger.pinLog(pin);
   if (takeovers.length > 0) ledger.setTakeovers(log.name, takeovers);
   return log;
+}
+
+/**
+ * Another device of this user has seen this statement of a log that is pinned here. What that vouches for, this one can then prove to others, who
+ * judge the certificate themselves. Nothing is kept of other logs.
+ * @throws SIG_FAIL/log_key also if the log is not known to have had this key; BAD_CERT, BAD_FRAME
+ */
+export function admitStatement(ledger: Ledger, origin: string, shown: Omit<LogKeyRecord, 't'>): void {
+  const { chain, statement: words, algorithm, signature } = shown;
+  const [server] = chain.map((der) => parseCertificate(der)) as [Certificate, ...Certificate[]];
+  const signed = concat(Buffer.of(algorithm), signature);
+  const { log, serverCertificate } = openKeyStatement(utf8(words), signed, server.publicKey);
+  if (log.name !== origin) return;
+  checkServerName(server, parseOrigin(origin).host);
+  const vkey = formatVkey(log);
+  const isKnown = ledger.logKeys(origin).some((key) => formatVkey(key) === vkey);
+  if (!isKnown || !equal(serverCertificate, server.fingerprint))
+    throw new ChatError('SIG_FAIL', 'a key that the log never had, or another certificate', { sub: 'log_key' });
+  if (ledger.certificate(server.fingerprint) === null) ledger.addCertificate(server.fingerprint, chain);
+  ledger.addKeyStatement({ origin, vkey, certificate: server.der, statement: words, algorithm, signature });
 }
 
 /** Of the logs of this node that are pinned. */

@@ -1,11 +1,22 @@
 /** What was said before, from a device to another of the same user: who gets it, what is believed of it, and what a kill leaves. */
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { hex, type Fingerprint } from '../../base/bytes.ts';
+import { sha256 } from '../../base/hash.ts';
+import { bundleWith } from '../../client/commands/export.ts';
 import { announcementContent, pieceContent } from '../../client/handover-content.ts';
 import type { Vault } from '../../client/vault.ts';
 import type { Reply } from '../../protocol/messages.ts';
+import { formatKeyStatement, signKeyStatement } from '../../transcript/key-statement.ts';
+import { parseVkey, verifierKey, type VerifierKey } from '../../transcript/note.ts';
+import { auditBundle } from '../../verify/bundle.ts';
+import { Findings } from '../../verify/finding.ts';
+import { parsePem } from '../../x509/certificate.ts';
+import { ca, serverCertificate } from '../support/pair.ts';
+import type { Issued } from '../support/pki.ts';
 import { anotherOf, type DeviceApp, devicesOf, textOf } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
@@ -83,6 +94,25 @@ t.test('nobody signs for a history, and nobody is said to keep it back', async (
     [],
   );
   t.equal(alice.app.status().withheld, 0);
+});
+
+t.test('it proves to others what was said under a certificate of the server that it has never seen', async (t) => {
+  const { w, alice, laptop } = await scene(t);
+  const from = Math.ceil(Date.now() / 1000) * 1000;
+  await sleep(from - Date.now() + 10);
+  const renewed = ca.server({ notBefore: from });
+  writeFileSync(join(w.dir, 'certs/server.crt'), renewed.pem);
+  writeFileSync(join(w.dir, 'certs/server.key'), renewed.keyPem);
+  await w.reload();
+  await w.line('certificate.renewed');
+  await laptop.enter();
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
+  await took(laptop);
+  const { pieces } = await bundleWith(laptop.app, 'bob', { from: undefined, until: undefined }, 'all', false);
+  const findings = new Findings();
+  const { messages } = auditBundle(pieces, { roots: parsePem(ca.pem), crls: [] }, findings);
+  t.ok(messages >= 3);
+  t.equal(findings.errors, 0, JSON.stringify(findings.kept));
 });
 
 t.test('only what was said since, or nothing', async (t) => {
@@ -174,6 +204,40 @@ t.test('an old device that lies is caught, and what it lies about is left out', 
       t.ok(laptop.texts().length < 3);
       t.notOk(laptop.texts().includes('never said'));
     });
+});
+
+t.test('nor does it pass off a key, or a certificate, as that of the log', async (t) => {
+  const { w, alice, laptop } = await scene(t);
+  await laptop.enter();
+  const { origin } = w.server.transcript;
+  const [shown] = alice.vault.ledger.keyStatements(origin);
+  const forged = ca.server();
+  const statementOf = (log: VerifierKey, by: Issued, named = by) => {
+    const fingerprint = sha256(named.der) as Uint8Array as Fingerprint;
+    const text = formatKeyStatement({
+      log,
+      notBefore: 0,
+      notAfter: 9e12,
+      serverCertificate: fingerprint,
+      previous: null,
+    });
+    const signed = signKeyStatement(text, by.key);
+    const [algorithm, signature] = [signed[0]!, signed.subarray(1)];
+    return { ...shown!, statement: text.toString(), algorithm, signature, certificate: by.der };
+  };
+  const other = verifierKey(origin, generateKeyPairSync('ed25519').publicKey);
+  const own = parseVkey(shown!.vkey);
+  const lies = [
+    { ...shown!, signature: randomBytes(shown!.signature.length) },
+    statementOf(other, forged),
+    statementOf(own, forged, serverCertificate),
+    statementOf(own, ca.server({ san: ['DNS:other.example'] })),
+  ];
+  change(alice.vault.ledger, 'keyStatements', () => lies);
+  await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
+  await took(laptop);
+  t.match(historyTold(laptop), [/ 4 records of it do not hold and were left out$/]);
+  t.equal(laptop.vault.ledger.keyStatements(origin).length, 1);
 });
 
 const isPieceFor = (frame: Reply): frame is Reply<'msg_deliver'> =>
