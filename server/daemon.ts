@@ -34,6 +34,7 @@ import { disk } from './log/files.ts';
 import { inherit, newestEpoch, originOf } from './log/epochs.ts';
 import type { ServerIdentity } from './log/identity.ts';
 import { TranscriptLog } from './log/log.ts';
+import { NotLoggedIn } from './not-logged-in.ts';
 import { OutsideJobs } from './outside.ts';
 import { RateLimit } from './rate-limit.ts';
 import { Rooms } from './rooms.ts';
@@ -236,6 +237,7 @@ export async function startServer(
   const intake = new FairQueue(INTAKE_COST);
   const requests = new RateLimit(REQUESTS_PER_MINUTE, monotonicMs);
   const serving = new Map<ServerLink, Promise<void>>();
+  const notLoggedIn = new NotLoggedIn();
   const listener = await Listener.open({
     listen: values.listen,
     own,
@@ -249,6 +251,7 @@ export async function startServer(
     log,
     onLink: (link) => {
       revocation.watch(link);
+      notLoggedIn.add(link);
       const account = accounts.session(link);
       const session = serve({
         link,
@@ -269,6 +272,7 @@ export async function startServer(
         requests,
         log,
         now,
+        onLoggedIn: () => notLoggedIn.delete(link),
       });
       serving.set(link, session);
       void session.finally(() => serving.delete(link));

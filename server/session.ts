@@ -68,6 +68,7 @@ export interface SessionOptions {
   readonly requests: RateLimit;
   readonly log: Log;
   readonly now: () => number;
+  readonly onLoggedIn?: () => void;
   readonly stallMs?: number;
   readonly monotonicMs?: () => number;
 }
@@ -237,6 +238,7 @@ class Session {
         if (frame.checkpoint !== undefined) await transcript.present(frame.checkpoint);
         if (this.isOver) return; // who has gone must not take the place of whoever came after him
         this.member = hub.join(login, link);
+        this.#o.onLoggedIn?.();
         link.send(login.reply);
         return;
       }

@@ -81,6 +81,20 @@ const isQuiet = (t: Test, w: World, when: string): void => {
   t.strictSame(loud, [], `no defect is logged: ${when}`);
 };
 
+t.test('whoever connects and does not log in takes the places of no others', async (t) => {
+  const w = await world(t, { 'limits.connections_per_address': 32 });
+  const [alice, bob] = [await w.person('alice'), await w.person('bob')];
+  const a = await w.login(alice);
+  const mallory = w.certificate('mallory');
+  const idle = [];
+  for (let i = 0; i < 31; i++) idle.push(await w.dial(mallory));
+  await (await w.login(bob)).settled();
+  await idle.at(-1)!.request({ type: 'ping' }, 'pong');
+  for (let i = 0; i < 10; i++) await w.login(alice);
+  await t.rejects(a.request({ type: 'ping' }, 'pong'), 'it is the newest one that a device has');
+  await (await w.login(bob)).settled();
+});
+
 t.test('before a login, and out of order', async (t) => {
   const w = await world(t);
   const alice = await w.person('alice');
