@@ -4,6 +4,7 @@
  */
 import { pino, destination, stdTimeFunctions } from 'pino';
 import { ChatError, CODES } from '../base/errors.ts';
+import { REPORTED } from '../protocol/hello.ts';
 import { printable } from './printable.ts';
 
 /** Append only; `thing.happened`. Events that end in `.refused` are what a peer can cause at will: they are rate-limited. */
@@ -186,7 +187,8 @@ export function openLog({ level, format, to, now = () => performance.now() }: Lo
 }
 
 /**
- * What may be logged about an error: its code, field and sub, the errno beneath it; for blame `us` also its class and stack frames.
+ * What may be logged about an error: its code, field and sub, the errno beneath it; for blame `us` also its class and stack frames, unless it is
+ * the peer who says so.
  * Never a message: those of a database driver carry the statement, values and all.
  */
 export function errorFields(error: unknown): Fields {
@@ -196,12 +198,17 @@ export function errorFields(error: unknown): Fields {
   const origin = named.cause instanceof Error ? named.cause : named;
   const errno = (origin as { code?: unknown }).code;
   const known = { code, field, sub, retryAfterMs, errno: isErrno(errno) && errno !== code ? errno : undefined };
+  if (isReported(error)) return { ...known, reason: 'reported' };
   if (CODES[code].blame !== 'us') return known;
   return { ...known, kind: kindOf(origin), stack: framesOf(origin) };
 }
 
+/** The peer says it of itself: whatever its code is, nothing was found here. */
+export const isReported = (error: unknown): boolean => error instanceof ChatError && error.cause === REPORTED;
+
 /** The level that a failure is logged at, by who has to act. */
 export function levelOf(error: unknown): 'info' | 'warn' | 'error' {
+  if (isReported(error)) return 'info';
   const { blame } = CODES[ChatError.from(error).code];
   return blame === 'us' ? 'error' : blame === 'world' ? 'warn' : 'info';
 }

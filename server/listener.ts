@@ -7,7 +7,7 @@ import { TLSSocket, type SecureContext } from 'node:tls';
 import { ChatError } from '../base/errors.ts';
 import type { Suite } from '../protocol/key-exchange.ts';
 import { firstBytes, openServerLink, type LinkOptions, type ServerLink } from '../runtime/link.ts';
-import { errorFields, levelOf, type Log } from '../runtime/log.ts';
+import { errorFields, isReported, levelOf, type Log, type LogEvent } from '../runtime/log.ts';
 import { serverContext, serverTlsOptions, type Authorities, type Credentials } from '../runtime/tls.ts';
 import { identityOf } from '../x509/identity.ts';
 
@@ -182,15 +182,15 @@ export class Listener {
       onLink(link);
     } catch (error) {
       const failure = ChatError.from(error);
-      const event =
-        failure.field === 'tls'
-          ? 'tls.refused'
-          : failure.code === 'BAD_CERT'
-            ? 'certificate.refused'
-            : 'handshake.refused';
-      log[levelOf(failure)](event, { address, subject, ...errorFields(failure) });
+      log[levelOf(failure)](eventOf(failure), { address, subject, ...errorFields(failure) });
     }
   }
+}
+
+function eventOf(failure: ChatError): LogEvent {
+  if (isReported(failure)) return 'handshake.refused';
+  if (failure.field === 'tls') return 'tls.refused';
+  return failure.code === 'BAD_CERT' ? 'certificate.refused' : 'handshake.refused';
 }
 
 /** Counts connections and paces handshakes, by address. Pure but for its clock. */

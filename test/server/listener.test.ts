@@ -4,6 +4,8 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import t from 'tap';
+import { ChatError } from '../../base/errors.ts';
+import { refusalRecord } from '../../protocol/hello.ts';
 import { clientTlsOptions } from '../../runtime/tls.ts';
 import { Admission, Listener, networkOf } from '../../server/listener.ts';
 import {
@@ -54,6 +56,20 @@ t.test('what is not TLS is dropped at once, and logged', async (t) => {
     t.match(await server.line('tls.refused'), { level: 'info', address: '127.0.0.1' }, name);
     t.ok(await works(server), `${name}: others are served`);
   }
+});
+
+t.test('what a peer says of itself is no failure of ours, nor of its certificate', async (t) => {
+  const server = await startServer(t);
+  for (const detail of [{}, { field: 'tls' }])
+    for (const code of ['INTERNAL', 'DISK_FULL', 'BAD_CERT'] as const) {
+      const socket = dialTls(server.port, alice);
+      await once(socket, 'secureConnect');
+      socket.write(refusalRecord(new ChatError(code, 'says the peer', detail)));
+      await dropped(socket);
+    }
+  while (server.lines.length < 7) await new Promise(setImmediate);
+  for (const { event, level, reason, stack } of server.lines.slice(1))
+    t.strictSame([event, level, reason, stack], ['handshake.refused', 'info', 'reported', undefined]);
 });
 
 t.test('who never finishes is destroyed in time, and nobody waits for him', async (t) => {
