@@ -16,7 +16,7 @@ import type { RecordReader } from '../protocol/record.ts';
 import { plaintextOf, RECORD_OVERHEAD_BYTES } from '../protocol/unsealed.ts';
 import type { Closed, Link, LinkOptions } from './link.ts';
 import type { Chain } from './tls.ts';
-import { inLaterTurn, mayRead } from './turn.ts';
+import { inLaterTurn, mayRead, Share } from './turn.ts';
 
 /** The frames of one record's plaintext, lazily. @throws BAD_FRAME, UNKNOWN_TYPE */
 export type DecodeFrames<In> = (plaintext: Uint8Array) => Generator<In>;
@@ -52,6 +52,9 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   #records: Generator<Buffer> | null;
   /** It waits for a later turn of the event loop; then nothing is read before it. */
   #record: Buffer | null = null;
+  /** All that came waits for a later turn. */
+  #isWaiting = false;
+  readonly #share = new Share();
   #frames: Generator<In> | null = null;
   #plaintext: Buffer = NOTHING;
   #framesDone = 0;
@@ -171,11 +174,15 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   }
 
   get #isHeld(): boolean {
-    return this.#isPaused || this.#isEnding || this.#onFrame === null || this.#record !== null;
+    return this.#isPaused || this.#isEnding || this.#isWaiting || this.#onFrame === null || this.#record !== null;
   }
 
-  /** One frame, record or chunk further. False when nothing is left. */
+  /** One frame, record or chunk further. False when nothing is left, or not for now. */
   #advance(): boolean {
+    if (this.#role === 'server' && !this.#share.take()) {
+      this.#goOnLater();
+      return false;
+    }
     if (this.#frames !== null) {
       const frame = this.#frames.next();
       if (frame.done) {
@@ -203,6 +210,14 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
     this.#heardAt = performance.now(); // whole records only: a drip of bytes is silence
     this.#framesDone = 0;
     if (this.#plaintext.length > 0) this.#frames = this.#decode(this.#plaintext); // none: new keys
+  }
+
+  #goOnLater(): void {
+    this.#isWaiting = true;
+    inLaterTurn(() => {
+      this.#isWaiting = false;
+      this.#pump();
+    });
   }
 
   #openLater(record: Buffer): void {

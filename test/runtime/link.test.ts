@@ -8,7 +8,7 @@ import { startClient, step } from '../../protocol/handshake.ts';
 import { ephemeral } from '../../protocol/key-exchange.ts';
 import type { Reply, Request } from '../../protocol/messages.ts';
 import { encodeRecord, RecordReader } from '../../protocol/record.ts';
-import { openClientLink, type ClientLink } from '../../runtime/link.ts';
+import { openClientLink, type ClientLink, type ServerLink } from '../../runtime/link.ts';
 import { serverContext, serverTlsOptions } from '../../runtime/tls.ts';
 import {
   admitBy,
@@ -114,6 +114,36 @@ t.test('what many bring at the same moment is read over several turns of the eve
   t.equal(came, 40);
   t.ok(most <= 18, `${most} of 60 kB in one turn`);
   t.equal(new Set(ids).size, 40, 'and what came after them');
+  for (const client of clients) client.close();
+});
+
+t.test('what one brings in small pieces is read over several turns, and others are heard in between', async (t) => {
+  const server = await startServer(t);
+  const clients = await Promise.all([dial(server.port, alice), dial(server.port, alice), dial(server.port, alice)]);
+  while (server.links.length < 3) await new Promise(setImmediate);
+  const [inOne, inMany, other] = server.links as [ServerLink, ServerLink, ServerLink];
+  const clientOf = (link: ServerLink) => clients.find(({ confirmation }) => confirmation === link.confirmation)!;
+  inMany.pause();
+  let [inTurn, most, came, before] = [0, 0, 0, 0];
+  for (const link of [inOne, inMany])
+    link.onFrame(() => {
+      came++;
+      most = Math.max(most, ++inTurn);
+    });
+  other.onFrame(() => (before = came));
+  for (let id = 1; id <= 1000; id++) {
+    clientOf(inMany).send(ping(id));
+    if (id % 2 === 0) await new Promise(setImmediate); // so many records
+  }
+  for (let id = 1; id <= 1000; id++) clientOf(inOne).send(ping(id));
+  clientOf(other).send(ping(1));
+  inMany.resume();
+  while (came < 2000 || before === 0) {
+    inTurn = 0;
+    await new Promise(setImmediate);
+  }
+  t.ok(most <= 128, `${most} of two in one turn, or in pieces of two`);
+  t.ok(before < 2000, 'somebody else');
   for (const client of clients) client.close();
 });
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { inLaterTurn, mayRead } from '../../runtime/turn.ts';
+import { inLaterTurn, mayRead, Share } from '../../runtime/turn.ts';
 
 const MIB = 1024 * 1024;
 const turn = (): Promise<void> => new Promise(setImmediate);
@@ -9,6 +9,18 @@ t.test('a turn has room for a mebibyte of what is large, and for all that is sma
   t.equal(mayRead(4097), false);
   for (let i = 0; i < 100; i++) t.equal(mayRead(4096), true);
   await turn();
+  t.equal(mayRead(4097), true);
+  await turn();
+});
+
+t.test('a link has its steps in each turn, which leave less room for what is large', async (t) => {
+  const links = Array.from({ length: 33 }, () => new Share());
+  for (let i = 0; i < 32; i++) t.ok(links.every((link) => link.take()));
+  t.notOk(links.some((link) => link.take()));
+  t.equal(mayRead(4097), false);
+  t.equal(mayRead(4096), true);
+  await turn();
+  t.ok(links.every((link) => link.take()));
   t.equal(mayRead(4097), true);
   await turn();
 });
