@@ -42,7 +42,9 @@ const RETRY_AFTER_MS = 1000;
 /** Of the batches of one turn of the event loop: some 5 ms of work. Each costs as much as 4 messages in it. */
 export const INTAKE_COST = 160;
 const SEND_COST = 4;
-/** Of everything but messages and their acknowledgements, which have limits of their own: for each certificate. */
+/** What has limits of its own, or none, from who is logged in. */
+const FREE: ReadonlySet<Request['type']> = new Set(['msg_send', 'msg_received', 'msg_skipped']);
+/** Of everything else: for each certificate. */
 export const REQUESTS_PER_MINUTE = 6000;
 
 export interface SessionOptions {
@@ -173,6 +175,8 @@ class Session {
   /** Never rejects. */
   async take(frame: Request): Promise<Taken> {
     try {
+      const { link, requests } = this.#o;
+      if (this.member === null || !FREE.has(frame.type)) requests.take(hex(link.peerChain[0].fingerprint), 1);
       if (frame.type === 'msg_send') return await this.#send(frame);
       return (await this.#dispatch(frame)) ?? ANSWERED;
     } catch (error) {
@@ -205,24 +209,8 @@ class Session {
   }
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {
-    const {
-      link,
-      account,
-      attested,
-      blobs,
-      hub,
-      contacts,
-      crls,
-      devices,
-      keys,
-      rooms,
-      store,
-      transcript,
-      requests,
-      now,
-    } = this.#o;
-    if (frame.type !== 'msg_received' && frame.type !== 'msg_skipped')
-      requests.take(hex(link.peerChain[0].fingerprint), 1);
+    const { link, account, attested, blobs, hub, contacts, crls, devices, keys, rooms, store, transcript, now } =
+      this.#o;
     switch (frame.type) {
       case 'register':
         await account.register(frame);

@@ -534,6 +534,24 @@ t.test('who goes on asking is read one request at a time, and rests for twice as
   peer.end();
 });
 
+t.test('before a login nothing is without a limit', async (t) => {
+  const peer = new Peer({ requests: new RateLimit(3, () => 0) });
+  for (const frame of [
+    batch(1),
+    { type: 'msg_received', cursors: [1] },
+    { type: 'msg_skipped', cursors: [1] },
+    batch(2),
+  ]) {
+    peer.says(frame as Request);
+    await turn();
+  }
+  t.match(
+    peer.sent.map((f) => f.type === 'error' && f.code),
+    ['NOT_LOGGED_IN', 'NOT_LOGGED_IN', 'NOT_LOGGED_IN', 'RATE_LIMIT'],
+  );
+  peer.end();
+});
+
 t.test('requests have a limit of their own; acknowledgements have none', async (t) => {
   const peer = new Peer({ requests: new RateLimit(3, () => 0) });
   await peer.logIn();
