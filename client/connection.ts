@@ -11,8 +11,7 @@ import { continuityOf, type Continuity } from '../protocol/device-binding.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { ClientLink } from '../runtime/link.ts';
 import { login, register, resume } from './login.ts';
-import { LONGEST_TIMER_MS } from './pauses.ts';
-import { closedError, Requester, type Notice } from './requester.ts';
+import { closedError, LONGEST_WAIT_MS, Requester, type Notice } from './requester.ts';
 import type { Ledger } from './ledger.ts';
 import type { Vault } from './vault.ts';
 
@@ -183,7 +182,7 @@ export class Connection {
       const willRetry = TRANSIENT.has(error.code) || CODES[error.code].exit === CODES.CONNECTION_LOST.exit;
       this.#handlers.lost(error, willRetry);
       if (!willRetry) return;
-      const pause = Math.min(Math.max(pauseMs(attempt, Math.random()), error.retryAfterMs ?? 0), LONGEST_TIMER_MS);
+      const pause = Math.max(pauseMs(attempt, Math.random()), Math.min(error.retryAfterMs ?? 0, LONGEST_WAIT_MS));
       this.#handlers.waiting(pause);
       try {
         await sleep(pause, undefined, { signal: this.#ending.signal, ref: true });

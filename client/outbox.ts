@@ -17,7 +17,7 @@ import type { DeviceKeys } from './device.ts';
 import type { Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
 import { LONGEST_TIMER_MS } from './pauses.ts';
-import { isPassing, Refusals, RETRY_MS, type RefusalEvents } from './refusals.ts';
+import { isPassing, Refusals, waitMs, type RefusalEvents } from './refusals.ts';
 import type { Session } from './session.ts';
 import { Stage } from './stage.ts';
 import type { Signer } from './statements.ts';
@@ -253,7 +253,7 @@ export class Outbox {
   async #refused(session: Session, batch: StagedBatch, error: ChatError): Promise<boolean> {
     if (this.#session !== session || isBetrayal(error)) throw error;
     if (isPassing(error)) {
-      this.#later(error.retryAfterMs ?? RETRY_MS);
+      this.#later(waitMs(error));
       return false;
     }
     this.#sizeAtSend = null;
@@ -279,13 +279,10 @@ export class Outbox {
   }
 
   #later(ms: number): void {
-    this.#retry = setTimeout(
-      () => {
-        this.#retry = null;
-        this.pump();
-      },
-      Math.min(ms, LONGEST_TIMER_MS),
-    );
+    this.#retry = setTimeout(() => {
+      this.#retry = null;
+      this.pump();
+    }, ms);
   }
 }
 

@@ -9,6 +9,7 @@ import { decodeMs } from '../transcript/statement.ts';
 import type { Composer } from './composer.ts';
 import { epochOf, type Groups } from './groups.ts';
 import type { Message } from './message-table.ts';
+import { LONGEST_WAIT_MS } from './requester.ts';
 import type { Session } from './session.ts';
 import type { Stage } from './stage.ts';
 import { commitOf, concernedBy, conversationsOf, openings, type StagedBatch } from './staged-batch.ts';
@@ -31,7 +32,9 @@ const RETRY: ReadonlySet<Code> = new Set<Code>([
 /** The device's statements do not continue what the server knows of it. */
 const LOST_LINEAGE: ReadonlySet<Code> = new Set<Code>(['COUNTER_GAP', 'COUNTER_REUSED', 'LINEAGE']);
 /** How long it takes them, if the server does not say. */
-export const RETRY_MS = 1000;
+const RETRY_MS = 1000;
+/** And at least, whatever it says: a batch is not for asking all the time. */
+const SHORTEST_WAIT_MS = 50;
 const MAX_STALE = 5;
 /** Times that a group may be out of date though nothing new comes in, before this device comes in anew. */
 const MAX_STUCK = 3;
@@ -72,7 +75,7 @@ export class Refusals {
       await this.#stage.withdraw(session, batch);
       this.#stillWanted(batch);
       // Whatever else is in the batch does not wait for it.
-      for (const id of concernedBy(error, batch)) this.#composer.rest(id, error.retryAfterMs ?? RETRY_MS);
+      for (const id of concernedBy(error, batch)) this.#composer.rest(id, waitMs(error));
       return;
     }
     if (code === 'STALE' && sub === 'epoch') return this.#catchUp(session, batch);
@@ -150,6 +153,10 @@ export class Refusals {
     }
   }
 }
+
+/** How long to wait before what was refused is sent again. */
+export const waitMs = ({ retryAfterMs = RETRY_MS }: Pick<ChatError, 'retryAfterMs'>): number =>
+  Math.min(Math.max(retryAfterMs, SHORTEST_WAIT_MS), LONGEST_WAIT_MS);
 
 /** Whether the same batch, sent again later, may be taken. */
 export const isPassing = (error: ChatError): boolean => RETRY.has(error.code) && !isIncomplete(error);

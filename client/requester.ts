@@ -94,6 +94,9 @@ export class Requester {
   }
 }
 
+/** A day: no server has reason to ask for more, and a timer of Node that is too long runs out at once. */
+export const LONGEST_WAIT_MS = 86_400_000;
+
 /** What people read when the server refuses. Codes that are not here get a sentence that names no cause. */
 const SENTENCES: { readonly [C in Code]?: string } = {
   AUTH_FAIL: 'name or password is wrong',

@@ -248,6 +248,21 @@ t.test('a refusal that goes away is waited for', async (t) => {
   t.equal((await accepted(side, say(side, 'patience'))).state, 'accepted');
 });
 
+t.test('however long or short a wait the server names, it is not asked all the time', async (t) => {
+  for (const retry_after_ms of [0, 2 ** 31, Number.MAX_SAFE_INTEGER]) {
+    const side = await logIn(t);
+    side.server.script = (frame, link) => {
+      if (frame.type !== 'msg_send') return false;
+      link.send({ type: 'error', id: frame.id, code: 'RATE_LIMIT', retry_after_ms });
+      return true;
+    };
+    say(side, 'patience');
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    const times = side.server.frames('msg_send').length;
+    t.ok(times >= 1 && times <= (retry_after_ms === 0 ? 6 : 1), `${retry_after_ms}: ${times} times`);
+  }
+});
+
 t.test(
   'a conversation in which a crash interrupted somebody else rests for a while; what is written there is sealed anew',
   async (t) => {

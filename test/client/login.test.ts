@@ -53,6 +53,22 @@ t.test('register, log in, come back by token after the line was cut', async (t) 
   t.equal(server.frames('login').length, 2, 'no password was asked for again');
 });
 
+t.test('a server that asks for a wait longer than a day is asked again after a day, and not at once', async (t) => {
+  const { server, app, events } = await world(t);
+  await app.connect();
+  await app.register(account, password());
+  await app.login(password());
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return false;
+    link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', retry_after_ms: Number.MAX_SAFE_INTEGER });
+    return true;
+  };
+  server.latest.close('UNAVAILABLE');
+  await until(events, (e) => e.on === 'waiting' && e.ms === 86_400_000);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.equal(server.frames('resume').length, 1);
+});
+
 t.test('a server may demand more of a password hash than the client would, and never less', async (t) => {
   for (const [demanded, answer] of [
     ['argon2id$m=65536,t=4,p=1', null],
