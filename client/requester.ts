@@ -1,7 +1,7 @@
 /** Requests and their replies on one link, and whether the other end is still there. What a reply means is decided by the callers. */
 import { ChatError, CODES, type Code } from '../base/errors.ts';
 import { REPORTED } from '../protocol/hello.ts';
-import type { Reply, ReplyType, Request } from '../protocol/messages.ts';
+import { encodeFrame, type Reply, type ReplyType, type Request } from '../protocol/messages.ts';
 import type { ClientLink, Closed } from '../runtime/link.ts';
 
 type WithoutId<T> = T extends { readonly id: number } ? Omit<T, 'id'> : never;
@@ -15,7 +15,9 @@ interface Pending {
 }
 
 export const PING_INTERVAL_MS = 20_000;
+/** Of what may come before anybody listens: more than a server sends ahead of what is acknowledged. */
 const MAX_EARLY = 8192;
+const MAX_EARLY_BYTES = 16 * 1024 * 1024;
 
 export class Requester {
   readonly link: ClientLink;
@@ -24,6 +26,7 @@ export class Requester {
   #notice: ((frame: Notice) => void) | null = null;
   /** notices that came before there was anybody to tell: the server may deliver in the same breath in which it answers the login */
   readonly #early: Notice[] = [];
+  #earlyBytes = 0;
   #note: Uint8Array | undefined;
   readonly #noteBefore = new WeakMap<Reply, Uint8Array>();
   #closed: ChatError | null = null;
@@ -79,7 +82,9 @@ export class Requester {
       // An error that belongs to no request is about the connection.
       if (frame.type === 'error') return this.link.close();
       if (this.#notice !== null) return this.#notice(frame as Notice);
-      if (this.#early.push(frame as Notice) > MAX_EARLY) this.link.close('BAD_FRAME');
+      this.#earlyBytes += encodeFrame(frame).length;
+      if (this.#early.push(frame as Notice) > MAX_EARLY || this.#earlyBytes > MAX_EARLY_BYTES)
+        this.link.close('BAD_FRAME');
       return;
     }
     const pending = this.#pending.get(id);

@@ -233,6 +233,12 @@ t.test('a reply that nobody asked for, a cut line, a server that goes silent', a
   server.latest.send({ type: 'ok', id: 77 });
   t.match(await unasked.link.closed, { code: 'BAD_FRAME' });
 
+  const flooded = new Requester(server.connect('alice'));
+  const sent = await server.compose('bob', [Buffer.alloc(400_000)]);
+  const large = server.delivery(sent, server.append(sent));
+  for (let i = 0; i < 60; i++) server.latest.send(large);
+  t.match(await flooded.link.closed, { code: 'BAD_FRAME' }, 'before there was a login');
+
   const cut = new Requester(server.connect('alice'));
   const waiting = cut.request({ type: 'ping' }, 'pong');
   drop(server.latest);
