@@ -185,7 +185,7 @@ export class Rooms {
     for (const { id, peer, room } of this.#vault.conversations()) {
       if (room === undefined || room.closed) continue;
       if (own.some((each) => each.room === peer)) continue;
-      this.#close(session, id, peer);
+      if (await isGone(session, id)) this.#host.warn(`you are not in ${peer} any more; what was said stays here`);
     }
     for (const { room } of own) {
       const known = this.#vault.conversationWith(room);
@@ -290,10 +290,6 @@ export class Rooms {
     });
   }
 
-  #close(session: Session, id: ConversationId, name: string): void {
-    if (session.rosters.close(id)) this.#host.warn(`you are not in ${name} any more; what was said stays here`);
-  }
-
   #readers(id: ConversationId): string[] {
     const { conversation } = this.#groups.stored(id);
     return conversation === null ? [] : usersIn(conversation);
@@ -315,6 +311,16 @@ export class Rooms {
     }, Math.random() * MAX_DELAY_MS);
     this.#timers.add(timer);
   }
+}
+
+/** Whether this user is in it no more; then it is closed. That it is not on a list proves nothing: there may be more rooms than are listed. */
+async function isGone({ rosters }: Session, id: ConversationId): Promise<boolean> {
+  try {
+    await rosters.refresh(id);
+  } catch (error) {
+    return ChatError.from(error).code === 'NOT_FOUND';
+  }
+  return false;
 }
 
 export const isRoomName = (name: string): boolean => name.startsWith('#');

@@ -1,0 +1,41 @@
+/** What a client makes of the server's list of rooms. */
+import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { ChatError } from '../../base/errors.ts';
+import { Rooms } from '../../client/rooms.ts';
+
+t.test(
+  'a room that is not on the list is closed when this user is not in it, and not for being far behind on it',
+  async (t) => {
+    const [mine, past] = [randomBytes(32), randomBytes(32)];
+    const room = { public: true, founder: false, closed: false };
+    const vault = {
+      conversations: () => [
+        { id: mine, peer: '#zz', room },
+        { id: past, peer: '#zzz', room },
+      ],
+    };
+    const warnings: string[] = [];
+    const rooms = new Rooms(vault as never, {} as never, {} as never, 'alice', {
+      warn: (text: string) => void warnings.push(text),
+    } as never);
+    let listed = 0;
+    const session = {
+      requester: {
+        request: async () => {
+          const name = `#a${String(listed++).padStart(6, '0')}`;
+          return { rooms: [{ room: name, visibility: 'public', members: 1 }], has_more: true };
+        },
+      },
+      rosters: {
+        close: () => true,
+        refresh: async (id: Uint8Array) => {
+          if (id === past) throw new ChatError('NOT_FOUND', 'no such conversation');
+        },
+      },
+    };
+    await rooms.refresh(session as never);
+    t.equal(listed, 200, 'it is not followed for ever');
+    t.strictSame(warnings, ['you are not in #zzz any more; what was said stays here']);
+  },
+);
