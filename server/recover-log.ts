@@ -5,10 +5,10 @@
 import { createPublicKey } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { equal, type Hash } from '../base/bytes.ts';
+import { equal, utf8, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { LoadedServerConfig } from '../runtime/config.ts';
-import { openCheckpoint, type Checkpoint, type LogKeys } from '../transcript/checkpoint.ts';
+import { openCheckpoint, peekCheckpoint, type Checkpoint, type LogKeys } from '../transcript/checkpoint.ts';
 import { parseKeyStatement } from '../transcript/key-statement.ts';
 import { EMPTY_ROOT } from '../transcript/merkle.ts';
 import { formatVkey, verifierKey, type VerifierKey } from '../transcript/note.ts';
@@ -21,8 +21,9 @@ import { formerKeys, prepareKey, readTakeovers } from './log/key-succession.ts';
 import { acquireLock, type Lock } from '../store/lock.ts';
 import { Nodes } from './log/nodes.ts';
 import { Publication } from './log/publication.ts';
-import { recover, rootAt } from './log/recovery.ts';
+import { recover, rootAt, type Recovered } from './log/recovery.ts';
 import { SEGMENT_BYTES } from './log/segments.ts';
+import { Signer } from './log/signer.ts';
 
 /**
  * @param knownFiles checkpoints of this log that somebody holds
@@ -119,21 +120,21 @@ function opened(note: Uint8Array, keys: LogKeys, file: string): Checkpoint {
 
 /** How far the entries go that are there and belong to what is known; not whole: the log could not be opened, or is another one. */
 async function keptOf(
-  { dir }: Epoch,
+  { dir, keyFile }: Epoch,
   keys: LogKeys,
   known: readonly Tree[],
 ): Promise<{ kept: Tree; isWhole: boolean }> {
   const none = { kept: { size: 0, root: EMPTY_ROOT }, isWhole: false };
-  let isWhole = true;
+  let recovered: Recovered | null = null;
+  let publication: Publication;
   let nodes: Nodes;
   try {
-    const recovered = await recover(disk, dir, SEGMENT_BYTES, keys);
+    recovered = await recover(disk, dir, SEGMENT_BYTES, keys);
     await recovered.segments.close();
-    nodes = recovered.nodes;
+    ({ nodes, publication } = recovered);
   } catch {
-    isWhole = false;
     try {
-      const publication = await Publication.open(disk, dir);
+      publication = await Publication.open(disk, dir);
       const { size, root } = publication.state;
       nodes = await Nodes.restore(size, (level, index, width) => publication.hashes(level, index, width));
       if (!equal(nodes.root(), root)) return none;
@@ -144,5 +145,26 @@ async function keptOf(
   const contradicts = async ({ size, root }: Tree): Promise<boolean> =>
     size <= nodes.size && !equal(await rootAt(nodes, size).catch(() => EMPTY_ROOT as Hash), root);
   for (const tree of known) if (await contradicts(tree)) return none;
-  return { kept: { size: nodes.size, root: nodes.root() }, isWhole };
+  if (recovered !== null && recovered.checkpointSize < nodes.size) await publishRest(recovered, keyFile, keys);
+  const note = await publication.checkpoint();
+  const shown = note === null ? 0 : peekCheckpoint(note).size;
+  const size = Math.min(nodes.size, shown); // nobody else can see more
+  return { kept: { size, root: await rootAt(nodes, size) }, isWhole: recovered !== null };
+}
+
+/** What is durable and was not published before the end is shown under the log's last checkpoint, if its key is still there. */
+async function publishRest(
+  { nodes, publication, entries, entriesFrom, time }: Recovered,
+  keyFile: string,
+  keys: LogKeys,
+): Promise<void> {
+  if (!existsSync(keyFile)) return;
+  const signer = await Signer.load(keyFile, keys[0].name, false);
+  if (keys.every((key) => formatVkey(key) !== formatVkey(signer.verifier))) return;
+  const [size, root] = [nodes.size, nodes.root()];
+  await signer.mend(entries.at(-1), size);
+  await publication.publish(size, root, time, utf8(signer.sign(size, root).note), {
+    hashes: (level, index, width) => nodes.unpublished(level, index, width),
+    entries: (from, to) => entries.slice(from - entriesFrom, to - entriesFrom),
+  });
 }
