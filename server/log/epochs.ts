@@ -11,6 +11,7 @@ import { formatOrigin, parseRecovery, recoveryLines, type Recovery } from '../..
 import { formatVkey, parseVkey, verifierKey, type VerifierKey } from '../../transcript/note.ts';
 import { disk, replaceFile } from './files.ts';
 import { loadLogKey } from './key-file.ts';
+import { parseState } from './publication.ts';
 
 /** Where everything of one epoch stands. */
 export interface Epoch {
@@ -64,11 +65,21 @@ export function successionOf({ epoch, dir }: Epoch): Succession | null {
 export function inherit(at: Epoch, dir: string, stateDir: string) {
   const recovery = successionOf(at);
   if (recovery === null) return null;
-  const { keyFile } = epochAt(dir, stateDir, at.epoch - 1);
-  if (!existsSync(keyFile)) return { recovery, previousKey: null };
+  const { dir: before, keyFile } = epochAt(dir, stateDir, at.epoch - 1);
+  const time = timeOf(before);
+  if (!existsSync(keyFile)) return { recovery, previousKey: null, time };
   const previousKey = loadLogKey(keyFile, false);
   const vkey = formatVkey(verifierKey(recovery.previous.name, createPublicKey(previousKey)));
-  return { recovery, previousKey: vkey === formatVkey(recovery.previous) ? previousKey : null };
+  return { recovery, previousKey: vkey === formatVkey(recovery.previous) ? previousKey : null, time };
+}
+
+/** Server time of the last entry that is left of a log; 0: that is lost as well. */
+function timeOf(dir: string): number {
+  try {
+    return parseState(readFileSync(join(dir, 'state'))).time;
+  } catch {
+    return 0;
+  }
 }
 
 /** Makes an empty epoch; it is there as a whole, or not at all. Durable when it resolves. */

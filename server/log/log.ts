@@ -74,7 +74,7 @@ export class TranscriptLog {
     this.#entries = new Entries(r.nodes, r.publication, r.entriesFrom, r.entries);
     this.#guard = new Guard(options, r.nodes);
     this.certification = new Certification(this, signer, options);
-    this.#time = r.time;
+    this.#time = Math.max(r.time, options.succession?.time ?? 0); // what one log after the other says of a conversation is in order
     this.#head = signer.sign(r.nodes.size, r.nodes.root()); // the same note as before
     this.#proofs = new Proofs(r.nodes, r.nodes.size);
   }

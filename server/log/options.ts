@@ -21,8 +21,12 @@ export interface LogOptions {
   readonly onFatal: (error: ChatError) => void;
   /** File outside `dir` that remembers the newest checkpoint. */
   readonly anchorFile?: string;
-  /** Of a later epoch: what it begins with, and the key of the log before, if there still is one. */
-  readonly succession?: { readonly recovery: Succession; readonly previousKey: KeyObject | null } | null;
+  /** Of a later epoch: what it begins with, the key of the log before, if there still is one, and when that ended, Unix ms. */
+  readonly succession?: {
+    readonly recovery: Succession;
+    readonly previousKey: KeyObject | null;
+    readonly time: number;
+  } | null;
   /** After an absence nothing is signed for at most so many ms; by default nothing is waited for. */
   readonly settleMs?: number;
   readonly segmentBytes?: number;

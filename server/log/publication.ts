@@ -224,7 +224,8 @@ const TITLE = 'chatlog/v1 state';
 const formatState = ({ size, root, before, time }: State): Buffer =>
   utf8(`${TITLE}\nsize ${size}\nroot ${base64(root)}\nbefore ${before}\ntime ${time}\n`);
 
-function parseState(bytes: Buffer): State {
+/** @throws LOG_CORRUPT */
+export function parseState(bytes: Buffer): State {
   const match = /^chatlog\/v1 state\nsize (\d+)\nroot (\S+)\nbefore (\d+)\ntime (\d+)\n$/.exec(
     bytes.toString('latin1'),
   );

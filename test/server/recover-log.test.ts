@@ -43,7 +43,9 @@ async function ended(t: Test, hasKey: boolean): Promise<void> {
 
   const next = epochAt(folder, dir, 2);
   const succession = inherit(next, folder, dir);
-  const second = await openLog({ ...options, ...next, origin: `${ORIGIN}/e2`, succession });
+  const now = () => NOW - 3_600_000;
+  const second = await openLog({ ...options, ...next, origin: `${ORIGIN}/e2`, succession, now });
+  t.equal(second.time, NOW, 'a clock that was set back does not put its entries before those of the log before');
   await second.append({ time: NOW, entries: [entry(NOW)] });
   await second.close();
   const findings = new Findings();
