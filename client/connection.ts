@@ -30,6 +30,12 @@ export interface ConnectionHandlers {
 
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 30_000;
+/**
+ * The first pause grows with each session in a row that did not last so long: two programs with one certificate end each other's for ever.
+ * Not beyond 12.8 s: a server that was away for ten waits twice as long for who knows more than it does (docs/TRANSCRIPT.md §c).
+ */
+const LASTING_MS = 10_000;
+const MOST_FLEETING = 6;
 
 /** Pauses double from 0.2 s to 30 s; each is drawn from its upper half, so that many clients do not come back together. */
 export const pauseMs = (attempt: number, random: number): number =>
@@ -62,6 +68,10 @@ export class Connection {
   #account: string | null = null;
   #password: Secret | null = null;
   #isLoggedIn = false;
+  /** on the monotonic clock */
+  #loggedInAt = 0;
+  /** sessions since one that has lasted */
+  #fleeting = 0;
   #running: Promise<void> = Promise.resolve();
 
   constructor(dial: Dial, vault: Vault, handlers: ConnectionHandlers, now: () => number) {
@@ -140,6 +150,7 @@ export class Connection {
       throw error;
     }
     this.#isLoggedIn = true;
+    this.#loggedInAt = performance.now();
     requester.onNotice((frame) => this.#handlers.notice(frame));
     if (this.#requester !== requester) throw new ChatError('CONNECTION_LOST', 'the connection to the server ended');
   }
@@ -178,11 +189,16 @@ export class Connection {
 
   async #retry(first: ChatError): Promise<void> {
     let error = first;
+    if (performance.now() - this.#loggedInAt >= LASTING_MS) this.#fleeting = 0;
+    const before = Math.min(this.#fleeting++, MOST_FLEETING);
     for (let attempt = 0; !this.#ending.signal.aborted; attempt++) {
       const willRetry = TRANSIENT.has(error.code) || CODES[error.code].exit === CODES.CONNECTION_LOST.exit;
       this.#handlers.lost(error, willRetry);
       if (!willRetry) return;
-      const pause = Math.max(pauseMs(attempt, Math.random()), Math.min(error.retryAfterMs ?? 0, LONGEST_WAIT_MS));
+      const pause = Math.max(
+        pauseMs(attempt === 0 ? before : attempt, Math.random()),
+        Math.min(error.retryAfterMs ?? 0, LONGEST_WAIT_MS),
+      );
       this.#handlers.waiting(pause);
       try {
         await sleep(pause, undefined, { signal: this.#ending.signal, ref: true });

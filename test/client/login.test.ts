@@ -53,6 +53,20 @@ t.test('register, log in, come back by token after the line was cut', async (t) 
   t.equal(server.frames('login').length, 2, 'no password was asked for again');
 });
 
+t.test('sessions that do not last are no reason to begin with short pauses again', async (t) => {
+  const { server, app, events } = await world(t);
+  await app.connect();
+  await app.register(account, password());
+  await app.login(password());
+  for (let i = 0; i < 5; i++) {
+    server.latest.close('CONNECTION_LOST'); // as when the same certificate logs in elsewhere
+    await until(events, () => server.frames('resume').length > i && app.status().isConnected);
+  }
+  const pauses = events.flatMap((e) => (e.on === 'waiting' ? [e.ms] : []));
+  t.equal(pauses.length, 5);
+  pauses.forEach((ms, i) => t.ok(ms >= 100 * 2 ** i && ms <= 200 * 2 ** i, `${ms} ms before attempt ${i + 1}`));
+});
+
 t.test('a server that asks for a wait longer than a day is asked again after a day, and not at once', async (t) => {
   const { server, app, events } = await world(t);
   await app.connect();
