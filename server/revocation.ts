@@ -48,12 +48,16 @@ const WARNING_DAYS = [1, 7, 14, 30] as const;
 /** A list that is not replaced in time refuses everybody: said this long before. */
 const CRL_WARNING_MS = DAY_MS;
 const MAX_WARNED = 100_000;
+/** More than an organisation has; each of them was signed by an authority of ours. */
+const MAX_SHOWN = 1000;
 
 export class Revocation {
   readonly #o: RevocationOptions;
   readonly #links = new Set<ServerLink>();
   readonly #denied = new Set<string>();
   readonly #told = new Set<string>();
+  /** fingerprint → an intermediate of a path that was found, which may be in no file of ours; it has lists as well */
+  readonly #shown = new Map<string, Certificate>();
   /** fingerprint → the least number of days that was warned about */
   readonly #warned = new Map<string, number>();
   readonly #admitted = new Admitted();
@@ -126,7 +130,13 @@ export class Revocation {
     this.tick();
     const { roots, intermediates } = this.#authorities;
     this.#o.onLoaded?.(crls, [...roots, ...intermediates]);
-    const fresh = revokedKeys(crls, [...roots, ...intermediates]).filter((key) => !this.#told.has(key));
+    this.#tellRevoked();
+  }
+
+  #tellRevoked(): void {
+    const { roots, intermediates } = this.#authorities;
+    const issuers = [...roots, ...intermediates, ...this.#shown.values()];
+    const fresh = revokedKeys(this.#crls, issuers).filter((key) => !this.#told.has(key));
     for (const key of fresh) this.#told.add(key);
     if (fresh.length > 0) this.#o.onRevoked?.(fresh);
   }
@@ -134,6 +144,7 @@ export class Revocation {
   /** Authorities from now on; live links of an authority that is gone are cut. */
   renew(authorities: Authorities): void {
     this.#authorities = authorities;
+    this.#shown.clear();
     this.reload();
   }
 
@@ -205,7 +216,14 @@ export class Revocation {
     });
     if (chain.some((certificate) => revocationKeys(certificate).some((key) => this.#denied.has(key))))
       throw new ChatError('BAD_CERT', `${leaf.subject.text}: on the deny list`, { sub: 'revoked' });
+    this.#learn(chain.slice(1, -1));
     return chain;
+  }
+
+  #learn(intermediates: readonly Certificate[]): void {
+    const before = this.#shown.size;
+    for (const ca of intermediates) if (this.#shown.size < MAX_SHOWN) this.#shown.set(hex(ca.fingerprint), ca);
+    if (this.#shown.size > before) this.#tellRevoked();
   }
 
   /** Stands for lists, authorities and deny list as they are now. */

@@ -296,6 +296,26 @@ t.test('tells once of each certificate that a properly signed list names', async
   t.strictSame(told[1], [bobKey]);
 });
 
+t.test('tells of lists of an authority that only clients have shown, as soon as it is shown', async (t) => {
+  const sub = ca.intermediate('Sub CA');
+  const [carol, dave, erin] = [sub.client('carol'), sub.client('dave'), sub.client('erin')];
+  const keyOf = (issued: Issued) => revocationKeys(presented(issued)[0])[0];
+  const file = join(t.testdir({ 'all.crl': ca.crl([]) + sub.crl([carol]) }), 'all.crl');
+  const told: (readonly string[])[] = [];
+  const { revocation } = open(t, [file], { onRevoked: (keys) => told.push(keys) });
+  t.strictSame(told, [], 'who signed it is not known');
+  revocation.admit(presented(dave, sub));
+  t.strictSame(told, [[keyOf(carol)]]);
+  revocation.admit(presented(erin, sub));
+  writeFileSync(file, ca.crl([]) + sub.crl([carol, dave]));
+  revocation.reload();
+  t.strictSame(told.slice(1), [[keyOf(dave)]]);
+  revocation.renew(trusting(authority('Another CA')));
+  writeFileSync(file, ca.crl([]) + sub.crl([carol, dave, erin]));
+  revocation.reload();
+  t.equal(told.length, 2, 'it is not trusted any more');
+});
+
 t.test('who was let in is let in again without another look, until anything changes that the look was at', (t) => {
   const start = Math.floor(Date.now() / 1000) * 1000;
   let now = start;
