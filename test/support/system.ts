@@ -76,12 +76,16 @@ export class Program {
   readonly #watchers = new Set<() => void>();
   #end: number | NodeJS.Signals | null = null;
 
-  /** @param args of Node: options, file, arguments */
-  constructor(t: Test, args: readonly string[], env: Readonly<Record<string, string | undefined>>, shell?: string) {
+  /** @param args of Node, or of the other interpreter: options, file, arguments */
+  constructor(
+    t: Test,
+    args: readonly string[],
+    env: Readonly<Record<string, string | undefined>>,
+    shell?: string,
+    interpreter = process.execPath,
+  ) {
     const [file, words] =
-      shell === undefined
-        ? [process.execPath, args]
-        : ['sh', ['-c', `${shell}; exec "$@"`, 'sh', process.execPath, ...args]];
+      shell === undefined ? [interpreter, args] : ['sh', ['-c', `${shell}; exec "$@"`, 'sh', interpreter, ...args]];
     const all = { ...process.env, NODE_COMPILE_CACHE: compiled, ...env };
     this.child = spawn(file, words, { env: all, stdio: ['pipe', 'pipe', 'pipe'] });
     children.add(this.child);

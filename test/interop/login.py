@@ -1,0 +1,63 @@
+"""Accounts and login proofs, SCRAM with another message: docs/PROTOCOL.md §4, §5.3; RFC 5802, RFC 7677."""
+import hashlib
+import hmac
+import os
+import unicodedata
+
+from argon2.low_level import Type, hash_secret_raw
+
+import cbor
+from identity import Refused
+
+KDF = 'argon2id$m=65536,t=3,p=1'
+ARGON2_VERSION = 0x13
+
+
+def register(channel, username, email, password):
+    salt = os.urandom(16)
+    salted = _salted_password(password, salt, KDF)
+    channel.request({
+        'type': 'register',
+        'username': username,
+        'email': email,
+        'salt': salt,
+        'kdf': KDF,
+        'stored_key': hashlib.sha256(_mac(salted, b'Client Key')).digest(),
+        'server_key': _mac(salted, b'Server Key'),
+    }, 'ok')
+
+
+def log_in(channel, account, password):
+    """Answers login_ok."""
+    nonce = os.urandom(24)
+    challenge = channel.request({'type': 'login', 'account': account, 'nonce': nonce}, 'login_challenge')
+    salt, kdf = challenge['salt'], challenge['kdf']
+    salted = _salted_password(password, salt, kdf)
+    message = ['chat/v1 scram', account, nonce, challenge['nonce'], salt, kdf, channel.login_binding]
+    auth_message = cbor.encode(message)
+    client_key = _mac(salted, b'Client Key')
+    client_signature = _mac(hashlib.sha256(client_key).digest(), auth_message)
+    proof = bytes(a ^ b for a, b in zip(client_key, client_signature))
+    answer = channel.request({'type': 'login_proof', 'proof': proof}, 'login_ok')
+    server_signature = _mac(_mac(salted, b'Server Key'), auth_message)
+    if not hmac.compare_digest(answer['server_signature'], server_signature):
+        raise Refused('AUTH_FAIL', 'server signature')
+    return answer
+
+
+def resume(channel, token):
+    """Answers login_ok."""
+    return channel.request({'type': 'resume', 'token': token}, 'login_ok')
+
+
+def _salted_password(password, salt, kdf):
+    if kdf != KDF:
+        raise Refused('WEAK_KDF', 'unknown')
+    # OpaqueString (RFC 8265 §4.2) of what is no forbidden character
+    spaced = ''.join(' ' if unicodedata.category(c) == 'Zs' else c for c in password)
+    prepared = unicodedata.normalize('NFC', spaced).encode()
+    return hash_secret_raw(prepared, salt, 3, 65536, 1, 32, Type.ID, ARGON2_VERSION)
+
+
+def _mac(key, data):
+    return hmac.digest(key, data, 'sha256')
