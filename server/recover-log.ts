@@ -35,8 +35,8 @@ export async function beginEpoch(
   out: (line: string) => void,
   now: number,
 ): Promise<void> {
-  const { transcript, stateDir, node } = config.values;
-  const host = logHostOf(config, readTls(config, now).own);
+  const { transcript, stateDir, serverName, node } = config.values;
+  const host = serverName ?? logHostOf(config, readTls(config, now).own);
   const old = newestEpoch(transcript.dir, stateDir);
   const origin = originOf(old, host, node);
   if (!existsSync(old.dir)) throw nothing('there is no log yet');
