@@ -12,6 +12,8 @@ export const ALGORITHM = { ed25519: 1, ecdsaP256: 2, rsaPss: 3 } as const;
 export type Algorithm = (typeof ALGORITHM)[keyof typeof ALGORITHM];
 /** RSA-4096 makes 512 bytes; the largest key that is accepted has 8192 bits. */
 export const MAX_SIGNATURE_BYTES = 1024;
+/** All keys in use have 65537. With an exponent as long as the modulus, one signature takes as long as a hundred to verify. */
+const MAX_RSA_EXPONENT = 0xffff_ffffn;
 
 export const CONTEXT = {
   serverHandshake: 'chat/v1, server handshake',
@@ -59,11 +61,10 @@ function schemeIn(key: KeyObject): Scheme {
   const bits = details?.modulusLength ?? 0;
   const exponent = details?.publicExponent ?? 0n;
   const bytes = Math.ceil(bits / 8); // RFC 8017 §8.1.2; OpenSSL also takes one without its first zeros, a second spelling
-  if (type === 'rsa' && bits >= 2048 && bits <= 8192 && exponent >= 65537n)
+  if (type === 'rsa' && bits >= 2048 && bits <= 8192 && exponent >= 65537n && exponent <= MAX_RSA_EXPONENT)
     return { algorithm: ALGORITHM.rsaPss, minBytes: bytes, maxBytes: bytes };
-  throw new ChatError('BAD_CERT', 'key is neither Ed25519, ECDSA P-256 nor RSA of 2048..8192 bits with e >= 65537', {
-    sub: 'weak_key',
-  });
+  const accepted = 'Ed25519, ECDSA P-256 nor RSA of 2048..8192 bits with 65537 <= e < 2^32';
+  throw new ChatError('BAD_CERT', `key is neither ${accepted}`, { sub: 'weak_key' });
 }
 
 const pss = (key: KeyObject) => ({

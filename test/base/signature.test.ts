@@ -1,4 +1,4 @@
-import { generateKeyPairSync, sign as nodeSign, constants, type KeyObject } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, sign as nodeSign, constants, type KeyObject } from 'node:crypto';
 import t from 'tap';
 import { ALGORITHM, algorithmOf, CONTEXT, sign, tbs, verify, verifyAsync } from '../../base/signature.ts';
 
@@ -8,6 +8,12 @@ const keys = {
   rsaPss: generateKeyPairSync('rsa', { modulusLength: 2048 }),
 };
 const body = Buffer.from('what is signed');
+/** @param e in hexadecimal */
+const withExponent = (key: KeyObject, e: string): KeyObject =>
+  createPublicKey({
+    key: { ...key.export({ format: 'jwk' }), e: Buffer.from(e, 'hex').toString('base64url') },
+    format: 'jwk',
+  });
 
 t.test('signs and verifies by the type of the key', async (t) => {
   for (const [name, { publicKey, privateKey }] of Object.entries(keys)) {
@@ -75,12 +81,15 @@ t.test('weak and foreign keys have no algorithm', async (t) => {
   const weak = {
     'RSA-1024': generateKeyPairSync('rsa', { modulusLength: 1024 }),
     'RSA with e=3': generateKeyPairSync('rsa', { modulusLength: 2048, publicExponent: 3 }),
+    'RSA with e=2^32+1': { publicKey: withExponent(keys.rsaPss.publicKey, '0100000001') },
+    'RSA with e as long as the modulus': { publicKey: withExponent(keys.rsaPss.publicKey, '7f'.repeat(256)) },
     'P-384': generateKeyPairSync('ec', { namedCurve: 'secp384r1' }),
     secp256k1: generateKeyPairSync('ec', { namedCurve: 'secp256k1' }),
     X25519: generateKeyPairSync('x25519'),
   };
   for (const [name, { publicKey }] of Object.entries(weak))
     t.throws(() => algorithmOf(publicKey), { code: 'BAD_CERT', sub: 'weak_key' }, name);
+  t.equal(algorithmOf(withExponent(keys.rsaPss.publicKey, 'ffffffff')), ALGORITHM.rsaPss, 'RSA with e=2^32-1');
 });
 
 t.test('the bytes to be signed have the shape of RFC 8446 §4.4.3', async (t) => {
