@@ -6,7 +6,7 @@ import { connect as connectTls } from 'node:tls';
 import t from 'tap';
 import { ChatError } from '../../base/errors.ts';
 import { refusalRecord } from '../../protocol/hello.ts';
-import { clientTlsOptions } from '../../runtime/tls.ts';
+import { clientTlsOptions, type Credentials } from '../../runtime/tls.ts';
 import { Admission, Listener, networkOf } from '../../server/listener.ts';
 import {
   admitBy,
@@ -23,6 +23,7 @@ import {
   trusting,
   type TestServer,
 } from '../support/pair.ts';
+import { authority, type Authority } from '../support/pki.ts';
 
 const alice = credentials(ca.client('alice'));
 
@@ -153,6 +154,35 @@ t.test('handshakes are paced on a clock that does not go back', async (t) => {
   t.ok(await works(server), 'one more after a fifth of a second');
   await dropped(await dialTcp(server.port));
   for (const socket of held) socket.destroy();
+});
+
+t.test('certificates that lead nowhere cost their address as much as many connections', async (t) => {
+  let now = 1e6;
+  const limits = { ...NO_LIMITS, handshakesPerAddressPerSecond: 5 };
+  const server = await startServer(t, { limits, monotonicMs: () => now });
+  const many: Authority[] = [authority('Stranger 0')];
+  for (let i = 1; i < 12; i++) many.unshift(many[0]!.intermediate(`Stranger ${i}`));
+  const from = (localAddress: string, own: Credentials): Socket =>
+    dialTls(server.port, own, { localAddress } as object);
+  const refused = () => server.lines.filter(({ sub }) => sub === 'handshakes_per_address').length;
+  await dropped(from('127.0.0.2', credentials(many[0]!.client('alice'), ...many)));
+  t.match(await server.line('certificate.refused'), { address: '127.0.0.2', sub: 'untrusted' });
+  now += 1000;
+  await dropped(from('127.0.0.2', alice));
+  t.equal(refused(), 1, 'a second is not enough');
+  t.ok(await works(server), 'others come in');
+  now += 10_000;
+  const socket = from('127.0.0.2', alice);
+  while (server.listener.unfinishedHandshakes === 0) await new Promise(setImmediate);
+  t.equal(refused(), 1, 'until that has flown in');
+  socket.destroy();
+
+  const superfluous = credentials(ca.client('bob'), ...many);
+  const [link, client] = await Promise.all([server.nextLink(), dial(server.port, superfluous)]);
+  t.equal(link.peerChain.length, 2, 'who is let in');
+  await dropped(await dialTcp(server.port));
+  t.equal(refused(), 2, 'pays for them as well');
+  client.close();
 });
 
 t.test('when too many are unfinished, the oldest makes room', async (t) => {
