@@ -13,8 +13,9 @@ export interface Reading {
   readonly message: Message;
   /** the newest version of it; itself, if it was never edited */
   readonly current: Message;
-  /** oldest first, none of them the first */
+  /** oldest first, none of them the first; of too many the newest */
   readonly versions: readonly Message[];
+  /** of too many the newest */
   readonly reactions: readonly Message[];
   /** what it answers, reacts to or changes; null: that is not here, or it is nothing of the kind */
   readonly about: Message | null;
@@ -23,6 +24,9 @@ export interface Reading {
 /** Bytes of an id, in hexadecimal, that people have to type. */
 export const MIN_ID_DIGITS = 8;
 const PLACED = 'seq IS NOT NULL AND gone IS NULL';
+/** Versions of one message, and reactions to it, that are shown: the newest. Nobody else decides how much of the memory one message takes. */
+const MAX_SHOWN = 1000;
+const MAX_SHOWN_BYTES = 8 * 1024 * 1024;
 
 export class Annotations {
   readonly #db: Database;
@@ -44,8 +48,9 @@ export class Annotations {
   /** What was to change it and came before it, as when a history is handed over, does so now. What it did not do then was told. */
   #catchUp(row: number): void {
     const { hash, conversation } = this.#table.one(row)!;
-    const sql = "WHERE target = ? AND conversation = ? AND role = 'void' ORDER BY seq";
-    for (const { row, meaning } of this.#table.select(sql, hash!, conversation)) {
+    const sql = "SELECT row FROM message WHERE target = ? AND conversation = ? AND role = 'void' ORDER BY seq";
+    for (const { row } of this.#db.all(sql, hash!, conversation) as unknown as { readonly row: number }[]) {
+      const { meaning } = this.#table.one(row)!;
       if (meaning === null) continue; // it is gone itself
       this.#db.run('UPDATE message SET role = ? WHERE row = ?', meaning.kind, row);
       this.#apply(row);
@@ -86,12 +91,13 @@ export class Annotations {
     if (this.#db.one(`SELECT 1 FROM message WHERE ${due} LIMIT 1`, now) === undefined) return [];
     return this.#db.transaction(() => {
       const failed: number[] = [];
-      for (const message of this.#table.select(`WHERE ${due}`, now)) {
-        this.#erase(message, 'expired');
-        if (message.state !== 'waiting') continue;
-        this.#table.rewrite(message.row, { reason: 'EXPIRED' });
-        this.#db.run("UPDATE message SET state = 'failed' WHERE row = ?", message.row);
-        failed.push(message.row);
+      const rows = this.#db.all(`SELECT row, hash, state FROM message WHERE ${due}`, now);
+      for (const { row, hash, state } of rows as unknown as (Erasable & Pick<Message, 'state'>)[]) {
+        this.#erase({ row, hash }, 'expired');
+        if (state !== 'waiting') continue;
+        this.#table.rewrite(row, { reason: 'EXPIRED' });
+        this.#db.run("UPDATE message SET state = 'failed' WHERE row = ?", row);
+        failed.push(row);
       }
       return failed;
     });
@@ -147,8 +153,13 @@ export class Annotations {
     return this.#table.select(sql, id, direction)[0] ?? null;
   }
 
+  /** As many as are shown, the oldest of them first. */
   #of(target: Hash, role: 'edit' | 'reaction'): Message[] {
-    return this.#table.select(`WHERE target = ? AND role = ? AND ${PLACED} ORDER BY seq`, target, role);
+    const sql = `SELECT row, length(sealed) AS bytes FROM message WHERE target = ? AND role = ? AND ${PLACED} ORDER BY seq DESC LIMIT ?`;
+    const found = this.#db.all(sql, target, role, MAX_SHOWN) as unknown as { readonly row: number; bytes: number }[];
+    let left = MAX_SHOWN_BYTES;
+    const shown = found.filter(({ bytes }) => (left -= bytes) >= 0);
+    return shown.reverse().map(({ row }) => this.#table.one(row)!);
   }
   #byHash(leaf: Hash, id: ConversationId): Message | null {
     return this.#table.select('WHERE hash = ? AND conversation = ?', leaf, id)[0] ?? null;
@@ -162,8 +173,13 @@ export class Annotations {
     this.#db.run("UPDATE message SET role = 'void', is_shown = 1 WHERE row = ?", row);
     return why;
   }
-  #erase(message: Message, why: 'deleted' | 'expired'): void {
-    for (const each of [message, ...(message.hash === null ? [] : this.#of(message.hash, 'edit'))])
-      if (each.gone === null) this.#table.erase(each.row, why);
+  /** One row after the other: however many versions there are, and however large, they are not in the memory together. */
+  #erase({ row, hash }: Erasable, why: 'deleted' | 'expired'): void {
+    const isOf = hash === null ? '' : ` OR (target = ? AND role = 'edit' AND seq IS NOT NULL)`;
+    const sql = `SELECT row FROM message WHERE (row = ?${isOf}) AND gone IS NULL`;
+    const rows = this.#db.all(sql, row, ...(hash === null ? [] : [hash]));
+    for (const each of rows) this.#table.erase(each['row'] as number, why);
   }
 }
+
+type Erasable = Pick<Message, 'row' | 'hash'>;

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { hex, utf8, type Hash, type SessionId } from '../../base/bytes.ts';
 import { messageFields, shownMessage, shownSaying } from '../../client/presentation.ts';
 import { Vault } from '../../client/vault.ts';
-import type { Message } from '../../client/message-table.ts';
+import { MessageTable, type Message } from '../../client/message-table.ts';
 import { deletion, edit, reaction } from '../../client/writing.ts';
 import { encodeContent, type Content } from '../../transcript/content.ts';
 import {
@@ -136,6 +136,54 @@ t.test('a reaction speaks for nobody but its author', async (t) => {
   ]);
   const reading = talk.vault.annotations.reading(talk.vault.message(forged.row)!);
   t.equal(shownSaying(reading, 'mallory'), 'mallory reacted 👍\\u{20}alice to #1 “ship it?”');
+});
+
+t.test(
+  'who edits a message for ever does not decide how much of the memory it takes: the newest versions are shown',
+  async (t) => {
+    const talk = new Talk(t);
+    const first = talk.says('bob', 'stand by');
+    const large = 'x'.repeat(500_000);
+    for (let n = 1; n <= 20; n++) talk.hears('bob', editContent(frame(), `${n} ${large}`, first.hash!, null));
+    for (let n = 1; n <= 20; n++) talk.hears('bob', reactionContent(frame(), `${n} ${large}`, first.hash!));
+    const { versions, reactions, current } = talk.vault.annotations.reading(first);
+    t.strictSame([versions.length, reactions.length], [16, 16], 'of each some 8 MiB');
+    t.match(Buffer.from(current.body).toString('utf8', 0, 3), '20 ');
+    t.match(Buffer.from(versions[0]!.body).toString('utf8', 0, 2), '5 ');
+  },
+);
+
+t.test('nor does who deletes it then, or lets it disappear: versions are erased one after the other', async (t) => {
+  const talk = new Talk(t);
+  const deleted = talk.says('bob', 'stand by');
+  const expired = talk.says('bob', 'until then', { expires: { isRelative: false, seconds: NOW / 1000 + 60 } });
+  const edited = [deleted, expired].map(({ hash }) => {
+    return [1, 2, 3].map((n) => talk.hears('bob', editContent(frame(), `version ${n}`, hash!, null)));
+  });
+  const several = talk.says('bob', 'as well', { expires: { isRelative: false, seconds: NOW / 1000 + 60 } });
+  let most = 0;
+  const { select } = MessageTable.prototype;
+  t.teardown(() => void (MessageTable.prototype.select = select));
+  MessageTable.prototype.select = function (...args) {
+    const found = select.apply(this, args);
+    most = Math.max(most, found.length);
+    return found;
+  };
+  talk.hears('bob', deleteContent(frame(), deleted.hash!, null, false));
+  t.strictSame(talk.vault.annotations.purge(NOW + 61_000), []);
+  const gone = [deleted, expired, several, ...edited.flat()].map(({ row }) => talk.vault.message(row)!.gone);
+  t.strictSame(gone, [
+    'deleted',
+    'expired',
+    'expired',
+    'deleted',
+    'deleted',
+    'deleted',
+    'expired',
+    'expired',
+    'expired',
+  ]);
+  t.equal(most, 1, 'in the memory at once');
 });
 
 t.test('what is to change a message and comes before it changes it when it comes', async (t) => {
