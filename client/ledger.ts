@@ -1,7 +1,7 @@
 /**
  * The part of the vault that can prove something later: log keys as they were first seen, every checkpoint that the client was shown,
  * the signed batches with their acknowledgements, certificates of senders, and what was found to be false. Nothing here is ever
- * deleted: it is small, and evidence that its holder thins out is worth less.
+ * deleted: it is small, and evidence that its holder thins out is worth less. What proves nothing to others is kept as far as there is room.
  */
 import { sha256 } from '../base/hash.ts';
 import { equal, utf8, type Fingerprint, type Hash } from '../base/bytes.ts';
@@ -58,12 +58,17 @@ export const evidenceRecord = record({
  */
 export type Evidence = Omit<Decoded<typeof evidenceRecord>, 'v'>;
 
-const alarmDetail = record({ message: text(4096), detail: bytes(0, 4_000_000) });
+const MAX_DETAIL_BYTES = 4_000_000;
+const alarmDetail = record({ message: text(4096), detail: bytes(0, MAX_DETAIL_BYTES) });
+/** Found in what the log has signed, so that it can be proven to others. Anything else that is false a server makes up for nothing. */
+export const PROVABLE: ReadonlySet<Code> = new Set<Code>(['FORK', 'ROLLBACK', 'REPLAY', 'LINEAGE', 'WITHHELD']);
+/** Of all alarms that are not: beyond it what was refused is not kept with them. */
+const MAX_UNPROVABLE_BYTES = 16 * 1024 * 1024;
 export interface Alarm {
   readonly at: number;
   readonly code: Code;
   readonly message: string;
-  /** what was refused, in CBOR */
+  /** what was refused, in CBOR; empty: there was no room for it */
   readonly detail: Uint8Array;
 }
 
@@ -81,6 +86,8 @@ export class Ledger {
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #messages: MessageTable;
+  /** of alarms that are not provable; null: not counted yet */
+  #unprovableBytes: number | null = null;
 
   constructor(db: Database, seal: Seal) {
     this.#db = db;
@@ -244,9 +251,19 @@ export class Ledger {
   /** False when the same finding about the same subject is kept already. @param subject what tells one finding from another */
   addAlarm(at: number, code: Code, subject: string, message: string, detail: Uint8Array): boolean {
     const key = sha256(utf8(subject));
-    const sealed = this.#seal.seal(`alarm/${code}/${hex(key)}`, encode({ message, detail }));
+    const kept = this.#hasRoom(code, detail.length) ? detail : new Uint8Array(0);
+    const sealed = this.#seal.seal(`alarm/${code}/${hex(key)}`, encode({ message, detail: kept }));
     const sql = 'INSERT OR IGNORE INTO alarm (at, code, subject, sealed) VALUES (?,?,?,?)';
-    return this.#db.run(sql, at, code, key, sealed) === 1;
+    const isNew = this.#db.run(sql, at, code, key, sealed) === 1;
+    if (isNew && !PROVABLE.has(code)) this.#unprovableBytes! += sealed.length;
+    return isNew;
+  }
+  #hasRoom(code: Code, bytes: number): boolean {
+    if (PROVABLE.has(code)) return bytes <= MAX_DETAIL_BYTES;
+    const codes = [...PROVABLE];
+    const sql = `SELECT total(length(sealed)) AS bytes FROM alarm WHERE code NOT IN (${codes.map(() => '?').join()})`;
+    this.#unprovableBytes ??= Number(this.#db.one(sql, ...codes)?.['bytes']);
+    return bytes <= MAX_DETAIL_BYTES && this.#unprovableBytes + bytes <= MAX_UNPROVABLE_BYTES;
   }
   hasAlarm(code: Code, subject: string): boolean {
     return (

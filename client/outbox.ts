@@ -266,7 +266,9 @@ export class Outbox {
     if (this.#session !== session || isLost(error.code)) return false;
     const batch = this.#vault.outbox();
     const subject = batch === null ? 'outbox' : hex(leafHash(batch.batch) as Hash);
-    session.fault(error, subject, encode((batch ?? {}) as unknown as Encodable));
+    // Of what is in blobs the hashes are enough, and are what was signed.
+    const sent = batch === null ? {} : { ...batch, messages: batch.messages.map(named) };
+    session.fault(error, subject, encode(sent as unknown as Encodable));
     return false;
   }
 

@@ -4,7 +4,7 @@
  */
 import { concat, equal, fromUtf8, utf8, type Hash } from '../base/bytes.ts';
 import { decode, encode } from '../base/cbor.ts';
-import { ChatError, CODES, type Code } from '../base/errors.ts';
+import { ChatError, CODES } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { openCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
 import { openKeyStatement, parseOrigin, type KeyStatement } from '../transcript/key-statement.ts';
@@ -14,7 +14,7 @@ import { followersOf } from '../transcript/takeovers.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';
 import { checkServerName } from '../x509/server-name.ts';
 import type { LogKeyRecord } from './archive.ts';
-import type { Alarm, Ledger, SeenCheckpoint } from './ledger.ts';
+import { PROVABLE, type Alarm, type Ledger, type SeenCheckpoint } from './ledger.ts';
 import type { Requester } from './requester.ts';
 
 /**
@@ -213,13 +213,10 @@ export class LogView {
 /** Whether an error says that the server's history is not one: then nothing it says is worth anything. */
 export const isBetrayal = ({ code }: Pick<ChatError, 'code'>): boolean => CODES[code].exit === CODES.FORK.exit;
 
-/** What the log contradicted, or did not hold to. */
-const NOTED: ReadonlySet<Code> = new Set<Code>(['FORK', 'ROLLBACK', 'REPLAY', 'LINEAGE', 'WITHHELD']);
-
 /** The notes that are kept with an alarm; what is false for another reason has none. */
 export function notesOf({ code, detail }: Pick<Alarm, 'code' | 'detail'>): string[] {
   // A code that the server itself has answered with has nothing to show.
-  if (!NOTED.has(code) || detail.length === 0) return [];
+  if (!PROVABLE.has(code) || detail.length === 0) return [];
   const kept = decode(detail);
   const notes = kept instanceof Map ? kept.get('notes') : null;
   return Array.isArray(notes) ? notes.filter((note) => typeof note === 'string') : [];

@@ -53,6 +53,24 @@ function betrayed(t: Test) {
   return { env, notes: notes.map(String) };
 }
 
+t.test('lies that cost nothing do not fill the disk, and leave room for what can be proven', async (t) => {
+  const folder = join(t.testdir({}), 'p');
+  const lie = Buffer.alloc(1_000_000);
+  let vault = Vault.open(folder);
+  t.teardown(() => vault.close());
+  const tell = (n: number): boolean => vault.ledger.addAlarm(n, 'SIG_FAIL', `delivery ${n}`, 'a false delivery', lie);
+  for (let n = 0; n < 12; n++) t.ok(tell(n));
+  vault.close();
+  vault = Vault.open(folder);
+  for (let n = 12; n < 40; n++) t.ok(tell(n), 'told');
+  t.notOk(tell(3), 'once each');
+  t.ok(vault.ledger.addAlarm(50, 'BAD_FRAME', 'b', 'more than is read again', Buffer.alloc(4_000_001)));
+  for (const n of [60, 61]) vault.ledger.addAlarm(n, 'FORK', `${n}`, 'two records', lie);
+  const alarms = vault.ledger.alarms();
+  const kept = (code: string) => alarms.filter((each) => each.code === code && each.detail.length > 0).length;
+  t.strictSame([alarms.length, kept('SIG_FAIL'), kept('BAD_FRAME'), kept('FORK')], [43, 16, 0, 2]);
+});
+
 t.test('what was found, in the order in which it was found', async (t) => {
   const { env, notes } = betrayed(t);
   t.strictSame((await run(env)).out.replace(/records.*of/, 'records of').split('\n'), [
