@@ -10,11 +10,19 @@ export type Notice = Exclude<Reply, { readonly id: number }>;
 
 interface Pending {
   readonly want: ReplyType;
+  readonly patience: number;
+  /** pings that were sent meanwhile */
+  pings: number;
   resolve(reply: Reply): void;
   reject(error: ChatError): void;
 }
 
 export const PING_INTERVAL_MS = 20_000;
+/** Requests are carried out in order: one that is not answered while this many pings are will not be. */
+const PATIENCE = 3;
+/** What others' answers or our acknowledgements are waited for first: as long as nothing comes meanwhile. */
+const PATIENT: ReadonlySet<RequestBody['type']> = new Set<RequestBody['type']>(['msg_send', 'sync', 'group_get']);
+const LONG_PATIENCE = 15;
 /** Of what may come before anybody listens: more than a server sends ahead of what is acknowledged. */
 const MAX_EARLY = 8192;
 const MAX_EARLY_BYTES = 16 * 1024 * 1024;
@@ -31,13 +39,13 @@ export class Requester {
   readonly #noteBefore = new WeakMap<Reply, Uint8Array>();
   #closed: ChatError | null = null;
 
-  /** @param pingIntervalMs a ping that is not answered before the next one is due ends the link */
+  /** @param pingIntervalMs a ping that is not answered before the next one is due ends the link, and so does a request after some of them */
   constructor(link: ClientLink, pingIntervalMs = PING_INTERVAL_MS) {
     this.link = link;
     link.onFrame((frame) => this.#take(frame));
     let isWaiting = false;
     const timer = setInterval(() => {
-      if (isWaiting) return link.close('CONNECTION_LOST');
+      if (isWaiting || this.#isForgotten()) return link.close('CONNECTION_LOST');
       isWaiting = true;
       this.request({ type: 'ping' }, 'pong').then(
         () => (isWaiting = false),
@@ -69,12 +77,21 @@ export class Requester {
     if (this.#closed !== null) return Promise.reject(unanswered(this.#closed));
     const id = (this.#lastId = (this.#lastId % (2 ** 32 - 1)) + 1);
     return new Promise<Reply>((resolve, reject) => {
-      this.#pending.set(id, { want, resolve, reject });
+      const patience = PATIENT.has(body.type) ? LONG_PATIENCE : PATIENCE;
+      this.#pending.set(id, { want, patience, pings: 0, resolve, reject });
       this.link.send({ ...body, id } as Request);
     }) as Promise<Reply<T>>;
   }
 
+  /** Before the next ping: whether the server answers these, and something else not. */
+  #isForgotten(): boolean {
+    const all = [...this.#pending.values()];
+    for (const each of all) each.pings++;
+    return all.some(({ pings, patience }) => pings > patience);
+  }
+
   #take(frame: Reply): void {
+    if (isProgress(frame)) for (const each of this.#pending.values()) if (each.patience > PATIENCE) each.pings = 0;
     if (frame.type === 'checkpoint') this.#note = Buffer.from(frame.note, 'utf8');
     else if (this.#note !== undefined) this.#noteBefore.set(frame, this.#note);
     const id = 'id' in frame ? frame.id : undefined;
@@ -98,6 +115,10 @@ export class Requester {
     this.link.close('BAD_FRAME');
   }
 }
+
+/** Whether it may be what has to come before the answer to something else. */
+const isProgress = (frame: Reply): boolean =>
+  frame.type === 'msg_deliver' || ('id' in frame && frame.type !== 'pong' && frame.type !== 'presence');
 
 /** A day: no server has reason to ask for more, and a timer of Node that is too long runs out at once. */
 export const LONGEST_WAIT_MS = 86_400_000;

@@ -264,6 +264,33 @@ t.test('a reply that nobody asked for, a cut line, a server that goes silent', a
   clearInterval(keepAlive);
 });
 
+t.test('a server that answers pings, and something else not', async (t) => {
+  const server = new ScriptedServer();
+  const keepAlive = setInterval(() => {}, 1000);
+  t.teardown(() => clearInterval(keepAlive));
+  server.script = ({ type }) => type !== 'ping';
+  for (const body of [{ type: 'conversation_open', peer: 'bob' }, { type: 'sync' }] as const) {
+    const requester = new Requester(server.connect('alice'), 30);
+    const want = body.type === 'sync' ? ('synced' as const) : ('conversation' as const);
+    await t.rejects(requester.request(body, want), { code: 'CONNECTION_LOST' }, body.type);
+  }
+
+  const sent = await server.compose('bob', ['hello']);
+  const delivery = server.delivery(sent, server.append(sent));
+  let pings = 0;
+  server.script = (frame, link) => {
+    if (frame.type === 'sync') return true;
+    if (++pings % 10 === 0) link.send(delivery);
+    if (pings === 40) link.send({ type: 'synced', id: 1 });
+    return false;
+  };
+  const patient = new Requester(server.connect('alice'), 30);
+  patient.onNotice(() => {});
+  await patient.request({ type: 'sync' }, 'synced');
+  t.equal(pings, 40, 'what waits for others is waited for as long as something comes');
+  patient.link.close();
+});
+
 t.test('the first attempt fails aloud', async (t) => {
   const server = new Listener();
   const identity = server.identity('alice');
