@@ -36,8 +36,9 @@ const RETRY_MS = 1000;
 /** And at least, whatever it says: a batch is not for asking all the time. */
 const SHORTEST_WAIT_MS = 50;
 const MAX_STALE = 5;
-/** Times that a group may be out of date though nothing new comes in, before this device comes in anew. */
+/** Times that a group may be out of date though nothing new comes in, before this device comes in anew, and before it is tried less often. */
 const MAX_STUCK = 3;
+const LONGEST_REST_MS = 30_000;
 
 export class Refusals {
   readonly #vault: Vault;
@@ -49,6 +50,8 @@ export class Refusals {
   #hasRestarted = false;
   /** conversation → how often in a row the server knew another state of its group, and nothing new came */
   readonly #stuck = new Map<string, number>();
+  /** the same, also after this device has tried to come in anew */
+  readonly #vain = new Map<string, number>();
 
   constructor(vault: Vault, groups: Groups, stage: Stage, composer: Composer, events: RefusalEvents) {
     this.#vault = vault;
@@ -65,7 +68,7 @@ export class Refusals {
   /** The server has taken it: what was in vain before does not count. */
   accepted(batch: StagedBatch): void {
     this.#staleInARow = 0;
-    for (const id of conversationsOf(batch)) this.#stuck.delete(hex(id));
+    for (const id of conversationsOf(batch)) for (const times of [this.#stuck, this.#vain]) times.delete(hex(id));
   }
 
   /** Afterwards there is something to send at once. @param error neither isPassing() nor the end of the connection */
@@ -125,18 +128,24 @@ export class Refusals {
   async #catchUp(session: Session, batch: StagedBatch): Promise<void> {
     await this.#stage.withdraw(session, batch);
     await session.caughtUp();
-    for (const { statement, group } of batch.messages) {
-      if (group === undefined) continue;
-      const { conversation: id } = decodeMs(statement);
-      const { generation, conversation } = this.#groups.stored(id);
-      const isSame = generation === group.generation && conversation !== null && epochOf(conversation) === group.epoch;
+    this.#stillWanted(batch);
+    const made = batch.messages.flatMap(({ statement, group }) =>
+      group === undefined ? [] : [{ id: decodeMs(statement).conversation, ...group }],
+    );
+    for (const { id, generation, epoch } of new Map(made.map((each) => [hex(each.id), each])).values()) {
+      const now = this.#groups.stored(id);
+      const isSame = now.generation === generation && now.conversation !== null && epochOf(now.conversation) === epoch;
       const times = isSame ? (this.#stuck.get(hex(id)) ?? 0) + 1 : 0;
       this.#stuck.set(hex(id), times);
+      const furthest = this.#groups.furthest(id);
+      const isNews = furthest.generation > generation || (furthest.generation === generation && furthest.epoch > epoch);
+      const vain = isNews ? 0 : (this.#vain.get(hex(id)) ?? 0) + 1;
+      this.#vain.set(hex(id), vain);
+      if (vain > MAX_STUCK) this.#composer.rest(id, Math.min(RETRY_MS * 2 ** (vain - MAX_STUCK - 1), LONGEST_REST_MS));
       if (times < MAX_STUCK) continue;
       this.#stuck.delete(hex(id));
       this.#groups.markBroken(id);
     }
-    this.#stillWanted(batch);
   }
 
   /** A commit that came too late may have had no message behind it that would ask for it again. */

@@ -7,7 +7,7 @@ import { parseMessage } from '../../client/e2ee/guard.ts';
 import type { Request } from '../../protocol/messages.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { drop, ScriptedServer, type Delivery } from './scripted-server.ts';
-import { accepted, isAlarm, logIn, open, quiet, say, told, type Side } from './side.ts';
+import { accepted, equip, isAlarm, logIn, open, quiet, say, told, type Side } from './side.ts';
 
 t.setTimeout(180_000); // a busy machine is no failure
 
@@ -72,6 +72,38 @@ t.test('a state that the server calls over, and nothing new comes: in anew, from
   await accepted(side, say(side, 'at last'));
   t.strictSame(commits(server).map(isFromOutside), [true, false], 'and then with fresh keys');
   t.ok(server.frames('sync').length >= 3);
+});
+
+// Fails when only the times before the first new entrance are counted: commit follows commit as fast as the line carries them.
+t.test('a server that calls every state over is asked less and less often', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  await equip(server, folder);
+  const start = Date.now();
+  let aheadMs = 0;
+  const side = open(t, server, folder, () => start + aheadMs);
+  await side.app.connect();
+  await side.app.login(null);
+  await side.app.open('bob');
+  let refused = 0;
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send') return false;
+    refused++;
+    link.send({ type: 'error', id: frame.id, code: 'STALE', sub: 'epoch' });
+    return true;
+  };
+  const times: number[] = [];
+  for (const [i, text] of ['never', 'ever', 'again', 'at all'].entries()) {
+    say(side, text);
+    while (refused < 4 + i) await quiet(side);
+    for (let rest = 0; rest < 10; rest++) await quiet(side);
+    times.push(refused);
+    aheadMs += 1001 * 2 ** i;
+  }
+  t.strictSame(times, [4, 5, 6, 7]);
+  server.script = () => false;
+  aheadMs += 30_000;
+  await accepted(side, say(side, 'and then it is taken'));
 });
 
 // Fails without LOST_MS: at once, or never.
