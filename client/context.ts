@@ -3,7 +3,7 @@ import { Secret } from '../base/secret.ts';
 import { ChatError } from '../base/errors.ts';
 import { fromUtf8 } from '../base/bytes.ts';
 import { preparePassword } from '../protocol/scram.ts';
-import { printable } from '../runtime/printable.ts';
+import { printable, printableJson } from '../runtime/printable.ts';
 import { readPasswordFile } from '../runtime/secret-file.ts';
 import { duration, Unwanted } from '../runtime/setting-types.ts';
 import { App } from './app.ts';
@@ -86,9 +86,9 @@ export class Context {
   out(line: string): void {
     if (!this.args.quiet) this.streams.stdout.write(`${line}\n`);
   }
-  /** One object of NDJSON. */
+  /** One object of NDJSON, which may be read on a terminal. */
   json(type: string, fields: Readonly<Record<string, unknown>>): void {
-    this.streams.stdout.write(`${JSON.stringify({ v: 1, type, ...fields })}\n`);
+    this.streams.stdout.write(`${printableJson(JSON.stringify({ v: 1, type, ...fields }))}\n`);
   }
   /** Something to know that is not the result. */
   note(line: string): void {

@@ -43,6 +43,15 @@ export function printable(text: string, maxColumns = Infinity): string {
   return shown.join('');
 }
 
+/** JSON that says the same, and in which nothing forbidden stands as it is: it stands in texts alone, where `\u009b` means the same. */
+export const printableJson = (json: string): string =>
+  json.replace(FORBIDDEN, (character) =>
+    character
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
+
 /** One character as it is shown where it must not be obeyed, or be taken for what stands around it. */
 export const escaped = (character: string): string => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
 

@@ -3,7 +3,7 @@ import type { CommandModule } from 'yargs';
 import { hex } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
-import type { GlobalArgs } from '../context.ts';
+import type { Context, GlobalArgs } from '../context.ts';
 import { writePieces } from '../private-file.ts';
 import type { Vault } from '../vault.ts';
 import type { Run } from './account.ts';
@@ -56,13 +56,17 @@ const anchorsCommand = (run: Run): CommandModule<GlobalArgs, AnchorArgs> => ({
             context.json('anchor', { origin, size, root: hex(root), note, sessions: counters });
         else if (args.out !== undefined)
           context.out(`${printable(newest.origin)}: ${newest.size} entries, in ${printable(args.out)}`);
-        else context.out(newest.note.replace(/\n$/, '')); // nothing beside it: it may go into a file
+        else for (const line of newest.note.replace(/\n$/, '').split('\n')) context.out(shownLine(context, line));
         if (!args.json)
           for (const { session, last_ctr: count } of counters)
             context.note(`session ${session} of this device: ${count} statements acknowledged`);
       }),
     ),
 });
+
+/** Of a signed note, exactly: it may go into a file. On a terminal the names of others who have signed it are not obeyed. */
+const shownLine = ({ streams }: Context, line: string): string =>
+  streams.stdout.isTTY === true ? printable(line) : line;
 
 /** The newest of each log that is proven to continue all before it; that of the log that was seen last comes last. */
 function anchorsOf({ ledger }: Vault) {

@@ -71,6 +71,30 @@ t.test('lies that cost nothing do not fill the disk, and leave room for what can
   t.strictSame([alarms.length, kept('SIG_FAIL'), kept('BAD_FRAME'), kept('FORK')], [43, 16, 0, 2]);
 });
 
+t.test('who has signed a note, and what was said, does nothing to a terminal', async (t) => {
+  const env = { CHAT_CLIENT_HOME: join(t.testdir({}), 'home') };
+  const vault = Vault.open(resolveSettings({}, env).folder);
+  const note = `${ORIGIN}\n0\nx\n\n— w\u009b2J y\n`;
+  const [vkey, statement, algorithm, signature, certificate] = ['', '', 1, Buffer.alloc(64), Buffer.alloc(1)];
+  vault.ledger.pinLog({ origin: ORIGIN, vkey, statement, algorithm, signature, certificate });
+  vault.ledger.addCheckpoint({ origin: ORIGIN, size: 0, root: randomBytes(32) as unknown as Hash, note });
+  vault.close();
+  const anchors = async (isTTY: boolean, ...args: readonly string[]): Promise<string> => {
+    let out = '';
+    const stdout = Object.assign(new Writable({ write: (chunk, _, done) => ((out += String(chunk)), done()) }), {
+      isTTY,
+    });
+    const streams = { stdin: new PassThrough().end(), stdout, stderr: new PassThrough() };
+    t.equal(await main(['transcript', 'anchors', ...args], env, streams), 0);
+    return out;
+  };
+  t.equal(await anchors(false), note, 'into a file as it was signed');
+  t.equal(await anchors(true), note.replace('\u009b', '\\u{9b}'));
+  const json = await anchors(true, '--json');
+  t.notMatch(json, /\u009b/);
+  t.match(JSON.parse(json), { note });
+});
+
 t.test('what was found, in the order in which it was found', async (t) => {
   const { env, notes } = betrayed(t);
   t.strictSame((await run(env)).out.replace(/records.*of/, 'records of').split('\n'), [

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { printable } from '../../runtime/printable.ts';
+import { printable, printableJson } from '../../runtime/printable.ts';
 
 const fuzz = process.env['FUZZ'] === '1';
 const RUNS = fuzz ? { numRuns: 50_000 } : { numRuns: 500, seed: 20261121 };
@@ -91,6 +91,16 @@ t.test('every escape is shown', async (t) => {
     t.equal(printable(text, 1000), shown, `${name}, with a cap that does not matter`);
     t.equal(printable(shown), shown, `${name}, twice`);
   }
+});
+
+t.test('in JSON as well, which says the same all the same', async (t) => {
+  for (const [name, text] of cases) {
+    const json = printableJson(JSON.stringify({ [text]: text }));
+    t.equal(printable(json), json, name);
+    t.strictSame(JSON.parse(json), { [text]: text }, name);
+  }
+  t.equal(printableJson('{"body":"Grüße, 你好 ❤️ 👍🏽"}'), '{"body":"Grüße, 你好 ❤️ 👍🏽"}');
+  t.equal(printableJson('"\u{e0001}\u009b"'), '"\\udb40\\udc01\\u009b"');
 });
 
 t.test('what people write stays', async (t) => {
