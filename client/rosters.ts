@@ -113,17 +113,31 @@ export class Rosters {
   }
 
   /**
-   * A sender's certificate chain, and whose it is.
+   * A sender's certificate chain, and whose it is. A chain that does not hold is never kept, and one that is kept and does not hold is asked for
+   * again: what lacks between it and the authority may be there now.
    * @param at Unix ms at which it must have been valid
    * @throws BAD_CERT, NOT_FOUND; SIG_FAIL/fingerprint when the server answers with another certificate
    */
-  async certificate(
-    fingerprint: Fingerprint,
-    at: number,
-  ): Promise<{ readonly leaf: Certificate; readonly username: string }> {
+  async certificate(fingerprint: Fingerprint, at: number): Promise<Judged> {
     const known = this.#vault.ledger.certificate(fingerprint);
-    const ders =
-      known ?? (await this.#requester.request({ type: 'certificate_get', fingerprint }, 'certificate')).chain;
+    if (known === null) return this.#asked(fingerprint, at);
+    try {
+      return this.#judged(known, fingerprint, at);
+    } catch (error) {
+      if (!(error instanceof ChatError) || error.code !== 'BAD_CERT') throw error;
+      return this.#asked(fingerprint, at).catch((again: unknown) => {
+        throw ChatError.from(again).code === 'NOT_FOUND' ? error : again;
+      });
+    }
+  }
+  async #asked(fingerprint: Fingerprint, at?: number): Promise<Judged> {
+    const { chain } = await this.#requester.request({ type: 'certificate_get', fingerprint }, 'certificate');
+    const judged = this.#judged(chain, fingerprint, at);
+    this.#vault.ledger.addCertificate(fingerprint, chain);
+    return judged;
+  }
+  /** @param at left out: whenever it began to be valid */
+  #judged(ders: readonly Uint8Array[], fingerprint: Fingerprint, at?: number): Judged {
     if (!equal(sha256(ders[0]!), fingerprint))
       throw new ChatError('SIG_FAIL', 'the server answered with another certificate than asked for', {
         sub: 'fingerprint',
@@ -131,10 +145,9 @@ export class Rosters {
     const [leaf, ...others] = ders.map(parseCertificate) as [Certificate, ...Certificate[]];
     const { roots } = this.#own;
     const intermediates = [...others, ...this.#own.intermediates];
-    validatePath({ leaf, intermediates, roots, crls: [], at, purpose: 'clientAuth', revocation: 'at-signing' });
-    const { username } = identityOf(leaf);
-    if (known === null) this.#vault.ledger.addCertificate(fingerprint, ders);
-    return { leaf, username };
+    const purpose = 'clientAuth' as const;
+    validatePath({ leaf, intermediates, roots, crls: [], at: at ?? leaf.notBefore, purpose, revocation: 'at-signing' });
+    return { leaf, username: identityOf(leaf).username };
   }
 
   /** SHA-256 of the key that a device's certificate is for. @throws as certificate() */
@@ -233,11 +246,11 @@ export class Rosters {
         devices: devices.filter((device) => !equal(device, this.#own.fingerprint)) as Fingerprint[],
       }))
       .filter(({ username, devices }) => this.#known.get(username) !== nameOf(devices));
-    await this.#fetch(unknown.flatMap(({ devices }) => devices));
+    const fetched = await this.#fetch(unknown.flatMap(({ devices }) => devices));
     for (const { username, devices } of unknown) {
       const certificates: Certificate[] = [];
       for (const device of devices) {
-        const { leaf, username: owner } = await this.#certificateOfDevice(device);
+        const { leaf, username: owner } = fetched.get(hex(device)) ?? (await this.#certificateOfDevice(device));
         if (owner !== username)
           throw new ChatError('BAD_CERT', `the server lists a device of ${leaf.subject.text} as one of ${username}`, {
             sub: 'bad_name',
@@ -250,30 +263,41 @@ export class Rosters {
     this.#checked.set(hex(id), epoch);
   }
 
-  /** Certificates that this profile does not have, many at a time; what came for another one than asked for is not kept. */
-  async #fetch(devices: readonly Fingerprint[]): Promise<void> {
+  /** Certificates that this profile does not have, many at a time; what does not hold is not kept, and is named by who asks for it next. */
+  async #fetch(devices: readonly Fingerprint[]): Promise<ReadonlyMap<string, Judged>> {
     const { ledger } = this.#vault;
     const missing = devices.filter((device) => ledger.certificate(device) === null);
     const chains = await inParallel(missing, ASKED_AT_ONCE, async (fingerprint) => {
       const { chain } = await this.#requester.request({ type: 'certificate_get', fingerprint }, 'certificate');
       return { fingerprint, chain };
     });
+    const good = new Map<string, Judged>();
     this.#vault.transaction(() => {
       for (const { fingerprint, chain } of chains)
-        if (equal(sha256(chain[0]!), fingerprint)) ledger.addCertificate(fingerprint, chain);
+        try {
+          good.set(hex(fingerprint), this.#judged(chain, fingerprint));
+          ledger.addCertificate(fingerprint, chain);
+        } catch (error) {
+          if (!(error instanceof ChatError) || !isFalse(error)) throw error;
+        }
     });
+    return good;
   }
 
   /** Whether it is still valid is the server's to know; that this authority gave it to this person must be true at any time. */
-  async #certificateOfDevice(device: Fingerprint) {
+  async #certificateOfDevice(device: Fingerprint): Promise<Judged> {
     const known = this.#vault.ledger.certificate(device);
-    const ders =
-      known ?? (await this.#requester.request({ type: 'certificate_get', fingerprint: device }, 'certificate')).chain;
-    const { notBefore } = parseCertificate(ders[0]!);
-    if (known === null && equal(sha256(ders[0]!), device)) this.#vault.ledger.addCertificate(device, ders);
-    return this.certificate(device, notBefore);
+    return known === null ? this.#asked(device) : this.certificate(device, parseCertificate(known[0]!).notBefore);
   }
 }
+
+/** A certificate that holds, and the user whom it names. */
+interface Judged {
+  readonly leaf: Certificate;
+  readonly username: string;
+}
+
+const isFalse = ({ code }: ChatError): boolean => code === 'BAD_CERT' || code === 'SIG_FAIL';
 
 const copied = (members: Reply<'conversation'>['members']): Roster['members'] =>
   members.map((member) => ({ ...member, devices: [...member.devices] }));
