@@ -12,6 +12,7 @@ import { peekCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
 import { encodeLeaf } from '../transcript/leaf.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { inclusionsFromRange, isConsistent } from '../transcript/proof.ts';
+import { decodeReceipt } from '../transcript/receipt.ts';
 import {
   audienceOf,
   decodeBs,
@@ -21,6 +22,8 @@ import {
   type BatchStatement,
   type MessageStatement,
 } from '../transcript/statement.ts';
+import { parseCertificate } from '../x509/certificate.ts';
+import { identityOf } from '../x509/identity.ts';
 import type { Evidence, Ledger } from './ledger.ts';
 
 /** One statement of the conversation, and the batch that it stands in. */
@@ -68,6 +71,32 @@ export function provenStatements(ledger: Ledger, conversation: ConversationId | 
     }
   }
   return inOrder([...found.values()]);
+}
+
+/**
+ * What was signed about these messages, by this device and by others. Without what speaks of a message of somebody else that the log had later:
+ * two who signed so together would spoil the bundle of a third.
+ * @param parts by leaf(MS), in hexadecimal
+ */
+export function receiptsAbout(
+  ledger: Ledger,
+  id: ConversationId,
+  messages: readonly Proven[],
+  parts: ReadonlyMap<string, Uint8Array>,
+): Proven[] {
+  const named = new Map(messages.map((message) => [hex(message.leaf), message]));
+  const userOf = ({ ms }: Proven): string => {
+    const [der] = ledger.certificate(ms.sender) ?? [];
+    return der === undefined ? hex(ms.sender) : identityOf(parseCertificate(der)).username;
+  };
+  return provenStatements(ledger, id).filter((receipt) => {
+    const part = parts.get(hex(receipt.leaf));
+    const about = part === undefined ? [] : decodeReceipt(part).flatMap((leaf) => named.get(hex(leaf)) ?? []);
+    const isBehind = ({ batch, index }: Proven): boolean =>
+      batch.origin === receipt.batch.origin && index > receipt.index;
+    const speaksTooSoon = about.some((message) => isBehind(message) && userOf(message) !== userOf(receipt));
+    return about.length > 0 && !speaksTooSoon;
+  });
 }
 
 /** Messages and receipts together. */

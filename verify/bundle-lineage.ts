@@ -108,7 +108,8 @@ export class BundleLineage {
         number,
         'links to a message of another certificate, or one that is not here',
       );
-    if (hasLink && convCtr === 1 && this.#profile === 'selective')
+    // Also within a session: nothing keeps a device from having two at a time.
+    if (hasLink && this.#profile === 'selective')
       return this.#gap(number, 'those that this sender wrote before, in another session, are not here');
     if (hasLink) return this.#find('E_CONV_LINK', number, 'does not link to the last message of this sender');
     if (last !== undefined && convCtr === 1)

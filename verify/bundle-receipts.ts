@@ -1,6 +1,6 @@
 /**
- * What recipients have signed about the messages of a bundle: that each receipt is the one that was signed, and that it speaks of messages of
- * somebody else that stood in the log before it, one of which is here. docs/TRANSCRIPT.md §f.
+ * What recipients have signed about the messages of a bundle: that each receipt is the one that was signed, that it stands in the log behind what
+ * others wrote and it speaks of, one of which is here, and for which messages it counts. docs/TRANSCRIPT.md §f.
  */
 import { hex, view } from '../base/bytes.ts';
 import { messageFolder, type Profile } from '../transcript/bundle.ts';
@@ -75,7 +75,7 @@ export class BundleReceipts {
       // Of another log it may speak: the message was there, and its batch was signed again for this one.
       for (const early of this.#early.get(name) ?? []) {
         this.#lost.delete(early);
-        if (early.origin === log?.origin)
+        if (early.origin === log?.origin && early.user !== user)
           this.#findings.add('E_RECEIPT', early.file, 'speaks of a message that was written later');
         else this.#count(number, user, early);
       }
@@ -111,8 +111,10 @@ export class BundleReceipts {
       this.#findings.add(isComplete ? 'E_RECEIPT' : 'W_GAP', file, 'speaks of messages of which none is here');
   }
 
+  /** One who signs that his own message came harms nobody else's evidence: it proves nothing, and the rest of his receipt stands. */
   #count(number: number, user: string, { kind, device, at, ...by }: Early): void {
-    if (by.user === user) return this.#findings.add('E_RECEIPT', by.file, 'speaks of a message of its own sender');
+    if (by.user === user)
+      return this.#findings.addOnce(by.file, 'W_RECEIPT', by.file, 'speaks also of a message of its own signer');
     if (by.isGood) this.receipts.set(number, pushed(this.receipts.get(number), { kind, device, at }));
   }
 

@@ -68,6 +68,7 @@ export const FINDINGS = {
   W_KEY_FILES: 'VALID',
   W_LOST: 'VALID',
   W_GAP: 'VALID',
+  W_RECEIPT: 'VALID',
   W_UNLINKED: 'VALID',
   W_MISSING: 'VALID',
   W_SKEW: 'VALID',

@@ -7,7 +7,6 @@ import type { BundleHead, Profile } from '../../transcript/bundle.ts';
 import { writeBundle, type BundleCrl, type BundleLog } from '../../transcript/bundle-writer.ts';
 import { peekCheckpoint } from '../../transcript/checkpoint.ts';
 import { parseNote } from '../../transcript/note.ts';
-import { decodeReceipt } from '../../transcript/receipt.ts';
 import { BundleLineage } from '../../verify/bundle-lineage.ts';
 import { Findings } from '../../verify/finding.ts';
 import { parseTime } from '../../verify/time.ts';
@@ -20,7 +19,7 @@ import {
   bundleMessages,
   inOrder,
   provenMessages,
-  provenStatements,
+  receiptsAbout,
   type Attest,
   type Proven,
   type Prove,
@@ -173,7 +172,7 @@ export async function bundleWith(
   if (messages.length === 0)
     throw new ChatError('NOT_FOUND', 'no message to prove: not in this conversation at this time');
   const parts = new Map(vault.receipts.in(conversation.id).map(({ hash, part }) => [hex(hash), part]));
-  const receipts = receiptsOf(ledger, conversation, messages, parts);
+  const receipts = receiptsAbout(ledger, conversation.id, messages, parts);
   const statements = inOrder([...messages, ...receipts]);
   assertFits(statements);
   const isDisclosed = disclosed(vault, conversation, messages, disclosure);
@@ -236,20 +235,6 @@ async function crlsOf(
   const span = { first: times[0]!, last: times.at(-1)! };
   const ask: AskCrl = (...query) => app.inquiries.crl(origin, ...query);
   return await loggedCrls(ders, span, own.checkpoint, ask);
-}
-
-/** What was signed about these messages, by this device and by others. */
-function receiptsOf(
-  ledger: Vault['ledger'],
-  { id }: Conversation,
-  messages: readonly Proven[],
-  parts: ReadonlyMap<string, Uint8Array>,
-): Proven[] {
-  const names = new Set(messages.map(({ leaf }) => hex(leaf)));
-  return provenStatements(ledger, id).filter(({ leaf }) => {
-    const part = parts.get(hex(leaf));
-    return part !== undefined && decodeReceipt(part).some((message) => names.has(hex(message)));
-  });
 }
 
 interface Figures {

@@ -104,7 +104,7 @@ t.test('false receipts', async (t) => {
     ['of another part than was signed', withReceipts([{ part: first, file: second }]), [`E_COMMIT ${file(1)}`]],
     ['of no part', withReceipts([{ part: first, file: null }]), [`E_FORMAT ${file(1)}`]],
     ['that nobody signed so', withReceipts([{ part: first, isForged: true }]), [`E_BATCH_SIG ${place(1)}/batch.sig`]],
-    ['for the sender’s own message', withReceipts([{ part: his }]), [`E_RECEIPT ${file(1)}`]],
+    ['for the sender’s own message', withReceipts([{ part: his }]), [`W_RECEIPT ${file(1)}`]],
   ];
   for (const [name, archive, want] of rows) {
     const { audited, found } = judge(archive);
@@ -115,6 +115,28 @@ t.test('false receipts', async (t) => {
   const last = compose(world, [...STORY, later]).at(-1)!;
   const early = judge(withReceipts([{ part: leafHash(last.type === 'msg' ? last.ms : Buffer.alloc(0)) }], [later]));
   t.strictSame(early.found, [`E_RECEIPT ${file(1)}`], 'for a message that came after it');
+  // Whoever writes can say before what he will write: its hash, in a receipt to another.
+  const own: Step = { sender: 'bob', conversations: ['ab'], at: 99_000 };
+  const storyWith = (part: Uint8Array) =>
+    compose(world, [...STORY, { ...own, at: 95_000 }, own], {
+      ms: (ms, batch) => (batch === BATCHES ? receiptOf(ms, part) : batch > BATCHES ? { ...ms, ...fixed } : ms),
+    });
+  const fixed = { convCtr: 4, prevConv: written('bob').at(-1)!, commitment: Buffer.alloc(32, 7) as never };
+  const next = storyWith(first).at(-1)!;
+  const part = Buffer.concat([first, leafHash(next.type === 'msg' ? next.ms : Buffer.alloc(0))]);
+  const sabotage = judge(
+    bundleOf(world, storyWith(part), 'ab', {
+      messages: (messages) =>
+        messages.map((each, i) => ({
+          ...each,
+          opening: null,
+          ...(i === messages.length - 2 && { ciphertext: part }),
+        })),
+    }),
+  );
+  t.strictSame(sabotage.found, [`W_RECEIPT ${file(1)}`], 'a member spoils no bundle with what he writes later himself');
+  t.equal(sabotage.audited.receiptsOf.get(1)?.length, 1, 'and what else he has signed counts');
+  t.equal(sabotage.audited.receiptsOf.size, 1);
   const odd = judge(
     bundleOf(world, leaves, 'ab', {
       messages: (messages) => messages.map((each, i) => (i === 0 ? { ...each, ciphertext: first } : each)),

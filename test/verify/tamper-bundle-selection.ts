@@ -35,6 +35,13 @@ export const BUNDLE_SELECTION: readonly BundleRow[] = [
     ...found('E_CONV_LINK', msg(5), false),
   },
   {
+    name: 'a message of a session between two of another left out, as the bundle says',
+    archive: sealed({ messages: (m) => m.toSpliced(5, 1), head: selective }),
+    exit: 0,
+    code: 'W_GAP',
+    where: msg(7),
+  },
+  {
     name: 'all before a session left out',
     archive: sealed({ messages: (m) => m.slice(5), head: selective }),
     exit: 0,
@@ -91,6 +98,13 @@ export const BUNDLE_SELECTION: readonly BundleRow[] = [
     name: 'no message, and what was signed about one',
     archive: received(first!, (m) => m.slice(-1), selective),
     ...found('W_EMPTY', 'BUNDLE', false, 11),
+  },
+  {
+    name: 'what somebody signed about a message of another, and about his own',
+    archive: received(Buffer.concat([said[0]!, said[1]!]), (m) => m),
+    exit: 0,
+    code: 'W_RECEIPT',
+    where: msg(18, 'ciphertext'),
   },
   {
     name: 'the last message left out, and what was signed about it not',
