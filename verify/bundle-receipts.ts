@@ -22,13 +22,21 @@ export interface MessageReceipt {
   readonly at: number;
 }
 
-/** A receipt that comes before a message that it names. */
-interface Early extends MessageReceipt {
+/** A receipt, which may come before a message that it names. */
+interface Signed {
+  /** One for all messages that it names. */
+  readonly said: MessageReceipt;
   readonly file: string;
   readonly user: string;
   readonly origin: string | undefined;
   readonly isGood: boolean;
 }
+
+/**
+ * Names of messages that are not here yet: some 50 MB. Who signs a receipt can put any hash into it, 1,024 times; what a party has received is named
+ * late only where a batch was signed again. Of more than these, that one of them came is not noticed.
+ */
+const MAX_EARLY = 2 ** 18;
 
 export class BundleReceipts {
   readonly #profile: Profile;
@@ -39,9 +47,10 @@ export class BundleReceipts {
   /** By number of the message: who wrote it. */
   readonly #users: string[] = [];
   /** leaf(MS) that is not here yet → what has named it */
-  readonly #early = new Map<string, Early[]>();
+  readonly #early = new Map<string, Signed[]>();
+  #earlyCount = 0;
   /** What has named no message that came so far. */
-  readonly #lost = new Set<Early>();
+  readonly #lost = new Set<Signed>();
   /** messages of kind 1 */
   readonly #wanted: number[] = [];
   /** fingerprint of a device → its user */
@@ -74,6 +83,7 @@ export class BundleReceipts {
       const user = this.#ownerOf(hex(ms.sender));
       // Of another log it may speak: the message was there, and its batch was signed again for this one.
       for (const early of this.#early.get(name) ?? []) {
+        this.#earlyCount--;
         this.#lost.delete(early);
         if (early.origin === log?.origin && early.user !== user)
           this.#findings.add('E_RECEIPT', early.file, 'speaks of a message that was written later');
@@ -92,13 +102,16 @@ export class BundleReceipts {
     const device = hex(ms.sender);
     const user = this.#ownerOf(device);
     const kind = ms.kind as MessageReceipt['kind'];
-    const receipt: Early = { kind, device, at: leaf.serverTime, file, user, origin: log?.origin, isGood };
+    const receipt: Signed = { said: { kind, device, at: leaf.serverTime }, file, user, origin: log?.origin, isGood };
     let isLost = true;
     for (const hash of decodeReceipt(part)) {
       const name = letters(hash);
       const named = this.#messages.get(name);
-      if (named === undefined) this.#early.set(name, pushed(this.#early.get(name), receipt));
-      else this.#count(named, this.#users[named]!, receipt);
+      if (named !== undefined) this.#count(named, this.#users[named]!, receipt);
+      else if (this.#earlyCount < MAX_EARLY) {
+        this.#early.set(name, pushed(this.#early.get(name), receipt));
+        this.#earlyCount++;
+      }
       isLost &&= named === undefined;
     }
     if (isLost) this.#lost.add(receipt);
@@ -112,10 +125,10 @@ export class BundleReceipts {
   }
 
   /** One who signs that his own message came harms nobody else's evidence: it proves nothing, and the rest of his receipt stands. */
-  #count(number: number, user: string, { kind, device, at, ...by }: Early): void {
-    if (by.user === user)
-      return this.#findings.addOnce(by.file, 'W_RECEIPT', by.file, 'speaks also of a message of its own signer');
-    if (by.isGood) this.receipts.set(number, pushed(this.receipts.get(number), { kind, device, at }));
+  #count(number: number, author: string, { said, file, user, isGood }: Signed): void {
+    if (user === author)
+      return this.#findings.addOnce(file, 'W_RECEIPT', file, 'speaks also of a message of its own signer');
+    if (isGood) this.receipts.set(number, pushed(this.receipts.get(number), said));
   }
 
   /** Each message must have been received. */

@@ -115,7 +115,8 @@ export const BUNDLE_RULES: Rules = {
     ['if (early.origin === log?.origin && early.user !== user)', 'if (early.origin === log?.origin)'],
     ['if (early.origin === log?.origin && early.user !== user)', 'if (false)'],
     ['else this.#count(number, user, early);', ''],
-    ['if (by.isGood) this.receipts', 'this.receipts'],
+    ['if (isGood) this.receipts', 'this.receipts'],
+    ['else if (this.#earlyCount < MAX_EARLY) {', 'else {'],
   ],
   'verify/bundle-crls.ts': [
     ['this.#checkPlace(`${where}.tlog-proof`, leaf, proof, logOf, findings);', ''],

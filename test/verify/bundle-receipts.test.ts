@@ -3,8 +3,11 @@ import t from 'tap';
 import type { Hash } from '../../base/bytes.ts';
 import type { Leaf } from '../../transcript/leaf.ts';
 import { leafHash } from '../../transcript/merkle.ts';
-import { decodeMs, KIND, type MessageStatement } from '../../transcript/statement.ts';
+import { decodeMs, encodeMs, KIND, type MessageStatement } from '../../transcript/statement.ts';
 import { auditBundle, type BundleOptions } from '../../verify/bundle.ts';
+import type { ReadMessage } from '../../verify/bundle-message.ts';
+import { BundleReceipts } from '../../verify/bundle-receipts.ts';
+import { CertificateAudit } from '../../verify/certificate-audit.ts';
 import { compareBundles } from '../../verify/comparison.ts';
 import { Findings } from '../../verify/finding.ts';
 import { bundleOf, contentOf, type BundleAlterations } from '../support/bundle-writer.ts';
@@ -143,6 +146,36 @@ t.test('false receipts', async (t) => {
     }),
   );
   t.strictSame(odd.found, ['E_FORMAT msg/000001/ciphertext'], 'a message is not in the clear');
+});
+
+t.test('names of messages that never come do not fill the memory', async (t) => {
+  const { sender: bob } = decodeMs(leafOf(1));
+  const told = (receipts: number): readonly string[] => {
+    const findings = new Findings();
+    const trust = { roots: [ca], crls: [], at: undefined };
+    const all = new BundleReceipts('selective', new CertificateAudit(trust, findings), findings);
+    let number = 0;
+    const add = (ms: Uint8Array, part?: Buffer) => {
+      const files = new Map(part ? [['ciphertext', part] as const] : []);
+      const read = { leaf: { serverTime: 1 }, ms: decodeMs(ms), msLeaf: leafHash(ms), log: null };
+      all.add(`msg/${++number}`, number, files, read as unknown as ReadMessage, true);
+    };
+    const receipt = (part: Buffer) => add(encodeMs(receiptOf({ ...decodeMs(leafOf(0)), sender: bob }, part)), part);
+    for (let i = 0; i < receipts; i++) {
+      const part = Buffer.alloc(32 * 1024);
+      for (let at = 0; at < part.length; at += 32) part.writeUInt32BE(i * part.length + at, at);
+      receipt(part);
+    }
+    receipt(leafHash(leafOf(0)) as Uint8Array as Buffer);
+    add(leafOf(0));
+    return findings.kept.map(({ code, where }) => `${code} ${where}`);
+  };
+  t.strictSame(
+    told(255),
+    ['E_RECEIPT msg/256/ciphertext'],
+    '261,121 are kept, and it is noticed that one of them comes',
+  );
+  t.strictSame(told(256), [], 'no more than 262,144');
 });
 
 t.test('a receipt of a batch that was signed again for the next epoch', async (t) => {
