@@ -12,8 +12,6 @@ export const ALGORITHM = { ed25519: 1, ecdsaP256: 2, rsaPss: 3 } as const;
 export type Algorithm = (typeof ALGORITHM)[keyof typeof ALGORITHM];
 /** RSA-4096 makes 512 bytes; the largest key that is accepted has 8192 bits. */
 export const MAX_SIGNATURE_BYTES = 1024;
-/** All keys in use have 65537. With an exponent as long as the modulus, one signature takes as long as a hundred to verify. */
-const MAX_RSA_EXPONENT = 0xffff_ffffn;
 
 export const CONTEXT = {
   serverHandshake: 'chat/v1, server handshake',
@@ -61,11 +59,20 @@ function schemeIn(key: KeyObject): Scheme {
   const bits = details?.modulusLength ?? 0;
   const exponent = details?.publicExponent ?? 0n;
   const bytes = Math.ceil(bits / 8); // RFC 8017 §8.1.2; OpenSSL also takes one without its first zeros, a second spelling
-  if (type === 'rsa' && bits >= 2048 && bits <= 8192 && exponent >= 65537n && exponent <= MAX_RSA_EXPONENT)
+  if (type === 'rsa' && bits >= 2048 && bits <= 8192 && isExponent(exponent))
     return { algorithm: ALGORITHM.rsaPss, minBytes: bytes, maxBytes: bytes };
-  const accepted = 'Ed25519, ECDSA P-256 nor RSA of 2048..8192 bits with 65537 <= e < 2^32';
-  throw new ChatError('BAD_CERT', `key is neither ${accepted}`, { sub: 'weak_key' });
+  throw new ChatError(
+    'BAD_CERT',
+    'key is neither Ed25519, ECDSA P-256 nor RSA of 2048..8192 bits with an odd e of 65537..2^64 - 1',
+    { sub: 'weak_key' },
+  );
 }
+
+/**
+ * An even one belongs to no RSA key (FIPS 186-5 §A.1.1). A signature takes as long as the exponent has bits: of one as long as the modulus, a hundred
+ * times as long as of others, and whoever owns the key chooses it. OpenSSL has this limit for moduli above 3072 bits.
+ */
+const isExponent = (exponent: bigint): boolean => exponent >= 65537n && exponent < 1n << 64n && (exponent & 1n) === 1n;
 
 const pss = (key: KeyObject) => ({
   key,

@@ -115,7 +115,10 @@ signed() {
     algorithm=03
     modulus=$(openssl rsa -pubin -in "$work/key.pem" -noout -modulus)
     modulus=${modulus#*=}
-    [ "${#modulus}" -ge 512 ] && [ "$(size "$2")" -eq $(((${#modulus} + 1) / 2)) ] &&
+    exponent=$(openssl rsa -pubin -in "$work/key.pem" -noout -text | sed -n 's/^Exponent: \([0-9]*\) .*/\1/p') # none: above 64 bits
+    case $exponent in *[13579]) ;; *) return 1 ;; esac
+    { [ "${#exponent}" -gt 5 ] || [ "$exponent" -ge 65537 ]; } && [ "${#modulus}" -ge 512 ] && [ "${#modulus}" -le 2048 ] &&
+      [ "$(size "$2")" -eq $(((${#modulus} + 1) / 2)) ] &&
       openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32 -sigopt rsa_mgf1_md:sha256 \
         -verify "$work/key.pem" -signature "$2" "$1" >/dev/null 2>&1
     ;;

@@ -1,18 +1,19 @@
 /** A message of a bundle is proven with stock tools alone, for each kind of key; and what is altered is not. */
 import { spawnSync } from 'node:child_process';
+import { constants, sign as signRaw } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { concat, hex } from '../../base/bytes.ts';
-import { CONTEXT, sign } from '../../base/signature.ts';
+import { CONTEXT, sign, tbs } from '../../base/signature.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { archived, ARCHIVE_END, UstarReader } from '../../transcript/ustar.ts';
 import { bundleOf, credentialOf, type BundleAlterations } from '../support/bundle-writer.ts';
 import { compose, pemOf, type Credential } from '../support/log-writer.ts';
 import { received } from '../verify/bundle-stories.ts';
 import { root as own } from '../verify/bundle-edits.ts';
-import { authority, clientExtensions, DAY, dns, ec, EKU, eku, keyUsage, make, named, san } from '../x509/maker.ts';
+import { authority, clientExtensions, DAY, dns, ec, EKU, eku, keyUsage, make, named, rsa, san } from '../x509/maker.ts';
 import { ca, flipped, leaves, world } from '../verify/tamper.ts';
 
 t.setTimeout(240_000); // a busy machine is no failure
@@ -171,6 +172,29 @@ t.test('who seals', async (t) => {
     ['one that does not say for what', by(made(own, keyUsage(0)))],
   ] as const)
     t.match(prove(bundle, 1), { status: 1, stderr: /this CA did not vouch for the exporter/ }, what);
+  const sealedWith = (exponent: number): Buffer => {
+    const pair = rsa(2048, exponent);
+    const one = make(own, { ...validity, pair, subject: named('alice'), extensions: clientExtensions() });
+    let listed = '';
+    const padding = constants.RSA_PKCS1_PSS_PADDING;
+    return by(
+      { chain: [one.der], key: credentialOf(world, 'alice').key },
+      {
+        sums: (sums) => (listed = sums),
+        archive: (bytes) => {
+          const signed = signRaw('sha256', tbs(CONTEXT.bundle, Buffer.from(listed)), {
+            key: pair.privateKey,
+            padding,
+            saltLength: 32,
+          });
+          signed.copy(bytes, bytes.indexOf('SHA256SUMS.sig\0') + 512);
+          return bytes;
+        },
+      },
+    );
+  };
+  t.match(prove(sealedWith(65537), 1), { status: 0 }, 'a key of RSA');
+  t.match(prove(sealedWith(3), 1), { status: 1, stderr: /did not sign/ }, 'one whose exponent is no good');
 });
 
 t.test('receipts', async (t) => {
