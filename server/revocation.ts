@@ -122,7 +122,6 @@ export class Revocation {
         log.warn('crl.failed', { file, ...errorFields(error) });
       }
     }
-    if (crlFiles.length > 0 && crls.length === 0) this.#isUnreadable = true; // a PEM file without a block
     this.#crls = crls; // what can be read counts, also while another list is away
     this.#newBasis();
     if (!this.#isUnreadable)

@@ -47,3 +47,12 @@ t.test('a conversation gets back what a refused batch has paid, and its sender d
   t.throws(() => rooms.check('room', 1), REFUSED, 'and no more than that');
   t.throws(() => sends.check('ann', 99), REFUSED);
 });
+
+t.test('one that goes to several rooms is lent what it costs in all of them, and not only in the first', async (t) => {
+  const [sends, rooms] = [limit(10), limit(1e9)];
+  sends.take('ann', 2);
+  const { charge } = new Charges('ann', 2, sends, rooms);
+  charge('first', 1, 500);
+  t.doesNotThrow(() => charge('second', 1, 500), 'it would be refused for ever');
+  t.throws(() => sends.check('ann', 1), { ...REFUSED, retryAfterMs: 618_000 }, 'and is paid back');
+});

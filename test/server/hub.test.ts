@@ -61,6 +61,8 @@ class Desk {
   ]);
   lastSeen: number[] = [];
   group: Group | null = null;
+  /** of the conversation */
+  members = [1, 2];
   readonly conversationId = randomBytes(32) as Uint8Array as ConversationId;
   readonly submitted: Submission[] = [];
   /** whether the log has the batch */
@@ -131,7 +133,6 @@ class Desk {
     });
   }
 
-  /** alice and bob */
   get conversation(): Conversation {
     const member = (userId: number) => ({
       userId,
@@ -141,7 +142,7 @@ class Desk {
     return {
       id: this.conversationId,
       epoch: this.deviceEpoch,
-      members: [member(1), member(2)],
+      members: this.members.map(member),
       standing: this.standing,
     };
   }
@@ -653,6 +654,26 @@ t.test('a receipt goes to the author and to one’s own other devices, whatever 
   );
 });
 
+t.test(
+  'a receipt tells nobody in a room but the author what was read, and not an author who wants to hear nothing',
+  async (t) => {
+    const desk = new Desk();
+    desk.members = [1, 2, 3];
+    const a = desk.join(11);
+    await turn();
+    const admit = async (author: string) => {
+      const receipt = { kind: KIND.delivered, author } as const;
+      const batch = lineage().batch([{ to: desk.frame, parts: [randomBytes(32)], receipt }]);
+      return (await desk.hub.admit(a.member, { ...batch, id: 1 }, FREE)).messages[0]!.recipients;
+    };
+    t.strictSame(await admit('bob'), [21]);
+    t.strictSame(await admit('carol'), [31]);
+    desk.standing = 'blocked';
+    desk.hub.forgetConversations(1);
+    t.strictSame(await admit('bob'), []);
+  },
+);
+
 t.test('who asks for the state of a group is first sent what led there', async (t) => {
   const desk = new Desk();
   const a = desk.join(11);
@@ -721,6 +742,50 @@ t.test('presence: who is blocked while he is found not to be watches nobody', as
   await t.rejects(watching, { code: 'BLOCKED', field: 'presence_watch.username' });
   desk.join(21);
   t.strictSame(a.frames, []);
+});
+
+t.test('presence: who may not see each other any more are told nothing more of each other', async (t) => {
+  const desk = new Desk();
+  const [a, b, c] = [desk.join(11), desk.join(21), desk.join(31)];
+  await desk.hub.watch(a.member, 'bob');
+  await desk.hub.watch(b.member, 'alice');
+  await desk.hub.watch(c.member, 'bob');
+  desk.hub.part(1, 2);
+  await desk.hub.choosePresence(b.member, { state: 'away' });
+  await desk.hub.choosePresence(a.member, { state: 'away' });
+  t.strictSame([types(a), types(b)], [[], []]);
+  t.strictSame(types(c), ['presence'], 'others still are');
+});
+
+t.test('who is invisible is not asked to let others in, which all would see; nor who is behind', async (t) => {
+  const desk = new Desk();
+  desk.join(11);
+  const [b, slow] = [desk.join(21), desk.join(22)];
+  await turn();
+  Object.defineProperty(slow.member.outlet, 'isBehind', { value: true });
+  const devices = () => desk.hub.atHand([1, 2, 3]).map(({ device }) => device.id);
+  t.strictSame(devices(), [11, 21]);
+  await desk.hub.choosePresence(b.member, { state: 'invisible' });
+  t.strictSame(devices(), [11]);
+});
+
+t.test('a certificate is over for good once another took its place, however often that happens', async (t) => {
+  const desk = new Desk();
+  const first = desk.join(21);
+  const { member } = first;
+  const renewed = async (from: number) =>
+    desk.hub.changed({ ...member, isNewDevice: true, renewed: fingerprintOf(from) });
+  await renewed(77);
+  t.strictSame(first.closed, [], 'what is connected under the certificate of today stays');
+  await renewed(21);
+  t.strictSame(first.closed, ['CONNECTION_LOST']);
+  for (const over of [77, 21]) {
+    const closed: unknown[] = [];
+    const link = { close: (...why: unknown[]) => void closed.push(...why) };
+    const device = { ...member.device, fingerprint: fingerprintOf(over) };
+    t.throws(() => desk.hub.join({ ...member, device, keyHashes: [] }, link as never), { code: 'BAD_CERT' });
+    t.strictSame(closed, ['BAD_CERT', 'revoked']);
+  }
 });
 
 t.test('presence: of two devices that choose at once, neither takes back what the other has chosen', async (t) => {

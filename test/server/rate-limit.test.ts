@@ -50,3 +50,30 @@ t.test('who is idle is forgotten, who owes is not, and the looking costs little'
   t.equal(busy.size, 100_000);
   t.ok(looks < 100_010, `looked through ${looks - 100_000} times`);
 });
+
+t.test('what is given back is there again, no more than a burst, and nothing to who is not known', async (t) => {
+  let now = 0;
+  const limit = new RateLimit(60, () => now);
+  limit.take('a', 50);
+  limit.giveBack('a', 20);
+  limit.take('a', 30);
+  t.throws(() => limit.take('a', 1), { code: 'RATE_LIMIT' });
+  now = 59_000;
+  limit.take('a', 1);
+  limit.giveBack('a', 50);
+  limit.take('a', 60);
+  t.throws(() => limit.take('a', 1), { code: 'RATE_LIMIT' });
+  t.doesNotThrow(() => limit.giveBack('stranger', 50));
+  t.equal(limit.size, 1);
+});
+
+t.test('who owes is not forgotten either when the process has run for long', async (t) => {
+  let now = 86_400_000;
+  const limit = new RateLimit(60, () => now);
+  for (let i = 0; i < 9_990; i++) limit.take(`${i}`, 1);
+  limit.take('debtor', 600);
+  now += 1000;
+  for (let i = 0; i < 100; i++) limit.take(`new ${i}`, 1);
+  t.ok(limit.size < 200, `${limit.size} are left`);
+  t.throws(() => limit.take('debtor', 1), { code: 'RATE_LIMIT' });
+});

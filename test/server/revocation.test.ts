@@ -143,6 +143,32 @@ t.test('a list that cannot be believed refuses everybody', (t) => {
   t.end();
 });
 
+t.test('a list that could not be read refuses nobody any more when it can be', (t) => {
+  const file = join(t.testdir({ crl: 'half of a li' }), 'crl');
+  const { revocation } = open(t, [file]);
+  t.throws(() => revocation.admit(presented(bob)), { code: 'BAD_CERT', sub: 'revocation_unknown' });
+  writeFileSync(file, ca.crl([alice]));
+  revocation.reload();
+  t.equal(revocation.admit(presented(bob)).length, 2);
+  t.throws(() => revocation.admit(presented(alice)), { code: 'BAD_CERT', sub: 'revoked' });
+  t.equal(revocation.status.state, 'current');
+  t.end();
+});
+
+t.test('of one issuer the newest list counts, in whatever order they come; of several, each must have one', (t) => {
+  const now = Date.now();
+  const sub = ca.intermediate('Sub CA');
+  const [old, fresh] = [{ thisUpdate: now - 2 * DAY_MS, nextUpdate: now - DAY_MS }, { thisUpdate: now }];
+  const dir = t.testdir({
+    'before.pem': ca.crl([], old) + ca.crl([], fresh),
+    'behind.pem': ca.crl([], fresh) + ca.crl([], old),
+    'other.pem': ca.crl([], fresh) + sub.crl([], old),
+  });
+  const stateOf = (name: string) => open(t, [join(dir, name)]).revocation.status.state;
+  t.strictSame(['before.pem', 'behind.pem', 'other.pem'].map(stateOf), ['current', 'current', 'failed']);
+  t.end();
+});
+
 t.test('a list that ends is announced a day before, and recovers', (t) => {
   const start = Date.now();
   let now = start;

@@ -16,6 +16,8 @@ const ROOM = {
 function desk() {
   const made = {
     ms: 0,
+    /** Unix ms */
+    now: 1_000_000_000,
     told: [] as number[],
     forgotten: 0,
     /** most rooms of one owner, as the store was told: of his own making, and given by others */
@@ -51,7 +53,7 @@ function desk() {
     store: store as never,
     hub,
     contactPolicy: 'open',
-    now: () => 0,
+    now: () => made.now,
     monotonicMs: () => made.ms,
   });
   const ask = (userId: number, frame: object) =>
@@ -121,4 +123,25 @@ t.test('three of those who are there longest are asked to let somebody in, alway
   d.atHand = [1, 2].map(at);
   d.answer = { ...d.answer, isChanged: false };
   t.notOk('asked' in (await d.ask(3, { type: 'room_join' })), 'he is in it already');
+});
+
+t.test('who came a minute ago is asked as anybody is, also if the clock was set back since', async (t) => {
+  for (const passed of [60_000, -1]) {
+    const d = desk();
+    const userIds = [1, 2, 3, 4, 5, 6];
+    d.atHand = userIds.map((userId) => ({ user: { id: userId }, device: { id: 100 + userId } }) as Member);
+    const members = userIds.map((userId) => ({ userId, username: `u${userId}`, role: 'member' as const }));
+    d.answer = { ...d.answer, room: { ...ROOM, members: members as never } };
+    const joins = async (userId: number): Promise<number[]> => {
+      d.turns = [];
+      await d.ask(userId, { type: 'room_join' });
+      return d.turns;
+    };
+    const drawn = await joins(6);
+    const first = drawn[0]! - 100;
+    await joins(first);
+    t.notOk((await joins(6)).includes(100 + first), 'he has just come, and others are there');
+    d.now += passed;
+    t.strictSame(await joins(6), drawn, `${passed} ms later`);
+  }
 });

@@ -358,6 +358,35 @@ t.test('while others wait to be heard, less is read of each', async (t) => {
   peer.end();
 });
 
+t.test('a batch is judged when its turn has come, and makes room for those after it', async (t) => {
+  const intake = new FairQueue(INTAKE_COST);
+  const others = [intake.place(8, INTAKE_COST), intake.place(9, INTAKE_COST / 4)]; // which is all there is room for
+  for (const other of others) void other.enter();
+  const peer = new Peer({ intake });
+  await peer.logIn();
+  peer.says(batch(2));
+  await turn();
+  t.strictSame(peer.admitted, [], 'others were there before');
+  for (const other of others) other.leave();
+  for (let id = 3; id <= INTAKE_COST; id++) peer.says(batch(id));
+  for (let turns = 0; turns < 10 * INTAKE_COST && peer.admitted.length < INTAKE_COST - 1; turns++) await turn();
+  t.equal(peer.admitted.length, INTAKE_COST - 1, 'more of them than one turn has room for');
+  peer.end();
+});
+
+t.test(
+  'a database that fails is said to the operator; the peer is told to come again, and not that a store failed',
+  async (t) => {
+    const peer = new Peer({ devices: { list: () => Promise.reject(new ChatError('STORE_FAILED', 'gone away')) } });
+    await peer.logIn();
+    peer.says({ type: 'device_list', id: 2 });
+    await turn();
+    t.strictSame(peer.sent.at(-1), { type: 'error', id: 2, code: 'UNAVAILABLE', retry_after_ms: 1000 });
+    t.match(peer.log.lines.at(-1), { event: 'request.refused', level: 'warn', code: 'STORE_FAILED' });
+    peer.end();
+  },
+);
+
 t.test('key packages that wait for the database count with their size', async (t) => {
   const wait = Promise.withResolvers<Reply>();
   const peer = new Peer({ keys: { put: () => wait.promise } });
@@ -373,6 +402,18 @@ t.test('key packages that wait for the database count with their size', async (t
   wait.resolve({ type: 'ok', id: 1 });
   await turn();
   t.equal(peer.isPaused, false);
+  peer.end();
+});
+
+t.test('so do pieces of blobs', async (t) => {
+  const peer = new Peer({ blobs: { put: () => new Promise(() => {}) } });
+  await peer.logIn();
+  const put = (id: number) =>
+    ({ type: 'blob_put', id, piece: Buffer.alloc(128 * 1024) }) as Partial<Request> as Request;
+  peer.says(put(2));
+  t.equal(peer.isPaused, false, '128 KiB');
+  peer.says(put(3));
+  t.equal(peer.isPaused, true, '256 KiB');
   peer.end();
 });
 

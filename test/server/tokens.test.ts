@@ -119,6 +119,8 @@ t.test('everything else is refused, with one answer', async (t) => {
       key,
     ),
     'no generation': signed(header, without('pwd'), key),
+    'a generation that is a number': signed(header, { ...payload, pwd: 7 }, key),
+    'a generation that is an object': signed(header, { ...payload, pwd: {} }, key),
     'not an object': signed(header, [payload], key),
     'not JSON': signed(header, base64url(Buffer.from('{')), key),
     'JSON serialisation': JSON.stringify({ protected: h, payload: p, signature: s }),
