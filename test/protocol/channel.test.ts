@@ -272,3 +272,11 @@ t.test('wiped ends', async (t) => {
   t.strictSame(opener.open(first), FRAME);
   t.notMatch(JSON.stringify([sealer, opener]), /"data"/);
 });
+
+t.test('what is too long for a record is refused before the key changes: the next one is read', async (t) => {
+  const { sealer, opener } = ends({ maxRecordsPerKey: 2 });
+  const read = (bytes: Buffer) => payloads(bytes).flatMap((payload) => opener.open(payload) ?? []);
+  t.strictSame(read(sealer.seal([FRAME], 0)), [FRAME]);
+  t.throws(() => sealer.seal([Buffer.alloc(MAX_PLAINTEXT_BYTES + 1)], 0), { code: 'TOO_LARGE', field: 'record' });
+  t.strictSame(read(sealer.seal([FRAME], 0)).at(-1), FRAME);
+});

@@ -7,6 +7,7 @@ import { hmacSha256, sha256 } from '../../base/hash.ts';
 import { Secret } from '../../base/secret.ts';
 import {
   authMessage,
+  checkNotBelow,
   checkProof,
   checkServerSignature,
   clientProof,
@@ -18,6 +19,7 @@ import {
   preparePassword,
   saltedPassword,
   serverSignature,
+  strongerKdf,
   verifierOf,
   type Login,
 } from '../../protocol/scram.ts';
@@ -211,3 +213,21 @@ t.test('a name without account looks like one with', async (t) => {
   const message = authMessage(login);
   t.notOk(checkProof(storedKey, message, clientProof(salted, message)));
 });
+
+t.test(
+  'no cost of a hash may be below what is asked for, and the stronger of two has the larger of each',
+  async (t) => {
+    const argon = (memoryKib: number, passes: number) => ({ name: 'argon2id', memoryKib, passes }) as const;
+    const pbkdf2 = { name: 'pbkdf2-sha256', rounds: 600_000 } as const;
+    const floor = argon(65_536, 3);
+    for (const enough of [floor, argon(65_537, 3), argon(65_536, 4), pbkdf2])
+      t.doesNotThrow(() => checkNotBelow(enough, floor));
+    t.doesNotThrow(() => checkNotBelow(floor, pbkdf2), 'two hashes are not compared');
+    t.throws(() => checkNotBelow(argon(65_535, 9), floor), { code: 'WEAK_KDF', sub: 'memory' });
+    t.throws(() => checkNotBelow(argon(262_144, 2), floor), { code: 'WEAK_KDF', sub: 'passes' });
+    t.strictSame(strongerKdf(argon(65_536, 2), argon(19_456, 3)), argon(65_536, 3));
+    t.strictSame(strongerKdf(argon(19_456, 3), argon(65_536, 2)), argon(65_536, 3));
+    t.strictSame(strongerKdf(pbkdf2, floor), pbkdf2, 'of two hashes the first');
+    t.strictSame(strongerKdf(floor, pbkdf2), floor);
+  },
+);
