@@ -837,6 +837,24 @@ t.test('who is revoked is cut, and so is whoever was let in before that and come
   t.strictSame([desk.hub.isOnline(11), desk.hub.memberCount], [false, 1]);
 });
 
+t.test('from the moment a device is revoked nothing is taken that was signed for a roster with it', async (t) => {
+  for (const tell of ['revoked', 'forgetDevices'] as const) {
+    const desk = new Desk();
+    desk.devices.set(2, [21, 22]);
+    const a = desk.join(11);
+    await turn();
+    const signed = lineage().texts(desk.frame, ['x']);
+    const admit = async (batch: SendFrame) =>
+      (await desk.hub.admit(a.member, { ...batch, id: 1 }, FREE)).messages[0]!.recipients;
+    t.strictSame(await admit(signed), [21, 22]);
+    desk.devices.set(2, [21]);
+    desk.deviceEpoch++;
+    desk.hub[tell]([22]);
+    await t.rejects(admit(signed), { code: 'STALE', sub: 'roster' }, tell);
+    t.strictSame(await admit(lineage().texts(desk.frame, ['x'])), [21]);
+  }
+});
+
 t.test('when somebody was seen last is written before a stop goes on', async (t) => {
   const desk = new Desk();
   const gate = Promise.withResolvers<void>();
