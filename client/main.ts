@@ -51,20 +51,20 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv, stre
     running = new Context(args, env, streams, dialer);
     await Promise.race([work(running), cancelled]);
   };
+  let status = 0; // of a verdict, which stands whoever reads what is said of it
   try {
-    let status = 0;
     await parse(argv, run, streams, (verdict) => (status = verdict));
     await written(streams.stdout);
     return status;
   } catch (cause) {
-    if (isUnread(cause)) return 0;
+    if (isUnread(cause)) return status;
     const error = ChatError.from(cause);
     streams.stderr.write(
       `chat: ${printable(error.message)} [${error.code}${error.sub === undefined ? '' : `/${printable(error.sub)}`}]\n`,
     );
     if (error.code === 'INTERNAL' && argv.includes('-v'))
       streams.stderr.write(`${printable(String((error.cause as Error)?.stack))}\n`);
-    return CODES[error.code].exit;
+    return status || CODES[error.code].exit;
   } finally {
     process.off('SIGINT', onSignal);
     process.off('SIGTERM', onSignal);

@@ -18,7 +18,16 @@ hardenProcess();
 const manifest = new URL(import.meta.url.endsWith('.ts') ? '../package.json' : '../../package.json', import.meta.url);
 const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string };
 const out = (line: string): void => void process.stdout.write(`${line}\n`);
-process.stdout.on('error', () => process.exit(0)); // the reader has gone: chat-server user list | head
+// A reader that has gone (chat-server user list | head) has seen enough. Neither it nor a full disk makes a verdict on a transcript better.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') {
+    const code = error.code === 'ENOSPC' || error.code === 'EDQUOT' ? 'DISK_FULL' : 'STORE_FAILED';
+    complain(`chat-server: the standard output did not take everything (${error.code}) [${code}]`);
+    process.exitCode ||= CODES[code].exit;
+  }
+  process.exit();
+});
+process.stderr.on('error', () => {}); // there is nowhere to say it
 
 /** A command without flags of its own still has the global ones. */
 const noFlags = <T>(y: T): T => y;

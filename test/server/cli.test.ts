@@ -1,4 +1,5 @@
 /** `chat-server` as somebody at a shell has it: what it prints, where, and how it ends. */
+import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -154,6 +155,17 @@ t.test('db init, status, migrate and user list, in the order of a first day', as
   t.match(await db('db', 'migrate', '--dry-run'), { status: 0, out: /^schema \d+, this program wants \d+\n$/ });
   t.match(await db('db', 'migrate'), { status: 0, out: /up to date/ });
   t.strictSame(await db('user', 'list', '--json'), { status: 0, out: '', err: '' });
+});
+
+t.test('what nobody takes is not said to be done', { skip: existsSync('/dev/full') ? false : 'no /dev/full' }, (t) => {
+  const said = (redirection: string, ...words: string[]) => {
+    const argv = [process.execPath, join(root, 'server/main.ts'), ...words];
+    return spawnSync('sh', ['-c', `exec "$@" ${redirection}`, 'sh', ...argv], { encoding: 'utf8' });
+  };
+  const full = /^chat-server: the standard output did not take everything \(ENOSPC\) \[DISK_FULL\]\n$/;
+  t.match(said('> /dev/full', 'config', 'defaults'), { status: 3, stderr: full });
+  t.match(said('2> /dev/full', 'frobnicate'), { status: 2 }, 'the status says what the sentence cannot');
+  t.end();
 });
 
 t.test('transcript verify is chat-verify', async (t) => {

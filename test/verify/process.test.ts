@@ -1,12 +1,14 @@
 /** `chat-verify` as a process: what it needs of the machine, and what it writes to a terminal. */
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { pemOf } from '../support/log-writer.ts';
 import { plain } from './bundle-edits.ts';
 import { ca } from './tamper.ts';
+
+t.setTimeout(300_000); // a busy machine is no failure
 
 const main = fileURLToPath(new URL('../../verify/main.ts', import.meta.url));
 const root = t.testdir({ ca: pemOf(ca.der), empty: {} });
@@ -28,6 +30,30 @@ t.test('no environment, no home, no network', async (t) => {
   const alone = { env: { HOME: '/nonexistent' }, cwd: path('empty') };
   t.same(run([...(hasNamespaces ? apart : []), ...command], alone), usual, 'the same verdict, in the same words');
   t.same(readdirSync(path('empty')), [], 'and nothing is written');
+});
+
+t.test('whoever does not take what is said of it makes no verdict better', async (t) => {
+  const programs = {
+    'chat-verify': [main],
+    'chat-server transcript verify': [join(main, '../../server/main.ts'), 'transcript', 'verify'],
+    'chat-client transcript verify': [join(main, '../../client/main.ts'), 'transcript', 'verify'],
+  };
+  const altered = Buffer.from(plain);
+  altered[altered.length >> 1]! ^= 1;
+  writeFileSync(path('altered.tar'), altered);
+  const env = { ...process.env, CHAT_CLIENT_HOME: path('home') };
+  const hasFull = existsSync('/dev/full');
+  for (const [name, words] of Object.entries(programs)) {
+    const into = (bundle: string, redirection: string) => {
+      const argv = [process.execPath, ...words, path(bundle), '--ca', path('ca')];
+      const { stderr } = run(['sh', '-c', `{ "$@"; echo "status $?" >&2; } ${redirection}`, 'sh', ...argv], { env });
+      return stderr;
+    };
+    t.equal(into('altered.tar', '| true'), 'status 10\n', `${name}, altered, and the reader has gone`);
+    if (!hasFull) continue;
+    t.match(into('bundle.tar', '> /dev/full'), /standard output.*\nstatus 3\n$/, `${name}, valid, on a full disk`);
+    t.match(into('altered.tar', '> /dev/full'), /standard output.*\nstatus 10\n$/, `${name}, altered, on a full disk`);
+  }
 });
 
 const hasScript = /util-linux/.test(run(['script', '--version']).stdout ?? '');
