@@ -44,6 +44,45 @@ export const encode = (value: Encodable): Buffer => encodeAt(0, Buffer.allocUnsa
 export function encodeAt(before: number, allocate: (byteCount: number) => Buffer, value: Encodable): Buffer {
   end = 0;
   write(value);
+  return written(before, allocate);
+}
+
+/** Stands for a number that is told later, in its place: see Template. */
+export const HOLE = Symbol('a number that is told later') as unknown as number;
+/** Where they were met; null: there are to be none. */
+let holes: number[] | null = null;
+
+/** A CBOR sequence that differs in some numbers alone: all the rest is encoded once. */
+export class Template {
+  /** one more than there are holes */
+  readonly #pieces: readonly Buffer[];
+
+  /** @param values with HOLE for what differs @throws TypeError as encode() */
+  constructor(...values: readonly Encodable[]) {
+    end = 0;
+    const ends = (holes = []);
+    try {
+      for (const value of values) write(value);
+    } finally {
+      holes = null;
+    }
+    this.#pieces = [...ends, end].map((at, i) => ownCopy(scratch.subarray(ends[i - 1] ?? 0, at)));
+  }
+
+  /** As encodeAt(). @param numbers for the holes, in the order of the encoding @throws TypeError unless there are as many */
+  encodeAt(before: number, allocate: (byteCount: number) => Buffer, numbers: readonly number[]): Buffer {
+    if (numbers.length !== this.#pieces.length - 1) throw new TypeError('not as many numbers as holes');
+    end = 0;
+    for (let i = 0; i < this.#pieces.length; i++) {
+      if (i > 0) write(numbers[i - 1] as number);
+      writeRaw(this.#pieces[i] as Buffer);
+    }
+    return written(before, allocate);
+  }
+}
+
+/** What stands in `scratch`, where it is wanted. */
+function written(before: number, allocate: (byteCount: number) => Buffer): Buffer {
   const bytes = allocate(end);
   scratch.copy(bytes, before, 0, end);
   if (scratch.length > 16 * SCRATCH_BYTES) scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
@@ -97,6 +136,7 @@ function write(value: Encodable): void {
     for (const item of value as readonly Encodable[]) write(item);
     return;
   }
+  if ((value as unknown) === HOLE && holes !== null) return void holes.push(end);
   if (typeof value !== 'object' || value === null) throw new TypeError(`${typeof value} has no form in CBOR here`);
   if (value instanceof Map) {
     const map = value as ReadonlyMap<string, Encodable>;

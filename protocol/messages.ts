@@ -3,7 +3,7 @@
  * table in words. A request carries `id` and gets exactly one reply with that id, or one `error` with that id; a frame without `id`
  * is a notice and gets none. Decoding is strict: unknown types, unknown fields and values out of range are errors that name the field.
  */
-import { decodeSequence, encode, encodeAt, type Encodable, type Value } from '../base/cbor.ts';
+import { decodeSequence, encode, encodeAt, Template, type Encodable, type Value } from '../base/cbor.ts';
 import {
   bool,
   bytes,
@@ -397,6 +397,13 @@ export const encodeFrame = (frame: Request | Reply): Buffer => encode(frame as u
 /** With room around it for a record of its own. */
 export const frameInRecord = (frame: Request | Reply): Buffer =>
   encodeAt(HEADER_BYTES, recordFor, frame as unknown as Encodable);
+
+/** Frames of one record that several peers get alike but for some numbers, which are HOLE: they are encoded once. */
+export const templateOf = (...frames: readonly Reply[]): Template =>
+  new Template(...(frames as unknown as readonly Encodable[]));
+/** With room around it as above. @param numbers for the holes, in the order of the encoding */
+export const filledInRecord = (template: Template, numbers: readonly number[]): Buffer =>
+  template.encodeAt(HEADER_BYTES, recordFor, numbers);
 
 function* decodeFrames<F>(table: Record<string, Decode<unknown>>, plaintext: Uint8Array): Generator<F> {
   for (const value of decodeSequence(plaintext)) yield decodeFrame<F>(table, value);

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { concat, type Fingerprint } from '../base/bytes.ts';
+import type { Template } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import { startClient, startServer, step, type Effect, type State } from '../protocol/handshake.ts';
@@ -40,6 +41,8 @@ export interface Link<In, Out> {
    * @throws TOO_LARGE for a frame that no record can hold
    */
   send(frame: Out): void;
+  /** The same for frames that others get as well. @param numbers for the holes of the template */
+  sendShared(frames: Template, numbers: readonly number[]): void;
   /** Bytes accepted by send() that the kernel has not taken yet. */
   readonly queuedBytes: number;
   /** Called with each frame in order, one at a time; frames that arrived before the handler was set wait for it. */

@@ -4,14 +4,14 @@
  */
 import type { TLSSocket } from 'node:tls';
 import type { Fingerprint } from '../base/bytes.ts';
-import { decodeSequence } from '../base/cbor.ts';
+import { decodeSequence, type Template } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import type { Opener, Sealer } from '../protocol/channel.ts';
 import type { Session } from '../protocol/handshake.ts';
 import type { Suite } from '../protocol/key-exchange.ts';
 import { MAX_PLAINTEXT_BYTES } from '../protocol/limits.ts';
-import { frameInRecord, requestIdOf, type Reply, type Request } from '../protocol/messages.ts';
+import { filledInRecord, frameInRecord, requestIdOf, type Reply, type Request } from '../protocol/messages.ts';
 import type { RecordReader } from '../protocol/record.ts';
 import { plaintextOf, RECORD_OVERHEAD_BYTES } from '../protocol/unsealed.ts';
 import type { Closed, Link, LinkOptions } from './link.ts';
@@ -117,8 +117,14 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
 
   send(frame: Out): void {
     if (this.#isEnding) return;
-    this.#push(frame);
-    if (this.queuedBytes > MAX_QUEUED_BYTES) this.#cut({ code: 'QUOTA' });
+    this.#push(frameInRecord(frame), frame.type);
+    this.#checkQueued();
+  }
+
+  sendShared(frames: Template, numbers: readonly number[]): void {
+    if (this.#isEnding) return;
+    this.#push(filledInRecord(frames, numbers), 'frames');
+    this.#checkQueued();
   }
 
   get queuedBytes(): number {
@@ -282,15 +288,18 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   }
 
   // ---- outgoing ------------------------------------------------------------------------------------------------------------------
-  #push(frame: Request | Reply): void {
-    const record = frameInRecord(frame);
+  #push(record: Buffer, field: string): void {
     const bytes = record.length - RECORD_OVERHEAD_BYTES;
-    if (bytes > MAX_PLAINTEXT_BYTES) throw new ChatError('TOO_LARGE', `frame of ${bytes} bytes`, { field: frame.type });
+    if (bytes > MAX_PLAINTEXT_BYTES) throw new ChatError('TOO_LARGE', `frame of ${bytes} bytes`, { field });
     this.#out.push(record);
     this.#outBytes += record.length;
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
     setImmediate(() => this.#flush()); // after all that this turn of the event loop brings
+  }
+
+  #checkQueued(): void {
+    if (this.queuedBytes > MAX_QUEUED_BYTES) this.#cut({ code: 'QUOTA' });
   }
 
   /** Sealing and writing happen here alone, in one go: the order of counters is the order on the wire. */
@@ -332,7 +341,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
     this.#chunks.length = 0;
     this.#records = null;
     this.#frames = null;
-    if (farewell !== null) this.#push(farewell);
+    if (farewell !== null) this.#push(frameInRecord(farewell), farewell.type);
     this.#flush();
     const timer = setTimeout(() => this.#socket.destroy(), LINGER_MS);
     this.#socket.once('close', () => clearTimeout(timer));

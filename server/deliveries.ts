@@ -2,7 +2,8 @@
  * Committed messages on their way to the devices that are connected. What few get leaves at once; what many get is work for a while, and
  * done in slices between which others are heard. Whatever a device gets, it gets in the order of the commits.
  */
-import type { OutgoingItem, Outlet } from './outlet.ts';
+import { SharedFrames, type OutgoingItem } from './delivery-frames.ts';
+import type { Outlet } from './outlet.ts';
 import type { Accepted } from './submission.ts';
 
 /** Of the work of one turn of the event loop: some 1 to 2 ms. A frame costs as much as 4 messages in it. */
@@ -18,6 +19,7 @@ interface Part {
 }
 interface Offer {
   readonly accepted: Accepted;
+  readonly shared: SharedFrames;
   readonly parts: readonly Part[];
   /** Called when it was made. */
   readonly made: () => void;
@@ -48,6 +50,7 @@ export class Deliveries {
     const made = (): void => {
       if (--left === 0) resolve();
     };
+    const shared = new SharedFrames();
     for (const [deviceId, parts] of byDevice) {
       const before = this.#waiting.get(deviceId);
       if (before === undefined && byDevice.size <= FEW) {
@@ -55,7 +58,7 @@ export class Deliveries {
         continue;
       }
       left++;
-      const offer: Offer = { accepted, parts, made };
+      const offer: Offer = { accepted, shared, parts, made };
       if (before) before.push(offer);
       else this.#waiting.set(deviceId, [offer]);
     }
@@ -78,9 +81,9 @@ export class Deliveries {
     let cost = 0;
     for (const [deviceId, offers] of this.#waiting) {
       this.#waiting.delete(deviceId);
-      for (const { accepted, parts, made } of offers) {
+      for (const { accepted, shared, parts, made } of offers) {
         const items = itemsOf(accepted, parts);
-        this.#outletOf(deviceId)?.offer(accepted.evidence, items);
+        this.#outletOf(deviceId)?.offer(accepted.evidence, items, shared);
         cost += FRAME_COST + items.length;
         made();
       }

@@ -129,6 +129,7 @@ export class Hub {
         keyHashes,
         origin: this.#o.origin,
         untakenBytes: () => link.queuedBytes,
+        sendShared: (frames, cursors) => link.sendShared(frames, cursors),
         backlog: (after, maxItems, maxBytes) => this.#o.store.backlog(device.id, after, maxItems, maxBytes),
         inTurn: (items, work) => this.#pageTurn(user.id, items, work),
         evidence: (firstIndex) => this.#o.sequencer.evidence(firstIndex),
@@ -275,7 +276,7 @@ export class Hub {
 
   #answer(member: Member, id: number, accepted: Accepted): Promise<void> | void {
     const { evidence, messages } = accepted;
-    member.outlet.checkpoint(evidence.checkpoint);
+    member.outlet.checkpoint(evidence);
     member.link.send({
       id,
       ack: evidence.ack,

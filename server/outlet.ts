@@ -4,11 +4,19 @@
  * most IN_FLIGHT_ITEMS and IN_FLIGHT_BYTES (and one message), and nothing is sent twice on one connection. What a device skips stays
  * in its queue for the next connection, and makes room on this one, so that what it cannot believe never keeps the rest from it.
  */
-import type { Hash } from '../base/bytes.ts';
-import type { Delivered, Hidden, Reply } from '../protocol/messages.ts';
+import type { Template } from '../base/cbor.ts';
+import type { Reply } from '../protocol/messages.ts';
 import { ChatError } from '../base/errors.ts';
-import type { GroupState, QueuedExpiry, QueueItem } from '../store/store.ts';
-import { shownTo, type Cut } from './invitations.ts';
+import type { QueuedExpiry, QueueItem } from '../store/store.ts';
+import {
+  byteCount,
+  checkpointFrame,
+  deliveryFrame,
+  framesOf,
+  type OutgoingItem,
+  type SharedFrames,
+} from './delivery-frames.ts';
+import { shownTo } from './invitations.ts';
 import type { BatchEvidence } from './sequencer.ts';
 
 /** Sent and not yet acknowledged by the device. Once full, half of it must be acknowledged before more is read. */
@@ -21,27 +29,9 @@ export const PAGE_ITEMS = 256;
 /** The first one: most who come have less than that, and shall not wait for those who have much. */
 const FIRST_PAGE_ITEMS = 32;
 const PAGE_BYTES = 512 * 1024;
-/** Whole messages in one frame, unless the first alone is larger: the evidence of all others of the batch fits beside them. */
-const FRAME_BYTES = 512 * 1024;
-/** Around the parts of a message, and around each part. */
-const MESSAGE_OVERHEAD_BYTES = 352;
-const PART_OVERHEAD_BYTES = 5;
 /** Who may wait for the device to catch up: fewer than the requests after which its connection is paused, acknowledgements and all. */
 const MAX_SYNCS = 32;
 const SYNC_RETRY_MS = 1000;
-
-/** A message of a batch, as far as one device may see it. */
-export interface OutgoingItem {
-  readonly cursor: number;
-  readonly seq: number;
-  /** place of the message in its batch, 0-based */
-  readonly position: number;
-  readonly statement: Uint8Array;
-  readonly parts: readonly Uint8Array[];
-  /** missing or null: these are all parts of the message */
-  readonly cut?: Cut | null;
-  readonly group: GroupState | null;
-}
 
 export interface OutletSource {
   /** SHA-256 of the key of each certificate that the device has or had: invitations name it */
@@ -50,6 +40,8 @@ export interface OutletSource {
   readonly origin: string;
   /** bytes that were sent and that the kernel has not taken */
   untakenBytes(): number;
+  /** as `send`, of frames that other devices get as well */
+  sendShared(frames: Template, cursors: readonly number[]): void;
   backlog(after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
   /** Reads and delivers so many items when it is this device's turn: hundreds that come at once would have all of theirs in memory. */
   inTurn(items: number, work: () => Promise<void>): Promise<void>;
@@ -99,20 +91,18 @@ export class Outlet {
     return this.#hasSkipped;
   }
 
-  /** The checkpoint that an ACK of this size refers to, unless it was the last one sent on this connection. */
-  checkpoint(checkpoint: { readonly size: number; readonly note: string }): void {
-    if (this.#checkpointSize === checkpoint.size) return;
-    this.#checkpointSize = checkpoint.size;
-    this.#send({ note: checkpoint.note, type: 'checkpoint' });
+  /** The checkpoint that the ACK of a batch refers to, unless it was the last one sent on this connection. */
+  checkpoint(evidence: Pick<BatchEvidence, 'checkpoint'>): void {
+    if (!this.#isShown(evidence.checkpoint)) this.#send(checkpointFrame(evidence));
   }
 
-  /** Messages of one batch that were just committed for this device. */
-  offer(evidence: BatchEvidence, items: readonly OutgoingItem[]): void {
+  /** Messages of one batch that were just committed for this device. @param shared if others get them as well */
+  offer(evidence: BatchEvidence, items: readonly OutgoingItem[], shared: SharedFrames | null = null): void {
     // A page may have been faster.
     const fresh = items.filter(({ cursor }) => cursor > this.#after).map((item) => this.#shown(item));
     if (fresh.length === 0) return;
     if (this.#isBehind || !this.#hasRoomFor(fresh)) return this.#fallBehind();
-    this.#deliver(evidence, fresh);
+    this.#deliver(evidence, fresh, shared);
   }
 
   offerExpiry(expiry: QueuedExpiry): void {
@@ -269,21 +259,27 @@ export class Outlet {
     return cut === null ? item : { ...item, parts, cut };
   }
 
-  #deliver(evidence: BatchEvidence, items: readonly OutgoingItem[]): void {
+  #deliver(evidence: BatchEvidence, items: readonly OutgoingItem[], shared: SharedFrames | null = null): void {
     for (const frame of framesOf(items)) {
-      const seen = new Map(frame.map((item) => [item.position, item]));
-      this.checkpoint(evidence.checkpoint);
-      // Fields in the order of their encoding, here and below: see base/cbor.ts.
-      this.#send({
-        ack: evidence.ack,
-        type: 'msg_deliver',
-        batch: evidence.batch,
-        items: evidence.hashes.map((hashes, position) => deliveryItem(seen.get(position), hashes)),
-        algorithm: evidence.algorithm,
-        signature: evidence.signature,
-      });
+      const isShown = this.#isShown(evidence.checkpoint);
+      const template = shared?.template(evidence, frame, isShown) ?? null;
+      if (template === null) {
+        if (!isShown) this.#send(checkpointFrame(evidence));
+        this.#send(deliveryFrame(evidence, frame));
+      } else
+        this.#source.sendShared(
+          template,
+          frame.map(({ cursor }) => cursor),
+        );
       for (const item of frame) this.#onLine(item.cursor, byteCount(item.parts));
     }
+  }
+
+  /** Whether the device has this checkpoint; from now on it has. */
+  #isShown({ size }: BatchEvidence['checkpoint']): boolean {
+    const isShown = this.#checkpointSize === size;
+    this.#checkpointSize = size;
+    return isShown;
   }
 
   #deliverExpiry({ cursor, conversation, message, by, at }: Omit<QueuedExpiry, 'deviceId'>): void {
@@ -296,38 +292,4 @@ export class Outlet {
     this.#inFlightBytes += bytes;
     if (this.#inFlight.size >= IN_FLIGHT_ITEMS || this.#inFlightBytes >= IN_FLIGHT_BYTES) this.#isFull = true;
   }
-}
-
-const byteCount = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0);
-
-/** Messages of one batch, cut into what one frame may carry. */
-function framesOf(items: readonly OutgoingItem[]): OutgoingItem[][] {
-  const frames: OutgoingItem[][] = [];
-  let room = 0;
-  for (const item of items) {
-    const bytes = MESSAGE_OVERHEAD_BYTES + item.parts.length * PART_OVERHEAD_BYTES + byteCount(item.parts);
-    const frame = frames.at(-1);
-    if (frame !== undefined && bytes <= room) {
-      frame.push(item);
-      room -= bytes;
-    } else {
-      frames.push([item]);
-      room = FRAME_BYTES - bytes;
-    }
-  }
-  return frames;
-}
-
-function deliveryItem(
-  item: OutgoingItem | undefined,
-  hashes: { readonly statementHash: Hash; readonly leafHash: Hash },
-): Delivered | Hidden {
-  if (item === undefined) return { leaf_hash: hashes.leafHash, statement_hash: hashes.statementHash };
-  const { cursor, seq, statement, cut, group } = item;
-  const parts = item.parts as Uint8Array[];
-  const shown =
-    group === null
-      ? { seq, parts, cursor, statement }
-      : { seq, epoch: group.epoch, parts, cursor, statement, generation: group.generation };
-  return cut == null ? shown : { cut: { at: [...cut.at], hashes: [...cut.hashes] }, ...shown };
 }

@@ -1,7 +1,7 @@
 import { decode as otherDecode, encode as otherEncode } from 'cborg';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
-import { decode, decodeSequence, encode, type Value } from '../../base/cbor.ts';
+import { decode, decodeSequence, encode, HOLE, Template, type Encodable, type Value } from '../../base/cbor.ts';
 import { ChatError } from '../../base/errors.ts';
 
 const runs = process.env['FUZZ'] ? { numRuns: 30_000 } : { numRuns: 300, seed: 8949 };
@@ -198,4 +198,32 @@ t.test('any bytes give a value in canonical form, or BAD_FRAME', async (t) => {
     runs,
   );
   t.ok(refused > 0);
+});
+
+t.test('a template with its holes filled is the encoding of the same values', async (t) => {
+  const value = (a: number, b: number, text: string): Encodable => ({
+    a,
+    list: [1, [b], Buffer.from(text), { text, none: undefined }],
+  });
+  fc.assert(
+    fc.property(
+      fc.string({ maxLength: 100_000 }),
+      fc.array(fc.tuple(fc.maxSafeInteger(), fc.maxSafeNat(), fc.maxSafeNat()), { minLength: 1, maxLength: 4 }),
+      (text, numbers) => {
+        const template = new Template('before', value(HOLE, HOLE, text), HOLE);
+        for (const [a, b, c] of numbers) {
+          const filled = template.encodeAt(3, (length) => Buffer.alloc(length + 5, 9), [a, b, c]);
+          const whole = Buffer.concat([encode('before'), encode(value(a, b, text)), encode(c)]);
+          t.ok(filled.equals(Buffer.concat([Buffer.alloc(3, 9), whole, Buffer.alloc(2, 9)])));
+        }
+      },
+    ),
+    runs,
+  );
+  const one = new Template([HOLE]);
+  for (const numbers of [[], [1, 2]]) t.throws(() => one.encodeAt(0, Buffer.alloc, numbers), TypeError);
+  t.throws(() => one.encodeAt(0, Buffer.alloc, [0.5]), TypeError);
+  t.throws(() => encode([HOLE]), TypeError, 'nobody would fill it');
+  t.throws(() => new Template([HOLE, null as never]), TypeError);
+  t.throws(() => encode([HOLE]), TypeError, 'also after a template that failed');
 });

@@ -99,6 +99,7 @@ for (const [what, count, bytes] of [
         keyHashes: [],
         origin: 'o',
         untakenBytes: () => 0,
+        sendShared: () => t.fail('it is the only one'),
         inTurn: (_items: number, work: () => Promise<void>) => work(),
         backlog: async (after, max) => upTo(Math.min(count, after + max), after + 1).map(row),
         evidence: async () => evidence,

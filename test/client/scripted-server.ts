@@ -499,6 +499,9 @@ class MemoryLink<In, Out> implements Link<In, Out> {
     if (this.#isClosed) return;
     if (this.#out.push(encodeFrame(frame as Reply | Request)) === 1) setImmediate(() => this.#flush());
   }
+  sendShared(): void {
+    throw new Error('a script sends frame by frame');
+  }
   onFrame(handler: (frame: In) => void): void {
     this.#handler = handler;
     for (const frame of this.#waiting.splice(0)) handler(frame);

@@ -2,11 +2,11 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { TLSSocket, type ConnectionOptions } from 'node:tls';
 import t from 'tap';
-import { decode, encode, type Value } from '../../base/cbor.ts';
+import { decode, encode, HOLE, type Value } from '../../base/cbor.ts';
 import { openRecord } from '../../protocol/channel.ts';
 import { startClient, step } from '../../protocol/handshake.ts';
 import { ephemeral } from '../../protocol/key-exchange.ts';
-import type { Reply, Request } from '../../protocol/messages.ts';
+import { templateOf, type Reply, type Request } from '../../protocol/messages.ts';
 import { encodeRecord, RecordReader } from '../../protocol/record.ts';
 import { openClientLink, type ClientLink, type ServerLink } from '../../runtime/link.ts';
 import { serverContext, serverTlsOptions } from '../../runtime/tls.ts';
@@ -145,6 +145,36 @@ t.test('what one brings in small pieces is read over several turns, and others a
   t.ok(most <= 128, `${most} of two in one turn, or in pieces of two`);
   t.ok(before < 2000, 'somebody else');
   for (const client of clients) client.close();
+});
+
+t.test('frames that several get arrive like any others, between them', async (t) => {
+  const server = await startServer(t);
+  const clients = await Promise.all([dial(server.port, alice), dial(server.port, alice)]);
+  while (server.links.length < 2) await new Promise(setImmediate);
+  const came: Reply[][] = clients.map((client) => {
+    const frames: Reply[] = [];
+    client.onFrame((frame) => frames.push(frame));
+    return frames;
+  });
+  const shared = templateOf({ note: 'note', type: 'checkpoint' }, { id: HOLE, type: 'ok' });
+  for (const [i, client] of clients.entries()) {
+    const link = server.links.find(({ confirmation }) => confirmation === client.confirmation)!;
+    link.send({ type: 'ok', id: 1 });
+    link.sendShared(shared, [2 + i]);
+    link.send({ type: 'ok', id: 9 });
+  }
+  while (came.some(({ length }) => length < 4)) await new Promise(setImmediate);
+  for (const [i, frames] of came.entries())
+    t.strictSame(
+      frames.map((frame) => ('id' in frame ? frame.id : frame.type)),
+      [1, 'checkpoint', 2 + i, 9],
+    );
+  const large = templateOf({ note: 'n'.repeat(1_048_576), type: 'checkpoint' });
+  const [first] = server.links;
+  t.throws(() => first!.sendShared(large, []), { code: 'TOO_LARGE' });
+  for (const client of clients) client.close();
+  await first!.closed;
+  t.doesNotThrow(() => first!.sendShared(large, []), 'ignored once closed');
 });
 
 t.test('frames of one tick leave in one record and one write', async (t) => {

@@ -42,6 +42,7 @@ class Desk {
           at: 0,
         })),
       untakenBytes: () => 0,
+      sendShared: () => t.fail('there are no messages'),
       evidence: () => Promise.reject(new Error('there are no messages')),
     };
     const outlet = new Outlet(

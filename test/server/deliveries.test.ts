@@ -1,6 +1,7 @@
 import t from 'tap';
 import { Deliveries } from '../../server/deliveries.ts';
-import type { Outlet, OutgoingItem } from '../../server/outlet.ts';
+import type { OutgoingItem, SharedFrames } from '../../server/delivery-frames.ts';
+import type { Outlet } from '../../server/outlet.ts';
 import type { Accepted, BatchEvidence } from '../../server/sequencer.ts';
 
 const turn = (): Promise<void> => new Promise(setImmediate);
@@ -8,12 +9,15 @@ const turn = (): Promise<void> => new Promise(setImmediate);
 /** Devices 0..n-1 are connected; what each is offered is noted by the first index of its batch. */
 class Desk {
   readonly offers: [device: number, batch: number, cursors: number[]][] = [];
+  readonly shared: (SharedFrames | undefined)[] = [];
   readonly #connected: Set<number>;
   readonly deliveries = new Deliveries((device) =>
     this.#connected.has(device)
       ? ({
-          offer: ({ ack }: BatchEvidence, items: readonly OutgoingItem[]) =>
-            void this.offers.push([device, ack[0]!, items.map(({ cursor }) => cursor)]),
+          offer: ({ ack }: BatchEvidence, items: readonly OutgoingItem[], shared?: SharedFrames) => {
+            this.offers.push([device, ack[0]!, items.map(({ cursor }) => cursor)]);
+            this.shared.push(shared);
+          },
         } as Outlet)
       : undefined,
   );
@@ -66,6 +70,20 @@ t.test('what many get leaves in slices, and others are heard between them', asyn
     all,
     'all of them, once',
   );
+});
+
+t.test('what many get of one batch is made once for all of them', async (t) => {
+  const desk = new Desk(30);
+  const all = [...Array(30).keys()];
+  await Promise.all([desk.send(1, all), desk.send(2, all)]);
+  const [first, second] = [1, 2].map(
+    (batch) => new Set(desk.shared.filter((_, i) => desk.offers[i]![1] === batch)),
+  ) as [Set<unknown>, Set<unknown>];
+  t.strictSame([first.size, second.size], [1, 1]);
+  t.not([...first][0], [...second][0]);
+  const few = new Desk(2);
+  void few.send(1, [0, 1]);
+  t.strictSame(few.shared, [undefined, undefined], 'and for few it is not worth while');
 });
 
 t.test('a device gets what came first first, also what few get, and all of it together', async (t) => {

@@ -4,9 +4,10 @@ import type { ConversationId, Hash } from '../../base/bytes.ts';
 import { encodeFrame, type Reply } from '../../protocol/messages.ts';
 import { MAX_PLAINTEXT_BYTES } from '../../protocol/limits.ts';
 import type { QueuedExpiry, QueueItem } from '../../store/store.ts';
+import { SharedFrames } from '../../server/delivery-frames.ts';
 import { Outlet } from '../../server/outlet.ts';
 import type { BatchEvidence } from '../../server/sequencer.ts';
-import { cursorsOf } from '../support/raw-client.ts';
+import { cursorsOf, framesOf } from '../support/raw-client.ts';
 
 const hash = Buffer.alloc(32) as Uint8Array as Hash;
 const conversation = Buffer.alloc(32) as Uint8Array as ConversationId;
@@ -18,6 +19,8 @@ type Message = Extract<QueueItem, { kind: 'message' }>;
 class Desk {
   rows = new Map<number, QueueItem>();
   frames: Reply[] = [];
+  /** of them, those that several get, record by record */
+  shared: Reply[][] = [];
   failures: unknown[] = [];
   reads: (() => void)[] = [];
   /** reads are answered at once, with what is there when they are asked */
@@ -32,6 +35,11 @@ class Desk {
       keyHashes: [hash],
       origin: ORIGIN,
       untakenBytes: () => this.untaken,
+      sendShared: (template, cursors) => {
+        const frames = framesOf(template, cursors);
+        this.frames.push(...frames);
+        this.shared.push(frames);
+      },
       inTurn: (_items: number, work: () => Promise<void>) => work(),
       backlog: async (after, maxItems) => {
         this.pages++;
@@ -62,7 +70,7 @@ class Desk {
   }
 
   /** A batch is committed; the hub has not heard of it yet. */
-  commit(cursors: readonly number[], firstIndex: number, bytes = 1): () => void {
+  commit(cursors: readonly number[], firstIndex: number, bytes = 1, shared: SharedFrames | null = null): () => void {
     const items = cursors.map((cursor, i): Message => ({
       kind: 'message',
       cursor,
@@ -81,6 +89,7 @@ class Desk {
       this.outlet.offer(
         this.evidence(firstIndex),
         items.map((item, position) => ({ ...item, position })),
+        shared,
       );
   }
 
@@ -115,6 +124,38 @@ async function live(): Promise<Desk> {
   await desk.outlet.pump();
   return desk;
 }
+
+t.test(
+  'what others get as well is sent with its checkpoint, unless the device has that, and has its place on the line',
+  async (t) => {
+    const [alice, bob] = [await live(), await live()];
+    const shared = new SharedFrames();
+    alice.size = bob.size = 7;
+    alice.commit([1, 2], 10, 1, shared)();
+    bob.commit([3], 20)();
+    bob.commit([4, 5], 10, 1, shared)();
+    t.strictSame(
+      alice.shared.map((frames) => frames.map(({ type }) => type)),
+      [['checkpoint', 'msg_deliver']],
+    );
+    t.strictSame(
+      bob.shared.map((frames) => frames.map(({ type }) => type)),
+      [['msg_deliver']],
+    );
+    t.strictSame(
+      [alice.sent, bob.sent],
+      [
+        [1, 2],
+        [3, 4, 5],
+      ],
+    );
+    t.strictSame(bob.outlet.known([3, 4, 5, 6]), [3, 4, 5]);
+    t.strictSame(alice.frames, [
+      { note: 'note 7', type: 'checkpoint' },
+      { ...bob.frames.at(-1), items: (alice.frames[1] as Reply<'msg_deliver'>).items },
+    ]);
+  },
+);
 
 t.test('what waited, then what comes; a checkpoint before each new size, and only then', async (t) => {
   const desk = new Desk();
@@ -356,6 +397,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
       keyHashes: [hash],
       origin: ORIGIN,
       untakenBytes: () => 0,
+      sendShared: () => t.fail('nothing is sent'),
       inTurn: (_items: number, work: () => Promise<void>) => work(),
       backlog: async () => [...slow.rows.values()],
       evidence: () => made.promise,
@@ -377,6 +419,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
       keyHashes: [hash],
       origin: ORIGIN,
       untakenBytes: () => 0,
+      sendShared: () => t.fail('nothing is sent'),
       inTurn: (_items: number, work: () => Promise<void>) => work(),
       backlog: async () => [...broken.rows.values()],
       evidence: async () => Promise.reject(cause),

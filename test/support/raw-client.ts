@@ -5,14 +5,23 @@
 import { randomBytes, type KeyObject } from 'node:crypto';
 import { once } from 'node:events';
 import type { TLSSocket } from 'node:tls';
+import type { Template } from '../../base/cbor.ts';
 import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { CONTEXT, sign } from '../../base/signature.ts';
 import { startClient, step, type Effect, type Session, type State } from '../../protocol/handshake.ts';
 import { ephemeral } from '../../protocol/key-exchange.ts';
 import { MAX_RECORD_BYTES } from '../../protocol/limits.ts';
-import { decodeReplies, type Delivered, type Reply, type ReplyType, type Request } from '../../protocol/messages.ts';
+import {
+  decodeReplies,
+  filledInRecord,
+  type Delivered,
+  type Reply,
+  type ReplyType,
+  type Request,
+} from '../../protocol/messages.ts';
 import { RecordReader } from '../../protocol/record.ts';
+import { plaintextOf } from '../../protocol/unsealed.ts';
 import type { GroupState } from '../../store/store.ts';
 import type { ClientLink } from '../../runtime/link.ts';
 import { tlsExporter, type Credentials } from '../../runtime/tls.ts';
@@ -229,6 +238,10 @@ export const receiptsOf = (frames: readonly Reply[]): { readonly kind: number; r
 const itemsOf = (frames: readonly Reply[]): Delivered[] =>
   frames.flatMap((f) => (f.type === 'msg_deliver' ? f.items.flatMap((i) => ('statement' in i ? [i] : [])) : []));
 export const textOf = (item: Delivered): string => Buffer.concat(item.parts).toString();
+/** What a link makes of frames that several get. */
+export const framesOf = (shared: Template, numbers: readonly number[]): Reply[] => [
+  ...decodeReplies(plaintextOf(filledInRecord(shared, numbers))),
+];
 export const cursorsOf = (frames: readonly Reply[]): number[] =>
   frames.flatMap((f) => {
     if (f.type === 'msg_expired') return [f.cursor];
