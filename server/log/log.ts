@@ -199,8 +199,13 @@ export class TranscriptLog {
     const place = await this.#segments.reserve(record.length); // within the room just made
     this.#check();
     const after = size + entries.length;
+    let head: Head;
     try {
-      await this.#segments.write(place, record, after);
+      // Signed while the disk is at work; nobody gets it before that is done.
+      [, head] = await Promise.all([
+        this.#segments.write(place, record, after),
+        this.#sign(after, growth.root, successor),
+      ]);
     } catch (cause) {
       throw this.halt(new ChatError('LOG_FAILED', "writing to the log's disk failed; restart to recover", { cause }));
     }
@@ -208,10 +213,14 @@ export class TranscriptLog {
     this.#entries.push(entries);
     this.#time = time;
     this.#check(); // a rollback that came to light meanwhile: the entries are durable, and nobody gets a signature
-    if (successor) this.#signer.follow(successor);
-    this.#head = this.#signer.sign(after, growth.root);
+    this.#head = head;
     this.#proofs = new Proofs(this.#nodes, after);
-    return this.#head;
+    return head;
+  }
+
+  async #sign(size: number, root: Hash, successor: Successor | undefined): Promise<Head> {
+    if (successor) this.#signer.follow(successor);
+    return this.#signer.sign(size, root);
   }
 
   /** Entries [from, to), each as its leaf hash says. @throws RangeError unless 0 <= from <= to <= size; LOG_CORRUPT */

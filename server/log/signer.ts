@@ -1,6 +1,6 @@
 /**
  * The keys of one log: the one that signs, those that did before it, and perhaps one that is prepared to follow. It signs what it is given:
- * that a root is durable first is for the log to see to.
+ * that nobody gets it before the root is durable is for the log to see to.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { utf8, type Hash } from '../../base/bytes.ts';
