@@ -8,7 +8,7 @@
  */
 import { ChatError } from '../base/errors.ts';
 import { Journal, type JournalledWindow } from './journal.ts';
-import { acquireLock, type Lock } from './lock.ts';
+import { acquireServingLock, type Lock } from './lock.ts';
 import { Numbering } from './numbering.ts';
 import type { QueuedExpiry, Store, StoredMessage, WindowRecord } from './store.ts';
 import { Waiting } from './waiting.ts';
@@ -32,7 +32,7 @@ const BUSY = 0.5;
  * @throws IN_USE while another process serves with it; STORE_FAILED, DISK_FULL
  */
 export async function openAhead(path: string, db: Store, onLost: (error: ChatError) => void): Promise<Store> {
-  const lock = acquireLock(`${path}-ahead.lock`);
+  const lock = acquireServingLock(path);
   let journal: Journal | null = null;
   try {
     const opened = await Journal.open(path);

@@ -2,7 +2,7 @@
  * One process at a time: the kernel's own lock, through an SQLite file, since Node has no call for it. The kernel drops it with the
  * process, however that ends, so there is no stale lock to judge; it also holds between containers and a second time in one process.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { ChatError } from '../base/errors.ts';
 
@@ -37,7 +37,19 @@ export function acquireLock(path: string): Lock {
   };
 }
 
+/**
+ * That of the process that serves with a database, of which there is one, and of whoever changes its schema.
+ * @param path of the journal, but for the ends of its files' names: that of an embedded database @throws as acquireLock()
+ */
+export const acquireServingLock = (path: string): Lock => acquireLock(`${path}-ahead.lock`);
+
 function openLockFile(path: string): DatabaseSync {
+  try {
+    // For its owner alone. Nothing is opened where there is a file: to close it would drop the lock that this process may have on it.
+    if (!existsSync(path)) closeSync(openSync(path, 'wx', 0o600));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cannotLock(path, cause);
+  }
   try {
     return new DatabaseSync(path, { timeout: 0 });
   } catch (cause) {

@@ -46,7 +46,7 @@ export const checkStoreUrl = (url: string): void => void parse(url);
 export const storeStatus = (url: string, password: Secret | null): Promise<SchemaStatus> =>
   withSchema(url, password, schemaStatus);
 
-/** Makes the database or brings it to today's schema. @param now Unix ms @throws CONFIG_INVALID, STORE_SCHEMA/newer, STORE_FAILED */
+/** Makes the database or brings it to today's schema. @param now Unix ms @throws CONFIG_INVALID, STORE_SCHEMA/newer, STORE_FAILED, IN_USE */
 export const migrateStore = (url: string, password: Secret | null, now: number): Promise<SchemaStatus> =>
   withSchema(url, password, (target) => migrateSchema(target, now));
 

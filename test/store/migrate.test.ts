@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import t from 'tap';
 import { migrateStore, openStore, storeStatus } from '../../store/open.ts';
+import { acquireServingLock } from '../../store/lock.ts';
 import { select } from '../../store/operation.ts';
-import { migrations, SCHEMA_VERSION, schemaText, type Dialect } from '../../store/schema-version.ts';
+import { migrations, recordMigration, SCHEMA_VERSION, schemaText, type Dialect } from '../../store/schema-version.ts';
 import { SqliteConnection } from '../../store/sqlite-connection.ts';
 import { newUser, NOW } from '../support/store-world.ts';
 
@@ -137,4 +138,21 @@ t.test('the users have the columns that were promised, in MySQL and SQLite', asy
   }
   const grants = readFileSync(new URL('../../sql/grants.sql', import.meta.url), 'utf8').replace(/^--.*$/gm, '');
   t.notMatch(grants, /IDENTIFIED|PASSWORD|GRANT ALL|\*\.\*/i, 'no password and no more than is needed');
+});
+
+t.test('sqlite: what a process serves with keeps its schema until that has ended', async (t) => {
+  const path = `${t.testdir()}/chat.db`;
+  const db = SqliteConnection.openAnySchema(path);
+  for (const { version, name, sql } of migrations('sqlite').slice(0, -1)) {
+    db.script(sql);
+    db.run(recordMigration({ version, name, sql }, NOW));
+  }
+  db.close();
+  const serving = acquireServingLock(path);
+  await t.rejects(migrateStore(`sqlite:${path}`, null, NOW), { code: 'IN_USE' });
+  const { version } = await storeStatus(`sqlite:${path}`, null);
+  t.equal(version, SCHEMA_VERSION - 1);
+  serving.release();
+  await migrateStore(`sqlite:${path}`, null, NOW);
+  await (await openStore(`sqlite:${path}`, null)).close();
 });
