@@ -8,9 +8,11 @@ import { bool, bytes, list, oneOf, record, text, uint, type Decode, type Decoded
 import type { Database } from './database.ts';
 import type { Seal } from './seal.ts';
 
+/** Each is five items, of the 131,072 that a value may have; a server that names more people is not remembered whole. */
+const MAX_CONTACTS = 20_000;
 const contacts = list(
   record({ username: text(64), state: oneOf('none', 'asked', 'asking', 'contact', 'blocked') }),
-  100_000,
+  MAX_CONTACTS,
 );
 /** What the server said last about somebody. */
 export type KnownContact = Decoded<typeof contacts>[number];
@@ -95,7 +97,7 @@ export class ProfileTable {
     return this.#value('contacts', contacts) ?? [];
   }
   setContacts(value: readonly KnownContact[]): void {
-    this.#setValue('contacts', encode(value));
+    this.#setValue('contacts', encode(value.slice(0, MAX_CONTACTS)));
   }
 
   #value<T>(name: string, shape: Decode<T>): T | null {

@@ -38,6 +38,15 @@ function profile(t: Test, list: People) {
   return { vault, contacts, requester, take, asked, list };
 }
 
+t.test('more people than a profile can remember are no reason to remember none', async (t) => {
+  const { vault, contacts, requester } = profile(t, { bob: 'contact' });
+  const many = Array.from({ length: 30_000 }, (_, i) => ({ username: `u${i}`, state: 'contact' as const }));
+  vault.profile.setContacts(many);
+  t.equal(vault.profile.contacts().length, 20_000);
+  t.equal((await contacts.refresh(requester)).length, 1);
+  t.strictSame(vault.profile.contacts(), [{ username: 'bob', state: 'contact' }]);
+});
+
 t.test('each change is announced once: at the login after it, or at once', async (t) => {
   const { contacts, requester, take, list, vault } = profile(t, { bob: 'asking', carol: 'contact', dave: 'blocked' });
   t.equal((await contacts.refresh(requester)).length, 3, 'page by page');
