@@ -9,7 +9,7 @@ import { peekCheckpoint } from '../../transcript/checkpoint.ts';
 import { parseNote } from '../../transcript/note.ts';
 import { BundleLineage } from '../../verify/bundle-lineage.ts';
 import { Findings } from '../../verify/finding.ts';
-import { parseTime } from '../../verify/time.ts';
+import { iso, parseTime } from '../../verify/time.ts';
 import type { App } from '../app.ts';
 import type { Context, GlobalArgs } from '../context.ts';
 import {
@@ -53,7 +53,7 @@ export const listCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => 
     ),
 });
 
-const timeOf = ({ batch }: Proven): string => new Date(batch.ack.serverTime).toISOString();
+const timeOf = ({ batch }: Proven): string => iso(batch.ack.serverTime);
 
 interface ExportArgs extends GlobalArgs {
   readonly peer: string;

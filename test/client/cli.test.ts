@@ -549,6 +549,15 @@ t.test('help and version', async (t) => {
   t.match((await alice.run(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
 });
 
+t.test('a server that dates a message beyond all calendars', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  server.time = 2 ** 53 - 1;
+  t.equal((await alice.run(['send', 'bob', 'stand by'])).status, 0);
+  t.match(await alice.run(['history', 'bob']), { status: 0, out: /9007199254740991/ });
+  t.match(await alice.run(['transcript', 'list']), { status: 0, out: /1 messages, 9007199254740991 ms/ });
+});
+
 // ---- the interactive mode, through pipes -------------------------------------------------------------------------------------------
 
 t.test('no arguments: the whole flow, line by line', async (t) => {
