@@ -4,14 +4,13 @@
  */
 import { hex, view } from '../base/bytes.ts';
 import { messageFolder, type Profile } from '../transcript/bundle.ts';
-import { ChatError } from '../base/errors.ts';
 import { decodeReceipt } from '../transcript/receipt.ts';
 import { isCiphertextOf, isReceipt, isThreaded, KIND } from '../transcript/statement.ts';
-import { identityOf } from '../x509/identity.ts';
 import type { ReadMessage } from './bundle-message.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
 import type { Findings } from './finding.ts';
 import type { MessageFiles } from './message-files.ts';
+import { userOf } from './people.ts';
 
 /** A receipt that held, for one message. */
 export interface MessageReceipt {
@@ -145,20 +144,9 @@ export class BundleReceipts {
   #ownerOf(device: string): string {
     const known = this.#userOf.get(device);
     if (known !== undefined) return known;
-    const user = this.#namedBy(device);
+    const user = userOf(this.#certificates, device);
     this.#userOf.set(device, user);
     return user;
-  }
-
-  /** Whose certificate it is; a device that nobody knows is somebody by itself. */
-  #namedBy(device: string): string {
-    const certificate = this.#certificates.certificate(device);
-    try {
-      return certificate === undefined ? device : identityOf(certificate).username;
-    } catch (error) {
-      if (ChatError.from(error).code === 'INTERNAL') throw error;
-      return device;
-    }
   }
 }
 

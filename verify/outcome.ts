@@ -5,6 +5,7 @@ import { resultsOf, type CheckResult } from './checks.ts';
 import type { Findings, Verdict } from './finding.ts';
 import type { AuditedLog } from './log-directory.ts';
 import { KIND } from '../transcript/statement.ts';
+import { nameOf, userOf } from './people.ts';
 import { bundleReport, type Basis, type ReportRow } from './report.ts';
 import { wordsOf, type Saying } from './saying.ts';
 import { iso } from './time.ts';
@@ -81,8 +82,7 @@ export function bundleOutcome(
   ];
   const partial = logs.every(({ attested }) => attested.isDated) ? [] : ['trusted time'];
   const checks = resultsOf(findings, new Set(skipped), new Set(partial));
-  const nameOf = (fingerprint: string): string =>
-    audited.certificates.certificate(fingerprint)?.subject.text ?? `unknown certificate ${fingerprint.slice(0, 16)}…`;
+  const { certificates } = audited;
   return {
     logs: logs.map(({ origin }) => origin),
     checks,
@@ -109,7 +109,8 @@ export function bundleOutcome(
     texts: () =>
       said.map(
         (saying) =>
-          `message ${saying.number}, ${iso(saying.time)}, ${nameOf(saying.sender)}: ${wordsOf(saying, nameOf)}`,
+          `message ${saying.number}, ${iso(saying.time)}, ${nameOf(certificates, saying.sender)}: ` +
+          wordsOf(saying, (fingerprint) => userOf(certificates, fingerprint)),
       ),
     ...(report && {
       page: (verdict, summary, basis) =>

@@ -11,6 +11,7 @@ import type { Crl } from '../x509/crl.ts';
 import type { AuditedBundle } from './bundle.ts';
 import type { JudgedMessage } from './bundle-messages.ts';
 import type { CheckResult } from './checks.ts';
+import { nameOf, userOf } from './people.ts';
 import { wordsOf, type Saying, type Sayings } from './saying.ts';
 import { shown, type Findings, type Verdict } from './finding.ts';
 import { NOBODY, type Outside } from './outside.ts';
@@ -131,8 +132,7 @@ const outsideRows = ({ witnesses, quorum, stampRoots }: Outside = NOBODY): strin
 function blocksOf({ audited, rows, findings, checks, verdict, summary, basis }: Report): Block[] {
   const { head, certificates, logs } = audited;
   const isByServer = audited.exporterRole === 'server';
-  const nameOf = (fingerprint: string): string =>
-    certificates.certificate(fingerprint)?.subject.text ?? `unknown certificate ${fingerprint.slice(0, 16)}…`;
+  const named = (fingerprint: string): string => nameOf(certificates, fingerprint);
   const senders = new Map<string, number>();
   for (const { sender, kind } of rows)
     if (sender !== null && !isReceipt(kind!)) senders.set(sender, (senders.get(sender) ?? 0) + 1);
@@ -146,7 +146,7 @@ function blocksOf({ audited, rows, findings, checks, verdict, summary, basis }: 
       columns: ['', ''],
       rows: [
         ['Conversation', head ? hex(head.conversation) : 'not named'],
-        ['Exported by', head ? `${nameOf(hex(head.exporter))}${isByServer ? ', the server' : ''}` : 'not named'],
+        ['Exported by', head ? `${named(hex(head.exporter))}${isByServer ? ', the server' : ''}` : 'not named'],
         ['Exported at', head ? `${iso(head.created)} by the exporter’s clock` : 'not said'],
         [
           'Extent',
@@ -177,7 +177,7 @@ function blocksOf({ audited, rows, findings, checks, verdict, summary, basis }: 
       rows: [...senders].map(([fingerprint, count]) => {
         const certificate = certificates.certificate(fingerprint);
         return [
-          nameOf(fingerprint),
+          named(fingerprint),
           certificate?.issuer.text ?? '',
           certificate ? `${iso(certificate.notBefore)} to ${iso(certificate.notAfter)}` : '',
           String(count),
@@ -201,13 +201,13 @@ function blocksOf({ audited, rows, findings, checks, verdict, summary, basis }: 
         const { number, time, sender, index, isGood } = row;
         const received = (audited.receiptsOf.get(number) ?? []).map(
           ({ kind, device, at }) =>
-            `${kind === KIND.read ? 'read by' : 'delivered to'} ${nameOf(device)}, device ${device.slice(0, 16)}…, at ${iso(at)}`,
+            `${kind === KIND.read ? 'read by' : 'delivered to'} ${named(device)}, device ${device.slice(0, 16)}…, at ${iso(at)}`,
         );
         return [
           String(number),
           time === null ? 'unknown' : iso(time),
-          sender === null ? 'unknown' : nameOf(sender),
-          textOf(row, nameOf),
+          sender === null ? 'unknown' : named(sender),
+          textOf(row, (fingerprint) => userOf(certificates, fingerprint)),
           index === null ? '' : String(index),
           isGood ? 'proven' : 'FAULTY',
           received.join('\n'),
@@ -221,13 +221,13 @@ function blocksOf({ audited, rows, findings, checks, verdict, summary, basis }: 
   ];
 }
 
-function textOf({ kind, isOther, saying }: ReportRow, nameOf: (fingerprint: string) => string): string {
+function textOf({ kind, isOther, saying }: ReportRow, userBehind: (fingerprint: string) => string): string {
   if (isOther) return '(disclosed text is not what was signed)';
   if (saying === null) {
     const name = kind === null ? 'message' : KINDS[kind];
     return name === 'message' ? '(not disclosed)' : `(${name})`;
   }
-  const text = wordsOf(saying, nameOf);
+  const text = wordsOf(saying, userBehind);
   if (text.length <= MAX_TEXT_CHARS) return text;
   return `${text.slice(0, MAX_TEXT_CHARS)}… (${text.length - MAX_TEXT_CHARS} more characters in the bundle)`;
 }

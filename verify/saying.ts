@@ -73,11 +73,11 @@ function contentOf(plaintext: Uint8Array): Content | null {
   }
 }
 
-/** For people; other people's words, that have not passed shown(). @param nameOf fingerprint in hexadecimal */
-export function wordsOf(saying: Saying, nameOf: (fingerprint: string) => string): string {
+/** For people; other people's words, that have not passed shown(). @param userBehind fingerprint in hexadecimal → whose certificate that is */
+export function wordsOf(saying: Saying, userBehind: (fingerprint: string) => string): string {
   const { kind, text, others, target, expires, sender } = saying;
   const which = target?.number == null ? 'a message that is not in this bundle' : `message ${target.number}`;
-  const isOthers = target?.sender != null && nameOf(target.sender) !== nameOf(sender);
+  const isOthers = target?.sender != null && userBehind(target.sender) !== userBehind(sender);
   const before = {
     message: target === null ? [] : [`[in reply to ${which}]`],
     reaction: [`[reaction to ${which}]`],
