@@ -6,15 +6,25 @@ import { hex, same } from '../base/bytes.ts';
 import { messageFolder } from '../transcript/bundle.ts';
 import type { AuditedBundle } from './bundle.ts';
 import type { Findings } from './finding.ts';
-import type { Places } from './places.ts';
+import type { Place, Places } from './places.ts';
 
 /** @param name of the other bundle, as the user gave it */
 export function compareBundles(own: AuditedBundle, other: AuditedBundle, name: string, findings: Findings): void {
   if (own.head && other.head && !same(own.head.conversation, other.head.conversation))
     return findings.add('E_INPUT', name, 'is of another conversation');
-  for (const [row, rival] of both(own.stated, other.stated))
+  const [here, there] = [byNumber(own.placed), byNumber(other.placed)];
+  for (const [row, rival] of both(own.stated, other.stated)) {
+    const where = whereOf(own.stated, row);
     if (!other.stated.isAt(rival, own.stated.hashAt(row)))
-      findings.add('E_DOUBLE', whereOf(own.stated, row), `the sender signed another message for ${name}`);
+      findings.add('E_DOUBLE', where, `the sender signed another message for ${name}`);
+    const [place, second] = [here[numberOf(own.stated, row)], there[numberOf(other.stated, rival)]];
+    if (place !== undefined && place.name === second?.name && place.index !== second.index)
+      findings.add(
+        'E_CTR_REGRESS',
+        where,
+        `the server has logged it twice: at ${place.index}, and for ${name} at ${second.index}`,
+      );
+  }
   for (const [row, rival] of both(own.placed, other.placed))
     if (!other.placed.isAt(rival, own.placed.hashAt(row)))
       findings.add('E_FORK', whereOf(own.placed, row), `the server showed another entry at this place to ${name}`);
@@ -41,7 +51,15 @@ function* both(own: Places, other: Places): Generator<readonly [row: number, riv
   }
 }
 
-const whereOf = (places: Places, row: number): string => messageFolder(Math.abs(places.labelAt(row)));
+const numberOf = (places: Places, row: number): number => Math.abs(places.labelAt(row));
+const whereOf = (places: Places, row: number): string => messageFolder(numberOf(places, row));
+
+/** Where each message stands, by its number. */
+function byNumber(placed: Places): readonly (Place | undefined)[] {
+  const found: Place[] = [];
+  for (const { name, index, row } of placed.entries()) found[placed.labelAt(row)] = { name, index };
+  return found;
+}
 
 function missing(own: Places, other: Places, name: string, what: string, findings: Findings): void {
   let count = 0;

@@ -128,6 +128,7 @@ export const BUNDLE_RULES: Rules = {
     ['if (isReceipt || ', 'if ('],
     ['!same(own.head.conversation, other.head.conversation)', 'false'],
     ['origin === log.origin && isVouched', 'origin === log.origin'],
+    ['place.name === second?.name && ', 'second !== undefined && '],
     ["missing(own.stated, other.stated, name, 'of this", "void ('of this"],
     ["missing(other.stated, own.stated, name, 'of the", "void ('of the"],
   ],

@@ -11,6 +11,7 @@ import { CertificateAudit } from '../../verify/certificate-audit.ts';
 import { compareBundles } from '../../verify/comparison.ts';
 import { Findings } from '../../verify/finding.ts';
 import { bundleOf, contentOf, type BundleAlterations } from '../support/bundle-writer.ts';
+import type { BundleMessage } from '../../transcript/bundle-writer.ts';
 import { compose, STORY, type Step } from '../support/log-writer.ts';
 import { after, before, first as firstLog, receipt, second as secondLog } from '../support/signed-again.ts';
 import { receiptOf } from './bundle-stories.ts';
@@ -178,12 +179,13 @@ t.test('names of messages that never come do not fill the memory', async (t) => 
   t.strictSame(told(256), [], 'no more than 262,144');
 });
 
+const closed = (message: BundleMessage): BundleMessage => ({ ...message, opening: null });
+
 t.test('a receipt of a batch that was signed again for the next epoch', async (t) => {
   const [old, later] = [contentOf(firstLog, before, 'ab'), contentOf(secondLog, after, 'ab')];
   const [one, other, , , received] = old.messages();
   const archive = bundleOf(firstLog, before, 'ab', {
-    messages: () =>
-      [one!, other!, { ...received!, ciphertext: receipt }, ...later.messages()].map((m) => ({ ...m, opening: null })),
+    messages: () => [one!, other!, { ...received!, ciphertext: receipt }, ...later.messages()].map(closed),
     content: (content) => ({ ...content, logs: [...old.logs, ...later.logs] }),
   });
   const { audited, found } = judge(archive);
@@ -193,6 +195,10 @@ t.test('a receipt of a batch that was signed again for the next epoch', async (t
     [[4, [KIND.delivered]]],
     'and counts',
   );
+  const findings = new Findings();
+  const rest = bundleOf(firstLog, before, 'ab', { messages: (all) => all.slice(0, -1).map(closed) });
+  compareBundles(judge(rest).audited, audited, 'other.tar', findings);
+  t.notOk(findings.count('E_CTR_REGRESS'), 'nor is a message logged twice that stands in two logs');
 });
 
 t.test('where a session opens is of no conversation', async (t) => {

@@ -22,6 +22,12 @@ const short = leaves.slice(
   leaves.findLastIndex((leaf) => leaf.type === 'sigb'),
 );
 
+/** The last batch is logged once more, a second later. */
+const twice: readonly Leaf[] = [
+  ...leaves,
+  ...leaves.slice(short.length).map((leaf) => ({ ...leaf, serverTime: leaf.serverTime + 1000 })),
+];
+
 /** The first batch with another time, as somebody has logged it. */
 const delayed = (content: NonNullable<BundleAlterations['content']>) => () => {
   const later = leaves.map((leaf, i) => (i === 3 || i === 4 ? { ...leaf, serverTime: leaf.serverTime + 1 } : leaf));
@@ -125,6 +131,12 @@ export const BUNDLE_KNOWN: readonly BundleRow[] = [
     archive: () => plain,
     other: made(inBatch(0, 1, (ms) => ({ ...ms, clientTime: ms.clientTime - 1 }))),
     ...found('E_FORK', msg(1), false, 14),
+  },
+  {
+    name: 'a server that logs once more what was signed, and shows it to the other party so',
+    archive: () => bundleOf(world, twice, 'ab', { messages: (all) => all.slice(0, -9) }),
+    other: () => bundleOf(world, twice, 'ab', { messages: (all) => all.toSpliced(-18, 9) }, 'bob'),
+    ...found('E_CTR_REGRESS', msg(9), false),
   },
   {
     name: 'another text that the sender did not sign is held against nobody',
