@@ -32,12 +32,13 @@ t.test('of one key there are eight: the oldest makes room, and those of other ke
 
 t.test('who logs in, or goes, takes no place any more', async (t) => {
   const waiting = new NotLoggedIn();
-  const links = Array.from({ length: 16 }, () => link(1));
-  for (const { asLink } of links.slice(0, 8)) waiting.add(asLink);
-  for (const { asLink } of links.slice(0, 4)) waiting.delete(asLink);
-  for (const { close } of links.slice(4, 8)) close('bye');
+  const [patient, ...others] = Array.from({ length: 15 }, () => link(1));
+  waiting.add(patient!.asLink);
+  const [loggedIn, gone, late] = [others.slice(0, 4), others.slice(4, 7), others.slice(7)];
+  for (const { asLink } of [...loggedIn, ...gone]) waiting.add(asLink);
+  for (const { asLink } of loggedIn) waiting.delete(asLink);
+  for (const { close } of gone) close('bye');
   await new Promise(setImmediate);
-  for (const { asLink } of links.slice(8)) waiting.add(asLink);
-  t.strictSame(new Set(codes(links.slice(0, 4))), new Set([null]), 'who is logged in is not cut');
-  t.strictSame(new Set(codes(links.slice(8))), new Set([null]), 'eight others have their place');
+  for (const { asLink } of late) waiting.add(asLink);
+  t.strictSame(new Set(codes([patient!, ...loggedIn, ...late])), new Set([null]), 'eight are waiting, and all may');
 });
