@@ -105,7 +105,7 @@ t.test(
       ['open', none, false],
       ['open', blocked, true],
       ['request', blocked, true],
-      ['closed', { mine: 'blocked', theirs: 'contact' }, true],
+      ['open', { mine: 'blocked', theirs: 'contact' }, true],
     ] as const) {
       const d = desk({ policy });
       await d.change('remove', both, after);
