@@ -39,15 +39,18 @@ export type LoadedServerConfig = Resolved<typeof SERVER_SETTINGS>;
 /**
  * @param configFile of -c; else `CHAT_SERVER_CONFIG`
  * @param flags by key, such as `log.level`
+ * @param usesSecrets false: what reads one looks at it then, and an operator may ask for other things without them
  * @throws CONFIG_INVALID with every fault; UNSAFE_FILE with every secret file that others can use
  */
 export function loadServerConfig({
   configFile,
   flags = {},
+  usesSecrets = true,
   machine = thisMachine(),
 }: {
   readonly configFile?: string | undefined;
   readonly flags?: Flags;
+  readonly usesSecrets?: boolean;
   readonly machine?: Machine;
 }): LoadedServerConfig {
   const named = configFile ?? (machine.env['CHAT_SERVER_CONFIG'] || undefined);
@@ -58,7 +61,7 @@ export function loadServerConfig({
     flagLayer(SERVER_SETTINGS, flags, machine),
   ];
   const loaded = resolveSettings(SERVER_SETTINGS, layers, machine, crossFaults);
-  refuseUnsafeFiles(loaded, machine);
+  if (usesSecrets) refuseUnsafeFiles(loaded, machine);
   return loaded;
 }
 

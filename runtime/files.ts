@@ -73,13 +73,24 @@ export function ensureSecretFile(path: string, field: string, make: () => Uint8A
   return readSecretFile(path, field);
 }
 
+/**
+ * For a command that writes what the server is to read: whoever is not the user that the server runs as leaves files that it cannot.
+ * @throws UNSAFE_FILE with `field`
+ */
+export function checkOwner(path: string, field: string): void {
+  const { uid = null } = statSync(path, { throwIfNoEntry: false }) ?? {};
+  if (uid !== null && uid !== (process.geteuid?.() ?? 0))
+    throw new ChatError('UNSAFE_FILE', `${field}: ${path} belongs to another user (${uid}): run this as that user`, {
+      field,
+    });
+}
+
 /** The folder, made with mode 0700 when it is missing. @throws UNSAFE_FILE with `field` when others may enter or change it */
 export function ensurePrivateDirectory(path: string, field: string): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
-    const { mode, uid } = statSync(path);
-    if (uid !== (process.geteuid?.() ?? 0))
-      throw new ChatError('UNSAFE_FILE', `${field}: ${path} belongs to another user`, { field });
+    checkOwner(path, field);
+    const { mode } = statSync(path);
     if ((mode & 0o077) !== 0)
       throw new ChatError('UNSAFE_FILE', `${field}: ${path} is open to others; chmod 700 it`, { field });
   } catch (cause) {

@@ -20,10 +20,17 @@ export interface GlobalFlags {
   readonly listen?: readonly string[] | undefined;
 }
 
-/** @throws CONFIG_INVALID, UNSAFE_FILE */
-export function configOf({ config, verbose = 0, quiet, logFormat, listen }: GlobalFlags): LoadedServerConfig {
+/**
+ * @param usesSecrets whether keys and password files have to be there, and safe: root may look at the server of another user
+ * @throws CONFIG_INVALID, UNSAFE_FILE
+ */
+export function configOf(
+  { config, verbose = 0, quiet, logFormat, listen }: GlobalFlags,
+  usesSecrets = false,
+): LoadedServerConfig {
   const level = verbose > 0 ? 'debug' : quiet === true ? 'warn' : undefined;
-  return loadServerConfig({ configFile: config, flags: { listen, 'log.level': level, 'log.format': logFormat } });
+  const flags = { listen, 'log.level': level, 'log.format': logFormat };
+  return loadServerConfig({ configFile: config, flags, usesSecrets });
 }
 
 /**
@@ -73,7 +80,7 @@ export function storeOf(config: LoadedServerConfig): { readonly url: string; rea
 
 /** Every fault of the settings and of the files that they name; exit status. */
 export function checkConfig(flags: GlobalFlags, out: (line: string) => void, now: number): number {
-  const config = configOf(flags);
+  const config = configOf(flags, true);
   const faults: string[] = [];
   const attempt = (work: () => unknown): void => {
     try {

@@ -58,7 +58,7 @@ const cli = yargs(hideBin(process.argv))
         .example('$0 run -c /etc/chat-server/config.toml', 'with a configuration file')
         .example('DB_PASS_FILE=/run/secrets/db chat-server run', 'with settings from the environment'),
     // Whatever is still open when the shutdown has had its time must not keep the process.
-    (argv) => finish(async () => process.exit(await runDaemon(configOf(argv), version))),
+    (argv) => finish(async () => process.exit(await runDaemon(configOf(argv, true), version))),
   )
   .command('config', 'check or show settings', (y) =>
     y

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { equal, utf8, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { LoadedServerConfig } from '../runtime/config.ts';
+import { checkOwner } from '../runtime/files.ts';
 import { openCheckpoint, peekCheckpoint, type Checkpoint, type LogKeys } from '../transcript/checkpoint.ts';
 import { parseKeyStatement } from '../transcript/key-statement.ts';
 import { EMPTY_ROOT } from '../transcript/merkle.ts';
@@ -27,7 +28,8 @@ import { Signer } from './log/signer.ts';
 
 /**
  * @param knownFiles checkpoints of this log that somebody holds
- * @throws IN_USE while the server runs; CONFIG_INVALID if nothing is lost, or a file is no checkpoint of this log
+ * @throws IN_USE while the server runs; CONFIG_INVALID if nothing is lost, or a file is no checkpoint of this log; UNSAFE_FILE for another
+ * user than the server's
  */
 export async function beginEpoch(
   config: LoadedServerConfig,
@@ -36,6 +38,7 @@ export async function beginEpoch(
   now: number,
 ): Promise<void> {
   const { transcript, stateDir, serverName, node } = config.values;
+  checkOwner(stateDir, 'state_dir');
   const host = serverName ?? logHostOf(config, readTls(config, now).own);
   const old = newestEpoch(transcript.dir, stateDir);
   const origin = originOf(old, host, node);
@@ -65,10 +68,11 @@ export async function beginEpoch(
 
 /**
  * `chat-server transcript rotate`: another key for the same log.
- * @throws CONFIG_INVALID if there is no log, or a key waits already
+ * @throws CONFIG_INVALID if there is no log, or a key waits already; UNSAFE_FILE for another user than the server's
  */
 export function rotateKey(config: LoadedServerConfig, out: (line: string) => void): void {
   const { transcript, stateDir } = config.values;
+  checkOwner(stateDir, 'state_dir');
   prepareKey(newestEpoch(transcript.dir, stateDir).keyFile);
   out('a new key of the log is made; it takes over at the next start');
 }

@@ -1,6 +1,6 @@
 /** `chat-server` as somebody at a shell has it: what it prints, where, and how it ends. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -155,6 +155,25 @@ t.test('db init, status, migrate and user list, in the order of a first day', as
   t.match(await db('db', 'migrate', '--dry-run'), { status: 0, out: /^schema \d+, this program wants \d+\n$/ });
   t.match(await db('db', 'migrate'), { status: 0, out: /up to date/ });
   t.strictSame(await db('user', 'list', '--json'), { status: 0, out: '', err: '' });
+});
+
+const isRoot = process.getuid?.() === 0;
+t.test('root asks about the server of another user', { skip: isRoot ? false : 'this is not root' }, async (t) => {
+  const key = put('theirs.key', serverCertificate.keyPem);
+  chmodSync(key, 0o640); // root's, and its group is the server's
+  const file = config('theirs', { 'tls.key': key });
+  const state = join(dir, 'theirs');
+  t.match(await run(t, ['config', 'check', '-c', file]), { status: 2, err: /\[UNSAFE_FILE\]\n$/ });
+  t.match(await run(t, ['db', 'init', '-c', file]), { status: 0 });
+  put('theirs/log.key', 'a key');
+  chownSync(state, 65_534, 65_534);
+  t.match(await run(t, ['user', 'list', '-c', file]), { status: 0, err: '' });
+  t.match(await run(t, ['status', '-c', file]), { status: 3, err: /\[UNREACHABLE\]\n$/ });
+  const another =
+    /^chat-server: state_dir: .*theirs belongs to another user \(65534\): run this as that user \[UNSAFE_FILE\]\n$/;
+  t.match(await run(t, ['transcript', 'rotate', '-c', file]), { status: 2, err: another });
+  t.match(await run(t, ['transcript', 'recover', '-c', file]), { status: 2, err: another });
+  t.notOk(existsSync(join(state, 'log.key.next')), 'which the server could not read');
 });
 
 t.test('what nobody takes is not said to be done', { skip: existsSync('/dev/full') ? false : 'no /dev/full' }, (t) => {
