@@ -155,7 +155,8 @@ function version(): string {
   return 'unknown';
 }
 
-const lowerFirst = (text: string): string => text.charAt(0).toLowerCase() + text.slice(1);
+/** One line, and no sentence of its own. */
+const lowerFirst = (text: string): string => text.charAt(0).toLowerCase() + text.slice(1).replaceAll(/\s*\n\s*/g, ' ');
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   hardenProcess();

@@ -29,11 +29,19 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 process.stderr.on('error', () => {}); // there is nowhere to say it
 
+/** What may be given more than once; of anything else the last counts, as with chat-client. */
+const LISTS: ReadonlySet<string> = new Set(['_', 'args', 'listen', 'known']);
+
 /** A command without flags of its own still has the global ones. */
 const noFlags = <T>(y: T): T => y;
 
 const cli = yargs(hideBin(process.argv))
   .scriptName('chat-server')
+  .locale('en') // messages are matched by programs
+  .middleware((argv) => {
+    for (const [name, value] of Object.entries(argv))
+      if (Array.isArray(value) && !LISTS.has(name)) argv[name] = value.at(-1);
+  }, true)
   .usage('$0 <command>\n\nA chat daemon on your own certificate authority.')
   .option('config', {
     alias: 'c',
@@ -261,6 +269,7 @@ function complain(line: string): void {
   );
 }
 
+/** One line, and no sentence of its own. */
 function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
+  return text.charAt(0).toLowerCase() + text.slice(1).replaceAll(/\s*\n\s*/g, ' ');
 }

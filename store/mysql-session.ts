@@ -208,8 +208,20 @@ export class Retry extends Error {
 }
 
 /** @param reason the driver's or server's name for the error, `ER_…` or `ECONNREFUSED` */
-export const failed = (reason: string | undefined): ChatError =>
-  new ChatError('STORE_FAILED', `the database failed (${reason ?? 'no reason given'})`);
+export function failed(reason = 'no reason given'): ChatError {
+  const hint = HINTS[reason];
+  return new ChatError('STORE_FAILED', `the database failed (${reason})${hint === undefined ? '' : `: ${hint}`}`);
+}
+/** What somebody who has just set it up has to look at. */
+const HINTS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing answers at its address; is it running, and db.url right',
+  ENOTFOUND: 'there is no host of this name; is db.url right',
+  ETIMEDOUT: 'nothing answers at its address; is db.url right, and no firewall between',
+  HANDSHAKE_SSL_ERROR: 'TLS failed; is db.tls_ca its authority, and the host a name of its certificate',
+  ER_ACCESS_DENIED_ERROR: 'it refuses this user from here with this password, or without TLS',
+  ER_DBACCESS_DENIED_ERROR: 'this user has no rights in this database; see sql/grants.sql',
+  ER_BAD_DB_ERROR: 'there is no database of this name',
+};
 
 /** The driver looks for the file of what is behind this name each time that it is asked for it. */
 const { BIGINT } = mysql.TypedParameter;

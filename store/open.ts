@@ -97,7 +97,8 @@ function mysqlLocation(url: URL): Location {
   const ca = url.searchParams.get('ca');
   if (ca !== null && tls === 'off') throw invalid('ca goes with tls=on');
   // The driver compares a certificate with names alone: for an address it would accept any server that calls itself localhost.
-  if (tls === 'on' && isIP(host) !== 0) throw invalid('tls=on wants the name that the certificate of the server has');
+  if (tls === 'on' && isIP(host) !== 0)
+    throw invalid('TLS to MySQL wants a host name that its certificate has, and no address');
   return {
     kind: 'mysql',
     host,

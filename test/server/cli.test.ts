@@ -71,7 +71,11 @@ const cases: readonly (readonly [args: string, status: number, out: RegExp | '',
   ['transcript', 2, '', /^chat-server: want list, checkpoint, export, verify, rotate or recover \[USAGE\]\n$/],
   ['run --listen', 2, '', /^chat-server: .*listen.*\[USAGE\]\n$/],
   ['run --listen nonsense -c GOOD', 2, '', /^chat-server: .*listen.*\[CONFIG_INVALID\]\n$/],
-  ['run --log-format xml', 2, '', /^chat-server: [^]*log-format[^]*\[USAGE\]\n$/],
+  ['run --log-format xml', 2, '', /^chat-server: invalid values: Argument: log-format, Given: "xml", .*\[USAGE\]\n$/],
+  ['config check -c /nonexistent.toml -c GOOD', 0, /^configuration is valid\n$/, ''],
+  ['config check -c GOOD --log-format xml --log-format text', 0, /^configuration is valid\n$/, ''],
+  ['run --listen 127.0.0.1:1 --listen nonsense -c GOOD', 2, '', /^chat-server: .*listen.*\[CONFIG_INVALID\]\n$/],
+  ['run --listen nonsense --listen 127.0.0.1:1 -c GOOD', 2, '', /^chat-server: .*listen.*\[CONFIG_INVALID\]\n$/],
   ['status -c /nonexistent.toml', 2, '', /^chat-server: .*\/nonexistent\.toml: no such file.*\[CONFIG_INVALID\]\n$/],
   ['status -c GOOD', 3, '', /^chat-server: no chat-server answers at .*good\.sock \[UNREACHABLE\]\n$/],
   ['config check -c GOOD', 0, 'configuration is valid\n' as unknown as RegExp, ''],
@@ -142,7 +146,7 @@ t.test('config check says what else would keep the server from starting', async 
   t.match(err, /transcript\.dir: cannot use .*ca\.crt\/log.*ENOTDIR/);
   t.match(err, /database, .*none\.crt, cannot be read/);
   const address = config('no-name', { 'db.url': 'mysql://chatuser@192.0.2.1/securechat', 'db.password_file': db });
-  t.match((await run(t, ['config', 'check', '-c', address])).err, /tls=on wants the name/);
+  t.match((await run(t, ['config', 'check', '-c', address])).err, /TLS to MySQL wants a host name/);
 });
 
 t.test('db init, status, migrate and user list, in the order of a first day', async (t) => {
@@ -155,6 +159,11 @@ t.test('db init, status, migrate and user list, in the order of a first day', as
   t.match(await db('db', 'migrate', '--dry-run'), { status: 0, out: /^schema \d+, this program wants \d+\n$/ });
   t.match(await db('db', 'migrate'), { status: 0, out: /up to date/ });
   t.strictSame(await db('user', 'list', '--json'), { status: 0, out: '', err: '' });
+});
+
+t.test('words are the same in every country', async (t) => {
+  const { err } = await run(t, ['frobnicate'], { LC_ALL: 'de_DE.UTF-8', LANG: 'ja_JP.UTF-8' });
+  t.equal(err, 'chat-server: unknown argument: frobnicate [USAGE]\n');
 });
 
 const isRoot = process.getuid?.() === 0;
