@@ -6,7 +6,6 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import type forgeTypes from 'node-forge';
 import { equal, fromUtf8, view, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { algorithmOf } from '../base/signature.ts';
 import { parseCertificate, parsePem, toPem, type Certificate } from '../x509/certificate.ts';
 import { identityOf } from '../x509/identity.ts';
 import { validatePath } from '../x509/path.ts';
@@ -56,7 +55,6 @@ export async function loadIdentity(settings: Settings, now: number, ask: AskPass
     throw new ChatError('BAD_CERT', 'the key is not the one of the certificate: give the pair that belongs together', {
       sub: 'key_mismatch',
     });
-  algorithmOf(privateKey);
   check(leaf, [...chain.slice(1), ...intermediates], roots, now);
   const { username, email } = identityOf(leaf);
   return {
@@ -130,7 +128,7 @@ async function own(settings: Settings, ask: AskPassphrase): Promise<Own> {
     keyPassphraseFile === undefined
       ? ask(file)
       : readPasswordFile(keyPassphraseFile, 'key_passphrase_file').use((bytes) => bytes.toString('utf8'));
-  if (p12File !== undefined) return fromPkcs12(p12File, (await passphrase(p12File)) ?? '');
+  if (p12File !== undefined) return fromPkcs12(p12File, await passphrase(p12File));
   if (certFile === undefined)
     throw missing('client certificate', '--cert FILE --key FILE (or --p12 FILE)', 'CHAT_CERT_FILE');
   if (keyFile === undefined) throw missing('key of the client certificate', '--key FILE', 'CHAT_KEY_FILE');
@@ -155,15 +153,20 @@ async function pemKey(path: string, passphrase: AskPassphrase): Promise<KeyObjec
   }
 }
 
-async function fromPkcs12(path: string, passphrase: string): Promise<Own> {
+/** @param passphrase null: nobody can be asked, and the file may have none */
+async function fromPkcs12(path: string, passphrase: string | null): Promise<Own> {
   const { default: forge } = await import('node-forge');
   const file = readSecretFile(path, 'p12_file');
   let bags: forgeTypes.pkcs12.Bag[];
   try {
-    const p12 = forge.pkcs12.pkcs12FromAsn1(forge.asn1.fromDer(file.use((b) => b.toString('binary'))), passphrase);
+    const asn1 = forge.asn1.fromDer(file.use((b) => b.toString('binary')));
+    const p12 = forge.pkcs12.pkcs12FromAsn1(asn1, passphrase ?? '');
     bags = p12.safeContents.flatMap((contents) => contents.safeBags);
   } catch (cause) {
-    throw new ChatError('CONFIG_INVALID', `${path} cannot be opened: wrong passphrase, or no PKCS#12 file`, { cause });
+    const next = passphrase === null ? '; give --key-passphrase-file, or run in a terminal' : '';
+    throw new ChatError('CONFIG_INVALID', `${path} cannot be opened: wrong passphrase, or no PKCS#12 file${next}`, {
+      cause,
+    });
   } finally {
     file.wipe();
   }
@@ -189,9 +192,14 @@ async function fromPkcs12(path: string, passphrase: string): Promise<Own> {
 
 function certificatesIn(path: string): readonly [Certificate, ...Certificate[]] {
   const text = fromUtf8(readBounded(path, MAX_FILE_BYTES));
-  const [first, ...rest] = text === null ? [] : parsePem(text);
-  if (first === undefined) throw new ChatError('CONFIG_INVALID', `${path} holds no certificate in PEM form`);
-  return [first, ...rest];
+  try {
+    const [first, ...rest] = text === null ? [] : parsePem(text);
+    if (first !== undefined) return [first, ...rest];
+  } catch (cause) {
+    const { code, sub, message } = ChatError.from(cause);
+    throw new ChatError(code, `${path}: ${message}`, sub === undefined ? { cause } : { sub, cause });
+  }
+  throw new ChatError('CONFIG_INVALID', `${path} holds no certificate in PEM form`);
 }
 
 /** SubjectPublicKeyInfo of either half of a pair. */

@@ -1,5 +1,6 @@
 /** Certificates and keys from files: every kind and every fault, with the reason and what to do next. */
 import { spawnSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -124,7 +125,18 @@ t.test('what is refused, before anything is dialled', async (t) => {
   for (const [name, issued, sub, next] of rows)
     await t.rejects(load(t, files(t, issued).flags), { code: 'BAD_CERT', sub, message: next }, name);
 
+  const p384 = ca.client('alice', { keyPair: generateKeyPairSync('ec', { namedCurve: 'P-384' }) });
+  await t.rejects(load(t, files(t, p384).flags), {
+    sub: 'weak_key',
+    message: /CN=.*: key is neither .*; ask for one with/,
+  });
+
   const { flags, put } = files(t, ca.client('alice'));
+  const both = put('both.crt', `${ca.client('alice').pem}${ca.client('alice').keyPem}`);
+  await t.rejects(load(t, { ...flags, cert_file: both }), {
+    sub: 'malformed',
+    message: /both\.crt: .*only blocks of CERT/,
+  });
   const rsa = ca.client('alice').keyPem;
   await t.rejects(load(t, { ...flags, key_file: put('other.key', rsa) }), { code: 'BAD_CERT', sub: 'key_mismatch' });
   await t.rejects(load(t, { ...flags, key_file: put('none.key', 'no key') }), { code: 'CONFIG_INVALID' });
@@ -143,6 +155,7 @@ t.test('what is refused, before anything is dialled', async (t) => {
   });
   await t.rejects(load(t, { ca_file: flags.ca_file, p12_file: put('x.p12', Buffer.from('junk')) }), {
     code: 'CONFIG_INVALID',
+    message: /no PKCS#12 file; give --key-passphrase-file/,
   });
 });
 
