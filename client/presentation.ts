@@ -27,8 +27,8 @@ const MAX_REACTION_CHARS = 16;
 /** What a message says now, or why there is nothing to be read. */
 export function shownContent({ message, current, reactions }: Reading): string {
   const { gone, reason, sender } = message;
-  if (reason === UNREADABLE) return '[a message from before this device joined]';
   if (gone !== null) return gone === 'deleted' ? `[message deleted by ${printable(sender, 64)}]` : '[message expired]';
+  if (reason === UNREADABLE) return '[a message from before this device joined]';
   const edited = current === message ? '' : ' (edited)';
   return `${shownText(current)}${edited}${Object.entries(tally(reactions)).map(shownReaction).join('')}`;
 }
@@ -76,6 +76,9 @@ export function shownSaying(reading: Reading, who: string): string {
   const { message, about } = reading;
   const { role, meaning, gone } = message;
   if (role === 'reaction' && gone === null) return `${who} reacted ${shownSign(meaning)} to ${shownQuote(about)}`;
+  if (role === 'reaction') return `${who}: [reaction ${gone === 'deleted' ? 'taken back' : 'expired'}]`;
+  if (role === 'delete' && about?.role === 'reaction')
+    return `${who} took back ${about.seq === null ? 'a reaction' : `the reaction #${about.seq}`}`;
   if (role === 'delete') return `${who} deleted ${shownQuote(about)}`;
   if (role === 'edit' && gone === null)
     return `${who} edited ${about?.seq == null ? 'a message' : `#${about.seq}`}: ${shownText(message)}`;

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { hex, utf8, type Hash, type SessionId } from '../../base/bytes.ts';
 import { messageFields, shownMessage, shownSaying } from '../../client/presentation.ts';
 import { Vault } from '../../client/vault.ts';
-import { MessageTable, type Message } from '../../client/message-table.ts';
+import { MessageTable, UNREADABLE, type Message } from '../../client/message-table.ts';
 import { deletion, edit, reaction } from '../../client/writing.ts';
 import { encodeContent, type Content } from '../../transcript/content.ts';
 import {
@@ -218,6 +218,28 @@ t.test('what comes one by one says what it did', async (t) => {
     'bob deleted #1 [message deleted]',
     'bob: mind (edited)',
   ]);
+});
+
+t.test('a reaction that is taken back is no message that was deleted', async (t) => {
+  const talk = new Talk(t);
+  const first = talk.says('bob', 'stand by');
+  talk.vault.markShown([first.row]);
+  const news = () =>
+    talk.vault.unshown(id, 10).map((m) => shownMessage(talk.vault.annotations.reading(m), 'bob').slice(9));
+  const thumb = talk.hears('carol', reactionContent(frame(), '👍', first.hash!));
+  const heart = talk.hears('carol', reactionContent(frame(), '❤', first.hash!));
+  talk.vault.markShown([heart.row]);
+  for (const { hash } of [thumb, heart]) talk.hears('carol', deleteContent(frame(), hash!, first.hash, true));
+  t.strictSame(news(), ['carol: [reaction taken back]', 'carol took back the reaction #3']);
+});
+
+t.test('what was deleted is said to be deleted, also by a device that could never read it', async (t) => {
+  const talk = new Talk(t);
+  const first = talk.says('bob', 'secret');
+  talk.hears('bob', deleteContent(frame(), first.hash!, null, false));
+  const reading = talk.vault.annotations.reading(talk.vault.message(first.row)!);
+  const handedOver = { ...reading, message: { ...reading.message, reason: UNREADABLE } };
+  t.equal(shownSaying(handedOver, 'bob'), 'bob: [message deleted by bob]');
 });
 
 t.test('false ones change nothing and are named', async (t) => {
