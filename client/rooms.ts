@@ -62,10 +62,10 @@ export class Rooms {
     this.#host = host;
   }
 
-  /** @throws BAD_NAME, ROOM_EXISTS, QUOTA */
+  /** @throws BAD_NAME, ROOM_EXISTS, QUOTA, TOO_LARGE */
   async create(name: string, isPublic: boolean, topic?: string): Promise<Conversation> {
     const visibility = isPublic ? ('public' as const) : ('private' as const);
-    const more = topic === undefined ? {} : { topic };
+    const more = topic === undefined ? {} : { topic: sayable(topic) };
     const conversation = await this.#host.asked(async (session) => {
       const reply = await session.requester.request(
         { type: 'room_create', room: roomName(name), visibility, ...more },
@@ -147,7 +147,7 @@ export class Rooms {
   /** @param topic empty: none. @throws NOT_ALLOWED/role, TOO_LARGE */
   async setTopic(name: string, topic: string): Promise<void> {
     const room = roomName(name);
-    const more = topic === '' ? {} : { topic };
+    const more = topic === '' ? {} : { topic: sayable(topic) };
     await this.#host.asked(({ requester }) => requester.request({ type: 'room_topic', room, ...more }, 'room'));
   }
 
@@ -331,6 +331,15 @@ export function roomName(name: string): string {
   throw new ChatError('BAD_NAME', 'a room is # and 1 to 63 of a-z, 0-9, ".", "_", "-" (in a shell: quote it)', {
     field: 'room',
   });
+}
+
+/** UTF-16 code units (docs/PROTOCOL.md §5.1). */
+const MAX_TOPIC_CHARS = 512;
+
+/** @throws TOO_LARGE */
+function sayable(topic: string): string {
+  if (topic.length <= MAX_TOPIC_CHARS) return topic;
+  throw new ChatError('TOO_LARGE', `a topic has at most ${MAX_TOPIC_CHARS} characters`, { field: 'topic' });
 }
 
 function asAsked(reply: RoomReply, name: string): RoomReply {

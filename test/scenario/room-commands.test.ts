@@ -27,6 +27,8 @@ t.test('a room from the shell', async (t) => {
   t.match(await bob('room', 'list'), { out: '#ops (public, 2 members, you are member): all hands\n' });
   t.match(await bob('room', 'topic', '#ops', 'mine'), { status: 4, err: /\[NOT_ALLOWED\/role\]\n$/ });
   t.match(await alice('room', 'role', '#ops', 'bob', 'admin'), { status: 0, out: '#ops changed\n' });
+  t.match(await bob('room', 'topic', '#ops', 'x'.repeat(513)), { status: 2, err: /at most 512 .*\[TOO_LARGE\]\n$/ });
+  t.match(await bob('room', 'topic', '#ops', 'x'.repeat(512)), { status: 0, out: '#ops changed\n' });
   t.match(await bob('room', 'topic', '#ops', 'ours'), { status: 0, out: '#ops changed\n' });
   t.match(await alice('room', 'topic', '#ops'), { status: 0, out: 'ours\n' });
   t.match(await alice('room', 'members', '#ops'), { out: 'alice: owner, can read\nbob: admin, can read\n' });
