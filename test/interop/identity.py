@@ -85,6 +85,22 @@ def hosts_of(certificate):
     return names.get_values_for_type(x509.DNSName)
 
 
+def name_of(certificate):
+    """Whom it is of, docs/PROTOCOL.md §5: the URI of the subjectAltName, its address, or the commonName."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uris = [uri[5:] for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith('chat:')]
+    found = uris or names.get_values_for_type(x509.RFC822Name)
+    found = found or [each.value for each in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
+    if len(found) != 1:
+        raise Refused('BAD_CERT', 'bad_name')
+    return found[0].lower()
+
+
+def is_for_clients(certificate):
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    return x509.ExtendedKeyUsageOID.CLIENT_AUTH in usage
+
+
 def validity(certificate):
     """Unix milliseconds."""
     ends = certificate.not_valid_before, certificate.not_valid_after

@@ -1,7 +1,9 @@
 """The presentation language of MLS and its labelled functions: RFC 9420 §2.1, §5.1, §8."""
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+import hpke
 from hpke import HASH_BYTES, KEY_BYTES, NONCE_BYTES, expand
 from identity import Refused
 from integers import number, u16, u32
@@ -28,6 +30,9 @@ class Reader:
         self.at += size
         return self._data[self.at - size:self.at]
 
+    def peek(self, size):
+        return self._data[self.at:self.at + size]
+
     def uint(self, size):
         return number(self.take(size))
 
@@ -50,12 +55,26 @@ class Reader:
             if self.uint(size) != value:
                 raise Refused('BAD_FRAME', 'another value than must be there')
 
+    def list_of(self, read):
+        """A vector of what `read` reads."""
+        inner, found = Reader(self.vector()), []
+        while not inner.is_at_end():
+            found.append(read(inner))
+        return found
+
+    def optional(self, read):
+        return read(self) if self.uint(1) == 1 else None
+
     def end(self):
         if not self.is_at_end():
             raise Refused('BAD_FRAME', 'bytes behind the end')
 
 
-# labels, §5.1.2, §5.2, §8
+def optional(data):
+    return b'\0' if data is None else b'\1' + data
+
+
+# labels, §5.1.2, §5.1.3, §5.2, §8
 
 def expand_with_label(secret, label, context, size):
     return expand(secret, u16(size) + vector(b'MLS 1.0 ' + label) + vector(context), size)
@@ -80,3 +99,21 @@ def verify_with_label(public, label, content, signature):
         key.verify(signature, vector(b'MLS 1.0 ' + label) + vector(content))
     except InvalidSignature:
         raise Refused('SIG_FAIL', label.decode()) from None
+
+
+def encrypt_with_label(public, label, context, plaintext):
+    """HPKECiphertext."""
+    shared_secret, encapsulated = hpke.encapsulate(public)
+    sealed = hpke.Context(shared_secret, vector(b'MLS 1.0 ' + label) + vector(context)).seal(plaintext)
+    return vector(encapsulated) + vector(sealed)
+
+
+def decrypt_with_label(key, label, context, encrypted):
+    reader = Reader(encrypted)
+    encapsulated, sealed = reader.vector(), reader.vector()
+    reader.end()
+    return hpke.Context(key.decapsulate(encapsulated), vector(b'MLS 1.0 ' + label) + vector(context)).open(sealed)
+
+
+def raw_public(key):
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)

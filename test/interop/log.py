@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from identity import Refused, der, hosts_of, verify
 from integers import number
-from merkle import proven_root
+from merkle import check_consistency, proven_root
 
 
 def now():
@@ -37,12 +37,34 @@ class Log:
             (key_id, self._key_id.hex()),
             (fields['server-cert-sha256'], hashlib.sha256(der(certificate)).hexdigest()),
         ]
+        self.vkey = fields['vkey']
         if any(is_so != must for is_so, must in facts) or self.organisation not in hosts_of(certificate):
             raise Refused('LOG_KEY')
         if not int(fields['not-before']) <= now() <= int(fields['not-after']):
             raise Refused('LOG_KEY', 'validity')
         self._key = ed25519.Ed25519PublicKey.from_public_bytes(raw[1:])
         self.notes = {}
+
+    def newest(self):
+        return self.notes[max(self.notes)]
+
+    def prove(self, channel, first, second, hashes=None):
+        """docs/PROTOCOL.md §6.4, between two checkpoints that were seen. Answers the hashes that prove it."""
+        if hashes is None:
+            frame = {'type': 'log_consistency', 'from': first, 'to': second}
+            hashes = channel.request(frame, 'log_consistency')['hashes']
+        roots = [self.open_note(self.notes[size])[1] for size in (first, second)]
+        check_consistency(first, roots[0], second, roots[1], hashes)
+        return hashes
+
+    def go_on(self, channel, other):
+        """The log that another connection shows is this one: its key, and all that was seen of it is of one history."""
+        if other.vkey != self.vkey:
+            raise Refused('FORK', 'another key')
+        before = max(self.notes, default=0)
+        size, _ = self.keep(channel.request({'type': 'log_checkpoint'}, 'log_checkpoint')['note'])
+        if 0 < before != size:
+            self.prove(channel, min(before, size), max(before, size))
 
     def open_note(self, note):
         """Size and root of a signed note (C2SP tlog-checkpoint)."""

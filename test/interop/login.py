@@ -27,8 +27,8 @@ def register(channel, username, email, password):
     }, 'ok')
 
 
-def log_in(channel, account, password):
-    """Answers login_ok."""
+def log_in(channel, account, password, continues=None):
+    """Answers login_ok. `continues`: that another certificate was this device's."""
     nonce = os.urandom(24)
     challenge = channel.request({'type': 'login', 'account': account, 'nonce': nonce}, 'login_challenge')
     salt, kdf = challenge['salt'], challenge['kdf']
@@ -38,16 +38,18 @@ def log_in(channel, account, password):
     client_key = _mac(salted, b'Client Key')
     client_signature = _mac(hashlib.sha256(client_key).digest(), auth_message)
     proof = bytes(a ^ b for a, b in zip(client_key, client_signature))
-    answer = channel.request({'type': 'login_proof', 'proof': proof}, 'login_ok')
+    frame = {'type': 'login_proof', 'proof': proof}
+    answer = channel.request(frame if continues is None else {**frame, 'continues': continues}, 'login_ok')
     server_signature = _mac(_mac(salted, b'Server Key'), auth_message)
     if not hmac.compare_digest(answer['server_signature'], server_signature):
         raise Refused('AUTH_FAIL', 'server signature')
     return answer
 
 
-def resume(channel, token):
-    """Answers login_ok."""
-    return channel.request({'type': 'resume', 'token': token}, 'login_ok')
+def resume(channel, token, checkpoint=None):
+    """Answers login_ok. `checkpoint`: the newest that we have verified."""
+    frame = {'type': 'resume', 'token': token}
+    return channel.request(frame if checkpoint is None else {**frame, 'checkpoint': checkpoint}, 'login_ok')
 
 
 def _salted_password(password, salt, kdf):

@@ -25,6 +25,16 @@ def keygen(d=None, z=None):
     return ek, b''.join(_encode(x, 12) for x in s) + ek + _h(ek) + z
 
 
+def encapsulate(ek):
+    """ML-KEM.Encaps (§6.2, §7.2): shared secret and ciphertext."""
+    t = [ek[POLYNOMIAL_BYTES * i:POLYNOMIAL_BYTES * (i + 1)] for i in range(K)]
+    if len(ek) != POLYNOMIAL_BYTES * K + 32 or any(x >= Q for each in t for x in _decode(each, 12)):
+        raise ValueError('no encapsulation key')
+    m = os.urandom(32)
+    secret, r = _g(m + _h(ek))
+    return secret, _encrypt(ek, m, r)
+
+
 def decapsulate(dk, ciphertext):
     """ML-KEM.Decaps (§6.3, §7.3), with implicit rejection."""
     ends = POLYNOMIAL_BYTES * K, 2 * POLYNOMIAL_BYTES * K + 32, 2 * POLYNOMIAL_BYTES * K + 64

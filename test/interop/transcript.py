@@ -8,7 +8,7 @@ from integers import number, u16, u32, u64
 from log import now, take_checkpoints
 from merkle import leaf, proven_root, tree_root
 
-MESSAGE, DELIVERED, MEMBERSHIP, OPENED, CLOSED = 1, 3, 5, 6, 7
+MESSAGE, DELIVERED, READ, MEMBERSHIP, OPENED, CLOSED = 1, 3, 4, 5, 6, 7
 ZEROS = bytes(32)
 
 
@@ -84,49 +84,90 @@ def associated_data(statement):
 class Session:
     """What a device says: statements with their counters and links, signed in batches."""
 
-    def __init__(self, identity, log):
+    def __init__(self, identity, last=None):
+        """`last`: of a session before, by conversation: leaf(MS)."""
         self._identity = identity
-        self._log = log
         self.id = os.urandom(16)
-        self._counter = 0
-        self._last_batch = ZEROS
-        self._last = {}  # conversation: conv_ctr and leaf(MS)
+        self._next = _Lineage(last or {})
+        self._logged = self._next.copy()
 
     def clear(self, kind, part, conversation=ZEROS):
-        """A statement in the clear of one part: kinds 3, 6 and 7. Answers an item for `send`."""
+        """A statement in the clear of one part: kinds 3, 4, 6 and 7. Answers an item for `send`."""
         head = self._head(kind, len(part), conversation, 0, ZEROS, ZEROS)
         return {'statement': head + ZEROS + leaf(part), 'parts': [part]}
 
     def message(self, conversation, roster, opening, seal, size):
         """A statement of kind 1 for one part of `size` bytes, which `seal` makes for the associated data."""
-        counter, previous = self._last.get(conversation, (0, ZEROS))
-        head = self._head(MESSAGE, size, conversation, counter + 1, previous, roster)
+        head = self._linked_head(MESSAGE, size, conversation, roster)
         head += commitment(opening, head)
         part = seal(associated_data(head))
         if len(part) != size:
             raise ValueError('the part has another size than was stated')
-        statement = head + leaf(part)
-        self._last[conversation] = counter + 1, leaf(statement)
-        return {'statement': statement, 'parts': [part]}
+        return self._linked(conversation, head, [part])
 
-    def send(self, channel, items):
-        """Signs the items as one batch, sends them, and checks that the ACK proves them into the log."""
+    def change(self, conversation, roster, make_parts):
+        """A statement of kind 5; `make_parts` makes them for the associated data, whatever their sizes."""
+        head = self._linked_head(MEMBERSHIP, 0, conversation, roster) + ZEROS
+        parts = make_parts(associated_data(head))
+        return self._linked(conversation, head[:10] + u16(len(parts)) + u32(sum(map(len, parts))) + head[16:], parts)
+
+    def sign(self, log, items):
+        """The frame `msg_send` of one batch."""
         leaves = [leaf(item['statement']) for item in items]
-        first = self._counter - len(items) + 1
+        first = self._next.counter - len(items) + 1
         batch = b'clog-bs1' + self._identity.fingerprint + self.id + u64(first) + u32(len(items)) + u64(now())
-        batch += self._last_batch + tree_root(leaves) + hashlib.sha256(self._log.origin.encode()).digest()
-        self._last_batch = leaf(batch)
+        batch += self._next.batch + tree_root(leaves) + hashlib.sha256(log.origin.encode()).digest()
+        self._next.batch = leaf(batch)
         signature = self._identity.sign('chatlog/v1, sender batch', batch)
         algorithm = self._identity.algorithm
-        frame = {'type': 'msg_send', 'algorithm': algorithm, 'signature': signature, 'batch': batch, 'messages': items}
-        ack = channel.request(frame, 'msg_ack')['ack']
-        take_checkpoints(channel, self._log)
-        entries = [batch_leaf(algorithm, signature, batch, ack[18:26])]
-        entries += [message_leaf(item['statement'], i + 1, ack[18:26]) for i, item in enumerate(items)]
-        self._log.check_ack(ack, entries)
+        return {'type': 'msg_send', 'algorithm': algorithm, 'signature': signature, 'batch': batch, 'messages': items}
+
+    def deliver(self, channel, log, frame):
+        """Sends a batch, again if need be, and checks that the ACK proves it into the log. Answers the msg_ack."""
+        try:
+            answer = channel.request(frame, 'msg_ack')
+        except Refused:
+            self._next = self._logged.copy()  # its counters are free for another
+            raise
+        take_checkpoints(channel, log)
+        ack = answer['ack']
+        entries = [batch_leaf(frame['algorithm'], frame['signature'], frame['batch'], ack[18:26])]
+        statements = [item['statement'] for item in frame['messages']]
+        entries += [message_leaf(statement, i + 1, ack[18:26]) for i, statement in enumerate(statements)]
+        log.check_ack(ack, entries)
+        self._logged = self._next.copy()
+        return answer
+
+    def send(self, channel, log, items):
+        return self.deliver(channel, log, self.sign(log, items))
+
+    def end(self):
+        """What the opening of the session after it says, docs/TRANSCRIPT.md §a; and its last statements."""
+        return self.id + u64(self._logged.counter) + self._logged.batch, self._logged.last
+
+    def _linked_head(self, kind, size, conversation, roster):
+        counter = self._next.counters.get(conversation, 0) + 1
+        return self._head(kind, size, conversation, counter, self._next.last.get(conversation, ZEROS), roster)
+
+    def _linked(self, conversation, head, parts):
+        statement = head + tree_root([leaf(part) for part in parts])
+        self._next.counters[conversation] = self._next.counters.get(conversation, 0) + 1
+        self._next.last[conversation] = leaf(statement)
+        return {'statement': statement, 'parts': parts}
 
     def _head(self, kind, size, conversation, counter, previous, roster):
-        self._counter += 1
+        self._next.counter += 1
         head = b'clog-ms1' + bytes([kind, 0]) + u16(1) + u32(size) + self._identity.fingerprint + self.id
-        head += u64(self._counter) + u64(now()) + conversation
+        head += u64(self._next.counter) + u64(now()) + conversation
         return head + u64(counter) + previous + roster
+
+
+class _Lineage:
+    """What the next statement and batch go on from."""
+
+    def __init__(self, last, counter=0, batch=ZEROS, counters=()):
+        self.counter, self.batch = counter, batch
+        self.counters, self.last = dict(counters), dict(last)  # by conversation: conv_ctr, leaf(MS)
+
+    def copy(self):
+        return _Lineage(self.last, self.counter, self.batch, self.counters)
