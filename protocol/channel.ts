@@ -237,6 +237,9 @@ export class Opener {
         throw new ChatError('BAD_FRAME', `key used for ${this.#maxRecords} records`, { field: 'rekey' });
       return plaintext;
     }
+    // New keys cost three times a record, and no limit of requests counts them: they come between frames, which are counted.
+    if (this.#recordsUnderKey === 1)
+      throw new ChatError('BAD_FRAME', 'a key that no frame was sent under', { field: 'rekey' });
     const next = rekeyed(this.#secret);
     this.#secret.wipe();
     this.#secret = next;

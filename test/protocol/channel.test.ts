@@ -195,6 +195,16 @@ t.test('a sender that does not rekey is refused', async (t) => {
   t.throws(() => strict.open(only(lazy.seal([FRAME], 0))), { code: 'BAD_FRAME', field: 'rekey' });
 });
 
+t.test('a sender that only rekeys is refused', async (t) => {
+  const { opener } = ends();
+  const next = rekeyed(secret());
+  opener.open(only(sealRecord(recordKeys(secret()), 0, FRAME)));
+  t.equal(opener.open(only(sealRecord(recordKeys(secret()), 1, REKEY))).length, 0);
+  t.throws(() => opener.open(only(sealRecord(recordKeys(next), 2, REKEY))), { code: 'BAD_FRAME', field: 'rekey' });
+  const first = new Opener(secret());
+  t.throws(() => first.open(only(sealRecord(recordKeys(secret()), 0, REKEY))), { code: 'BAD_FRAME', field: 'rekey' });
+});
+
 t.test('a rekey frame beside others, or inside a body, switches nothing', async (t) => {
   const { sealer, opener } = ends();
   for (const plaintext of [Buffer.concat([FRAME, REKEY]), Buffer.concat([REKEY, FRAME]), encode({ body: REKEY })])
