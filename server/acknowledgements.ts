@@ -49,12 +49,17 @@ export class Acknowledgements {
   /**
    * The device keeps these. While the store fails they are remembered and tried again, for the device says so only once; when the
    * connection ends meanwhile, they are delivered and acknowledged once more on the next.
+   * @returns false if there is none among them that it was sent and has not acknowledged yet
    */
-  received(keeper: Keeper, cursors: readonly number[]): void {
-    const known = keeper.outlet.known(cursors);
-    if (this.#left.has(keeper)) return known.length > 0 ? this.#write(this.#tell(keeper, known)) : undefined;
-    for (const cursor of known) keeper.unsettled.add(cursor);
-    this.#wait(keeper);
+  received(keeper: Keeper, cursors: readonly number[]): boolean {
+    const known = keeper.outlet.known(cursors).filter((cursor) => !keeper.unsettled.has(cursor));
+    if (known.length === 0) return false;
+    if (this.#left.has(keeper)) this.#write(this.#tell(keeper, known));
+    else {
+      for (const cursor of known) keeper.unsettled.add(cursor);
+      this.#wait(keeper);
+    }
+    return true;
   }
 
   /** The connection has ended: the store is told now, before the next one reads the queue, and not again. */

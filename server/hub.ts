@@ -289,9 +289,9 @@ export class Hub {
       this.#devices.get(device)?.outlet.look();
   }
 
-  /** The device keeps these. */
-  received(member: Member, cursors: readonly number[]): void {
-    this.#acknowledgements.received(member, cursors);
+  /** The device keeps these. @returns whether that says anything */
+  received(member: Member, cursors: readonly number[]): boolean {
+    return this.#acknowledgements.received(member, cursors);
   }
 
   offerExpiries(expiries: readonly QueuedExpiry[]): void {

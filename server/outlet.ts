@@ -143,14 +143,19 @@ export class Outlet {
     this.#free(cursors);
   }
 
-  /** The device has seen these, and can neither keep nor believe them: their rows stay, and their room is free. */
-  skipped(cursors: readonly number[]): void {
+  /**
+   * The device has seen these, and can neither keep nor believe them: their rows stay, and their room is free.
+   * @returns false if none of them was on its way
+   */
+  skipped(cursors: readonly number[]): boolean {
     const sent = cursors.filter((cursor) => this.#inFlight.has(cursor));
-    if (sent.length > 0) this.#hasSkipped = true;
+    if (sent.length === 0) return false;
+    this.#hasSkipped = true;
     for (const cursor of sent) if (cursor > this.#after) this.#skipped.add(cursor);
     // A page moves #after past them.
     if (this.#skipped.size > IN_FLIGHT_ITEMS) this.#fallBehind();
     this.#free(sent);
+    return true;
   }
 
   #free(cursors: readonly number[]): void {

@@ -42,9 +42,9 @@ const RETRY_AFTER_MS = 1000;
 /** Of the batches of one turn of the event loop: some 5 ms of work. Each costs as much as 4 messages in it. */
 export const INTAKE_COST = 160;
 const SEND_COST = 4;
-/** What has limits of its own, or none, from who is logged in. */
+/** What has limits of its own, or none, from who is logged in: of what is acknowledged there is no more than he was sent. */
 const FREE: ReadonlySet<Request['type']> = new Set(['msg_send', 'msg_received', 'msg_skipped']);
-/** Of everything else: for each certificate. */
+/** Of everything else: for each certificate key, for of a certificate there may be a second spelling. */
 export const REQUESTS_PER_MINUTE = 6000;
 
 export interface SessionOptions {
@@ -66,7 +66,7 @@ export interface SessionOptions {
   readonly roomDeliveries: RateLimit;
   /** batches that are judged in one turn of the event loop; of INTAKE_COST */
   readonly intake: FairQueue;
-  /** all other requests, by certificate */
+  /** all other requests, by certificate key */
   readonly requests: RateLimit;
   readonly log: Log;
   readonly now: () => number;
@@ -175,8 +175,7 @@ class Session {
   /** Never rejects. */
   async take(frame: Request): Promise<Taken> {
     try {
-      const { link, requests } = this.#o;
-      if (this.member === null || !FREE.has(frame.type)) requests.take(hex(link.peerChain[0].fingerprint), 1);
+      if (this.member === null || !FREE.has(frame.type)) this.#takeRequest();
       if (frame.type === 'msg_send') return await this.#send(frame);
       return (await this.#dispatch(frame)) ?? ANSWERED;
     } catch (error) {
@@ -285,9 +284,11 @@ class Session {
         return link.send({ type: 'directory', id: frame.id, ...page });
       }
       case 'msg_received':
-        return hub.received(this.#loggedIn(), frame.cursors);
+        if (!hub.received(this.#loggedIn(), frame.cursors)) this.#takeRequest();
+        return;
       case 'msg_skipped':
-        return this.#loggedIn().outlet.skipped(frame.cursors);
+        if (!this.#loggedIn().outlet.skipped(frame.cursors)) this.#takeRequest();
+        return;
       case 'binding_put':
         return link.send(await keys.putBinding(this.#loggedIn(), frame));
       case 'binding_get':
@@ -358,6 +359,12 @@ class Session {
   #later<T>(id: number, wanted: Promise<T>, reply: (value: T) => Reply): Taken {
     const { link } = this.#o;
     return { answered: wanted.then((value) => link.send(reply(value))).catch((error) => this.#refuse(id, error)) };
+  }
+
+  /** @throws RATE_LIMIT */
+  #takeRequest(): void {
+    const { link, requests } = this.#o;
+    requests.take(hex(link.peerChain[0].spkiHash), 1);
   }
 
   #loggedIn(): Member {

@@ -1,4 +1,5 @@
 /** One connection as the session sees it: a link without a socket, and everything behind it stood in for. */
+import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import type { Reply, Request } from '../../protocol/messages.ts';
@@ -39,7 +40,7 @@ class Peer {
 
   constructor(options: Partial<Record<keyof SessionOptions, unknown>> = {}) {
     const link = {
-      peerChain: [{ fingerprint: Buffer.alloc(32, 1) }],
+      peerChain: [{ fingerprint: randomBytes(32), spkiHash: Buffer.alloc(32, 1) }],
       send: (frame: Reply) => void this.sent.push(frame),
       onFrame: (handler: (frame: Request) => void) => (this.#frame = handler),
       onDrain: (handler: () => void) => (this.drain = handler),
@@ -57,10 +58,10 @@ class Peer {
       changed: () => {},
       join: () => (
         this.joined++,
-        { user: { id: 1 }, device: { id: 1 }, outlet: { sync: () => new Promise(() => {}) } }
+        { user: { id: 1 }, device: { id: 1 }, outlet: { sync: () => new Promise(() => {}), skipped: () => false } }
       ),
       leave: () => this.left++,
-      received: async () => {},
+      received: (_: unknown, cursors: readonly number[]) => cursors.includes(1),
       drained: () => this.drained++,
       admit: async (_: unknown, frame: Send, charge: Charge) => {
         charge(hex(decodeMs(frame.messages[0]!.statement).conversation), frame.messages.length, this.devices);
@@ -591,6 +592,33 @@ t.test('before a login nothing is without a limit', async (t) => {
     ['NOT_LOGGED_IN', 'NOT_LOGGED_IN', 'NOT_LOGGED_IN', 'RATE_LIMIT'],
   );
   peer.end();
+});
+
+t.test('an acknowledgement of nothing is a request like others', async (t) => {
+  const peer = new Peer({ requests: new RateLimit(4, () => 0) });
+  await peer.logIn();
+  for (const type of ['msg_received', 'msg_skipped', 'msg_received', 'msg_skipped'] as const) {
+    peer.says({ type: 'msg_received', cursors: [1] });
+    peer.says({ type, cursors: [2] });
+    await turn();
+  }
+  t.match(
+    peer.sent.map((f) => f.type === 'error' && f.code),
+    [false, 'RATE_LIMIT'],
+  );
+  peer.end();
+});
+
+t.test('two certificates of one key share the limit of requests', async (t) => {
+  const requests = new RateLimit(3, () => 0);
+  const peers = [new Peer({ requests }), new Peer({ requests })];
+  for (const peer of peers) {
+    peer.says(ping(1));
+    peer.says(ping(2));
+    await turn();
+  }
+  t.match(peers[1]!.sent.at(-1), { type: 'error', id: 2, code: 'RATE_LIMIT' });
+  for (const peer of peers) peer.end();
 });
 
 t.test('requests have a limit of their own; acknowledgements have none', async (t) => {
