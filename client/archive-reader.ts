@@ -176,7 +176,8 @@ export class ArchiveReader {
     assertOf(bs, ms, i);
     await this.#rosterOf(ms);
     const shown = { statement: statement!, parts: [part] };
-    return readReceipt(this.#vault, this.#session, this.#username, { by, at, batch: leaf }, shown, ms);
+    // Who could read then is not known now.
+    return readReceipt(this.#vault, this.#session, this.#username, { by, at, batch: leaf }, shown, ms, null);
   }
 
   async #checkPlace(

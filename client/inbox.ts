@@ -30,6 +30,7 @@ import {
 import { readOpening } from './body.ts';
 import { checkBatch, isVerdict, type CheckedBatch } from './delivery-check.ts';
 import type { DeviceKeys } from './device.ts';
+import { usersIn } from './e2ee/held.ts';
 import { isOfCommit } from './e2ee/layout.ts';
 import { ConversationQueue } from './e2ee/queue.ts';
 import type { Member } from './e2ee/sketch.ts';
@@ -215,8 +216,10 @@ export class Inbox {
   ): Promise<Opened | HeldReceipt | null> {
     if (!equal(ms.sender, bs.sender) || !equal(ms.session, bs.session) || ms.sessionCtr !== bs.firstCtr + position)
       throw new ChatError('SIG_FAIL', 'a statement that does not belong to its batch', { sub: 'statement' });
-    if (isReceipt(ms.kind))
-      return readReceipt(this.#vault, session, this.#username, { by: username, at, batch: leaf }, delivered, ms);
+    if (isReceipt(ms.kind)) {
+      const who = { by: username, at, batch: leaf };
+      return readReceipt(this.#vault, session, this.#username, who, delivered, ms, this.#readersOf(ms.conversation));
+    }
     if (ms.kind !== KIND.message && ms.kind !== KIND.membership)
       throw new ChatError('BAD_FRAME', 'a statement of another kind', { field: 'ms.kind' });
     let roster: Conversation = await session.rosters.trusted(ms.conversation);
@@ -248,6 +251,12 @@ export class Inbox {
         });
       if (session.rosters.isSelf(ms.conversation)) readHandover(body);
     });
+  }
+
+  /** Null where this device is not in the group, or knows that it has missed something of it. */
+  #readersOf(id: ConversationId): string[] | null {
+    const { conversation } = this.#groups.of(id);
+    return conversation === null || this.#groups.isBroken(id) ? null : usersIn(conversation);
   }
 
   /** Everything that came of a batch, in one transaction. */

@@ -25,7 +25,8 @@ export interface HeldReceipt {
 /**
  * @param by username of who signed the batch, as the certificate says
  * @param own username of this profile
- * @returns null for one that is here already, or of somebody who is in the room no more and never wrote there
+ * @param inside whose devices are in the group of a room; null: this device does not know now
+ * @returns null for one that is here already, or of somebody who cannot read in the room (any more) and never wrote there
  * @throws SIG_FAIL/ct_hash, /receipt; BAD_CERT/untrusted; BAD_FRAME; NOT_FOUND
  */
 export async function readReceipt(
@@ -35,6 +36,7 @@ export async function readReceipt(
   { by, at, batch }: { readonly by: string; readonly at: number; readonly batch: Hash },
   { statement, parts }: Pick<Delivered, 'statement' | 'parts'>,
   ms: MessageStatement,
+  inside: readonly string[] | null,
 ): Promise<HeldReceipt | null> {
   const isMine = by === own;
   if (!isCiphertextOf(ms, parts))
@@ -42,7 +44,7 @@ export async function readReceipt(
   const hash = leafHash(statement);
   if (vault.receipts.has(hash)) return null;
   const part = parts[0]!;
-  if (!isMine && !(await mayReceipt(vault, session, by, ms))) return null;
+  if (!isMine && !(await mayReceipt(vault, session, by, ms, inside))) return null;
   for (const message of decodeReceipt(part)) {
     const known = vault.receipts.named(message);
     if (known === null) continue;
@@ -60,11 +62,22 @@ export async function readReceipt(
   };
 }
 
-/** Whether the signer is, or was, in the conversation. @throws BAD_CERT/untrusted in a conversation of two */
-async function mayReceipt(vault: Vault, session: Session, by: string, ms: MessageStatement): Promise<boolean> {
+/**
+ * Whether the signer is, or was, in the conversation. Of a room the server's list is not asked where this device knows who can read: the server
+ * can list anybody. @throws BAD_CERT/untrusted in a conversation of two
+ */
+async function mayReceipt(
+  vault: Vault,
+  session: Session,
+  by: string,
+  ms: MessageStatement,
+  inside: readonly string[] | null,
+): Promise<boolean> {
   const isIn = ({ members }: Conversation): boolean => members.some(({ username }) => username === by);
   const roster = await session.rosters.trusted(ms.conversation);
-  if (isIn(roster) || vault.senderLineage(ms.sender, ms.conversation, ms.session) !== null) return true;
+  if (vault.senderLineage(ms.sender, ms.conversation, ms.session) !== null) return true;
+  if (roster.room !== undefined && inside !== null) return inside.includes(by);
+  if (isIn(roster)) return true;
   if (roster.room === undefined)
     throw new ChatError('BAD_CERT', `${by} receipted in a conversation without being in it`, { sub: 'untrusted' });
   return roster.room.closed ? false : isIn(await session.rosters.refresh(ms.conversation));

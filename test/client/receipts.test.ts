@@ -263,6 +263,28 @@ t.test('false receipts: alarms, never shown, never acknowledged', async (t) => {
 });
 const isOf = (statement: Uint8Array): boolean => isReceipt(decodeMs(statement).kind);
 
+t.test('in a room, who cannot read there has not got it, whatever the server lists', async (t) => {
+  const side = await logIn(t);
+  const { server } = side;
+  const own = await accepted(side, say(side, 'mine'));
+  await settled(side);
+  const { fingerprint } = server.person('mallory');
+  const { epoch, members } = side.app.vault.conversation(side.id)!;
+  side.app.vault.putRoster(side.id, {
+    peer: '#plan',
+    epoch,
+    members: [...members, { username: 'mallory', devices: [fingerprint] }],
+    room: { public: false, founder: true, closed: false },
+  });
+  for (const kind of [KIND.delivered, KIND.read]) await server.receipts(server.latest, 'mallory', [own.hash!], kind);
+  await settled(side);
+  t.equal(side.app.vault.message(own.row)?.state, 'accepted');
+  t.strictSame(side.app.vault.receipts.of(own.hash!), []);
+  t.strictSame(side.events.filter(isAlarm), [], 'he may have been taken out meanwhile');
+  await server.receipts(server.latest, 'bob', [own.hash!]);
+  t.equal((await side.app.waitFor(own.row, 'delivered', 60_000)).state, 'delivered');
+});
+
 t.test('what could not be read is not receipted', async (t) => {
   const server = new ScriptedServer();
   const folder = join(t.testdir({}), 'p');
