@@ -2,7 +2,7 @@
  * Rooms of this profile. The server keeps names, members and roles, and its word about them is shown; who can read is decided by the
  * members' devices alone. So every change of members is two: one at the server, and one of the group, which is asked for here.
  */
-import { hex, type ConversationId } from '../base/bytes.ts';
+import { equal, hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { usersIn } from './e2ee/held.ts';
@@ -193,9 +193,23 @@ export class Rooms {
         known !== null && known.room?.closed !== true
           ? known
           : await this.#enter(session, await session.requester.request({ type: 'room_get', room }, 'room'));
+      await this.#dropInvitations(session, id, room);
       const isLeft = this.#groups.stored(id).conversation === null || this.#vault.rooms.invited(id).length > 0;
       if (isLeft) this.#host.want(id);
     }
+  }
+
+  /** Of those whom somebody has taken out before they came in: whoever makes them members again lets them in. */
+  async #dropInvitations({ requester }: Session, id: ConversationId, room: string): Promise<void> {
+    const invited = this.#vault.rooms.invited(id);
+    if (invited.length === 0) return;
+    const { conversation, members } = await requester.request({ type: 'room_get', room }, 'room');
+    if (!equal(conversation, id)) return;
+    const isListed = (user: string): boolean => members.some(({ username }) => username === user);
+    this.#vault.rooms.forget(
+      id,
+      invited.filter((user) => !isListed(user)),
+    );
   }
 
   /** Somebody has changed a room. A hint: who is in it is asked for again. */

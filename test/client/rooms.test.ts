@@ -39,3 +39,39 @@ t.test(
     t.strictSame(warnings, ['you are not in #zzz any more; what was said stays here']);
   },
 );
+
+t.test('who was invited, and is no member any more when this device comes back, is not let in later', async (t) => {
+  const [id, other] = [randomBytes(32), randomBytes(32)];
+  const known = { id, peer: '#plan', room: { public: false, founder: true, closed: false } };
+  let invited = ['bob', 'carol'];
+  const wanted: Uint8Array[] = [];
+  const vault = {
+    conversations: () => [known],
+    conversationWith: () => known,
+    rooms: {
+      invited: () => invited,
+      forget: (_: unknown, users: readonly string[]) => void (invited = invited.filter((u) => !users.includes(u))),
+    },
+  };
+  const groups = { stored: () => ({ conversation: {} }) };
+  const rooms = new Rooms(vault as never, groups as never, {} as never, 'alice', {
+    want: (which: Uint8Array) => void wanted.push(which),
+    warn: () => {},
+  } as never);
+  const said = { conversation: other, members: [{ username: 'alice' }, { username: 'carol' }] };
+  const session = {
+    requester: {
+      request: async ({ type }: { readonly type: string }) =>
+        type === 'room_get' ? said : { rooms: [{ room: '#plan', role: 'owner' }], has_more: false },
+    },
+  };
+  await rooms.refresh(session as never);
+  t.strictSame(invited, ['bob', 'carol'], 'what is said of another room says nothing');
+  said.conversation = id;
+  await rooms.refresh(session as never);
+  t.strictSame(invited, ['carol']);
+  t.strictSame(wanted, [id, id]);
+  invited = [];
+  await rooms.refresh(session as never);
+  t.equal(wanted.length, 2);
+});
