@@ -24,6 +24,8 @@ const TOLERANCE_MS = DAY_MS;
 const FULL = 50;
 const LOW = 20;
 const PACKAGE_LIFETIME_MS = 30 * DAY_MS;
+/** Nobody takes one that is over, and the oldest is given out first: so all are replaced before. */
+const PACKAGE_RENEWAL_MS = 7 * DAY_MS;
 const LAST_RESORT_LIFETIME_MS = 119 * DAY_MS;
 const LAST_RESORT_RENEWAL_MS = 30 * DAY_MS;
 /** An invitation may wait this long after the key package has run out. */
@@ -100,11 +102,14 @@ export class DeviceKeys {
 
     // Without a single published package here, what the server has is of another device, one that had this certificate and is lost, or of
     // this one under the certificate before.
-    const isFresh = !keys.hasPackages();
+    const longest = [PACKAGE_LIFETIME_MS, LAST_RESORT_LIFETIME_MS].map((ms) => now + ms + TOLERANCE_MS);
+    const isUntimely = keys.hasUntimely(now + PACKAGE_RENEWAL_MS, longest[0]!, longest[1]!);
+    const isFresh = isUntimely || !keys.hasPackages();
     const { count } = await requester.request(
       { type: 'keypackages_put', packages: [], last_resort: false, ...(isFresh ? { fresh: true } : {}) },
       'keypackages',
     );
+    if (isFresh) keys.withdrawPackages();
     const make = (validity: Validity): Promise<OwnKeyPackage> => engine.keyPackage(device, validity);
     if (!keys.hasLastResort(now + LAST_RESORT_RENEWAL_MS)) {
       const notAfter = now + LAST_RESORT_LIFETIME_MS;

@@ -53,7 +53,7 @@ export class KeyTable {
   /** What was published with another binding has to be replaced; its private parts stay, for invitations that are on their way. */
   setDevice(value: StoredDevice): void {
     this.#db.transaction(() => {
-      this.#db.run('UPDATE key_package SET is_published = 0');
+      this.withdrawPackages();
       const sealed = this.#seal.seal('value/device', encode(value));
       this.#db.run('INSERT OR REPLACE INTO value (name, sealed) VALUES (?,?)', 'device', sealed);
     });
@@ -107,6 +107,20 @@ export class KeyTable {
   /** Those that no Welcome can name any more. */
   deletePackagesBefore(notAfter: number): void {
     this.#db.run('DELETE FROM key_package WHERE not_after < ?', notAfter);
+  }
+  /**
+   * Whether something that the server may have is over before `soon`, or ends later than anything can that is made now: then a clock was
+   * ahead. Unix ms, all three. @param longest for those that serve once @param longestLastResort for the last resort
+   */
+  hasUntimely(soon: number, longest: number, longestLastResort: number): boolean {
+    const ordinary = 'is_last_resort = 0 AND (not_after < ? OR not_after > ?)';
+    const lastResort = 'is_last_resort = 1 AND not_after > ?';
+    const sql = `SELECT 1 FROM key_package WHERE is_published = 1 AND ((${ordinary}) OR (${lastResort})) LIMIT 1`;
+    return this.#db.one(sql, soon, longest, longestLastResort) !== undefined;
+  }
+  /** The server has none of them any more; invitations by them may be on their way. */
+  withdrawPackages(): void {
+    this.#db.run('UPDATE key_package SET is_published = 0');
   }
   /** Whether a last resort that the server has is good until then. */
   hasLastResort(until: number): boolean {

@@ -163,6 +163,52 @@ t.test('a pause that is over before anybody sleeps: tried again all the same', a
   t.equal(refusals, 2);
 });
 
+// Fails when only the number of key packages at the server is looked at: a stock that is over is never filled.
+t.test('key packages that are over, or nearly, are replaced, and so are those of a clock that was ahead', async (t) => {
+  const server = new ScriptedServer();
+  const DAY_MS = 86_400_000;
+  let [count, days] = [0, 0];
+  server.script = (frame, link) => {
+    if (frame.type === 'resume') {
+      link.send({ ...server.loginOk(frame.id, 'alice'), server_time: Date.now() + days * DAY_MS });
+      return true;
+    }
+    if (frame.type !== 'keypackages_put') return false;
+    if (frame.fresh === true) count = 0;
+    if (!frame.last_resort) count += frame.packages.length;
+    link.send({ type: 'keypackages', id: frame.id, count });
+    return true;
+  };
+  const folder = join(t.testdir({}), 'p');
+  const published = async (after: number): Promise<(readonly [boolean, number])[]> => {
+    days = after;
+    const before = server.frames('keypackages_put').length;
+    const side = open(t, server, folder);
+    await side.app.connect();
+    await side.app.login(null);
+    await side.app.settled();
+    await side.app.close();
+    return server
+      .frames('keypackages_put')
+      .slice(before)
+      .map(({ fresh, packages }) => [fresh === true, packages.length] as const);
+  };
+  const nothing = [[false, 0]];
+  const all = [
+    [true, 0],
+    [false, 1],
+    [false, 50],
+  ];
+  t.strictSame(await published(0), all);
+  t.strictSame(await published(22), nothing);
+  t.strictSame(await published(24), all, 'a week before they are over');
+  t.strictSame(await published(25), nothing);
+  t.strictSame(await published(60), all, 'who was away for so long');
+  t.strictSame(await published(85), all);
+  t.strictSame(await published(2), all, 'the clock of the server is right again');
+  t.strictSame(await published(2), nothing);
+});
+
 // Fails when joined() is not told to the one who publishes.
 t.test('a key package was used up: the stock is asked for, and filled', async (t) => {
   const server = new ScriptedServer();
