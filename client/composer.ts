@@ -237,7 +237,11 @@ export class Composer {
       const engine = await this.#groups.engine(session);
       const device = await this.#groups.exclusively(session, [id], (e) => this.#devices.ready(session, e));
       const plan = await this.#planner.plan(session, engine, roster, device);
-      if (plan.kind === 'wait') return this.#waits(roster, plan, reason);
+      if (plan.kind === 'wait') {
+        // Another device may come, and nothing is sent by which the server could say that it is there: the next look has to know it.
+        const isAlone = plan.why === 'no_device';
+        return this.#waits(isAlone ? await session.rosters.refresh(id) : roster, plan, reason);
+      }
       const commit = plan.kind === 'ready' ? null : await this.#commit(session, id, plan);
       // Of more than one commit has room for, the rest goes with the next one.
       const isDone = !(plan.kind === 'change' && plan.add.length === MAX_ADDS) && this.#looked(id, reason);

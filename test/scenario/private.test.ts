@@ -194,6 +194,18 @@ t.test('nobody to write to yet: the messages wait, and are sent as soon as there
   t.match(alice.told('warning'), { length: 1, 0: /^bob has no device that can read encrypted messages yet/ });
 });
 
+t.test('nobody to write to yet, and then it is another device that comes', async (t) => {
+  testFolder(t);
+  const w = await world(t);
+  const [alice, bob] = [await deviceOf(t, w, 'alice'), await deviceOf(t, w, 'bob')];
+  await alice.enter();
+  const row = await alice.write('bob', 'waits');
+  await alice.until('a warning', () => alice.told('warning').length > 0);
+  t.equal(alice.vault.message(row)?.state, 'waiting');
+  const phone = await anotherOf(t, w, bob, 'bobs-phone').enter();
+  await phone.hears('waits');
+});
+
 t.test('groups change in the middle of a burst', async (t) => {
   testFolder(t);
   const w = await world(t);
