@@ -21,7 +21,7 @@ export const EVENTS = [
   // the inner handshake and the channel
   'handshake.done', 'handshake.refused', 'channel.rekeyed', 'frame.refused',
   // accounts
-  'register.done', 'register.refused', 'login.done', 'login.resumed', 'login.refused', 'login.locked',
+  'register.done', 'register.unproven', 'register.refused', 'login.done', 'login.resumed', 'login.refused', 'login.locked',
   'session.opened', 'session.closed', 'session.cut', 'request.refused',
   // messages: counts, sizes and places; never bodies
   'message.accepted', 'message.delivered', 'message.duplicate', 'message.refused', 'message.incomplete', 'queue.drained', 'queue.expired', 'queue.full',

@@ -24,9 +24,10 @@ import {
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { Device, KnownUser, NewUser, Store, User } from '../store/store.ts';
+import { parseCertificate } from '../x509/certificate.ts';
 import { canonicalEmail, canonicalUsername, certIdentity, identityOf } from '../x509/identity.ts';
 import { revocationKeys } from '../x509/revocation.ts';
-import { joinChain } from './chain-bytes.ts';
+import { joinChain, splitChain } from './chain-bytes.ts';
 import { continuedDevice } from './continuity.ts';
 import type { Tokens } from './tokens.ts';
 import { Turns } from './turns.ts';
@@ -66,6 +67,10 @@ export interface LoggedIn {
 
 /** Registrations and logins that one link may try. */
 const MAX_ATTEMPTS = 32;
+/** Behind the username, the address of somebody whose certificate does not name the one that he gave, and another's does (RFC 2606). */
+const UNPROVEN = '@unproven.invalid';
+/** The newest, which are asked whether they name an address. */
+const MAX_DEVICES_ASKED = 200;
 
 export class Accounts {
   readonly options: AccountOptions;
@@ -139,9 +144,10 @@ export class AccountSession {
     const known = await store.deviceByFingerprint(peerChain[0].fingerprint);
     if (known !== null && known.username !== username)
       throw mismatch('certificate', 'the certificate is a device of another account');
+    if (email !== certified.email && email.endsWith(UNPROVEN)) throw taken('register.email');
     // A name may look like an e-mail address: neither may be somebody else's in either column.
-    if ((await store.findUser(username)) !== null) throw taken('register.username');
-    if ((await store.findUser(email)) !== null) throw taken('register.email');
+    await this.#take(username, certified.email, 'register.username');
+    await this.#take(email, certified.email, 'register.email');
     const user = await createUser(store, {
       email,
       username,
@@ -155,6 +161,19 @@ export class AccountSession {
     });
     await this.#addDevice(user, devicesPerAccount);
     log.info('register.done', { user: username, address: this.#peer.address });
+  }
+
+  /**
+   * Whose certificate names no address has given any: it is his until somebody comes whose certificate names it.
+   * @param certified by the certificate @throws USER_EXISTS
+   */
+  async #take(name: string, certified: string | undefined, field: string): Promise<void> {
+    const { store, log } = this.#accounts.options;
+    const holder = await store.findUser(name);
+    if (holder === null) return;
+    if (name !== certified || holder.username === name || (await isProven(store, holder))) throw taken(field);
+    await store.setEmail(holder.id, `${holder.username}${UNPROVEN}`);
+    log.warn('register.unproven', { user: holder.username });
   }
 
   /** @throws LOCKED with retryAfterMs, RATE_LIMIT, BAD_FRAME/frame.type when logged in already */
@@ -312,6 +331,12 @@ export class AccountSession {
   #accountSubject(name: string): string {
     return `login:${name.length}:${name}:${this.#spki}`;
   }
+}
+
+/** Whether a certificate of his names his e-mail address. */
+async function isProven(store: Store, { id, email }: User): Promise<boolean> {
+  const devices = await store.devicesOf(id, MAX_DEVICES_ASKED);
+  return devices.some(({ chain }) => identityOf(parseCertificate(splitChain(chain)[0]!)).email === email);
 }
 
 /** Names are compared in one spelling; what can be nobody's name stays as it is and is looked for in vain. */

@@ -42,6 +42,15 @@ export function* createUser(user: NewUser): Operation<User> {
   return userOf(created as Row);
 }
 
+export function* setEmail(userId: number, email: string): Operation<void> {
+  try {
+    yield* run('UPDATE users SET email = ? WHERE id = ?', email, userId);
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    throw new ChatError('USER_EXISTS', 'this email is taken', { field: 'email' });
+  }
+}
+
 export function* findUser(account: string): Operation<User | null> {
   for (const sql of ['SELECT * FROM users WHERE username = ?', 'SELECT * FROM users WHERE email = ?']) {
     const row = yield* first(sql, account);

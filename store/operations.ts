@@ -24,6 +24,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   findUser: accounts.findUser,
   userWithDevice: accounts.userWithDevice,
   listUsers: accounts.listUsers,
+  setEmail: accounts.setEmail,
   setLastSeen: accounts.setLastSeen,
   setPresence: accounts.setPresence,
   addDevice: accounts.addDevice,

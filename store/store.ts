@@ -351,6 +351,8 @@ export interface Store {
 
   /** @throws USER_EXISTS with field `username` or `email`; when two race, exactly one wins */
   createUser(user: NewUser): Promise<User>;
+  /** In place of the address that the user had. @throws USER_EXISTS with field `email` */
+  setEmail(userId: number, email: string): Promise<void>;
   /** By canonical username or e-mail. */
   findUser(account: string): Promise<User | null>;
   /** Who comes back with a certificate: himself, and the certificate's device if it is one of his. Null: nobody has this id. */

@@ -161,6 +161,18 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'accounts: an e-mail address is given up for another one that nobody has',
+    async (t, { store }) => {
+      const [a, b] = [tag(), tag()];
+      const user = await store.createUser(newUser(a, { email: `${a}@x` }));
+      await store.createUser(newUser(b, { email: `${b}@x` }));
+      await t.rejects(store.setEmail(user.id, `${b}@x`), { code: 'USER_EXISTS', field: 'email' });
+      await store.setEmail(user.id, `${a}@y`);
+      t.equal(await store.findUser(`${a}@x`), null);
+      t.match(await store.findUser(`${a}@y`), { id: user.id, email: `${a}@y`, username: user.username });
+    },
+  ],
+  [
     'accounts: of several who race for a name exactly one wins',
     async (t, { store, second }) => {
       const name = tag();

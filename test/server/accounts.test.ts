@@ -249,6 +249,31 @@ t.test('a name is taken once, also when many want it at the same time', async (t
   );
 });
 
+t.test('an address belongs to whose certificate names it, whoever came first', async (t) => {
+  const world = await World.open(t);
+  const unaddressed = (name: string) => ca.issue({ cn: name, san: [`URI:chat:${name}`] });
+  const [mallory, oscar] = [unaddressed('mallory'), unaddressed('oscar')];
+  await world.link(mallory).register('mallory', { email: 'alice@example.org' });
+  await t.rejects(world.link(oscar).register('oscar', { email: 'alice@example.org' }), { code: 'USER_EXISTS' });
+  const wanted = { email: 'mallory@unproven.invalid' };
+  await t.rejects(world.link(oscar).register('oscar', wanted), { code: 'USER_EXISTS', field: 'register.email' });
+  await world.link(person('alice')).register('alice');
+  t.match(await world.store.findUser('alice@example.org'), { username: 'alice' });
+  t.match(await world.store.findUser('mallory'), { email: 'mallory@unproven.invalid' });
+  t.match(world.lines.at(-2), { event: 'register.unproven', user: 'mallory' });
+  t.ok(await world.link(mallory).login('mallory'), 'who had it keeps his account');
+
+  await world.link(oscar).register('oscar', { email: 'bob@example.org' });
+  const byMail = ca.issue({ cn: 'bob', san: ['email:bob@example.org'] });
+  await world.link(byMail).register('bob@example.org', { email: 'bob@example.org' });
+  t.match(await world.store.findUser('bob@example.org'), { username: 'bob@example.org' }, 'also where it is the name');
+  const twice = ca.issue({ cn: 'alice2', san: ['email:alice@example.org', 'URI:chat:alice2'] });
+  await t.rejects(world.link(twice).register('alice2', { email: 'alice@example.org' }), {
+    code: 'USER_EXISTS',
+    field: 'register.email',
+  });
+});
+
 t.test('an account belongs to its identity, not to one certificate', async (t) => {
   const world = await World.open(t);
   await world.link(person('alice')).register('alice');
