@@ -16,6 +16,8 @@ import { epochOf, type Held } from './e2ee/held.ts';
 import { nameOf } from './e2ee/judge.ts';
 import type { Member } from './e2ee/sketch.ts';
 
+/** So many ordinary ones has a device at most. docs/PROTOCOL.md §5.7 */
+const MAX_POOL = 100;
 /** A device without key packages is asked for again after this time. */
 export const ASK_AGAIN_MS = 60_000;
 
@@ -59,18 +61,29 @@ export class TakenPackages {
   ): Promise<Uint8Array[]> {
     const taken = this.#takenFor(roster.id, into?.state);
     const asked = devices.filter((each) => !this.#wasAsked(each)).slice(0, MAX_ADDS); // the rest with the next commit
-    const missing = asked.filter((each) => !taken.has(hex(each)));
-    if (missing.length > 0) {
-      const { packages } = await session.requester
-        .request({ type: 'keypackages_take', conversation: roster.id, devices: missing }, 'keypackages_taken')
-        .catch((error: unknown) => this.#unlisted(session, roster.id, missing, error));
-      for (const each of packages)
-        if (missing.some((device) => equal(device, each.device))) taken.set(hex(each.device), each.package);
+    const judged = new Map<string, Holder | null>();
+    // Who was away for long has a stock that is over, and behind it a last resort that is not.
+    for (let open = asked, round = 0; open.length > 0; round++) {
+      const before = new Map(open.map((each) => [each, taken.get(hex(each))]));
+      if (round > 0) for (const each of open) taken.delete(hex(each));
+      try {
+        await this.#take(session, roster, open, taken);
+      } catch (error) {
+        if (round === 0 || ChatError.from(error).code !== 'RATE_LIMIT') throw error;
+        break; // the others do not wait for these
+      }
+      const holders = await inParallel(open, ASKED_AT_ONCE, async (device) => {
+        const published = taken.get(hex(device));
+        return published === undefined ? null : this.#holder(session, engine, roster, device, published);
+      });
+      open = open.filter((device, i) => {
+        const [holder, published, last] = [holders[i]!, taken.get(hex(device)), before.get(device)];
+        judged.set(hex(device), holder === 'over' ? null : holder);
+        const isSame = round > 0 && last !== undefined && published !== undefined && equal(last, published);
+        return holder === 'over' && !isSame && round < MAX_POOL;
+      });
     }
-    const holders = await inParallel(asked, ASKED_AT_ONCE, async (device) => {
-      const published = taken.get(hex(device));
-      return published === undefined ? null : this.#holder(session, engine, roster, device, published);
-    });
+    const holders = asked.map((device) => judged.get(hex(device)) ?? null);
     const names = new Set(members.map(nameOf));
     const isNobody = holders.every((holder) => holder === null);
     const keys = new Set(isNobody || into === undefined ? [] : await this.#keysIn(session, roster.id, into));
@@ -86,6 +99,22 @@ export class TakenPackages {
       }
     }
     return good;
+  }
+
+  /** One for each of them of which there is none yet. */
+  async #take(
+    session: Session,
+    roster: Roster,
+    devices: readonly Fingerprint[],
+    taken: Map<string, Uint8Array>,
+  ): Promise<void> {
+    const missing = devices.filter((each) => !taken.has(hex(each)));
+    if (missing.length === 0) return;
+    const { packages } = await session.requester
+      .request({ type: 'keypackages_take', conversation: roster.id, devices: missing }, 'keypackages_taken')
+      .catch((error: unknown) => this.#unlisted(session, roster.id, missing, error));
+    for (const each of packages)
+      if (missing.some((device) => equal(device, each.device))) taken.set(hex(each.device), each.package);
   }
 
   /** So lately that it is not asked again; after now if the clock was set back. */
@@ -142,14 +171,14 @@ export class TakenPackages {
     throw new ChatError('STALE', 'the devices of the conversation have changed', { sub: 'epoch', cause });
   }
 
-  /** Null for one that cannot be used; where that is a lie, it is told and kept. */
+  /** Null for one that cannot be used, where that is a lie it is told and kept; `over`: another one of the device may be good. */
   async #holder(
     session: Session,
     engine: GroupEngine,
     roster: Roster,
     device: Fingerprint,
     published: Uint8Array,
-  ): Promise<Holder | null> {
+  ): Promise<Holder | 'over' | null> {
     try {
       const holder = await this.#groups.resolving(session, () => engine.holder(published, session.serverNow()));
       const isMembers = roster.members.some(
@@ -168,7 +197,7 @@ export class TakenPackages {
       const isVerdict = code === 'SIG_FAIL' || code === 'BAD_CERT' || code === 'BAD_FRAME' || code === 'DECRYPT_FAIL';
       if (!isVerdict && code !== 'NOT_FOUND' && code !== 'TOO_LARGE') throw error;
       if (!isOver) session.alarm(error, `key package of ${hex(device)}`, encode(published));
-      return null;
+      return sub === 'freshness' ? 'over' : null;
     }
   }
 }

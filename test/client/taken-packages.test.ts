@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { equal, hex, type Fingerprint } from '../../base/bytes.ts';
-import type { ChatError } from '../../base/errors.ts';
+import { ChatError } from '../../base/errors.ts';
 import { ASK_AGAIN_MS, TakenPackages } from '../../client/taken-packages.ts';
 
 const device = (): Fingerprint => randomBytes(32) as Uint8Array as Fingerprint;
@@ -12,6 +12,12 @@ function desk(...stocked: readonly Fingerprint[]) {
     ms: 0,
     asked: [] as number[],
     judgedAtOnce: 0,
+    /** numbers of those whose time is over */
+    over: (number: number): boolean => number < 0,
+    /** what comes when all others are gone */
+    last: Infinity,
+    /** times that it answers */
+    most: Infinity,
     inside: [] as string[],
     group: [1, 1],
     alarms: [] as ChatError[],
@@ -27,8 +33,14 @@ function desk(...stocked: readonly Fingerprint[]) {
     requester: {
       request: async ({ devices }: { devices: readonly Uint8Array[] }) => {
         made.asked.push(devices.length);
+        if (made.asked.length > made.most) throw new ChatError('RATE_LIMIT', 'too much in too short a time');
         const found = devices.filter((each) => stocked.some((one) => equal(one, each)));
-        return { packages: found.map((each) => ({ device: each, package: Buffer.concat([each, Buffer.of(++n)]) })) };
+        return {
+          packages: found.map((each) => ({
+            device: each,
+            package: Buffer.concat([each, Buffer.of(Math.min(++n, made.last))]),
+          })),
+        };
       },
     },
   };
@@ -37,6 +49,7 @@ function desk(...stocked: readonly Fingerprint[]) {
       made.judgedAtOnce = Math.max(made.judgedAtOnce, ++judging);
       await null;
       judging--;
+      if (made.over(published[32]!)) throw new ChatError('DECRYPT_FAIL', 'over', { sub: 'freshness' });
       const keys = [`key of ${hex(published.subarray(0, 32))}`];
       return { user: 'bob', deviceId: published.subarray(0, 16), certificate: published.subarray(0, 32), keys };
     },
@@ -103,4 +116,33 @@ t.test('whose key another device has is left out, and named; the others come in'
   const late = d.take([two], '1/2');
   d.group = [1, 3];
   await t.rejects(late, { code: 'STALE', sub: 'epoch' }, 'who is inside now was not looked at');
+});
+
+// Fails when one that is over is waited upon like one that is not there.
+t.test('of whom the oldest are over, the next are asked for at once', async (t) => {
+  const [away, here] = [device(), device()];
+  const d = desk(away, here);
+  d.over = (number) => number !== 2 && number < 40;
+  t.strictSame(await d.take([away, here], '1/1'), [40, 2]);
+  t.strictSame(d.asked, [2, ...Array.from({ length: 38 }, () => 1)]);
+  t.strictSame(await d.take([away, here], '1/1'), [40, 2], 'and kept as any other');
+  t.equal(d.asked.length, 39);
+  t.strictSame(d.alarms, []);
+
+  const gone = desk(away);
+  [gone.last, gone.over] = [5, () => true];
+  t.strictSame(await gone.take([away], '1/1'), []);
+  t.equal(gone.asked.length, 6, 'the last resort comes again and again');
+  await gone.take([away], '1/1');
+  t.equal(gone.asked.length, 6, 'after a while');
+  const limited = desk(away, here);
+  limited.over = (number) => number !== 2;
+  limited.most = 10;
+  t.strictSame(await limited.take([away, here], '1/1'), [2], 'nobody waits for him');
+  limited.most = 0;
+  await t.rejects(limited.take([device()], '1/1'), { code: 'RATE_LIMIT' });
+  const endless = desk(away);
+  endless.over = () => true;
+  t.strictSame(await endless.take([away], '1/1'), []);
+  t.equal(endless.asked.length, 101);
 });
