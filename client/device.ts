@@ -11,7 +11,7 @@ import type { ClientIdentity } from './identity.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 import { DEVICE_ID_BYTES } from '../protocol/device-binding.ts';
-import { createBinding } from './e2ee/binding.ts';
+import { createBinding, readBinding } from './e2ee/binding.ts';
 import { ConversationQueue } from './e2ee/queue.ts';
 import type { OwnDevice, OwnKeyPackage, Validity } from './e2ee/key-package.ts';
 
@@ -54,7 +54,14 @@ export class DeviceKeys {
   async #ready(session: Session, engine: GroupEngine): Promise<OwnDevice> {
     const organisation = Groups.organisationOf(session);
     const known = this.#vault.keys.device();
-    if (known !== null && equal(known.certificate, this.#own.fingerprint) && known.organisation === organisation)
+    const { chain, username: user, fingerprint: certificate, privateKey, notAfter } = this.#own;
+    // By the server's clock, and from a day ago on: the others ask it of the time in the log.
+    const now = session.serverNow();
+    const notBefore = Math.min(Math.max(chain[0].notBefore, now - TOLERANCE_MS), notAfter);
+    const isBound = known !== null && equal(known.certificate, certificate) && known.organisation === organisation;
+    const begins = isBound ? readBinding(known.binding).notBefore : Infinity;
+    // One that begins later was made when the clock of the server was ahead, or it said so: nobody lets the device in before.
+    if (isBound && (begins <= now || begins <= notBefore))
       return {
         user: known.user,
         deviceId: known.device_id,
@@ -65,9 +72,6 @@ export class DeviceKeys {
     const deviceId = known?.device_id ?? randomBytes(DEVICE_ID_BYTES);
     const { mlsKey, mlsPrivateKey } =
       known === null ? await engine.newDeviceKey() : { mlsKey: known.mls_key, mlsPrivateKey: known.mls_private_key };
-    const { chain, username: user, fingerprint: certificate, privateKey, notAfter } = this.#own;
-    // By the server's clock, and from a day ago on: the others ask it of the time in the log.
-    const notBefore = Math.min(Math.max(chain[0].notBefore, session.serverNow() - TOLERANCE_MS), notAfter);
     const statement = { organisation, user, deviceId, mlsKey, notBefore, notAfter };
     const binding = createBinding(
       statement,

@@ -63,9 +63,9 @@ export const bindingName = (binding: Uint8Array): string => hex(sha256(binding))
 /** What it says; true of one that was resolved. @throws BAD_FRAME */
 export function readBinding(
   binding: Uint8Array,
-): Pick<BindingStatement, 'mlsKey'> & { readonly certificate: Uint8Array } {
+): Pick<BindingStatement, 'mlsKey' | 'notBefore'> & { readonly certificate: Uint8Array } {
   const { statement, chain } = decodeBinding(binding);
-  return { mlsKey: statement.mlsKey, certificate: chain[0]! };
+  return { mlsKey: statement.mlsKey, notBefore: statement.notBefore, certificate: chain[0]! };
 }
 
 /** The MLS credential of a device: `0x01 ‖ user ‖ device id[16] ‖ SHA-256(binding)[32]`. */

@@ -4,6 +4,7 @@ import t from 'tap';
 import { equal } from '../../base/bytes.ts';
 import { bindingName } from '../../client/e2ee/binding.ts';
 import { parseMessage } from '../../client/e2ee/guard.ts';
+import { decodeBinding } from '../../protocol/device-binding.ts';
 import type { Request } from '../../protocol/messages.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { drop, ScriptedServer, type Delivery } from './scripted-server.ts';
@@ -207,6 +208,44 @@ t.test('key packages that are over, or nearly, are replaced, and so are those of
   t.strictSame(await published(85), all);
   t.strictSame(await published(2), all, 'the clock of the server is right again');
   t.strictSame(await published(2), nothing);
+});
+
+// Fails when a binding is kept for the life of its certificate, whenever it begins.
+t.test('a device that was bound by a clock that was ahead is bound anew, and once', async (t) => {
+  const server = new ScriptedServer();
+  let aheadMs = 400 * 86_400_000;
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return false;
+    link.send({ ...server.loginOk(frame.id, 'alice'), server_time: Date.now() + aheadMs });
+    return true;
+  };
+  const folder = join(t.testdir({}), 'p');
+  const bound = async () => {
+    const side = open(t, server, folder);
+    await side.app.connect();
+    await side.app.login(null);
+    await side.app.settled();
+    await side.app.close();
+    return decodeBinding(server.frames('binding_put').at(-1)!.binding).statement;
+  };
+  const { notBefore: begin, notAfter } = server.get('alice').certificate;
+  const first = await bound();
+  t.equal(first.notBefore, notAfter);
+  aheadMs = 0;
+  const second = await bound();
+  t.equal(second.notBefore, begin);
+  t.strictSame([second.deviceId, second.mlsKey], [first.deviceId, first.mlsKey], 'the same device');
+  t.ok(
+    server.frames('keypackages_put').some(({ fresh }) => fresh),
+    'with other key packages',
+  );
+  aheadMs = -400 * 86_400_000;
+  const names = new Set<string>();
+  for (let i = 0; i < 2; i++) {
+    await bound();
+    names.add(bindingName(server.frames('binding_put').at(-1)!.binding));
+  }
+  t.equal(names.size, 1, 'a clock that is behind is no reason');
 });
 
 // Fails when joined() is not told to the one who publishes.
