@@ -136,9 +136,11 @@ export class Admission {
     // was delivered long ago.
     if (refusal !== null && !(await isKnown())) throw refusal;
     const { peerChain } = member.link;
+    const chain = peerChain.map(({ der }) => der);
+    const until = Math.min(...peerChain.map(({ notAfter }) => notAfter));
     return {
       refusal,
-      device: { id, userId, fingerprint, publicKey: peerChain[0].publicKey, chain: peerChain.map((c) => c.der) },
+      device: { id, userId, fingerprint, publicKey: peerChain[0].publicKey, chain, until },
       algorithm: frame.algorithm,
       signature: frame.signature,
       batch: frame.batch,

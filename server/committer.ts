@@ -100,6 +100,14 @@ export class Committer {
       throw unavailable('the server was away, and waits for what others hold of its record', heldMs || RETRY_AFTER_MS);
   }
 
+  /**
+   * What is logged under a time at which the certificate of its sender has ended would be a fault in the log for ever.
+   * @throws UNAVAILABLE: it is repeated under the next certificate
+   */
+  checkValid({ until }: Submission['device'], time = this.#time()): void {
+    if (until < time) throw unavailable('the certificate of a sender has ended', RETRY_AFTER_MS);
+  }
+
   /** @throws BAD_FRAME for a chain that does not fit an entry */
   async needsCertificate({ fingerprint, chain }: Submission['device']): Promise<boolean> {
     const key = idKey(fingerprint);
@@ -165,13 +173,18 @@ export class Committer {
    * @throws as TranscriptLog.append(); UNAVAILABLE if the server ends before the store has it
    */
   enter(leavesAt: (serverTime: number) => readonly Leaf[]): Promise<{ firstIndex: number; serverTime: number }> {
-    const { transcript, now } = this.#o;
+    const { transcript } = this.#o;
     return this.#between(async () => {
-      const [firstIndex, serverTime] = [transcript.size, Math.max(now(), transcript.time)];
+      const [firstIndex, serverTime] = [transcript.size, this.#time()];
       const entries = leavesAt(serverTime).map(encodeLeaf);
       await this.#besides(() => transcript.append({ time: serverTime, entries }), []);
       return { firstIndex, serverTime };
     });
+  }
+
+  /** Of the next entry, Unix ms: that of the log never goes back. */
+  #time(): number {
+    return Math.max(this.#o.now(), this.#o.transcript.time);
   }
 
   /** Between two windows. */
@@ -240,9 +253,14 @@ export class Committer {
   }
 
   async #commit(tickets: readonly Ticket[]): Promise<void> {
-    const { transcript, store, now } = this.#o;
-    const time = Math.max(now(), transcript.time);
+    const { transcript, store } = this.#o;
+    const time = this.#time();
     const { origin, size } = transcript;
+    try {
+      for (const { submission } of tickets) this.checkValid(submission.device, time);
+    } catch (error) {
+      return this.#refuse(tickets, ChatError.from(error)); // all of them: what was admitted behind it may build on it
+    }
     const window = commitWindow(tickets, { origin, size }, time, (fingerprint) => this.#logged.has(idKey(fingerprint)));
     try {
       // Before the store hears of the window, for a full disk must leave no trace there.

@@ -244,6 +244,7 @@ export class Sequencer {
         // It was known when the hub asked, and what was on its way then has been refused since.
         if (submission.refusal !== null) throw submission.refusal;
         this.#committer.checkHeld();
+        this.#committer.checkValid(submission.device);
         const stale = this.#groups.judge(submission, conversations, groups);
         const settled = this.#groups.settled(groups);
         if (stale !== null && settled !== null && !hasWaited) {

@@ -34,6 +34,8 @@ export interface Submission {
     readonly publicKey: KeyObject;
     /** DER, the device's own certificate first. */
     readonly chain: readonly Uint8Array[];
+    /** When the first of these ends, Unix ms; that moment belongs to it. */
+    readonly until: number;
   };
   readonly algorithm: number;
   readonly signature: Uint8Array;

@@ -39,11 +39,11 @@ async function crash(dir: string, point: Point, count: number) {
 const submissionOf = (w: TranscriptWorld, line: Line): Submission => {
   const bytes = (text: string) => Buffer.from(text, 'base64');
   const people = [w.alice, w.bob];
-  const { device, publicKey, chain } = people[line.sender]!;
+  const { device, publicKey, chain, until } = people[line.sender]!;
   const recipients = people.filter((_, i) => i !== line.sender).map((other) => other.device.id);
   return {
     refusal: null,
-    device: { id: device.id, userId: device.userId, fingerprint: device.fingerprint, publicKey, chain },
+    device: { id: device.id, userId: device.userId, fingerprint: device.fingerprint, publicKey, chain, until },
     algorithm: line.algorithm,
     signature: bytes(line.signature),
     batch: bytes(line.batch),

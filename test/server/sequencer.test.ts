@@ -840,3 +840,39 @@ t.test('the time of the log never goes back', async (t) => {
   t.strictSame(times, [NOW + 5, NOW + 5, NOW + 6]);
   await w.close();
 });
+
+t.test('nothing is logged under a time at which the certificate of its sender has ended', async (t) => {
+  let now = NOW;
+  const w = await transcriptWorld(t.testdir(), { now: () => now }, {}, keys);
+  const { alice, bob, conversation, sequencer } = w;
+  alice.until = NOW + 10;
+  await sequencer.submit(bob.batch(conversation, ['first'], []));
+  now = NOW + 10;
+  t.equal((await sequencer.submit(alice.batch(conversation, ['in its last moment'], []))).serverTime, alice.until);
+  now = NOW + 11;
+  const refused = alice.batch(conversation, ['late'], []);
+  await t.rejects(sequencer.submit(refused), { code: 'UNAVAILABLE' });
+  now = NOW + 10;
+  t.equal((await sequencer.submit(refused)).serverTime, alice.until, 'the refusal has left no trace');
+
+  // It ends between admission and the window.
+  const own = alice.batch(conversation, ['too late'], []);
+  const device = {
+    ...own.device,
+    get until() {
+      queueMicrotask(() => (now = NOW + 11));
+      return alice.until;
+    },
+  };
+  const beside = bob.batch(conversation, ['beside it'], []);
+  const both = await Promise.allSettled([sequencer.submit({ ...own, device }), sequencer.submit(beside)]);
+  t.match(both[0], { status: 'rejected', reason: { code: 'UNAVAILABLE' } });
+  if (both[1].status === 'rejected') await sequencer.submit(beside);
+  const leaves = (await w.transcript.entries(0, w.transcript.size)).map(decodeLeaf);
+  const late = leaves.flatMap((leaf) => (leaf.type === 'sigb' && leaf.serverTime > alice.until ? [leaf.bs] : []));
+  t.strictSame(
+    late.map((bs) => Buffer.from(bs).subarray(8, 40)),
+    [Buffer.from(bob.device.fingerprint)],
+  );
+  await w.close();
+});

@@ -71,6 +71,8 @@ export class Sender {
   readonly chain: readonly Uint8Array[];
   readonly key: KeyObject;
   readonly publicKey: KeyObject;
+  /** end of its certificate */
+  until = LATER;
   session = randomBytes(16) as Uint8Array as SessionId;
   ctr = 1;
   prevBatch: Hash = NO_HASH;
@@ -158,7 +160,7 @@ export class Sender {
       this.prevBatch = leafHash(statement);
     }
     const { id, userId, fingerprint } = this.device;
-    const device = { id, userId, fingerprint, publicKey: this.publicKey, chain: this.chain };
+    const device = { id, userId, fingerprint, publicKey: this.publicKey, chain: this.chain, until: this.until };
     return { refusal: null, device, ...sign(this.key, CONTEXT.senderBatch, statement), batch: statement, messages };
   }
 }
