@@ -78,7 +78,7 @@ export const CHECKS: readonly Check[] = [
   { name: 'disclosure', claim: 'every disclosed text is the one that its sender signed', codes: ['E_COMMIT'] },
   {
     name: 'receipts',
-    claim: 'every receipt was signed by a recipient, for messages that were there',
+    claim: 'every receipt was signed by somebody else than the author, for messages that were there',
     codes: ['E_RECEIPT', 'W_NO_RECEIPT', 'W_RECEIPT'],
   },
   { name: 'comparison', claim: 'the other bundle holds the same messages', codes: ['W_MISSING'] },

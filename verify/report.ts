@@ -105,14 +105,14 @@ const RESULTS: Readonly<Record<CheckResult['result'], string>> = {
 const PROVEN = [
   'Each message listed without a fault was signed with the private key of the certificate that is named as its sender, at or before the time given, for this conversation and this log.',
   'The server entered it into its log at that time by its own clock, and signed for that.',
-  'A message that is delivered or read according to this page was so by the signed word of a device with the certificate of the recipient.',
+  'A message that is delivered or read according to this page was so by the signed word of the device that is named there, whose person is not its sender.',
   'A text that is shown is the text that the sender signed, and what it answers, changes or takes back is what the sender signed. A text that is not shown can be disclosed later, and checked in the same way, without anybody’s help.',
   'Any later change to a message, its sender, its time or its order would have been found.',
 ];
 const UNPROVEN = [
   'Who sat at the keyboard: a certificate names the person to whom the authority gave it.',
   'That what was said is true.',
-  'That a message without the signature of a recipient did not arrive.',
+  'That a message without the signature of a recipient did not arrive; and that whoever signed that one came was among those it was for: the server logs receipts of members of the conversation alone, and that they were is its word.',
   'That nothing was said elsewhere, before or after; and, in a selective bundle, that nothing was said between.',
   'That the clocks were right. The time of a message is that of the server; the clock of the sender is shown where it differs by more than five minutes.',
   'That the exporter did not leave out whole senders or the end of the conversation: compare with the bundle of another party.',

@@ -15,7 +15,8 @@ options
   --witness VKEY  a witness, or a file with one on each line, whose cosignature of the checkpoint counts; may be repeated
   --quorum K      so many of these witnesses must have cosigned (all of them if left out; exit 11 without)
   --tsa FILE      trusted CA certificates of time-stamping authorities (PEM or DER); may be repeated
-  --require WHAT  recipient-receipt: every message of a bundle needs the signed receipt of a recipient (exit 11 without);
+  --require WHAT  recipient-receipt: every message of a bundle needs the signed receipt of somebody else than its author (exit 11
+                  without); that he was one of its recipients is the word of the server, which logs receipts of members alone;
                   timestamp: there must be an RFC 3161 time-stamp that --tsa vouches for (exit 11 without); or both, with a comma
   --strict        warnings count: exit 11
   --json          one JSON object instead of text

@@ -38,7 +38,7 @@ const [his] = written('bob') as [Hash];
 
 const BATCHES = STORY.filter((step) => 'sender' in step).length;
 interface Row {
-  readonly by?: 'alice' | 'bob';
+  readonly by?: 'alice' | 'bob' | 'carol';
   readonly kind?: MessageStatement['kind'];
   readonly part: Uint8Array;
   /** what is in the file; null: there is none */
@@ -242,6 +242,8 @@ t.test('--require recipient-receipt: each message needs one', async (t) => {
   t.ok(found.includes('W_NO_RECEIPT msg/000001'));
   t.equal(found.length, 1 + written('bob').length);
   t.strictSame(judge(some).found, [], 'unless it was asked for, it is nothing against a bundle');
+  const strange = withReceipts([{ part: Buffer.concat([...written('alice'), ...written('bob')]), by: 'carol' }]);
+  t.strictSame(judge(strange, { requiresReceipts: true }).found, [], 'LIMIT: a bundle does not say for whom they were');
   const commit = compose(world, STORY, { ms: (ms, batch) => (batch === 0 ? { ...ms, kind: KIND.membership } : ms) });
   const changed = bundleOf(world, commit, 'ab', { messages: (m) => m.map((one) => ({ ...one, opening: null })) });
   const asked = judge(changed, { requiresReceipts: true }).found;
