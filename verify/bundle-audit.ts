@@ -69,7 +69,7 @@ export class BundleAudit {
   #seal: Buffer | null = null;
   readonly #certificates = new Map<string, Certificate>();
   readonly #intermediates: Certificate[] = [];
-  readonly #crls = new BundleCrls();
+  readonly #crls: BundleCrls;
   #audit: CertificateAudit | null = null;
   #isByServer = false;
   readonly #logFiles = new Map<number, LogFiles>();
@@ -81,6 +81,7 @@ export class BundleAudit {
     this.#signatures = signatures;
     this.#trust = trust;
     this.#findings = findings;
+    this.#crls = new BundleCrls(findings);
     this.#options = options;
   }
 
@@ -252,7 +253,7 @@ export class BundleAudit {
       else if (log) logs.set(log.origin, log);
     }
     this.#checkServer();
-    this.#crls.judge((origin) => logs.get(origin), this.#findings);
+    this.#crls.judge((origin) => logs.get(origin));
     const onMessage = (message: JudgedMessage): void => {
       this.#options.onMessage?.(message);
       const { count } = this.#messages!;

@@ -9,7 +9,7 @@ import { decodeTlogProof, type TlogProof } from '../transcript/tlog-proof.ts';
 import { parseCrls, type Crl } from '../x509/crl.ts';
 import type { BundleLog } from './bundle-log.ts';
 import { originIn } from './message-files.ts';
-import { checkCrlEntry } from './crl-files.ts';
+import { checkCrlEntry, MAX_LIST_BYTES } from './crl-files.ts';
 import type { Findings } from './finding.ts';
 
 /** `crl/<nn>.…` */
@@ -23,6 +23,12 @@ export type ListFile = 'entry' | 'pem' | 'tlog-proof';
 export class BundleCrls {
   readonly #files = new Map<number, ListFiles>();
   readonly #names = new Map<Crl, string>();
+  readonly #findings: Findings;
+  #bytes = 0;
+
+  constructor(findings: Findings) {
+    this.#findings = findings;
+  }
 
   /** Lists and the files that they are in. */
   get names(): ReadonlyMap<Crl, string> {
@@ -34,8 +40,13 @@ export class BundleCrls {
     const files = this.#files.get(number) ?? { list: null, leaf: null, proof: null };
     this.#files.set(number, files);
     if (file === 'pem') {
+      if (this.#bytes >= MAX_LIST_BYTES)
+        return this.#findings.add('W_CRL_MISSING', name, `is not read: more than ${MAX_LIST_BYTES} bytes before it`);
       const lists = parseCrls(bytes);
-      for (const list of lists) this.#names.set(list, name);
+      for (const list of lists) {
+        this.#names.set(list, name);
+        this.#bytes += list.der.length;
+      }
       files.list = lists[0]!;
       if (lists.length > 1) throw new ChatError('BAD_FRAME', 'holds more than one list');
     } else if (file === 'entry') {
@@ -46,7 +57,8 @@ export class BundleCrls {
   }
 
   /** When the logs are known. A list without entry and proof is one that the exporter has from elsewhere, and counts like any. */
-  judge(logOf: (origin: string) => BundleLog | undefined, findings: Findings): void {
+  judge(logOf: (origin: string) => BundleLog | undefined): void {
+    const findings = this.#findings;
     for (const [number, { list, leaf, proof }] of this.#files) {
       const where = `crl/${String(number).padStart(2, '0')}`;
       if (leaf === null && proof === null) continue;

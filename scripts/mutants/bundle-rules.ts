@@ -21,7 +21,7 @@ export const BUNDLE_RULES: Rules = {
     ["audit.check(where, name, created, this.#isByServer ? 'serverAuth' : 'clientAuth');", ''],
     ["this.#isByServer ? 'serverAuth' : 'clientAuth'", "'clientAuth'"],
     ['    this.#checkServer();\n', ''],
-    ['this.#crls.judge((origin) => logs.get(origin), this.#findings);', ''],
+    ['this.#crls.judge((origin) => logs.get(origin));', ''],
     ['if (log && logs.has(log.origin)) this.#find', 'if (log && logs.has(log.origin)) void'],
     ['if (this.#open && !isSound) this.#open.isSound = false;', ''],
   ],
