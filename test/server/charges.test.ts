@@ -48,6 +48,17 @@ t.test('a conversation gets back what a refused batch has paid, and its sender d
   t.throws(() => sends.check('ann', 99), REFUSED);
 });
 
+t.test('what a refused batch gives back it gives back once', async (t) => {
+  const [sends, rooms] = [limit(1000), limit(1000)];
+  const charges = new Charges('ann', 2, sends, rooms);
+  charges.charge('room', 2, 200);
+  rooms.take('room', 600);
+  charges.giveBack();
+  charges.giveBack();
+  t.doesNotThrow(() => rooms.check('room', 400));
+  t.throws(() => rooms.check('room', 401), REFUSED, 'what others have taken stays taken');
+});
+
 t.test('one that goes to several rooms is lent what it costs in all of them, and not only in the first', async (t) => {
   const [sends, rooms] = [limit(10), limit(1e9)];
   sends.take('ann', 2);

@@ -744,6 +744,34 @@ t.test('presence: who is blocked while he is found not to be watches nobody', as
   t.strictSame(a.frames, []);
 });
 
+t.test('presence: an invisible one who shows or hides when he was seen tells nobody that he is there', async (t) => {
+  const desk = new Desk();
+  const [a, b] = [desk.join(11), desk.join(21)];
+  await desk.hub.choosePresence(b.member, { state: 'invisible' });
+  await desk.hub.watch(a.member, 'bob');
+  await desk.hub.settled();
+  const before = [a.frames.length, desk.lastSeen.length];
+  desk.now += 60_000;
+  for (const showsLastSeen of [false, true]) await desk.hub.choosePresence(b.member, { showsLastSeen });
+  await desk.hub.settled();
+  t.strictSame([a.frames.length, desk.lastSeen.length], before);
+});
+
+t.test('presence: who leaves while he chooses is not said to be there', async (t) => {
+  const desk = new Desk();
+  const [a, b] = [desk.join(11), desk.join(21)];
+  await desk.hub.watch(a.member, 'bob');
+  const gate = Promise.withResolvers<void>();
+  desk.choosing = gate.promise;
+  const chosen = desk.hub.choosePresence(b.member, { state: 'dnd' });
+  await turn();
+  desk.hub.leave(b.member);
+  gate.resolve();
+  t.match(await chosen, { state: 'dnd' });
+  t.match(a.frames.at(-1), { username: 'bob', online: false });
+  t.equal(types(a).filter((type) => type === 'presence').length, 1);
+});
+
 t.test('presence: who may not see each other any more are told nothing more of each other', async (t) => {
   const desk = new Desk();
   const [a, b, c] = [desk.join(11), desk.join(21), desk.join(31)];
