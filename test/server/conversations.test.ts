@@ -69,3 +69,64 @@ t.test('nothing is remembered for longer when the clock is set back', async (t) 
   now += 60_000;
   t.equal(await found(), 3);
 });
+
+t.test('what has changed is asked anew, also if it was being read meanwhile, and the rest is not', async (t) => {
+  const reads: number[] = [];
+  let gate: Promise<void> = Promise.resolve();
+  const conversation = async (id: ConversationId): Promise<Conversation> => {
+    reads.push(id[0]!);
+    await gate;
+    const member = (userId: number) => ({
+      userId,
+      username: `u${userId}`,
+      devices: [{ id: 10 * userId + 1, fingerprint: Buffer.alloc(32) as never }],
+    });
+    return { id, epoch: 1, members: [member(0), member(id[0]!)], standing: 'contacts' };
+  };
+  const conversations = new Conversations({ conversation }, () => 0);
+  const readAgain = async (): Promise<number[]> => {
+    reads.length = 0;
+    for (const byte of [1, 2, 3]) await conversations.find(idOf(byte));
+    return [...reads];
+  };
+  t.strictSame(await readAgain(), [1, 2, 3]);
+  t.strictSame(await readAgain(), []);
+  const changes: readonly (readonly [name: string, forget: () => void, concerned: number[]])[] = [
+    ['one of them', () => conversations.forget(idOf(1)), [1]],
+    ['a user', () => conversations.forgetUser(3), [3]],
+    ['a user of all', () => conversations.forgetUser(0), [1, 2, 3]],
+    ['a device', () => conversations.forgetDevices([99, 11]), [1]],
+    ['a device that is nowhere', () => conversations.forgetDevices([99]), []],
+  ];
+  for (const [name, forget, concerned] of changes) {
+    forget();
+    t.strictSame(await readAgain(), concerned, name);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    gate = promise;
+    const old = conversations.find(idOf(1), true);
+    forget();
+    resolve();
+    await old;
+    t.ok((await readAgain()).includes(1) || !concerned.includes(1), `${name}: while it is read`);
+  }
+});
+
+t.test('of very many those that were read last are remembered', async (t) => {
+  const reads: string[] = [];
+  const conversation = async (id: ConversationId): Promise<Conversation> => {
+    reads.push(Buffer.from(id).toString('hex'));
+    return { id, epoch: 1, members: [], standing: 'contacts' };
+  };
+  const conversations = new Conversations({ conversation }, () => 0);
+  const find = (number: number) => {
+    const id = Buffer.alloc(32);
+    id.writeUInt32BE(number);
+    return conversations.find(id as Uint8Array as ConversationId);
+  };
+  for (let number = 0; number < 20_000; number++) await find(number);
+  const { length } = reads;
+  await find(19_999);
+  t.equal(reads.length, length);
+  await find(0);
+  t.equal(reads.length, length + 1, 'it had to make room');
+});
