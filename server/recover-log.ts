@@ -139,7 +139,9 @@ async function keptOf(
   } catch {
     try {
       publication = await Publication.open(disk, dir);
-      const { size, root } = publication.state;
+      const note = await publication.checkpoint();
+      // A copy that was made beside the server has no `state`; what it shows is what its checkpoint says, which knownOf() has judged.
+      const { size, root } = publication.state.size === 0 && note !== null ? peekCheckpoint(note) : publication.state;
       nodes = await Nodes.restore(size, (level, index, width) => publication.hashes(level, index, width));
       if (!equal(nodes.root(), root)) return none;
     } catch {

@@ -61,3 +61,20 @@ async function ended(t: Test, hasKey: boolean): Promise<void> {
 
 t.test('windows that were acknowledged, and not published yet, are kept and published', (t) => ended(t, true));
 t.test('what nobody can sign any more is not kept', (t) => ended(t, false));
+
+t.test('a copy that has only what is published: all of that is kept', async (t) => {
+  const dir = t.testdir({ copy: {} });
+  const folder = join(dir, 'log');
+  const log = await openLog(logOptions(dir, server, { segmentBytes: SEGMENT_BYTES }));
+  await log.append({ time: NOW, entries: [entry(NOW)] });
+  await log.publish();
+  const { size } = log;
+  await log.close();
+  // As docs/OPERATING.md has it copied beside a running server.
+  for (const name of ['key.stmt', 'key.sig', 'checkpoint', 'tile'])
+    cpSync(join(folder, name), join(dir, 'copy', name), { recursive: true });
+  const values = { transcript: { dir: join(dir, 'copy') }, stateDir: dir, serverName: 'localhost', node: 'n1' };
+  const lines: string[] = [];
+  await beginEpoch({ values } as unknown as LoadedServerConfig, [], (line) => void lines.push(line), NOW);
+  t.match(lines[0], `what it signed beyond its entries of ${ORIGIN} are lost; ${size} are kept`);
+});
