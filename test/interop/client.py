@@ -3,21 +3,32 @@ import sys
 
 from person import Person
 from steps import say
+from task_audit import audit, export
 from task_converse import converse
+from task_devices import devices
+from task_frames import blobs, people, revocation_list, rooms
 from task_groups import direct, hall, room
+from task_history import history
 from task_lines import away, closes, refused_batches, repeats, too_fast
 from task_refusals import refusals
 
 
-def talk(me, answer):
-    conversation = converse(me, answer)
-    direct(me, 'carol')
+def talk(me, answer, bundle_file, *other_files):
+    """`other_files`: certificate and key of another device, and of the same one when it is renewed."""
+    first = converse(me, answer)
+    second = direct(me, 'carol')
     room(me, '#plan', 'alice', 'carol')
     hall(me, '#hall')
-    away(me, conversation)
-    repeats(me, conversation)
-    refused_batches(me, conversation)
-    closes(me, conversation)
+    away(me, first)
+    repeats(me, first)
+    refused_batches(me, first)
+    devices(me, first, other_files[:2], other_files[2:])
+    closes(me, first)
+    export(me, second, bundle_file)
+    people(me, 'carol')
+    rooms(me, '#plan', '#hall', 'carol')
+    blobs(me)
+    revocation_list(me, me.ca_file)
     too_fast(me)
     me.device.say(me.device.closed())
     log = me.device.log
@@ -25,12 +36,18 @@ def talk(me, answer):
     say('ended', bye=me.channel.bye())
 
 
-TASKS = {'talk': talk, 'refusals': refusals}
+def as_somebody(task):
+    def run(port, ca_file, name, certificate_file, key_file, *words):
+        task(Person(int(port), ca_file, name, certificate_file, key_file), *words)
+    return run
 
 
-def main(task, port, ca_file, name, certificate_file, key_file, *words):
-    TASKS[task](Person(int(port), ca_file, name, certificate_file, key_file), *words)
-
+TASKS = {
+    'talk': as_somebody(talk),
+    'refusals': as_somebody(refusals),
+    'history': as_somebody(history),
+    'audit': audit,
+}
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    TASKS[sys.argv[1]](*sys.argv[2:])

@@ -158,6 +158,7 @@ class Conversation:
         size = self.group.sealed_size(len(transcript.associated_data(bytes(248))), len(padded))
         roster = self.roster()[1]
         item = self._device.session.message(self.id, roster, opening, lambda data: self.group.seal(data, padded), size)
+        self._device.openings[leaf(item['statement'])] = opening
         item['group'] = {'generation': self.generation, 'epoch': self.group.epoch}
         return item if expires_at is None else {**item, 'expires_at': expires_at}
 
@@ -177,11 +178,14 @@ class Conversation:
             raise Refused('BAD_FRAME', 'padding')
         if not hmac.compare_digest(transcript.commitment(opening, statement), statement[184:216]):
             raise Refused('BAD_PROOF', 'commitment')
+        self._device.openings[leaf(statement)] = opening
         return opening
 
     def read(self, item):
         """What an item of kind 1 says, by the table of docs/TRANSCRIPT.md §a."""
-        return read_content(self.opening(item)[32:])
+        content_bytes = self.opening(item)[32:]
+        heard = self._device.gossip.heard(self._device.channel, self.id, cbor.decode(content_bytes)[5])
+        return {**read_content(content_bytes), 'told': heard}
 
     def _group_id(self):
         return hashlib.sha256(b'chat/1 group\0' + self.id + u32(self.generation)).digest()
@@ -192,10 +196,10 @@ class Conversation:
             raise Refused('BAD_FRAME', 'another author')
 
 
-def content(body, replaces=None, in_reply_to=None, disposition=RENDER, expires=None):
+def content(body, replaces=None, in_reply_to=None, disposition=RENDER, expires=None, extensions=None):
     """Without a body: a deletion."""
     part = [disposition, '', 0] if body is None else [disposition, '', 1, TEXT, body.encode()]
-    return cbor.encode([os.urandom(16), replaces, b'', expires, in_reply_to, {}, part])
+    return cbor.encode([os.urandom(16), replaces, b'', expires, in_reply_to, extensions or {}, part])
 
 
 def read_content(data):

@@ -8,11 +8,13 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from OpenSSL import crypto
 
 import transcript
-from identity import Refused, is_for_clients, name_of, spki, validity, verify
+from identity import Refused, is_for_clients, name_of, spki, to_be_signed, validity, verify
 from integers import u16, u32, u64
+from gossip import Gossip
 from key_package import KeyPackage, open_key_package
 from labels import Reader, raw_public
 from log import now, take_checkpoints
+from merkle import leaf
 
 PACKAGES = 3
 HOUR_SECONDS = 3_600
@@ -21,14 +23,18 @@ BINDING_CONTEXT = 'chat/v1, device binding'
 
 
 class Device:
-    def __init__(self, channel, log, ca_file):
+    def __init__(self, channel, log, ca_file, before=None):
+        """`before`: this device under the certificate that it had."""
         self.channel, self.log = channel, log
         self.identity = channel.identity
         self.session = transcript.Session(self.identity)
-        self.signature_key, self._id = ed25519.Ed25519PrivateKey.generate(), os.urandom(16)
+        self.signature_key = before.signature_key if before else ed25519.Ed25519PrivateKey.generate()
+        self._id = before._id if before else os.urandom(16)
         with open(ca_file, 'rb') as file:
             self._authority = crypto.load_certificate(crypto.FILETYPE_PEM, file.read())
         self._certificates, self._bindings = {}, {}
+        self.gossip = Gossip(log)
+        self.records, self.openings = [], {}  # batches as they were proven; openings by leaf(MS)
         self._packages = []
         self._publish()
 
@@ -54,6 +60,12 @@ class Device:
         certificate = self.identity.der
         binding = u16(len(statement)) + statement + bytes([self.identity.algorithm])
         return binding + u16(len(signature)) + signature + b'\1' + u32(len(certificate)) + certificate
+
+    def continuity(self, certificate_der):
+        """What the login with another certificate says, to be this device (§5.3)."""
+        hashes = self.identity.fingerprint + hashlib.sha256(certificate_der).digest()
+        signature = self.signature_key.sign(to_be_signed('chat/v1, device continuity', hashes))
+        return {'binding': self.binding, 'signature': signature}
 
     def new_package(self, days=30):
         identity = b'\1' + self.identity.name.encode() + self._id + hashlib.sha256(self.binding).digest()
@@ -81,10 +93,10 @@ class Device:
             first = self.channel.request(frame, 'certificate')['chain'][0]
             if hashlib.sha256(first).digest() != fingerprint:
                 raise Refused('BAD_CERT', 'another one')
-            self._trust(first)
+            self.trust(first)
         return self._certificates[fingerprint]
 
-    def _trust(self, certificate_der):
+    def trust(self, certificate_der):
         store = crypto.X509Store()
         store.add_cert(self._authority)
         shown = crypto.load_certificate(crypto.FILETYPE_ASN1, certificate_der)
@@ -95,11 +107,11 @@ class Device:
         self._certificates[hashlib.sha256(certificate_der).digest()] = certificate
         return certificate
 
-    def member(self, leaf):
+    def member(self, node):
         """Whom a leaf stands for, by its binding: username, device id, fingerprint of the certificate."""
-        identity = leaf['identity']
+        identity = node['identity']
         if identity not in self._bindings:
-            self._bindings[identity] = self._read_binding(identity, leaf['signature_key'])
+            self._bindings[identity] = self._read_binding(identity, node['signature_key'])
         return self._bindings[identity]
 
     def _read_binding(self, identity, key):
@@ -112,7 +124,7 @@ class Device:
         signature = reader.take(reader.uint(2))
         chain = [reader.take(reader.uint(4)) for _ in range(reader.uint(1))]
         reader.end()
-        certificate = self._trust(chain[0])
+        certificate = self.trust(chain[0])
         verify(certificate, algorithm, signature, BINDING_CONTEXT, statement)
         fingerprint = hashlib.sha256(chain[0]).digest()
         organisation = self.log.organisation.encode()
@@ -157,7 +169,9 @@ class Device:
     def check(self, frame):
         certificate = self.certificate(frame['batch'][8:40])
         take_checkpoints(self.channel, self.log)
-        return frame, transcript.check_delivery(self.log, certificate, frame)
+        items = transcript.check_delivery(self.log, certificate, frame)
+        self._record(frame)
+        return frame, items
 
     def waiting(self):
         """All that waited for this device (§5.7 `sync`): items in their order, all proven."""
@@ -173,7 +187,19 @@ class Device:
 
     def say(self, *items):
         """One batch, with the opening of the session before the first. Answers msg_ack."""
-        return self.session.send(self.channel, self.log, list(items))
+        return self.deliver(self.session.sign(self.log, list(items)))
+
+    def deliver(self, frame):
+        """A batch that is signed."""
+        answer = self.session.deliver(self.channel, self.log, frame)
+        self._record({**frame, 'ack': answer['ack'], 'items': frame['messages']})
+        return answer
+
+    def _record(self, frame):
+        self.records.append(frame)
+        for item in frame['items']:
+            if 'statement' in item and item['statement'][8] in (transcript.MESSAGE, transcript.MEMBERSHIP):
+                self.gossip.saw(item['statement'], leaf(item['statement']))
 
     def opened(self, before=bytes(56)):
         """Opens our session, in one batch with what comes next. It must be made before that."""

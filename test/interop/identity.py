@@ -103,5 +103,8 @@ def is_for_clients(certificate):
 
 def validity(certificate):
     """Unix milliseconds."""
-    ends = certificate.not_valid_before, certificate.not_valid_after
-    return [int(end.replace(tzinfo=datetime.timezone.utc).timestamp()) * 1000 for end in ends]
+    return [milliseconds(end) for end in (certificate.not_valid_before, certificate.not_valid_after)]
+
+
+def milliseconds(time):
+    return int(time.replace(tzinfo=datetime.timezone.utc).timestamp()) * 1000

@@ -2,11 +2,11 @@
  * A client in Python, written from docs/PROTOCOL.md and docs/TRANSCRIPT.md, meets the real programs: it shares no code with them, so what both do
  * alike is what the documents say. It checks everything that it is sent, and ends with an error at the first thing that is not so.
  */
-import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Program, System, type Name } from '../support/system.ts';
+import { Program, System, certificates, root, type Name } from '../support/system.ts';
 
 t.setTimeout(300_000); // a busy machine is no failure
 
@@ -31,11 +31,23 @@ function stepsOf({ out }: Program): Step[] {
     .map((line) => JSON.parse(line) as Step);
 }
 
-/** `client.py` with somebody's certificate. */
-function startPython(t: Test, system: System, name: Name, task: string, ...words: readonly string[]): Program {
-  const { CHAT_CA_FILE: ca, CHAT_CERT_FILE: certificate, CHAT_KEY_FILE: key } = system.clientEnv(name);
-  const args = ['-B', client, task, String(system.port), ca!, name, certificate!, key!, ...words];
-  return new Program(t, args, {}, undefined, python!);
+/** Name, certificate and key, as `client.py` takes them. */
+function certified(system: System, name: Name): readonly string[] {
+  const { CHAT_CERT_FILE: certificate, CHAT_KEY_FILE: key } = system.clientEnv(name);
+  return [name, certificate!, key!];
+}
+/** Another certificate and key of the same name. */
+function anotherKey(system: System, name: Name, folder: string): readonly string[] {
+  const out = join(system.dir, folder);
+  cpSync(certificates(), out, { recursive: true });
+  const args = ['--out', out, '--client', name, '--key', 'ec256', '--force'];
+  execFileSync('sh', [join(root, 'scripts/gen-certs.sh'), ...args], { stdio: 'ignore' });
+  return [join(out, `${name}.crt`), join(out, `${name}.key`)];
+}
+/** `client.py` as somebody. */
+function startPython(t: Test, system: System, who: readonly string[], task: string, ...words: readonly string[]) {
+  const ca = system.clientEnv('bob')['CHAT_CA_FILE']!;
+  return new Program(t, ['-B', client, task, String(system.port), ca, ...who, ...words], {}, undefined, python!);
 }
 const step = (program: Program, name: string): Promise<Step> =>
   program.until(name, () => stepsOf(program).find((each) => each.step === name) ?? null);
@@ -60,15 +72,16 @@ t.test('a client that was written from the documents', async (t) => {
   for (const name of ['alice', 'carol'] as const)
     await done(t, system.client(name, ['register', '--password-file', password]));
 
-  const stranger = startPython(t, system, 'carol', 'refusals'); // meanwhile
+  const stranger = startPython(t, system, certified(system, 'carol'), 'refusals'); // meanwhile
   const notes: string[] = [];
+  const bundle = join(system.dir, 'bundle.tar');
+  const renewed = ['laptop', 'renewed'].flatMap((folder) => anotherKey(system, 'bob', folder));
   await t.test('talks with real ones', async (t) => {
-    const bob = startPython(t, system, 'bob', 'talk', answer);
-    const lines = (text: string): unknown[] =>
-      text
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as unknown);
+    const bob = startPython(t, system, certified(system, 'bob'), 'talk', answer, bundle, ...renewed);
+    const messages = (text: string): unknown[] => {
+      const lines = text.trim().split('\n');
+      return lines.map((line) => JSON.parse(line) as Step).filter(({ type }) => type === 'message');
+    };
     await step(bob, 'waiting');
     const handshakes = stepsOf(bob).filter((each) => each.step === 'handshake');
     t.strictSame(
@@ -84,7 +97,7 @@ t.test('a client that was written from the documents', async (t) => {
       step: 'read',
       rules: { v: 1, kind: 'direct', users: ['alice', 'bob'] },
       sender: 'alice',
-      said: { is: 'message', text: question },
+      said: { is: 'message', text: question, told: { checkpoints: 0, seen: 0 } },
       altered: {
         signature: 'SIG_FAIL chatlog/v1, sender batch',
         batch: 'SIG_FAIL chatlog/v1, sender batch',
@@ -109,14 +122,14 @@ t.test('a client that was written from the documents', async (t) => {
     const received = await done(t, system.client('carol', ['recv', 'bob', '--max', '4', '--json']));
     const reaction = { kind: 'reaction', body: '+1', target_seq: 2 };
     const edited = { body: 'first, edited', edited: true, reactions: [{ from: 'bob', reaction: '+1' }] };
-    t.match(lines(received), [edited, { deleted: true }, reaction, { body: 'third', reply_to_seq: 2 }]);
+    t.match(messages(received), [edited, { deleted: true }, reaction, { body: 'third', reply_to_seq: 2 }]);
     go(bob);
     await done(t, system.client('carol', ['send', 'bob', 'read it all', '--wait', 'delivered']));
     t.match(await step(bob, 'answered'), { said: [{ from: 'carol', text: 'read it all' }], members: ['bob', 'carol'] });
 
     t.comment('a private room');
     await step(bob, 'room');
-    t.match(lines(await done(t, system.client('alice', ['recv', '#plan', '--max', '1', '--json']))), [
+    t.match(messages(await done(t, system.client('alice', ['recv', '#plan', '--max', '1', '--json']))), [
       { body: 'at noon' },
     ]);
     await done(t, system.client('alice', ['room', 'kick', '#plan', 'carol']));
@@ -125,14 +138,14 @@ t.test('a client that was written from the documents', async (t) => {
     t.match(await step(bob, 'without'), { said: [{ from: 'alice', text: 'carol is out' }], members: ['alice', 'bob'] });
     await step(bob, 'all here');
     const there = await done(t, system.client('carol', ['recv', '#plan', '--max', '2', '--json']));
-    t.match(lines(there), [{ body: 'at noon' }, { body: 'all here' }]);
+    t.match(messages(there), [{ body: 'at noon' }, { body: 'all here' }]);
     go(bob);
     await step(bob, 'kicked');
     const here = await done(t, system.client('alice', ['recv', '#plan', '--max', '2', '--json']));
-    t.match(lines(here), [{ body: 'all here' }, { body: 'two of us' }]);
+    t.match(messages(here), [{ body: 'all here' }, { body: 'two of us' }]);
     go(bob);
     t.match(await step(bob, 'entered'), { members: ['alice', 'bob'] });
-    t.match(lines(await done(t, system.client('alice', ['recv', '#plan', '--max', '1', '--json']))), [
+    t.match(messages(await done(t, system.client('alice', ['recv', '#plan', '--max', '1', '--json']))), [
       { body: 'back again' },
     ]);
     await done(t, system.client('alice', ['send', '#plan', 'welcome back']));
@@ -156,7 +169,7 @@ t.test('a client that was written from the documents', async (t) => {
     await step(bob, 'away');
     await done(t, system.client('alice', ['send', 'bob', 'while you were away']));
     go(bob);
-    const drained = { texts: ['while you were away'], is_same: true, rest: [] };
+    const drained = { said: [{ text: 'while you were away', told: { seen: 1 } }], behind: [], is_same: true, rest: [] };
     t.match(await step(bob, 'drained'), drained, 'what was not acknowledged comes again');
     t.match(await step(bob, 'repeated'), { is_same: true, other_bytes: 'COUNTER_REUSED' });
     t.strictSame(await step(bob, 'refused batches'), {
@@ -178,7 +191,62 @@ t.test('a client that was written from the documents', async (t) => {
       "somebody else's": 'NOT_FOUND',
       'the end of a session that never was': 'LINEAGE e_session_link',
     });
+    t.comment('another device of the same user');
+    t.match(await step(bob, 'another device'), { devices: [2, 0, 2] });
+    go(bob);
+    t.match(await step(bob, 'renewed'), {
+      devices: [3, 1, 2],
+      retired: 'BAD_CERT revoked',
+      false: 'SIG_FAIL continuity',
+    });
+    go(bob);
+    const revoked = {
+      devices: [3, 2],
+      ended: 'BAD_CERT revoked',
+      own: 'NOT_ALLOWED this_device',
+      foreign: 'NOT_FOUND',
+    };
+    t.match(await step(bob, 'revoked'), { ...revoked, members: ['alice', 'bob'] });
+    const seen = messages(await done(t, system.client('alice', ['recv', 'bob', '--max', '5', '--json'])));
+    const bodies = ['said once', 'but this', 'from my laptop', 'from my renewed laptop', 'it is lost'];
+    t.match(
+      seen,
+      bodies.map((body) => ({ from: 'bob', body })),
+    );
+    go(bob);
+
     t.match(await step(bob, 'session closed'), { behind: 'LINEAGE e_closed' });
+    await step(bob, 'exported');
+    t.strictSame(await step(bob, 'people'), {
+      step: 'people',
+      presence: [
+        ['dnd', false],
+        ['online', true],
+        ['online', true],
+      ],
+      watched: false,
+      states: ['asked', 'none', 'blocked', 'none'],
+      nothing: 'NOT_FOUND',
+      contacts: [],
+      directory: ['alice', 'bob', 'carol'],
+    });
+    t.strictSame(await step(bob, 'rooms'), {
+      step: 'rooms',
+      banned: [['carol'], []],
+      topics: ['a topic', null],
+      listed: [
+        ['#hall', 'public', 'owner'],
+        ['#plan', 'private', 'owner'],
+      ],
+      nobody: 'NO_SUCH_PEER',
+      unknown: 'NO_SUCH_ROOM',
+      taken: 'ROOM_EXISTS',
+      no_name: 'BAD_NAME',
+      last_owner: 'NOT_ALLOWED last_owner',
+    });
+    const kept = { had: [0, 0, 10, 10], place: 'BAD_FRAME', hash: 'BAD_FRAME', get: 'NOT_FOUND' };
+    t.match(await step(bob, 'blobs'), kept, 'a blob in pieces, of which the last one makes it whole');
+    t.match(await step(bob, 'revocation list'), { count: 1, older: 'NOT_FOUND', attested: ['id', 'type'] });
     t.match(await step(bob, 'too fast'), { codes: ['RATE_LIMIT'] });
 
     notes.push(...((await step(bob, 'closed'))['notes'] as string[]));
@@ -188,10 +256,24 @@ t.test('a client that was written from the documents', async (t) => {
 
   await t.test('is refused where the documents say so', async (t) => {
     await done(t, stranger);
-    const refused = stepsOf(stranger).map(({ title, code, is_over }) => [title, code, is_over]);
+    const { codes } = await step(stranger, 'tried');
+    t.match(
+      codes,
+      { AUTH_FAIL: 9, LOCKED: 17, 'RATE_LIMIT attempts': 14 },
+      'one failure and six registrations came before',
+    );
+    const refused = stepsOf(stranger)
+      .filter((each) => each.step === 'refused')
+      .map(({ title, code, is_over }) => [title, code, is_over]);
     t.strictSame(refused, [
       ['wrong password', 'AUTH_FAIL', false],
       ['no such account', 'AUTH_FAIL', false],
+      ['an account that is there', 'USER_EXISTS', false],
+      ["somebody else's name", 'CERT_ACCOUNT_MISMATCH', false],
+      ["somebody else's address", 'CERT_ACCOUNT_MISMATCH', false],
+      ['no name', 'BAD_NAME', false],
+      ['a cheap hash', 'WEAK_KDF memory', false],
+      ['an unknown hash', 'WEAK_KDF unknown', false],
       ['a counter that comes again', 'REPLAY', true],
       ['a counter that was skipped', 'BAD_FRAME', true],
       ['an unknown type', 'UNKNOWN_TYPE', true],
@@ -205,10 +287,47 @@ t.test('a client that was written from the documents', async (t) => {
     ]);
   });
 
+  await t.test('is given a history', async (t) => {
+    const [certificate, key] = anotherKey(system, 'alice', 'desk');
+    const desk = startPython(t, system, ['alice', certificate!, key!], 'history', 'correct horse battery');
+    const { fingerprint } = await step(desk, 'waiting');
+    await done(t, system.client('alice', ['device', 'approve', String(fingerprint)]));
+    const { records, said } = await step(desk, 'history');
+    t.match(records, { conversation: 3, log_key: 1 });
+    const conversations = Object.values(said as Record<string, string[][]>);
+    t.match(conversations.find((each) => each[0]?.[1] === question)?.at(-1), ['bob', 'another session']);
+    t.match(conversations.find((each) => each[0]?.[1] === 'at noon')?.at(-1), ['alice', 'welcome back']);
+    await done(t, desk);
+  });
+
   t.equal(await system.stop(), 0);
-  t.match(
-    await system.verify(notes),
-    { exit: 0, verdict: 'VALID' },
-    'with what both clients have said, as this one saw it',
-  );
+  const verdict = await system.verify(notes);
+  t.match(verdict, { exit: 0, verdict: 'VALID' }, 'with what all clients have said, as this one saw it');
+
+  await t.test('proves it to others, and reads what proves it', async (t) => {
+    const { CHAT_CA_FILE: ca } = system.clientEnv('bob');
+    const verify = new Program(
+      t,
+      [join(root, 'bin/chat-verify'), bundle, '--json', '--ca', ca!, '--crl', join(certificates(), 'ca.crl')],
+      {},
+    );
+    await verify.ended;
+    const judged = JSON.parse(verify.out) as unknown;
+    const held = { profile: 'complete', exporter_role: 'member', messages: 8, receipts: 2, delivered: 7, disclosed: 7 };
+    t.match(judged, { verdict: 'VALID', warnings: 0, checked: held });
+    const files = notes.map((_, i) => join(system.dir, `known-${i}`));
+    const audit = new Program(t, ['-B', client, 'audit', system.transcript, ...files], {}, undefined, python!);
+    await done(t, audit);
+    const { size, counts } = await step(audit, 'audited');
+    t.match({ size }, { size: verdict.checked?.size });
+    const sum = Object.values(counts as Record<string, Record<string, number>>).flatMap((kinds) =>
+      Object.values(kinds),
+    );
+    t.equal(
+      sum.reduce((a, b) => a + b),
+      verdict.checked?.messages,
+      'as many as chat-verify has found',
+    );
+    t.match(await step(audit, 'audited again'), { code: 'E_ROOT' }, 'this check bites');
+  });
 });

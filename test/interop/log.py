@@ -19,7 +19,8 @@ class Log:
     """Name and key of the server's log, and the checkpoints that were seen of it: notes by size."""
 
     def __init__(self, certificate, log):
-        statement = log['statement']
+        statement, self.certificate = log['statement'], certificate
+        self.key_statement = log
         verify(certificate, log['algorithm'], log['signature'], 'chatlog/v1, log key', statement.encode())
         title, *lines, end = statement.split('\n')
         fields = dict(line.split(' ', 1) for line in lines)
@@ -87,6 +88,11 @@ class Log:
             raise Refused('FORK', 'origin')
         return int(size), base64.b64decode(root)
 
+    def note(self, size, root, signature):
+        """As it was, out of what a member tells of it; `signature` begins with the key id."""
+        said = [base64.b64encode(each).decode() for each in (root, signature)]
+        return f'{self.origin}\n{size}\n{said[0]}\n\n\u2014 {self.origin} {said[1]}\n'
+
     def keep(self, note):
         """One root for each size; answers both."""
         size, root = self.open_note(note)
@@ -96,13 +102,19 @@ class Log:
 
     def check_ack(self, ack, leaves):
         """docs/PROTOCOL.md §6.3: the range proof leads from these leaves to a checkpoint that was seen."""
-        first, count, size, hashes = number(ack[8:16]), number(ack[16:18]), number(ack[26:34]), ack[35:-2]
-        if ack[:8] != b'clogack1' or ack[-2:] != b'\0\0' or len(leaves) != count + 1 or len(hashes) != 32 * ack[34]:
-            raise Refused('BAD_FRAME', 'ack')
-        known = {first + i: each for i, each in enumerate(leaves)}
-        root = proven_root(known, size, [hashes[i:i + 32] for i in range(0, len(hashes), 32)])
+        known, size, hashes = read_ack(ack, leaves)
+        root = proven_root(known, size, hashes)
         if size not in self.notes or self.open_note(self.notes[size]) != (size, root):
             raise Refused('BAD_PROOF', 'another root')
+
+
+def read_ack(ack, leaves):
+    """The leaves by their index, the size of the tree, and the hashes of the proof."""
+    first, count, size, hashes = number(ack[8:16]), number(ack[16:18]), number(ack[26:34]), ack[35:-2]
+    if ack[:8] != b'clogack1' or ack[-2:] != b'\0\0' or len(leaves) != count + 1 or len(hashes) != 32 * ack[34]:
+        raise Refused('BAD_FRAME', 'ack')
+    known = {first + i: each for i, each in enumerate(leaves)}
+    return known, size, [hashes[i:i + 32] for i in range(0, len(hashes), 32)]
 
 
 def take_checkpoints(channel, log):

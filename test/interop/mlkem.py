@@ -107,13 +107,16 @@ def _decompress(polynomial, bits):
 
 
 def _sample_ntt(seed):
-    size = 168 * 8
+    size = 168 * 4
     while True:  # a longer output of the same function, should the first one not do
         stream, found = hashlib.shake_128(seed).digest(size), []
         for i in range(0, size - 2, 3):
             low = stream[i] + 256 * (stream[i + 1] % 16)
             high = stream[i + 1] // 16 + 16 * stream[i + 2]
-            found += [x for x in (low, high) if x < Q]
+            if low < Q:
+                found.append(low)
+            if high < Q:
+                found.append(high)
         if len(found) >= N:
             return found[:N]
         size *= 2

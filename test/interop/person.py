@@ -13,6 +13,13 @@ class Person:
         self.name, self.ca_file, self._port = name, ca_file, port
         self.identity = Identity(name, certificate_file, key_file)
         self.channel = self.device = self.token = None
+        self.device_before = None  # under another certificate
+
+    def other(self, certificate_file, key_file, device_before=None):
+        """The same user with another certificate."""
+        found = Person(self._port, self.ca_file, self.name, certificate_file, key_file)
+        found.device_before = device_before
+        return found
 
     def connect(self, suites=(X25519MLKEM768, X25519)):
         self.channel = Channel(self.identity, self._port, self.ca_file, suites)
@@ -21,9 +28,10 @@ class Person:
     def register(self):
         login.register(self.connect(), self.name, f'{self.name}@example.org', PASSWORD)
 
-    def log_in(self, continues=None):
-        """With the password, on the connection that there is. Answers login_ok."""
-        return self._begin(login.log_in(self.channel, self.name, PASSWORD, continues))
+    def log_in(self, password=PASSWORD):
+        """On the connection that there is. Answers login_ok."""
+        continues = self.device_before and self.device_before.continuity(self.identity.der)
+        return self._begin(login.log_in(self.channel, self.name, password, continues))
 
     def resume(self):
         """With the token, on a new connection."""
@@ -38,7 +46,7 @@ class Person:
         self.token = answer['token']
         log = Log(self.channel.server_certificate, answer['log'])
         if self.device is None:
-            self.device = Device(self.channel, log, self.ca_file)
+            self.device = Device(self.channel, log, self.ca_file, self.device_before)
         else:
             self.device.continues(self.channel, log)
         return answer

@@ -36,7 +36,8 @@ def converse(me, answer):
 
     me.channel.rekey()
     items = [device.opened(), device.receipt(transcript.DELIVERED, conversation.id, [id_of(message)], sender)]
-    items.append(conversation.text(answer))
+    statement = message['statement']
+    items.append(conversation.text(answer, extensions=device.gossip.extensions(statement, id_of(message))))
     device.say(*items)
     say('written')
     _, [item] = device.delivery()

@@ -14,13 +14,16 @@ def away(me, conversation):
     """What comes for a device that is away waits until the device says that it has it."""
     me.lose()
     told('away')
-    drained = []
+    drained, behind = [], None
     for keeps in (False, True, False):
         me.resume()
         items = [item for item in me.device.waiting() if conversation_of(item) == conversation.id]
         drained.append([(kind_of(item), item['seq'], item['cursor']) for item in items])
+        if behind is None:
+            me.channel.send({'type': 'msg_skipped', 'cursors': [item['cursor'] for item in items]})
+            behind = me.device.waiting()
         if keeps:
-            texts = [conversation.read(item)['text'] for item in items if kind_of(item) == transcript.MESSAGE]
+            said = [conversation.read(item) for item in items if kind_of(item) == transcript.MESSAGE]
             messages = [id_of(item) for item in items if kind_of(item) == transcript.MESSAGE]
             me.device.keep(*items)
             me.device.say(*[
@@ -29,7 +32,7 @@ def away(me, conversation):
             ])
         me.lose()
     me.resume()
-    say('drained', texts=texts, is_same=drained[0] == drained[1], rest=drained[2])
+    say('drained', said=said, behind=behind, is_same=drained[0] == drained[1], rest=drained[2])
 
 
 def repeats(me, conversation):
@@ -39,8 +42,8 @@ def repeats(me, conversation):
     me.channel.send({'id': 1_000, **frame})
     me.lose()
     me.resume()
-    first = device.session.deliver(me.channel, device.log, frame)['ack'][:26]
-    second = device.session.deliver(me.channel, device.log, frame)['ack'][:26]
+    first = device.deliver(frame)['ack'][:26]
+    second = device.deliver(frame)['ack'][:26]
     other = {**frame, 'batch': frame['batch'][:68] + u64(1) + frame['batch'][76:]}  # another time of signing
     other['signature'] = me.identity.sign('chatlog/v1, sender batch', other['batch'])
     used = refusal(me.channel.request, other, 'msg_ack')

@@ -12,6 +12,7 @@ def refusals(me):
         say('refused', title=title, code=refusal(login.log_in, channel, account, 'wrong'), is_over=False)
     channel.request({'type': 'ping'}, 'pong')  # it is open
     channel.bye()
+    accounts(me)
 
     ping = cbor.encode({'type': 'ping', 'id': 7})
     cases = {
@@ -37,6 +38,32 @@ def refusals(me):
     # who has a certificate and not its key
     me.identity.sign = lambda context, body, sign=me.identity.sign: sign(context, flipped(body))
     say('refused', title='another signature', code=refusal(me.connect().next), is_over=True)
+
+
+def accounts(me):
+    """Names and costs that are not allowed, and who tries too often."""
+    channel = me.connect()
+    account = {'type': 'register', 'salt': os.urandom(16), 'kdf': login.KDF, 'stored_key': bytes(32), 'server_key': bytes(32)}
+    cases = {
+        'an account that is there': {'username': me.name, 'email': f'{me.name}@example.org'},
+        "somebody else's name": {'username': 'mallory', 'email': f'{me.name}@example.org'},
+        "somebody else's address": {'username': me.name, 'email': 'mallory@example.org'},
+        'no name': {'username': 'no name', 'email': f'{me.name}@example.org'},
+        'a cheap hash': {'username': me.name, 'email': f'{me.name}@example.org', 'kdf': 'argon2id$m=19456,t=2,p=1'},
+        'an unknown hash': {'username': me.name, 'email': f'{me.name}@example.org', 'kdf': 'scrypt$n=1'},
+    }
+    for title, names in cases.items():
+        code = refusal(channel.request, {**account, **names}, 'ok')
+        say('refused', title=title, code=code, is_over=False)
+
+    answers = []
+    for _ in range(40):
+        login_frame = {'type': 'login', 'account': 'mallory', 'nonce': os.urandom(24)}
+        answers.append(refusal(channel.request, login_frame, 'login_challenge'))
+        if answers[-1] is None:
+            answers[-1] = refusal(channel.request, {'type': 'login_proof', 'proof': os.urandom(32)}, 'login_ok')
+    say('tried', codes={code: answers.count(code) for code in answers})
+    channel.bye()
 
 
 def _report(title, channel):

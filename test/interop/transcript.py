@@ -13,18 +13,41 @@ ZEROS = bytes(32)
 
 
 def batch_leaf(algorithm, signature, batch, server_time):
-    """The entry SIGB."""
+    """Of the entry SIGB."""
     signed = bytes([algorithm]) + u16(len(signature)) + signature + batch
     return leaf(b'\2\0' + u16(number(batch[64:68])) + server_time + signed)
 
 
-def message_leaf(statement, position, server_time):
-    """The entry MSG; positions count from 1."""
-    return leaf(b'\1\0' + u16(position) + server_time + statement)
+def message_entry(statement, position, server_time):
+    """MSG; positions count from 1."""
+    return b'\1\0' + u16(position) + server_time + statement
+
+
+def leaves_of(frame):
+    """Leaves of the statements of a batch, and those of its entries in the log: `items` and `ack` as in msg_deliver."""
+    server_time = frame['ack'][18:26]
+    entries = [batch_leaf(frame['algorithm'], frame['signature'], frame['batch'], server_time)]
+    statements = []
+    for i, item in enumerate(frame['items']):
+        if 'statement' in item:
+            statements.append(leaf(item['statement']))
+            entries.append(leaf(message_entry(item['statement'], i + 1, server_time)))
+        else:
+            statements.append(item['statement_hash'])
+            entries.append(item['leaf_hash'])
+    return statements, entries
 
 
 def check_delivery(log, certificate, frame):
-    """A msg_deliver, docs/PROTOCOL.md §5.6: signature, batch root, parts, ACK. Answers the items with a statement."""
+    """A msg_deliver, docs/PROTOCOL.md §5.6: signature, batch root, ACK, parts. Answers the items with a statement."""
+    shown = check_batch(log, certificate, frame)
+    for item in shown:
+        _check_parts(item['statement'], item)
+    return shown
+
+
+def check_batch(log, certificate, frame):
+    """What is signed and logged, whether or not the parts are there. Answers the items with a statement."""
     batch, ack = frame['batch'], frame['ack']
     verify(certificate, frame['algorithm'], frame['signature'], 'chatlog/v1, sender batch', batch)
     audience = hashlib.sha256(log.origin.encode()).digest()
@@ -32,25 +55,16 @@ def check_delivery(log, certificate, frame):
         raise Refused('BAD_FRAME', 'batch')
     if number(batch[64:68]) != len(frame['items']):
         raise Refused('BAD_FRAME', 'count')
-    server_time, shown = ack[18:26], []
-    statement_leaves, entry_leaves = [], [batch_leaf(frame['algorithm'], frame['signature'], batch, server_time)]
     for i, item in enumerate(frame['items']):
-        if 'statement' not in item:
-            statement_leaves.append(item['statement_hash'])
-            entry_leaves.append(item['leaf_hash'])
-            continue
-        statement = item['statement']
         lineage = batch[8:56] + u64(number(batch[56:64]) + i)  # fingerprint, session id, session_ctr
-        if statement[:8] != b'clog-ms1' or statement[16:72] != lineage:
+        statement = item.get('statement')
+        if statement is not None and (statement[:8] != b'clog-ms1' or statement[16:72] != lineage):
             raise Refused('BAD_FRAME', 'statement')
-        _check_parts(statement, item)
-        statement_leaves.append(leaf(statement))
-        entry_leaves.append(message_leaf(statement, i + 1, server_time))
-        shown.append(item)
+    statement_leaves, entry_leaves = leaves_of(frame)
     if tree_root(statement_leaves) != batch[108:140]:
         raise Refused('BAD_PROOF', 'batch root')
     log.check_ack(ack, entry_leaves)
-    return shown
+    return [item for item in frame['items'] if 'statement' in item]
 
 
 def _check_parts(statement, item):
@@ -131,9 +145,7 @@ class Session:
             raise
         take_checkpoints(channel, log)
         ack = answer['ack']
-        entries = [batch_leaf(frame['algorithm'], frame['signature'], frame['batch'], ack[18:26])]
-        statements = [item['statement'] for item in frame['messages']]
-        entries += [message_leaf(statement, i + 1, ack[18:26]) for i, statement in enumerate(statements)]
+        _, entries = leaves_of({**frame, 'ack': ack, 'items': frame['messages']})
         log.check_ack(ack, entries)
         self._logged = self._next.copy()
         return answer
