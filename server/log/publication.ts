@@ -48,6 +48,8 @@ export class Publication {
   #state: State;
   /** What the file `state` says: newer than `#state` when the checkpoint could not follow. */
   #written: State;
+  /** Sizes whose tiles are there and whose state, or checkpoint, could not follow; and the last one. */
+  readonly #attempted = new Set<number>();
 
   private constructor(files: Files, directory: string, state: State) {
     this.#files = files;
@@ -105,17 +107,22 @@ export class Publication {
    */
   async publish(size: number, root: Hash, time: number, note: Uint8Array, source: PublicationSource): Promise<void> {
     const { size: before } = this.#state;
-    await this.#removePartials();
+    await this.#removePartials(this.#state.before, before);
     try {
       await this.#writeTiles(size, source);
     } catch (error) {
       await this.tidy(size).catch(() => undefined); // the next attempt is for another size
       throw error;
     }
+    this.#attempted.add(size);
     const state: State = { size, root, before, time };
     await replaceFile(this.#files, join(this.#directory, 'state'), formatState(state));
     this.#written = state;
     await this.#files.syncDirectory(this.#directory); // a checkpoint beyond the state would lose its tiles to tidy()
+    for (const each of this.#attempted) {
+      await this.#removePartials(each, before, size);
+      if (each !== size) this.#attempted.delete(each);
+    }
     await this.replaceCheckpoint(note);
     this.#state = state;
   }
@@ -172,11 +179,10 @@ export class Publication {
     for (const directory of directories) await this.#files.syncDirectory(join(this.#directory, directory));
   }
 
-  /** Partial tiles of the checkpoint before the one that is now published. */
-  async #removePartials(): Promise<void> {
-    const { size, before } = this.#state;
-    const keep = new Set(partialsOf(size).map(tilePath));
-    for (const tile of partialsOf(before)) {
+  /** Partial tiles of a tree of one size, but for those that are of others as well. */
+  async #removePartials(size: number, ...kept: readonly number[]): Promise<void> {
+    const keep = new Set(kept.flatMap((each) => partialsOf(each)).map(tilePath));
+    for (const tile of partialsOf(size)) {
       const path = tilePath(tile);
       if (keep.has(path)) continue;
       await this.#files.remove(join(this.#directory, path));

@@ -240,6 +240,26 @@ t.test('no room for the next segment: refused, nothing changed, and it goes on w
   await again.close();
 });
 
+for (const name of ['state', 'checkpoint'])
+  t.test(`no room for the ${name}: nothing of that publication stays behind`, async (t) => {
+    const dir = t.testdir();
+    const files = new ForgetfulDisk(dir);
+    const log = await openLog(optionsOn(dir, files));
+    const sizes = [log.size];
+    for (const isFull of [true, true, false]) {
+      files.before = (operation, path) => {
+        if (isFull && operation === 'write' && path.endsWith(`${name}.tmp`)) throw errno('ENOSPC');
+      };
+      await log.append({ time: NOW, entries: [entry(NOW)] });
+      if (isFull) await t.rejects(log.publish(), { code: 'DISK_FULL' });
+      else await log.publish();
+      if (!isFull) sizes.push(log.size);
+    }
+    const partials = (await files.list(join(dir, 'log/tile/entries/000.p'))).map(Number).sort((a, b) => a - b);
+    t.strictSame(partials, sizes);
+    await log.close();
+  });
+
 t.test('a full file system', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'chat-full-'));
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', dir]).status === 0;
