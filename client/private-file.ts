@@ -12,6 +12,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
+import { randomBytes } from 'node:crypto';
 import { ChatError } from '../base/errors.ts';
 
 /** Mode bits mean nothing there; access control lists do, and Node does not read them. */
@@ -57,11 +58,10 @@ export function makePrivateFolder(path: string): void {
  * @throws USAGE when there is one that must stay; DISK_FULL, STORE_FAILED; whatever `pieces` throws
  */
 export function writePieces(path: string, pieces: Iterable<Uint8Array>, mayReplace: boolean): void {
-  const temporary = `${path}.tmp`;
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`; // nobody else's
   const taken = () => new ChatError('USAGE', `there is a file ${path} already: give another name, or --force`);
   if (!mayReplace && existsSync(path)) throw taken();
   try {
-    rmSync(temporary, { force: true });
     const fd = openSync(temporary, 'wx', 0o600);
     try {
       for (const piece of pieces) for (let at = 0; at < piece.length;) at += writeSync(fd, piece, at);
