@@ -70,6 +70,8 @@ export interface InboxEvents {
 
 /** Deliveries that wait to be checked: a server that keeps its own limits never comes near. */
 const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+/** What each costs while it waits, beside what is in it. */
+const FRAME_BYTES = 2048;
 
 export class Inbox {
   readonly #vault: Vault;
@@ -109,14 +111,8 @@ export class Inbox {
 
   /** Deliveries of a conversation are checked one after the other, in the order in which they came. */
   deliver(session: Session, frame: Reply<'msg_deliver'>): void {
-    const bytes = frame.items.reduce((sum, item) => sum + ('parts' in item ? partBytes(item) : 64), 512);
-    this.#waitingBytes += bytes;
-    if (this.#waitingBytes > MAX_WAITING_BYTES)
-      return session.fault(
-        new ChatError('QUOTA', 'the server delivers more than was acknowledged'),
-        'inbox',
-        Buffer.alloc(0),
-      );
+    const bytes = frame.items.reduce((sum, item) => sum + ('parts' in item ? partBytes(item) : 64), FRAME_BYTES);
+    if (!this.#waits(session, bytes)) return;
     const ids = conversationsOf(frame);
     void this.#queue.run(ids.length > 0 ? ids.map(hex) : [''], async () => {
       try {
@@ -131,8 +127,10 @@ export class Inbox {
 
   /** The server's word: a message of ours has waited too long. */
   expired(session: Session, { message, cursor }: Reply<'msg_expired'>): void {
+    if (!this.#waits(session, FRAME_BYTES)) return;
     void this.#queue
       .runLast(async () => {
+        this.#waitingBytes -= FRAME_BYTES;
         // Its acknowledgement comes behind this, which is said again after the next login.
         if (this.#vault.messageByHash(message as Hash)?.state === 'signed') return;
         const row = this.#vault.expire(message as Hash);
@@ -140,6 +138,15 @@ export class Inbox {
         if (row !== null) this.#changed([row]);
       })
       .catch((error: unknown) => session.fault(ChatError.from(error), 'expired', Buffer.alloc(0)));
+  }
+
+  /** False when it is too much: then nothing more is taken on this connection. */
+  #waits(session: Session, bytes: number): boolean {
+    this.#waitingBytes += bytes;
+    if (this.#waitingBytes <= MAX_WAITING_BYTES) return true;
+    const error = new ChatError('QUOTA', 'the server delivers more than was acknowledged');
+    session.fault(error, 'inbox', Buffer.alloc(0));
+    return false;
   }
 
   /** Resolves when all that was delivered so far has been dealt with. */

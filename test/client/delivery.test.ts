@@ -411,6 +411,25 @@ t.test('a server that cannot answer now is asked again on the next connection', 
   t.strictSame(side.app.vault.ledger.alarms(), []);
 });
 
+t.test(
+  'words about expired messages that come faster than they can be dealt with do not fill the memory',
+  async (t) => {
+    const server = new ScriptedServer();
+    const folder = join(t.testdir({}), 'p');
+    await equip(server, folder);
+    const side = open(t, server, folder);
+    server.script = ({ type }) => type === 'certificate_get'; // what is waited for does not come
+    await side.app.connect();
+    await side.app.login(null);
+    const sent = await server.compose('bob', ['held up']);
+    server.latest.send(server.delivery(sent, server.append(sent)));
+    const { conversation, time: at } = server;
+    const expired = { type: 'msg_expired', message: randomBytes(32), cursor: 77, conversation, by: 'bob', at } as const;
+    for (let i = 0; i < 17_000; i++) server.latest.send(expired);
+    t.match(await side.until(isLost), { willRetry: false, error: { code: 'QUOTA' } });
+  },
+);
+
 t.test('what the connection ends for says nothing of what was being checked or written', async (t) => {
   const server = new ScriptedServer();
   const folder = join(t.testdir({}), 'p');
