@@ -139,14 +139,19 @@ export class CertificateAudit {
 
   /** Until the next instant, and from the last one, at which a judgement can become another: an end of a validity or list, a revocation. */
   #stretch(chain: readonly Certificate[], at: number): { from: number; until: number } {
-    const edges = [...chain, ...this.#trust.roots].flatMap((c) => [c.notBefore, c.notAfter + 1]);
-    edges.push(...this.#ends);
-    for (const { serial } of chain)
-      for (const { revoked } of this.#trust.crls) edges.push(revoked.get(serial)?.at ?? Infinity);
-    return {
-      from: Math.max(...edges.filter((edge) => edge <= at), -Infinity),
-      until: Math.min(...edges.filter((edge) => edge > at), Infinity),
+    let [from, until] = [-Infinity, Infinity];
+    const edge = (time: number): void => {
+      if (time <= at) from = Math.max(from, time);
+      else until = Math.min(until, time);
     };
+    for (const { notBefore, notAfter } of [...chain, ...this.#trust.roots]) {
+      edge(notBefore);
+      edge(notAfter + 1);
+    }
+    for (const end of this.#ends) edge(end);
+    for (const { serial } of chain)
+      for (const { revoked } of this.#trust.crls) edge(revoked.get(serial)?.at ?? Infinity);
+    return { from, until };
   }
 }
 
