@@ -1,8 +1,8 @@
 /**
- * Breaks one rule of the verifier after the other, and says which breaks nothing notices: `npm run mutants`, or with words that the names of
- * the wanted mutants hold; `--quiet` tells the survivors and the score alone. `--remember` writes down who noticed what, to be asked first
- * from then on; nothing else is written into the tree. Exit 1 if a mutant survives
- * that `known.ts` does not name, or one no longer applies. CONTRIBUTING.md.
+ * Breaks one rule of the verifier after the other, and some promises of the server, and says which breaks nothing notices: `npm run mutants`,
+ * or with words that the names of the wanted mutants hold; `--quiet` tells the survivors and the score alone. `--remember` writes down who
+ * noticed what, to be asked first from then on; nothing else is written into the tree. Exit 1 if a mutant survives that `known.ts` does not
+ * name, or one no longer applies. CONTRIBUTING.md.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
 /**
- * As much of `tap` as the tests of the verifier use, for tests that are run in a thread hundreds of times. The first thing that is not as it
+ * As much of `tap` as the tests that are asked use, for they are run in a thread hundreds of times. The first thing that is not as it
  * should be ends the test. Comparisons are tap's own, from a package that comes with it.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -116,6 +116,14 @@ export class QuickTest {
   }
   doesNotThrow(work: () => unknown): void {
     work();
+  }
+  async rejects(work: Promise<unknown> | (() => Promise<unknown>), wanted?: unknown, message?: string): Promise<void> {
+    const error = await (typeof work === 'function' ? work() : work).then(
+      () => this.fail(message),
+      (reason: unknown) => reason,
+    );
+    if (error instanceof Failure) throw error;
+    if (typeof wanted === 'object' && wanted !== null) this.match(error, wanted, message);
   }
 }
 

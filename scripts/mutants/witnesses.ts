@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './mutant.ts';
 
+const server = (name: string): string[] => [`test/server/${name}.test.ts`];
 const verify = (...names: readonly string[]): string[] => names.map((name) => `test/verify/${name}.test.ts`);
 
 /** What some test sees that is not in the matrix. */
@@ -19,7 +20,7 @@ const BESIDE: readonly (readonly [file: RegExp, tests: readonly string[]])[] = [
   ],
   [/^transcript\/(?:lineage|key-statement)\.ts$/, verify('epochs')],
 ];
-/** What the matrix hardly sees: these are asked first. */
+/** What the matrix hardly sees, or not at all: these are asked first. */
 const OWN: Readonly<Record<string, readonly string[]>> = {
   'verify/finding.ts': verify('finding'),
   'verify/program.ts': verify('program', 'bundle'),
@@ -34,6 +35,21 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   'verify/bundle-receipts.ts': verify('bundle-receipts'),
   'verify/signatures-ahead.ts': verify('signatures-ahead'),
   'verify/signature-slots.ts': verify('signature-slots'),
+  'server/admission.ts': server('hub'),
+  'server/admitted.ts': ['test/server/admitted.test.ts', 'test/server/revocation.test.ts'],
+  'server/charges.ts': server('charges'),
+  'server/contacts.ts': server('contacts'),
+  'server/crl-history.ts': server('crl-history'),
+  'server/hub.ts': server('hub'),
+  'server/not-logged-in.ts': server('not-logged-in'),
+  'server/rate-limit.ts': [...server('charges'), ...server('rate-limit')],
+  'server/revocation.ts': server('revocation'),
+  'server/rooms.ts': server('rooms'),
+  'server/tokens.ts': server('tokens'),
+  'protocol/channel.ts': ['test/protocol/channel.test.ts'],
+  'protocol/device-binding.ts': ['test/protocol/device-binding.test.ts'],
+  'protocol/scram.ts': ['test/protocol/scram.test.ts'],
+  'x509/revocation.ts': ['test/x509/revocation.test.ts'],
   'transcript/statement.ts': ['test/transcript/statement.test.ts', 'test/transcript/receipt.test.ts'],
 };
 

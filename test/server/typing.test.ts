@@ -75,6 +75,7 @@ t.test('of two who may not write to each other neither hears it; who is in one r
     t.equal((await d.tells(2, 'contacts')).length, 2);
     t.equal((await d.tells(3, 'strangers')).length, 4);
   }
+  t.equal((await desk('open').tells(2, 'strangers')).length, 2, 'unless everybody may write to everybody');
 });
 
 t.test('large rooms, and connections that do not keep up, are told nothing', async (t) => {
