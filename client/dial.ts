@@ -29,7 +29,7 @@ export function dialer({ host, port }: Pick<Settings, 'host' | 'port'>, identity
     try {
       return await openClientLink(socket, { own: identity, admit });
     } catch (error) {
-      throw explained(ChatError.from(error), formatAddress(host, port));
+      throw explained(ChatError.from(error), host, formatAddress(host, port));
     } finally {
       signal.removeEventListener('abort', abort);
     }
@@ -37,15 +37,18 @@ export function dialer({ host, port }: Pick<Settings, 'host' | 'port'>, identity
 }
 
 /** What went wrong, whose fault it is, and what to do next. */
-function explained(error: ChatError, address: string): ChatError {
+function explained(error: ChatError, host: string, address: string): ChatError {
   const { code, sub, field, retryAfterMs } = error;
   const sentence = (): string => {
     if (error.cause === REPORTED) {
       if (code === 'BAD_CERT') return `the server refused your certificate${HINTS[sub ?? ''] ?? ''}`;
       return `the server at ${address} ended the handshake`;
     }
+    if (code === 'UNREACHABLE' && NO_SUCH_HOST.has(String((error.cause as NodeJS.ErrnoException | undefined)?.code)))
+      return `no host is known here as ${host}: is the name right, and is there a network`;
     if (code === 'UNREACHABLE') return `nothing answers at ${address}: is the server running, and the address right`;
-    if (code === 'BAD_CERT') return `the certificate of the server is refused: ${error.message}`;
+    if (code === 'BAD_CERT')
+      return `the certificate of the server is refused: ${error.message}${SERVER_HINTS[sub ?? ''] ?? ''}`;
     if (code === 'HANDSHAKE_TIMEOUT') return `the server at ${address} did not answer in time`;
     if (code === 'CHANNEL_MISMATCH')
       return 'something between this machine and the server ends TLS: find it, and go round it';
@@ -65,3 +68,12 @@ const HINTS: Readonly<Record<string, string>> = {
   untrusted: ': it is not of an authority that the server trusts',
   revocation_unknown: ': the server cannot tell whether it was revoked; tell its operator',
 };
+
+const SERVER_HINTS: Readonly<Record<string, string>> = {
+  untrusted: '; is --ca the authority that issued it',
+  expired: '; tell its operator',
+  not_yet_valid: '; is the clock of this machine right',
+};
+
+/** What the resolver says of a name. */
+const NO_SUCH_HOST: ReadonlySet<string> = new Set(['ENOTFOUND', 'EAI_AGAIN']);

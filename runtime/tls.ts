@@ -120,7 +120,7 @@ export function clientTlsOptions(
     key: keyPem(own),
     ca: caPem, // takes the place of the built-in authorities and of NODE_EXTRA_CA_CERTS
     rejectUnauthorized: true, // said here, it is stronger than NODE_TLS_REJECT_UNAUTHORIZED
-    checkServerIdentity: (_, { raw }) => (isForHost(raw, bare) ? undefined : notForHost()),
+    checkServerIdentity: (_, { raw }) => hostFault(raw, bare),
     ALPNProtocols: ALPN_PROTOCOLS,
   };
 }
@@ -161,6 +161,7 @@ export function tlsFailure(error: unknown): ChatError {
   const code = String((error as NodeJS.ErrnoException).code);
   const sub = CERTIFICATE_ERRORS[code];
   const detail = { field: 'tls', cause: error };
+  if (code === WRONG_HOST) return new ChatError('BAD_CERT', (error as Error).message, { ...detail, sub: 'wrong_host' });
   if (sub !== undefined) return new ChatError('BAD_CERT', `TLS refused the certificate (${code})`, { ...detail, sub });
   if (/^ERR_SSL_.*(UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION|VERSION_TOO_LOW)/.test(code))
     return new ChatError('UNSUPPORTED_VERSION', 'the peer does not speak TLS 1.3', detail);
@@ -248,14 +249,21 @@ function rawChain(socket: TLSSocket): Buffer[] {
   return ders;
 }
 
-function isForHost(der: Uint8Array, host: string): boolean {
+/** Enough to see what to dial instead. */
+const MAX_SHOWN_NAMES = 5;
+
+function hostFault(der: Uint8Array, host: string): Error | undefined {
+  let names: string[] = [];
   try {
-    return matchesServerName(parseCertificate(der), host);
+    const certificate = parseCertificate(der);
+    if (matchesServerName(certificate, host)) return undefined;
+    names = (certificate.subjectAltName ?? []).flatMap((name) => (name.type === 'dns' ? [name.value] : []));
   } catch {
-    return false;
+    // what cannot be read is for nobody
   }
+  const others = names.length === 0 ? '' : `, but for ${names.slice(0, MAX_SHOWN_NAMES).join(', ')}`;
+  return Object.assign(new Error(`it is not for ${host}${others}`), { code: WRONG_HOST });
 }
-const notForHost = (): Error => Object.assign(new Error('another host'), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
 
 const keyPem = ({ privateKey }: Credentials): string => privateKey.export({ format: 'pem', type: 'pkcs8' }) as string;
 const spkiOf = (key: KeyObject): Buffer => key.export({ format: 'der', type: 'spki' });
@@ -263,6 +271,8 @@ const spkiOf = (key: KeyObject): Buffer => key.export({ format: 'der', type: 'sp
 const UNREACHABLE: ReadonlySet<string> = new Set(
   'ECONNREFUSED EHOSTUNREACH ENETUNREACH ENOTFOUND EAI_AGAIN ETIMEDOUT EADDRNOTAVAIL'.split(' '),
 );
+/** Of hostFault(). */
+const WRONG_HOST = 'ERR_TLS_CERT_ALTNAME_INVALID';
 /** Node's names for X509_V_ERR_*, as the same Reason that x509/ would give. */
 const CERTIFICATE_ERRORS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'expired',
@@ -279,7 +289,6 @@ const CERTIFICATE_ERRORS: Readonly<Record<string, string>> = {
   INVALID_CA: 'wrong_usage',
   PATH_LENGTH_EXCEEDED: 'wrong_usage',
   INVALID_PURPOSE: 'wrong_eku',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'wrong_host',
   ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: 'no_certificate',
   ERR_SSL_EE_KEY_TOO_SMALL: 'weak_key',
 };
