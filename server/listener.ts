@@ -116,9 +116,10 @@ export class Listener {
     const server = createServer({ pauseOnConnect: true, noDelay: true, keepAlive: true });
     server.on('connection', (socket: Socket) => this.#accept(socket));
     await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause) =>
-        reject(new ChatError('UNAVAILABLE', `cannot listen on ${host} port ${port}`, { sub: 'listen', cause })),
-      );
+      server.once('error', (cause: NodeJS.ErrnoException) => {
+        const why = WHY_NOT[cause.code ?? ''] ?? cause.code;
+        reject(new ChatError('UNAVAILABLE', `cannot listen on ${host} port ${port}: ${why}`, { sub: 'listen', cause }));
+      });
       server.listen({ host, port, backlog: BACKLOG }, resolve);
     });
     server.removeAllListeners('error');
@@ -299,3 +300,11 @@ export function networkOf(address: string): string {
 }
 
 const refused = (sub: string): ChatError => new ChatError('RATE_LIMIT', 'too many connections', { sub });
+
+/** What keeps a server from an address. */
+const WHY_NOT: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process listens there',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  EACCES: 'this user may not take it; ports below 1024 are for root and CAP_NET_BIND_SERVICE',
+  ENOTFOUND: 'no host is known here by this name',
+};

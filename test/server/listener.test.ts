@@ -291,7 +291,7 @@ t.test('several addresses, one of them taken', async (t) => {
       { host: '127.0.0.1', port },
     ],
   });
-  await t.rejects(again, { code: 'UNAVAILABLE', sub: 'listen' });
+  await t.rejects(again, { code: 'UNAVAILABLE', sub: 'listen', message: /: another process listens there$/ });
   await both.close();
   const after = await Listener.open({ ...options, listen: [{ host: '127.0.0.3', port: free }] });
   await after.close();
