@@ -1,12 +1,14 @@
-"""An evidence bundle, as a party to a conversation makes it: docs/TRANSCRIPT.md §e."""
+"""An evidence bundle, as a party to a conversation makes it, and as anybody reads it: docs/TRANSCRIPT.md §e, §f."""
 import base64
 import hashlib
 
 import transcript
-from identity import der
+from conversation import read_content
+from identity import Refused, algorithm_of, der, name_of, to_be_signed, verify
+from integers import number, u64
 from labels import Reader
-from log import now, read_ack
-from merkle import inclusion
+from log import Log, now, read_ack
+from merkle import check_consistency, inclusion, leaf, verify_inclusion
 
 BLOCK = 512
 
@@ -105,3 +107,92 @@ def _member(name, data):
     checksum = sum(before) + sum(b' ' * 8) + sum(behind)
     head = before + f'{checksum:06o}'.encode() + b'\0 ' + behind
     return head + data + bytes(-len(data) % BLOCK)
+
+
+def read_bundle(data, authority):
+    """
+    Of a bundle without faults: what each disclosed message says. `authority` answers a certificate for its DER if it is to be believed.
+    Files, seal, log key, signatures, paths, openings and receipts are checked; lineage and time are not.
+    """
+    files = dict(_members(data))
+    sums = files.pop('SHA256SUMS')
+    seal = files.pop('SHA256SUMS.sig')
+    if sums.decode() != ''.join(f'{hashlib.sha256(files[name]).hexdigest()}  {name}\n' for name in sorted(files)):
+        raise Refused('E_SUMS')
+    people = {name[5:-4]: _certificate(files[name], authority) for name in files if name.startswith('cert/')}
+    facts = dict(line.split(' ', 1) for line in files['BUNDLE'].decode().split('\n')[1:-1])
+    exporter = people[facts['exporter']]
+    verify(exporter, algorithm_of(exporter.public_key()), seal, 'chatlog/v1, bundle', sums)
+    key = files['log/01/key-01.sig']
+    statement = files['log/01/key-01.stmt'].decode()
+    server = people[statement.split('server-cert-sha256 ')[1].split('\n')[0]]
+    log = Log(server, {'statement': statement, 'algorithm': key[0], 'signature': key[1:]})
+    newest, root = log.keep(files['log/01/checkpoint'].decode())
+    found, linked = [], {newest}
+    for i in range(int(facts['messages'])):
+        folder = f'msg/{i + 1:06}/'
+        message = {name[len(folder):]: files[name] for name in files if name.startswith(folder)}
+        size, said = _read_message(message, log, people, facts['conversation'])
+        if size not in linked:
+            _old, *lines = files[f'log/01/consistency/{size}'].decode().split('\n\n')[0].split('\n')
+            hashes = [base64.b64decode(line) for line in lines]
+            check_consistency(size, log.open_note(log.notes[size])[1], newest, root, hashes)
+            linked.add(size)
+        found.append(said)
+    return found
+
+
+def _read_message(message, log, people, conversation):
+    """Answers the size of the tree that it is proven into, and what it says."""
+    entry, tbs = message['entry'], message['batch.tbs']
+    statement, batch = entry[12:], tbs[-172:]
+    proof, note = message['log.tlog-proof'].decode().split('\n\n', 1)
+    _title, index, *path = proof.split('\n')
+    size, root = log.keep(note)
+    verify_inclusion(leaf(entry), int(index.split(' ')[1]), size, [base64.b64decode(each) for each in path], root)
+    sender = people[statement[16:48].hex()]
+    verify(sender, algorithm_of(sender.public_key()), message['batch.sig'], 'chatlog/v1, sender batch', batch)
+    place, count, *path = message['batch.path'].decode().rstrip('\n').split('\n')
+    at, of = int(place.split(' ')[1]), int(count.split(' ')[1])
+    verify_inclusion(leaf(statement), at, of, [base64.b64decode(each) for each in path], batch[108:140])
+    counter = number(batch[56:64]) + number(entry[2:4]) - 1
+    facts = [
+        (tbs, to_be_signed('chatlog/v1, sender batch', batch)),
+        (statement[:8] + entry[:2] + batch[:8], b'clog-ms1\1\0clog-bs1'),
+        (statement[16:72], batch[8:56] + u64(counter)),
+        (statement[80:112].hex(), conversation),
+        (batch[140:], hashlib.sha256(log.origin.encode()).digest()),
+        ([at, of], [number(entry[2:4]) - 1, number(batch[64:68])]),
+    ]
+    if any(is_so != must for is_so, must in facts):
+        raise Refused('E_LEAF')
+    said = [name_of(sender), statement[8], None]
+    if 'ciphertext' in message and leaf(message['ciphertext']) != statement[216:]:
+        raise Refused('E_COMMIT')
+    if 'opening' in message:
+        opening = message['opening']
+        if transcript.commitment(opening, statement) != statement[184:216]:
+            raise Refused('E_COMMIT')
+        said[2] = read_content(opening[32:])['text']
+    return size, said
+
+
+def _certificate(pem, authority):
+    lines = pem.decode().split('\n')
+    if lines[0] != '-----BEGIN CERTIFICATE-----' or lines[-2:] != ['-----END CERTIFICATE-----', '']:
+        raise Refused('E_FORMAT')
+    return authority(base64.b64decode(''.join(lines[1:-2])))
+
+
+def _members(data):
+    at = 0
+    while any(data[at:at + BLOCK]):
+        name, size = data[at:at + 100].rstrip(b'\0').decode(), int(data[at + 124:at + 135], 8)
+        content = data[at + BLOCK:at + BLOCK + size]
+        member = _member(name, content)
+        if data[at:at + len(member)] != member:
+            raise Refused('E_FORMAT', name)
+        yield name, content
+        at += len(member)
+    if data[at:] != bytes(2 * BLOCK):
+        raise Refused('E_FORMAT', 'end')

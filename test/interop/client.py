@@ -3,11 +3,11 @@ import sys
 
 from person import Person
 from steps import say
-from task_audit import audit, export
+from task_audit import audit, export, read_export
 from task_converse import converse
 from task_devices import devices
 from task_frames import blobs, people, revocation_list, rooms
-from task_groups import direct, hall, room
+from task_groups import again, direct, hall, last_resort, room
 from task_history import history
 from task_lines import away, closes, refused_batches, repeats, too_fast
 from task_refusals import refusals
@@ -23,6 +23,8 @@ def talk(me, answer, bundle_file, *other_files):
     repeats(me, first)
     refused_batches(me, first)
     devices(me, first, other_files[:2], other_files[2:])
+    again(me, first)
+    last_resort(me)
     closes(me, first)
     export(me, second, bundle_file)
     people(me, 'carol')
@@ -47,6 +49,7 @@ TASKS = {
     'refusals': as_somebody(refusals),
     'history': as_somebody(history),
     'audit': audit,
+    'read': read_export,
 }
 
 if __name__ == '__main__':

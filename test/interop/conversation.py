@@ -168,7 +168,8 @@ class Conversation:
         if self._before is not None and item['epoch'] == self._before.epoch:
             group = self._before
         if (item['generation'], item['epoch']) != (self.generation, group.epoch):
-            raise Refused('BAD_FRAME', 'epoch')
+            state = f"epoch {item['generation']}/{item['epoch']}, here {self.generation}/{self.group.epoch}"
+            raise Refused('BAD_FRAME', state)
         sender, authenticated, padded = group.open(item['parts'][0])
         self._check_author(sender, item)
         if authenticated != transcript.associated_data(statement):
@@ -199,6 +200,10 @@ class Conversation:
 def content(body, replaces=None, in_reply_to=None, disposition=RENDER, expires=None, extensions=None):
     """Without a body: a deletion."""
     part = [disposition, '', 0] if body is None else [disposition, '', 1, TEXT, body.encode()]
+    return encode_content(part, replaces, in_reply_to, expires, extensions)
+
+
+def encode_content(part, replaces=None, in_reply_to=None, expires=None, extensions=None):
     return cbor.encode([os.urandom(16), replaces, b'', expires, in_reply_to, extensions or {}, part])
 
 

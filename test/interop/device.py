@@ -16,7 +16,7 @@ from labels import Reader, raw_public
 from log import now, take_checkpoints
 from merkle import leaf
 
-PACKAGES = 3
+PACKAGES, PACKAGE_DAYS, LAST_RESORT_DAYS = 3, 30, 119
 HOUR_SECONDS = 3_600
 DAY_SECONDS = 24 * HOUR_SECONDS
 BINDING_CONTEXT = 'chat/v1, device binding'
@@ -67,14 +67,14 @@ class Device:
         signature = self.signature_key.sign(to_be_signed('chat/v1, device continuity', hashes))
         return {'binding': self.binding, 'signature': signature}
 
-    def new_package(self, days=30):
+    def new_package(self, days=PACKAGE_DAYS):
         identity = b'\1' + self.identity.name.encode() + self._id + hashlib.sha256(self.binding).digest()
         seconds = int(time.time())
         return KeyPackage(self.signature_key, identity, seconds - HOUR_SECONDS, seconds + days * DAY_SECONDS)
 
     def publish_packages(self, count, fresh=False, last_resort=False):
         """Answers how many ordinary ones the server has."""
-        made = [self.new_package() for _ in range(count)]
+        made = [self.new_package(LAST_RESORT_DAYS if last_resort else PACKAGE_DAYS) for _ in range(count)]
         self._packages += made
         messages = [package.message for package in made]
         frame = {'type': 'keypackages_put', 'packages': messages, 'last_resort': last_resort, 'fresh': fresh}

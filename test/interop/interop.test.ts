@@ -3,7 +3,8 @@
  * alike is what the documents say. It checks everything that it is sent, and ends with an error at the first thing that is not so.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, writeFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Program, System, certificates, root, type Name } from '../support/system.ts';
@@ -52,7 +53,7 @@ function startPython(t: Test, system: System, who: readonly string[], task: stri
 const step = (program: Program, name: string): Promise<Step> =>
   program.until(name, () => stepsOf(program).find((each) => each.step === name) ?? null);
 /** What a step of it has waited for is done. */
-const go = (program: Program): void => void program.child.stdin?.write('\n');
+const go = (program: Program, word = ''): void => void program.child.stdin?.write(`${word}\n`);
 async function done(t: Test, program: Program): Promise<string> {
   t.equal(await program.ended, 0, program.tail);
   return program.out;
@@ -75,6 +76,7 @@ t.test('a client that was written from the documents', async (t) => {
   const stranger = startPython(t, system, certified(system, 'carol'), 'refusals'); // meanwhile
   const notes: string[] = [];
   const bundle = join(system.dir, 'bundle.tar');
+  const theirs = join(system.dir, 'theirs.tar');
   const renewed = ['laptop', 'renewed'].flatMap((folder) => anotherKey(system, 'bob', folder));
   await t.test('talks with real ones', async (t) => {
     const bob = startPython(t, system, certified(system, 'bob'), 'talk', answer, bundle, ...renewed);
@@ -141,8 +143,8 @@ t.test('a client that was written from the documents', async (t) => {
     t.match(messages(there), [{ body: 'at noon' }, { body: 'all here' }]);
     go(bob);
     await step(bob, 'kicked');
-    const here = await done(t, system.client('alice', ['recv', '#plan', '--max', '2', '--json']));
-    t.match(messages(here), [{ body: 'all here' }, { body: 'two of us' }]);
+    const here = await done(t, system.client('alice', ['recv', '#plan', '--max', '3', '--json']));
+    t.match(messages(here), [{ body: 'in the epoch before' }, { body: 'all here' }, { body: 'two of us' }]);
     go(bob);
     t.match(await step(bob, 'entered'), { members: ['alice', 'bob'] });
     t.match(messages(await done(t, system.client('alice', ['recv', '#plan', '--max', '1', '--json']))), [
@@ -192,9 +194,10 @@ t.test('a client that was written from the documents', async (t) => {
       'the end of a session that never was': 'LINEAGE e_session_link',
     });
     t.comment('another device of the same user');
-    t.match(await step(bob, 'another device'), { devices: [2, 0, 2] });
+    t.match(await step(bob, 'another device'), { said: [{ from: 'bob', text: 'from my laptop' }], devices: [2, 0, 2] });
     go(bob);
     t.match(await step(bob, 'renewed'), {
+      said: [{ from: 'bob', text: 'from my renewed laptop' }],
       devices: [3, 1, 2],
       retired: 'BAD_CERT revoked',
       false: 'SIG_FAIL continuity',
@@ -213,6 +216,27 @@ t.test('a client that was written from the documents', async (t) => {
       seen,
       bodies.map((body) => ({ from: 'bob', body })),
     );
+    go(bob);
+
+    t.comment('another group in the place of the first');
+    t.match(await step(bob, 'another group'), { generation: 2 });
+    t.match(messages(await done(t, system.client('alice', ['recv', 'bob', '--max', '1', '--json']))), [
+      { body: 'in another group' },
+    ]);
+    await done(t, system.client('alice', ['send', 'bob', 'so be it']));
+    go(bob);
+    t.match(await step(bob, 'answered there'), { said: [{ from: 'alice', text: 'so be it' }], generation: 2 });
+
+    t.comment('the last key package');
+    t.match(await step(bob, 'last resort'), { count: 0 });
+    await done(t, system.client('alice', ['room', 'create', '#last']));
+    await done(t, system.client('alice', ['room', 'invite', '#last', 'bob']));
+    go(bob);
+    const rules = { v: 1, kind: 'room', room: '#last', public: false, owner: 'alice' };
+    t.match(await step(bob, 'let in by it'), { members: ['alice', 'bob'], rules });
+    t.match(messages(await done(t, system.client('alice', ['recv', '#last', '--max', '1', '--json']))), [
+      { body: 'by the last resort' },
+    ]);
     go(bob);
 
     t.match(await step(bob, 'session closed'), { behind: 'LINEAGE e_closed' });
@@ -236,6 +260,7 @@ t.test('a client that was written from the documents', async (t) => {
       topics: ['a topic', null],
       listed: [
         ['#hall', 'public', 'owner'],
+        ['#last', 'private', 'member'],
         ['#plan', 'private', 'owner'],
       ],
       nobody: 'NO_SUCH_PEER',
@@ -292,12 +317,38 @@ t.test('a client that was written from the documents', async (t) => {
     const desk = startPython(t, system, ['alice', certificate!, key!], 'history', 'correct horse battery');
     const { fingerprint } = await step(desk, 'waiting');
     await done(t, system.client('alice', ['device', 'approve', String(fingerprint)]));
+    const [tabletCertificate, tabletKey] = anotherKey(system, 'alice', 'tablet');
+    const env = {
+      CHAT_CLIENT_HOME: join(system.dir, 'tablet-home'),
+      CHAT_CERT_FILE: tabletCertificate!,
+      CHAT_KEY_FILE: tabletKey!,
+    };
+    const tablet = (...words: string[]) => done(t, system.client('alice', words, { env }));
+    await tablet('login', '--password-file', password);
     const { records, said } = await step(desk, 'history');
-    t.match(records, { conversation: 3, log_key: 1 });
+    t.match(records, { conversation: 4, log_key: 1 });
     const conversations = Object.values(said as Record<string, string[][]>);
     t.match(conversations.find((each) => each[0]?.[1] === question)?.at(-1), ['bob', 'another session']);
     t.match(conversations.find((each) => each[0]?.[1] === 'at noon')?.at(-1), ['alice', 'welcome back']);
+    go(desk, new X509Certificate(readFileSync(tabletCertificate!)).fingerprint256.replaceAll(':', '').toLowerCase());
+    await step(desk, 'handed over');
     await done(t, desk);
+    await tablet('recv');
+    const first = JSON.parse((await tablet('history', 'bob', '--json')).split('\n')[0]!) as unknown;
+    t.match(first, { from: 'alice', body: question }, 'a third device has it from the second');
+  });
+
+  await t.test('has given nobody an alarm', async (t) => {
+    t.equal(await done(t, system.client('alice', ['transcript', 'alarms', '--json'])), '');
+    await done(
+      t,
+      system.client('carol', ['transcript', 'export', 'bob', '-o', theirs, '--disclose', 'all', '--prove']),
+    );
+    const [warning, ...more] = (await done(t, system.client('carol', ['transcript', 'alarms', '--json'])))
+      .trim()
+      .split('\n');
+    t.match(JSON.parse(warning!), { code: 'WITHHELD' }, 'what was written while she was out');
+    t.strictSame(more, []);
   });
 
   t.equal(await system.stop(), 0);
@@ -308,13 +359,34 @@ t.test('a client that was written from the documents', async (t) => {
     const { CHAT_CA_FILE: ca } = system.clientEnv('bob');
     const verify = new Program(
       t,
-      [join(root, 'bin/chat-verify'), bundle, '--json', '--ca', ca!, '--crl', join(certificates(), 'ca.crl')],
+      [
+        join(root, 'bin/chat-verify'),
+        bundle,
+        '--compare',
+        theirs,
+        '--json',
+        '--ca',
+        ca!,
+        '--crl',
+        join(certificates(), 'ca.crl'),
+      ],
       {},
     );
     await verify.ended;
     const judged = JSON.parse(verify.out) as unknown;
     const held = { profile: 'complete', exporter_role: 'member', messages: 8, receipts: 2, delivered: 7, disclosed: 7 };
     t.match(judged, { verdict: 'VALID', warnings: 0, checked: held });
+    const reader = new Program(t, ['-B', client, 'read', theirs, ca!], {}, undefined, python!);
+    await done(t, reader);
+    const [first, ...rest] = ((await step(reader, 'read'))['said'] as string[][]).filter(([, , text]) => text !== null);
+    t.match(
+      [first, rest.at(-1)],
+      [
+        ['bob', 1, 'first'],
+        ['carol', 1, 'read it all'],
+      ],
+    );
+    t.match(await step(reader, 'read again'), { code: 'E_SUMS' }, 'this check bites');
     const files = notes.map((_, i) => join(system.dir, `known-${i}`));
     const audit = new Program(t, ['-B', client, 'audit', system.transcript, ...files], {}, undefined, python!);
     await done(t, audit);

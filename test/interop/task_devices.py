@@ -4,7 +4,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 import transcript
 from conversation import Conversation, conversation_of, kind_of
 from steps import refusal, say, told
-from task_groups import let_in
+from task_groups import let_in, read
 
 
 def devices(me, conversation, laptop_files, renewed_files):
@@ -14,7 +14,7 @@ def devices(me, conversation, laptop_files, renewed_files):
     let_in(me.device, conversation)
     there = _let_in(laptop, conversation)
     laptop.device.say(laptop.device.opened(), there.text('from my laptop'))
-    told('another device', devices=_list(me))
+    told('another device', said=read(me.device, conversation, 1), devices=_list(me))
 
     renewed = laptop.other(*renewed_files, device_before=laptop.device)
     laptop.channel.bye()
@@ -30,7 +30,7 @@ def devices(me, conversation, laptop_files, renewed_files):
     renewed.device.say(renewed.device.opened(end), there.text('from my renewed laptop'))
     laptop.connect()
     retired = refusal(laptop.log_in)
-    told('renewed', devices=_list(me), retired=retired, false=false)
+    told('renewed', said=read(me.device, conversation, 1), devices=_list(me), retired=retired, false=false)
 
     revoke = {'type': 'device_revoke', 'fingerprint': renewed.identity.fingerprint}
     me.channel.request(revoke, 'ok')

@@ -42,7 +42,7 @@ def direct(me, peer):
 
 
 def read(device, conversation, count):
-    """Until so many messages have come; each is acknowledged and has a receipt. Commits are taken in."""
+    """Until so many messages have come; commits are taken in. Of what somebody else wrote there is a receipt."""
     found = []
     while len(found) < count:
         for item in device.delivery()[1]:
@@ -55,7 +55,8 @@ def read(device, conversation, count):
             elif kind_of(item) == transcript.MESSAGE:
                 sender, said = device.sender_of(item['statement']), conversation.read(item)
                 found.append({'from': sender, **said})
-                device.say(device.receipt(transcript.DELIVERED, conversation.id, [id_of(item)], sender))
+                if sender != device.identity.name:
+                    device.say(device.receipt(transcript.DELIVERED, conversation.id, [id_of(item)], sender))
     return found
 
 
@@ -80,6 +81,7 @@ def room(me, name, first, second):
     device.say(conversation.text('at noon'))
     # the first puts the second out, and says so
     told('room')
+    device.say(conversation.text('in the epoch before'))
     found = read(device, conversation, 1)
     say('without', said=found, members=sorted(conversation.members().values()))
     # both again, new keys, and out once more, by this client
@@ -123,3 +125,33 @@ def hall(me, name):
     found = read(device, conversation, 1)
     say('hall heard again', said=found, members=sorted(conversation.members().values()))
     return conversation
+
+
+def again(me, conversation):
+    """The next generation of a group: another one in its place, made by this device alone."""
+    conversation.make(conversation.rules)
+    let_in(me.device, conversation)
+    me.device.say(conversation.text('in another group'))
+    told('another group', generation=conversation.generation)
+    found = read(me.device, conversation, 1)
+    say('answered there', said=found, generation=conversation.generation)
+
+
+def last_resort(me):
+    """Somebody lets us in when no ordinary key package of ours is left; then the first thing are fresh keys."""
+    device = me.device
+    count = device.publish_packages(0, fresh=True)
+    device.publish_packages(1, last_resort=True)
+    told('last resort', count=count)
+    conversation = None
+    while conversation is None:
+        for item in device.delivery()[1]:
+            device.keep(item)
+            if kind_of(item) == transcript.MEMBERSHIP:
+                conversation = Conversation(device, conversation_of(item))
+                conversation.invited(item)
+    device.say(conversation.commit())
+    conversation.done()
+    device.say(conversation.text('by the last resort'))
+    device.publish_packages(3)
+    told('let in by it', members=sorted(conversation.members().values()), rules=conversation.rules)

@@ -1,17 +1,18 @@
-"""A device that is given the history of another one of its user, a real one: docs/PROTOCOL.md §5.10."""
+"""A device that is given the history of another one of its user, and gives it to a third: docs/PROTOCOL.md §5.10."""
 import hashlib
+import os
 
 from cryptography import x509
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import cbor
 import transcript
-from conversation import Conversation, conversation_of, kind_of
+from conversation import RENDER, Conversation, conversation_of, encode_content, kind_of
 from identity import Refused, name_of
 from integers import u16, u32
 from labels import Reader
 from log import Log
-from steps import say
+from steps import say, told
 
 ARCHIVE = 'application/x.securechat.archive+cbor'
 PIECE = 'application/x.securechat.archive-piece+cbor'
@@ -54,16 +55,41 @@ def history(me, password):
         raise Refused('BAD_FRAME', 'archive')
     archive = b''.join(_open(head, n, pieces[n]) for n in sorted(pieces))
     records = _records(archive)
-    say('history', records=_counted(records), said=_said(device, records))
+    [third] = told('history', records=_counted(records), said=_said(device, records))
+    hand_over(device, conversation, archive, bytes.fromhex(third))
+    say('handed over')
     me.channel.bye()
 
 
+def hand_over(device, conversation, archive, third):
+    """In a group of the two devices alone."""
+    conversation.make(conversation.rules)
+    device.say(device.opened(), conversation.commit(new=[third]))
+    conversation.done()
+    name, key = os.urandom(16), AESGCM.generate_key(256)
+    cut = [archive[at:at + PIECE_BYTES] for at in range(0, len(archive), PIECE_BYTES)]
+    pieces = [AESGCM(key).encrypt(_nonce(n, len(cut)), piece, name) for n, piece in enumerate(cut)]
+    sealed = b''.join(pieces)
+    head = {'v': 1, 'archive': name, 'to': third, 'key': key, 'pieces': len(pieces)}
+    head.update({'sha256': hashlib.sha256(sealed).digest(), 'size': len(sealed)})
+    device.say(_item(conversation, ARCHIVE, head))
+    for n, piece in enumerate(pieces):
+        device.say(_item(conversation, PIECE, {'v': 1, 'archive': name, 'n': n, 'sealed': piece}))
+
+
+def _item(conversation, kind, value):
+    return conversation.content(encode_content([RENDER, '', 1, kind, cbor.encode(value)]))
+
+
 def _open(head, n, sealed):
-    nonce = bytes(7) + u32(n) + bytes([n == head['pieces'] - 1])
-    plaintext = AESGCM(head['key']).decrypt(nonce, sealed, head['archive'])
+    plaintext = AESGCM(head['key']).decrypt(_nonce(n, head['pieces']), sealed, head['archive'])
     if n < head['pieces'] - 1 and len(plaintext) != PIECE_BYTES:
         raise Refused('BAD_FRAME', 'piece')
     return plaintext
+
+
+def _nonce(n, pieces):
+    return bytes(7) + u32(n) + bytes([n == pieces - 1])
 
 
 def _records(archive):
