@@ -152,6 +152,11 @@ class Conversation:
         """A message of ours."""
         return self.content(content(body, **more))
 
+    def delete(self, message):
+        """One of ours, by its id: what it said is forgotten here as well."""
+        del self._device.openings[message]
+        return self.content(content(None, replaces=message))
+
     def content(self, encoded, expires_at=None):
         opening = os.urandom(32) + encoded
         padded = _padded(opening)

@@ -1,8 +1,8 @@
 """Conversations and rooms that this client makes, changes, leaves and enters again: docs/PROTOCOL.md §5.4, §5.7 to §5.9."""
 import transcript
-from conversation import REACTION, Conversation, conversation_of, content, id_of, kind_of
+from conversation import REACTION, Conversation, conversation_of, id_of, kind_of
 from identity import Refused
-from steps import say, told
+from steps import refusal, say, told
 
 
 def begin_direct(me, peer):
@@ -20,8 +20,18 @@ def begin_direct(me, peer):
 def let_in(device, conversation):
     """Everybody who is in the roster and not in the group; and out, who is not in the roster."""
     roster, members = set(conversation.roster()[0]), set(conversation.members())
-    device.say(conversation.commit(new=roster - members, gone=members - roster))
-    conversation.done()
+    if roster == members:
+        return
+    try:
+        device.say(conversation.commit(new=roster - members, gone=members - roster))
+        conversation.done()
+    except Refused as refused:
+        if refused.args != ('STALE', 'epoch'):
+            raise
+        for item in device.delivery()[1]:  # what has overtaken us
+            conversation.take(item)
+            device.keep(item)
+        let_in(device, conversation)
 
 
 def direct(me, peer):
@@ -30,7 +40,7 @@ def direct(me, peer):
     first, second = conversation.text('first'), conversation.text('second')
     more = [
         conversation.text('first, edited', replaces=id_of(first)),
-        conversation.content(content(None, replaces=id_of(second))),
+        conversation.delete(id_of(second)),
         conversation.text('+1', in_reply_to=id_of(first), disposition=REACTION),
         conversation.text('third', in_reply_to=id_of(first)),
     ]
@@ -121,9 +131,12 @@ def hall(me, name):
     found = read(device, conversation, 1)
     say('hall heard', said=found, members=sorted(conversation.members().values()))
     joined = changed(me, 'joined')
-    say('joined', by=joined['by'], turn=joined.get('turn'))
+    told('joined', by=joined['by'], turn=joined.get('turn'))
+    stale = refusal(device.say, conversation.commit())  # his own commit was faster
     found = read(device, conversation, 1)
-    say('hall heard again', said=found, members=sorted(conversation.members().values()))
+    device.say(conversation.commit())
+    conversation.done()
+    say('hall heard again', stale=stale, said=found, members=sorted(conversation.members().values()))
     return conversation
 
 

@@ -110,7 +110,9 @@ def refused_batches(me, conversation):
         'another epoch': of(text, with_item(group={**state, 'epoch': state['epoch'] + 1})),
         'another generation': of(text, with_item(group={**state, 'generation': state['generation'] + 1})),
         'somebody else\'s': of(text, restated(lambda s: s[:80] + os.urandom(32) + s[112:])),
-        'the end of a session that never was': refusal(other.send, me.channel, device.log, [other.clear(transcript.OPENED, end)]),
+        'the end of a session that never was': refusal(
+            other.send, me.channel, device.log, [other.clear(transcript.OPENED, end)],
+        ),
     }
     device.say(conversation.text('but this'))
     say('refused batches', **cases)
