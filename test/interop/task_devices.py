@@ -42,7 +42,7 @@ def devices(me, conversation, laptop_files, renewed_files):
     theirs = next(each for each, user in conversation.roster()[0].items() if user != me.name)
     foreign = refusal(me.channel.request, {**revoke, 'fingerprint': theirs}, 'ok')
     members = sorted(conversation.members().values())
-    told('revoked', devices=_list(me), ended=ended, own=own, foreign=foreign, members=members)
+    say('revoked', devices=_list(me), ended=ended, own=own, foreign=foreign, members=members)
 
 
 def _let_in(person, conversation):

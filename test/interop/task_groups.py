@@ -104,7 +104,6 @@ def room(me, name, first, second):
     channel.request({'type': 'room_kick', 'room': name, 'username': second}, 'room')
     let_in(device, conversation)
     device.say(conversation.text('two of us'))
-    told('kicked')
     # all is forgotten, and this device comes back by itself
     again = Conversation(device, conversation.id)
     device.say(again.enter())
