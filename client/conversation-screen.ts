@@ -71,7 +71,7 @@ export class ConversationScreen {
     for (;;) {
       const line = await Promise.race([this.#terminal.talk('You: '), ended]);
       if (this.#failure !== null) throw this.#failure;
-      if (line === null || /^\/(quit|exit|q)\s*$/.test(line)) break;
+      if (line === null || /^\/(quit|exit|q)(\s|$)/.test(line)) break;
       const move = await Promise.race([this.#obey(line), ended]);
       if (this.#failure !== null) throw this.#failure;
       if (move === null) break; // interrupted
@@ -138,8 +138,9 @@ export class ConversationScreen {
   }
 
   #history(argument = '20'): void {
-    const last = /^[1-9]\d{0,3}$/.test(argument) ? Number(argument) : 20;
-    for (const message of this.#app.history(this.#conversation.id, last))
+    if (!/^[1-9]\d{0,3}$/.test(argument))
+      return this.#complain(new ChatError('USAGE', '/history wants a number of 1 to 9999, or nothing'));
+    for (const message of this.#app.history(this.#conversation.id, Number(argument)))
       this.#terminal.print(shownMessage(this.#app.vault.annotations.reading(message), this.#conversation.peer, true));
   }
 

@@ -46,7 +46,7 @@ async function choosePeer(app: App, terminal: Terminal): Promise<Conversation | 
   for (let attempt = 1; ; attempt++) {
     const last = app.vault.profile.lastPeer();
     const answer = await terminal.line(`Chat with${last === null ? '' : ` [${printable(last)}]`}: `);
-    if (answer === null || /^\/(quit|exit|q)$/.test(answer.trim())) return null;
+    if (answer === null || /^\/(quit|exit|q)(\s|$)/.test(answer.trim())) return null;
     const name = answer.trim() === '' ? last : answer.trim();
     if (name === null) continue;
     try {

@@ -625,11 +625,13 @@ t.test('no arguments: the whole flow, line by line', async (t) => {
   await sees('Server accepted: ✔ (queued, bob is offline)');
   input.write('/nonsense\n');
   await sees('Unknown command /nonsense');
+  input.write('/history all\n');
+  await sees('! /history wants a number of 1 to 9999, or nothing [USAGE]');
   input.write(' /quit\n');
   await sees('Not sent: a command has no space before the slash');
   input.write('//quit\n');
   await waited(() => server.written[2]);
-  input.write('/quit\n');
+  input.write('/quit now\n');
   t.equal(await running, 0, err.text);
   const shown = out.text.split('\n');
   const steps = [
