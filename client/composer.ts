@@ -393,6 +393,7 @@ export class Composer {
     this.#vault.transaction(() => {
       this.#vault.stage(batch);
       this.#groups.save(ids);
+      if (batch.rows.length > 0) for (const id of ids) this.#vault.seen.pass(id);
     });
     return batch;
   }

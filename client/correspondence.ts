@@ -163,7 +163,9 @@ export class Correspondence {
     if (body.length > MAX_TEXT_BYTES)
       throw new ChatError('TOO_LARGE', `a message has at most ${MAX_TEXT_BYTES} bytes`, { field: 'body' });
     const row = this.#vault.transaction(() => {
-      const content = make({ salt: randomBytes(SALT_BYTES), extensions: this.#gossip.take(conversation) });
+      // Of messages that wait together the first one tells: the others may be read by who was not there at what is behind it.
+      const extensions = this.#vault.isWaiting(conversation) ? new Map() : this.#gossip.take(conversation);
+      const content = make({ salt: randomBytes(SALT_BYTES), extensions });
       return this.#vault.enqueue(conversation, this.#username, encodeContent(content), this.#now());
     });
     this.#outbox.pump();

@@ -25,7 +25,7 @@ export interface Finding {
   readonly detail: Buffer;
 }
 export interface Order {
-  /** It follows the last statement of its session that is here. */
+  /** It follows the last statement of its session that is here, and that is a message. */
   readonly isContinued: boolean;
   readonly finding: Finding | null;
   /** what a person is to see, and nothing has to prove */
@@ -66,7 +66,9 @@ export function checkOrder(vault: Vault, batch: CheckedBatch, ms: MessageStateme
   if (ms.convCtr < due)
     return { ...order, remark: `the next message of ${username} is one that did not arrive before` };
   if (ms.convCtr === due) {
-    if (equal(ms.prevConv, last.lastLeaf)) return { ...order, isContinued: isSameSession };
+    // Not behind a commit: it may have let this device in, and what follows was perhaps written before.
+    if (equal(ms.prevConv, last.lastLeaf))
+      return { ...order, isContinued: isSameSession && !vault.groups.hasCommit(last.lastLeaf) };
     if (equal(ms.prevConv, NO_HASH))
       return {
         ...order,

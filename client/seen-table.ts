@@ -49,13 +49,21 @@ export class SeenTable {
        GROUP BY device, session ORDER BY max(rowid) DESC LIMIT ${MAX_SEEN}`,
       id,
     );
-    if (rows.length > 0) this.#db.run('UPDATE seen SET is_told = 1 WHERE conversation = ? AND is_told = 0', id);
+    if (rows.length > 0) this.pass(id);
     return rows.map((row) => ({
       device: row['device'] as Uint8Array as Fingerprint,
       session: row['session'] as Uint8Array as SessionId,
       convCtr: row['conv_ctr'] as number,
       leaf: row['leaf'] as Uint8Array,
     }));
+  }
+
+  /**
+   * A message is sealed now: what was not told before is told no more. Whoever reads this one as his first has not seen that, and the next
+   * message would accuse the server of it.
+   */
+  pass(id: ConversationId): void {
+    this.#db.run('UPDATE seen SET is_told = 1 WHERE conversation = ? AND is_told = 0', id);
   }
 
   leaf(id: ConversationId, statement: Counted): Hash | null {

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import type { Delivered } from '../../protocol/messages.ts';
-import { devicesOf } from '../support/apps.ts';
+import { anotherOf, devicesOf } from '../support/apps.ts';
 import { deliveredOf } from '../support/raw-client.ts';
 import { world } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
@@ -46,3 +46,33 @@ t.test('a message that is kept from one of three', async (t) => {
   t.ok(alarm, 'with the evidence');
   t.strictSame(alice.told('alarm').concat(bob.told('alarm')), []);
 });
+
+t.test(
+  'what was written before somebody came in, and is sent afterwards, tells nobody of what was before',
+  async (t) => {
+    testFolder(t);
+    const w = await world(t);
+    const [alice, bob, carol] = await devicesOf(t, w, 'alice', 'bob', 'carol');
+    await alice.app.rooms.create('#plan', false);
+    for (const name of ['bob', 'carol']) await alice.app.rooms.invite('#plan', name);
+    await alice.say('#plan', 'all here');
+    for (const each of [bob, carol]) await each.hears('all here');
+    bob.hear = (frame) => (frame.type === 'msg_ack' ? [] : [frame]); // what he writes from now on waits
+    await bob.write('#plan', 'on its way');
+    for (const n of [1, 2]) {
+      await carol.say('#plan', `carol ${n}`);
+      await bob.hears(`carol ${n}`);
+      await bob.write('#plan', `bob ${n}`);
+    }
+    await bob.leave();
+    const phone = await anotherOf(t, w, alice, 'alices-phone').enter();
+    await alice.say('#plan', 'and with a phone');
+    await phone.hears('and with a phone');
+    bob.hear = (frame) => [frame];
+    await bob.enter();
+    await phone.hears('bob 1', 'bob 2');
+    await bob.say('#plan', 'last');
+    await phone.hears('last');
+    t.strictSame(phone.vault.ledger.alarms(), []);
+  },
+);
