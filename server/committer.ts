@@ -182,6 +182,12 @@ export class Committer {
     });
   }
 
+  /** The same of what nobody would vouch for: the server's certificate has ended, and there is no other yet. @throws UNAVAILABLE */
+  #checkCovered(time: number): void {
+    if (this.#o.transcript.certification.coveredUntil < time)
+      throw unavailable('the certificate of the server has ended', RETRY_AFTER_MS);
+  }
+
   /** Of the next entry, Unix ms: that of the log never goes back. */
   #time(): number {
     return Math.max(this.#o.now(), this.#o.transcript.time);
@@ -257,6 +263,7 @@ export class Committer {
     const time = this.#time();
     const { origin, size } = transcript;
     try {
+      this.#checkCovered(time);
       for (const { submission } of tickets) this.checkValid(submission.device, time);
     } catch (error) {
       return this.#refuse(tickets, ChatError.from(error)); // all of them: what was admitted behind it may build on it

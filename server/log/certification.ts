@@ -2,8 +2,9 @@
  * Who vouches for the log's key, and how another key takes over from it: each is a CERT and a KEY leaf, an append as any other. It also
  * keeps in mind what of that is in the log, and what is not yet beside it.
  */
-import { hex, type Fingerprint } from '../../base/bytes.ts';
+import { hex, utf8, type Fingerprint } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
+import { parseKeyStatement } from '../../transcript/key-statement.ts';
 import type { Certificate } from '../../x509/certificate.ts';
 import { disk, diskError } from './files.ts';
 import {
@@ -28,6 +29,8 @@ export class Certification {
   /** The newest statement, and each that this process knows to be in the log, by its certificate's fingerprint. */
   #newest: LogIdentity | null = null;
   readonly #logged = new Map<string, LogIdentity>();
+  /** Each window asks. */
+  #coverage: { readonly of: LogIdentity; readonly until: number } | null = null;
   /** In the log, and not yet beside it: `key.stmt` follows the checkpoint that covers it. */
   #unwritten: LogIdentity | null = null;
 
@@ -53,6 +56,13 @@ export class Certification {
   get identity(): LogIdentity {
     if (this.#newest === null) throw new ChatError('INTERNAL', 'the log is not certified');
     return this.#newest;
+  }
+  /** The end of what the newest statement covers, Unix ms; that moment belongs to it. @throws as identity */
+  get coveredUntil(): number {
+    const { identity } = this;
+    if (this.#coverage?.of !== identity)
+      this.#coverage = { of: identity, until: parseKeyStatement(utf8(identity.statement)).notAfter };
+    return this.#coverage.until;
   }
   /** What this server certificate vouches with; of one that it does not know, what the newest does. @throws as identity */
   identityOf(certificate: Fingerprint): LogIdentity {

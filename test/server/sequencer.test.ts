@@ -8,6 +8,7 @@ import { checkAck, decodeAck } from '../../transcript/ack.ts';
 import { decodeLeaf } from '../../transcript/leaf.ts';
 import { leafHash, NO_HASH } from '../../transcript/merkle.ts';
 import { parseVkey } from '../../transcript/note.ts';
+import { authority } from '../support/pki.ts';
 import { LATER, NOW } from '../support/store-world.ts';
 import { identity, ORIGIN, silent, transcriptWorld, type TranscriptWorld } from '../support/transcript-world.ts';
 
@@ -874,5 +875,29 @@ t.test('nothing is logged under a time at which the certificate of its sender ha
     late.map((bs) => Buffer.from(bs).subarray(8, 40)),
     [Buffer.from(bob.device.fingerprint)],
   );
+  await w.close();
+});
+
+t.test('no batch is logged that no certificate of the server vouches for', async (t) => {
+  let now = NOW;
+  const ca = authority('Log CA', { notBefore: NOW - 1000, notAfter: LATER });
+  const until = NOW + 5000;
+  const w = await transcriptWorld(
+    t.testdir(),
+    { now: () => now },
+    {},
+    {
+      ca,
+      server: ca.server({ notBefore: NOW - 1000, notAfter: until }),
+    },
+  );
+  now = until;
+  await w.sequencer.submit(w.alice.batch(w.conversation, ['in its last moment'], []));
+  now = until + 1;
+  const late = w.alice.batch(w.conversation, ['late'], []);
+  await t.rejects(w.sequencer.submit(late), { code: 'UNAVAILABLE' });
+  const next = ca.server({ notBefore: until, notAfter: LATER });
+  await w.sequencer.vouch({ chain: [next.der], privateKey: next.key });
+  t.equal((await w.sequencer.submit(late)).serverTime, now, 'the next certificate');
   await w.close();
 });
