@@ -446,6 +446,7 @@ const UNTOUCHED = [
     'findUser',
     'userWithDevice',
     'listUsers',
+    'setEmail',
     'setLastSeen',
     'setPresence',
     'directory',
