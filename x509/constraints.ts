@@ -90,7 +90,7 @@ const isSameKind = (subtree: Subtree, name: GeneralName): boolean =>
 function matches(subtree: Subtree, name: GeneralName, isExcluded: boolean): boolean {
   if (!isSameKind(subtree, name)) return false;
   if (subtree.type === 'dns' && name.type === 'dns') return isHostWithin(name.value, subtree.base, isExcluded);
-  if (subtree.type === 'email' && name.type === 'email') return isMailboxWithin(name.value, subtree.base);
+  if (subtree.type === 'email' && name.type === 'email') return isMailboxWithin(name.value, subtree.base, isExcluded);
   if (subtree.type === 'uri' && name.type === 'uri') return isUriWithin(name.value, subtree.base, isExcluded);
   if (subtree.type === 'ip' && name.type === 'ip') return isAddressWithin(name.value, subtree.base);
   if (subtree.type === 'directory' && name.type === 'directory') return isNameWithin(name.value, subtree.base);
@@ -106,14 +106,20 @@ function isHostWithin(pattern: string, base: string, isExcluded: boolean): boole
   return isExcluded && host.startsWith('*.') && suffix.endsWith(host.slice(1));
 }
 
-/** RFC 5280: a mailbox, all mailboxes of one host, or (leading dot) of every host below. The local part is compared exactly. */
-function isMailboxWithin(mailbox: string, base: string): boolean {
+/**
+ * RFC 5280: a mailbox, all mailboxes of one host, or (leading dot) of every host below. The local part is compared exactly, but an exclusion
+ * holds in any case of letters: identityOf() makes no difference there. So does one that meets an address in the subject which is none.
+ */
+function isMailboxWithin(mailbox: string, base: string, isExcluded: boolean): boolean {
   const cut = mailbox.lastIndexOf('@');
+  if (cut < 0) return isExcluded;
+  if (base === '') return true;
   const host = mailbox.slice(cut + 1).toLowerCase();
   const baseCut = base.lastIndexOf('@');
   const baseHost = base.slice(baseCut + 1).toLowerCase();
-  if (base === '') return true;
-  if (baseCut >= 0 && base.slice(0, baseCut) !== mailbox.slice(0, cut)) return false;
+  const [local, baseLocal] = [mailbox.slice(0, cut), base.slice(0, Math.max(baseCut, 0))];
+  const isLocal = local === baseLocal || (isExcluded && local.toLowerCase() === baseLocal.toLowerCase());
+  if (baseCut >= 0 && !isLocal) return false;
   return baseHost.startsWith('.') ? host.endsWith(baseHost) && host !== baseHost : host === baseHost;
 }
 

@@ -211,6 +211,19 @@ t.test('refused as malformed', (t) => {
       /after the last/,
       withExtensions(ext('2.5.29.30', seq(tlv(0xa0, seq(dns('a'), ascii(0x80, '\x01')))))),
     ],
+    ...(
+      [
+        ['two at signs', /on addresses/, email('a@b@example.org')],
+        ['no local part', /on addresses/, email('@example.org')],
+        ['no host', /on addresses/, email('alice@')],
+        ['a mailbox of all hosts below', /on addresses/, email('alice@.example.org')],
+        ['no host name', /on hosts/, dns('-example.org')],
+        ['an address of six octets', /range/, ip(10, 0, 0, 0, 0, 0, 255, 255, 255, 0, 0, 0)],
+      ] as const
+    ).map(
+      ([name, message, base]) =>
+        [`nameConstraints: ${name}`, message, withExtensions(ext('2.5.29.30', seq(tlv(0xa0, seq(base)))))] as const,
+    ),
     [
       'IP range with holes',
       /range/,

@@ -39,7 +39,9 @@ t.test('usernames', (t) => {
     ['0', '0'],
     ['a.b_c-d', 'a.b_c-d'],
     ['a'.repeat(64), 'a'.repeat(64)],
+    ['𝐀lice', 'alice'],
     ['Alice@Example.ORG', 'alice@example.org'],
+    [`${'a'.repeat(52)}@example.org`, `${'a'.repeat(52)}@example.org`],
   ] as const)
     t.equal(canonicalUsername(text), canonical, text);
   for (const text of [
@@ -90,7 +92,7 @@ t.test('usernames', (t) => {
     'root',
     '__proto__',
     'constructor',
-    `${'a'.repeat(60)}@example.org`,
+    `${'a'.repeat(53)}@example.org`,
   ])
     t.throws(() => canonicalUsername(text), { code: 'BAD_NAME', field: 'username' }, JSON.stringify(text.slice(0, 70)));
   t.end();
@@ -99,6 +101,13 @@ t.test('usernames', (t) => {
 t.test('e-mail addresses', (t) => {
   t.equal(canonicalEmail('Alice.B+x@Mail.Example.ORG'), 'alice.b+x@mail.example.org');
   t.equal(canonicalEmail('a@corp'), 'a@corp');
+  t.equal(canonicalEmail(`${'a'.repeat(64)}@b`), `${'a'.repeat(64)}@b`);
+  const longest = `a@${`${'b'.repeat(62)}.`.repeat(4)}`.slice(0, -1).concat('b');
+  t.equal(longest.length, 254);
+  t.equal(canonicalEmail(longest), longest);
+  // Bold letters are two units of UTF-16 each, and one letter afterwards.
+  const bold = `a@${'𝐛'.repeat(63)}.${'𝐛'.repeat(62)}`;
+  t.equal(canonicalEmail(`${bold}b`), `a@${'b'.repeat(63)}.${'b'.repeat(63)}`, 'so much is looked at');
   for (const text of [
     '',
     'alice',
@@ -122,6 +131,9 @@ t.test('e-mail addresses', (t) => {
     `${'a'.repeat(65)}@b`,
     `a@${'b'.repeat(64)}`,
     `a@${'b.'.repeat(127)}c`,
+    `a${longest}`,
+    `${bold}𝐛`, // short enough afterwards
+    `a@${`${'ﬃ'.repeat(20)}.`.repeat(5)}c`, // three letters each, afterwards
   ])
     t.throws(() => canonicalEmail(text), { code: 'BAD_NAME' }, JSON.stringify(text.slice(0, 70)));
   t.end();
@@ -156,6 +168,7 @@ t.test('whom a certificate names', (t) => {
   const cases: readonly (readonly [string, string, string | undefined, Buffer, ...Buffer[]])[] = [
     ['URI', 'alice', undefined, named('alice'), uri('chat:alice')],
     ['URI in capitals', 'alice', undefined, named('ALICE'), uri('CHAT:Alice')],
+    ['URI in capitals alone', 'alice', undefined, nameless, uri('CHAT:Alice')],
     ['URI without a common name', 'alice', undefined, nameless, uri('chat:alice')],
     ['URI and the name of a person', 'alice', undefined, named('Alice Müller'), uri('chat:alice')],
     ['URI and e-mail', 'alice', 'a.m@example.org', named('alice'), email('A.M@example.org'), uri('chat:alice')],
@@ -174,6 +187,7 @@ t.test('whom a certificate names', (t) => {
       undefined,
       nameless,
       uri('https://example.org/alice'),
+      uri('xmpp:chat:bob'),
       dns('alice.example.org'),
       uri('chat:alice'),
     ],
@@ -189,6 +203,13 @@ t.test('whom a certificate names', (t) => {
       'alice@example.org',
       'alice@example.org',
       named('alice'),
+      email('alice@example.org'),
+    ],
+    [
+      'e-mail, common name is all of it',
+      'alice@example.org',
+      'alice@example.org',
+      named('Alice@Example.org'),
       email('alice@example.org'),
     ],
     ['common name', 'alice', undefined, named('Alice')],
@@ -219,6 +240,8 @@ t.test('certificates that name nobody', (t) => {
       named('bob'),
       email('alice@example.org'),
     ],
+    ['space after the common name of another', 'bad_name', /contradict/, named('bob '), other('alice')],
+    ['space before the common name of another', 'bad_name', /contradict/, named(' bob'), other('alice')],
     ['common name that only looks like it', 'bad_name', /contradict/, named('аlice'), other('alice')],
     ['two e-mail addresses', 'bad_name', /several/, nameless, email('alice@example.org'), email('bob@example.org')],
     ['e-mail address that is none', 'bad_name', /e-mail/, nameless, email('"alice"@example.org')],
@@ -251,6 +274,8 @@ t.test('certificates that name nobody', (t) => {
     ['NUL', 'bad_name', /invisible/, named('alice\0.evil')],
     ['NUL beside a SAN', 'bad_name', /invisible/, named('alice \0 x'), other('alice')],
     ['line break', 'bad_name', /invisible/, named('alice\n')],
+    ['line separator', 'bad_name', /invisible/, named('Alice Smith\u2028'), other('alice')],
+    ['paragraph separator', 'bad_name', /invisible/, named('Alice\u2029Smith'), other('alice')],
     ['escape sequence', 'bad_name', /invisible/, named('\x1b[2Jalice')],
     ['right-to-left override', 'bad_name', /invisible/, named('\u202eecila')],
     ['zero-width space', 'bad_name', /invisible/, named('ali\u200bce')],

@@ -55,7 +55,7 @@ export const email = (text: string): Buffer => ascii(0x81, text);
 export const dns = (text: string): Buffer => ascii(0x82, text);
 export const ip = (...address: readonly number[]): Buffer => tlv(0x87, Buffer.from(address));
 
-const utc = (at: number): Buffer => {
+export const utc = (at: number): Buffer => {
   const text = new Date(at).toISOString().replace(/[-:T]|\.\d+/g, '');
   return at < Date.UTC(2050, 0) ? ascii(0x17, text.slice(2)) : ascii(0x18, text);
 };
@@ -64,6 +64,7 @@ const utc = (at: number): Buffer => {
 export const NOW = Date.UTC(2026, 5, 15);
 export const DAY = 86_400_000;
 
+const NOTHING = Buffer.alloc(0);
 const ECDSA_SHA256 = seq(oid('1.2.840.10045.4.3.2'));
 const RSA_SHA256 = seq(oid('1.2.840.113549.1.1.11'), Buffer.from([5, 0]));
 const ED25519 = seq(oid('1.3.101.112'));
@@ -100,6 +101,10 @@ export interface Shape {
   readonly hash?: string;
   /** RSA-PSS with 32 octets of salt */
   readonly isPss?: boolean;
+  /** Behind the two times; behind the extensions, inside their wrapper; and behind that. */
+  readonly validityTail?: Uint8Array;
+  readonly insideTail?: Uint8Array;
+  readonly tail?: Uint8Array;
 }
 
 let serials = 100;
@@ -112,15 +117,17 @@ export function make(issuer: Made | null, shape: Shape = {}): Made {
   const key = (issuer?.pair ?? pair).privateKey;
   const algorithm = shape.algorithm ?? algorithmOf(key);
   const extensions = shape.extensions ?? clientExtensions();
+  const { validityTail = NOTHING, insideTail = NOTHING, tail = NOTHING } = shape;
   const tbs = seq(
     ...(version === 0 ? [] : [tlv(0xa0, int(version))]),
     int(serial),
     algorithm,
     shape.issuer ?? issuer?.subject ?? subject,
-    seq(utc(from), utc(until)),
+    seq(utc(from), utc(until), validityTail),
     subject,
     shape.spki ?? pair.publicKey.export({ type: 'spki', format: 'der' }),
-    ...(version === 0 || extensions.length === 0 ? [] : [tlv(0xa3, seq(...extensions))]),
+    ...(version === 0 || extensions.length === 0 ? [] : [tlv(0xa3, seq(...extensions), insideTail)]),
+    tail,
   );
   const der = seq(tbs, shape.outerAlgorithm ?? algorithm, bits(signed(tbs, key, shape.hash, shape.isPss)));
   return { der, pair, subject, serial };
@@ -151,17 +158,25 @@ export interface ListShape {
   /** Serial numbers; `[serial, date]` for another date than a day ago; `[serial, date, reason]` */
   readonly revoked?: readonly (number | readonly [serial: number, at: number, reason?: number | undefined])[];
   readonly entryExtensions?: readonly Uint8Array[];
+  /** Entries as they are, behind those of `revoked`. */
+  readonly entries?: readonly Uint8Array[];
   readonly extensions?: readonly Uint8Array[];
+  /** Behind the extensions, inside their wrapper; and behind that. */
+  readonly insideTail?: Uint8Array;
+  readonly tail?: Uint8Array;
+  readonly outerAlgorithm?: Uint8Array;
 }
 
 export function list(issuer: Made, shape: ListShape = {}): Buffer {
   const { from = NOW - DAY, until = NOW + DAY, revoked = [], entryExtensions = [] } = shape;
-  const entries = revoked.map((entry) => {
+  const { insideTail = NOTHING, tail = NOTHING } = shape;
+  const listed = revoked.map((entry) => {
     const [serial, at, reason] = typeof entry === 'number' ? [entry, NOW - DAY] : entry;
     const reasons = reason === undefined ? [] : [ext('2.5.29.21', tlv(10, Buffer.of(reason)))];
     const extensions = [...reasons, ...entryExtensions];
     return seq(int(serial), utc(at), ...(extensions.length > 0 ? [seq(...extensions)] : []));
   });
+  const entries = [...listed, ...(shape.entries ?? [])];
   const algorithm = algorithmOf(issuer.pair.privateKey);
   const tbs = seq(
     int(shape.version ?? 1),
@@ -170,9 +185,10 @@ export function list(issuer: Made, shape: ListShape = {}): Buffer {
     utc(from),
     utc(until),
     ...(entries.length > 0 ? [seq(...entries)] : []),
-    tlv(0xa0, seq(...(shape.extensions ?? [ext('2.5.29.20', int(7))]))),
+    tlv(0xa0, seq(...(shape.extensions ?? [ext('2.5.29.20', int(7))])), insideTail),
+    tail,
   );
-  return seq(tbs, algorithm, bits(signed(tbs, issuer.pair.privateKey)));
+  return seq(tbs, shape.outerAlgorithm ?? algorithm, bits(signed(tbs, issuer.pair.privateKey)));
 }
 
 function algorithmOf(key: KeyObject): Buffer {

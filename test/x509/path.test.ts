@@ -9,6 +9,7 @@ import { validatePath, type PathQuery } from '../../x509/path.ts';
 import {
   ascii,
   authority,
+  bmp,
   caFlag,
   clientExtensions,
   DAY,
@@ -66,6 +67,28 @@ const nested = make(ica);
 const issuerAndSerial = (name: Buffer, serial: number): Buffer =>
   ext('2.5.29.35', seq(tlv(0xa1, tlv(0xa4, name)), tlv(0x82, int(serial).subarray(2))));
 
+t.test(
+  'of what is wrong with several, what says more than that there is no path is told, whichever comes first',
+  (t) => {
+    const stranger = authority('Root');
+    const expired = authority('Root', { pair: root.pair, from: NOW - 2 * DAY, until: NOW - 1 });
+    for (const roots of [
+      [stranger, expired],
+      [expired, stranger],
+    ])
+      t.throws(() => check(good, { roots }), { code: 'BAD_CERT', sub: 'expired' });
+    t.end();
+  },
+);
+
+t.test('whoever stamps has a key as a CA may have, and no weaker one', (t) => {
+  const stamping = [keyUsage(0), ext('2.5.29.37', seq(oid('1.3.6.1.5.5.7.3.8')), true)];
+  const of = (pair: Made['pair']) => check(make(root, { pair, extensions: stamping }), { purpose: 'timeStamping' });
+  t.equal(of(ec('P-521')).length, 2);
+  t.throws(() => of(rsa(1024)), { code: 'BAD_CERT', sub: 'weak_key', message: /^CN=alice/ });
+  t.end();
+});
+
 t.test('accepted', (t) => {
   const rsaCa = authority('RSA', { pair: rsa() });
   const edCa = authority('Ed', { pair: ed25519() });
@@ -114,7 +137,14 @@ t.test('accepted', (t) => {
       { roots: [authority('Root', { pair: root.pair, extensions: [caFlag(0), keyUsage(5)] })] },
     ],
   ];
-  for (const [name, leaf, setting, length = 2] of cases) t.equal(check(leaf, setting).length, length, name);
+  const anyPurpose = makeCa(root, 'Issuing', { pair: ica.pair, extensions: [caFlag(), keyUsage(5), eku(EKU.any)] });
+  const bySerial = make(ica, { extensions: [...clientExtensions(), issuerAndSerial(named('Root'), ica.serial)] });
+  const more: typeof cases = [
+    ['a CA for any purpose', nested, { via: [anyPurpose] }, 3],
+    ['the name of who issued the issuer, and the serial number of that', bySerial, { via: [ica] }, 3],
+  ];
+  for (const [name, leaf, setting, length = 2] of [...cases, ...more])
+    t.equal(check(leaf, setting).length, length, name);
   const third = makeCa(ica, 'Third');
   const path = check(make(third), { via: [makeCa(root, 'Stranger'), third, ica] });
   t.strictSame(
@@ -138,6 +168,9 @@ t.test('refused', (t) => {
     return cas.slice(1);
   };
   const nine = chain(9);
+  const one = authority('One', { extensions: [caFlag(1), keyUsage(5)] });
+  const widened = makeCa(one, 'Widened', { extensions: [caFlag(5), keyUsage(5)] });
+  const belowWidened = makeCa(widened, 'Below');
   const limited = makeCa(root, 'Limited', { extensions: [caFlag(0), keyUsage(5)] });
   const belowLimited = makeCa(limited, 'Below');
   const own = authority('Own');
@@ -145,6 +178,7 @@ t.test('refused', (t) => {
   const keyId = (id: number) => ext('2.5.29.14', octets(Buffer.alloc(20, id)));
   const authorityKeyId = (id: number) => ext('2.5.29.35', seq(tlv(0x80, Buffer.alloc(20, id))));
   const identified = authority('Identified', { extensions: [caFlag(), keyUsage(5), keyId(1)] });
+  const elsewhere = authority('Elsewhere', { extensions: [caFlag(), keyUsage(5), keyId(1), authorityKeyId(2)] });
   const p384 = ec('P-384');
   const cases: readonly (readonly [string, Reason, RegExp, Made, Setting?])[] = [
     ['another CA with the same name', 'untrusted', /not signed by the key of CN=Root/, make(otherRoot)],
@@ -261,6 +295,26 @@ t.test('refused', (t) => {
       { via: [makeCa(root, 'Issuing', { pair: ica.pair, extensions: [caFlag(), keyUsage(6)] })] },
     ],
     ['pathLength exceeded', 'wrong_usage', /^CN=Below: more CAs/, make(belowLimited), { via: [belowLimited, limited] }],
+    [
+      'pathLength that a CA below widens',
+      'wrong_usage',
+      /^CN=Below: more CAs/,
+      make(belowWidened),
+      { roots: [one], via: [belowWidened, widened] },
+    ],
+    [
+      'a root that names another key than its own',
+      'untrusted',
+      /given as a root/,
+      make(elsewhere),
+      { roots: [elsewhere] },
+    ],
+    [
+      'leaf that may only commit to contents',
+      'wrong_usage',
+      /digital signatures/,
+      make(root, { extensions: [keyUsage(1), eku(EKU.client)] }),
+    ],
     [
       'more intermediates than wanted',
       'wrong_usage',
@@ -406,6 +460,37 @@ t.test('who is asked about again and again has his signatures checked once', (t)
   t.end();
 });
 
+t.test('a signature by one CA says nothing of another of the same name', (t) => {
+  const stranger = authority('Root');
+  const leaf = parseCertificate(good.der);
+  const below = (top: Made) =>
+    validatePath({
+      leaf,
+      intermediates: [],
+      roots: [parseCertificate(top.der)],
+      crls: [],
+      at: NOW,
+      purpose: 'clientAuth',
+      revocation: 'live',
+    });
+  for (let i = 0; i < 2; i++) {
+    t.equal(below(root).length, 2);
+    t.throws(() => below(stranger), {
+      code: 'BAD_CERT',
+      sub: 'untrusted',
+      message: /not signed by the key of CN=Root/,
+    });
+  }
+  t.end();
+});
+
+t.test('many certificates of one key that did not sign count once', (t) => {
+  const pair = ec();
+  const many = Array.from({ length: 20 }, () => authority('Root', { pair }));
+  t.equal(check(good, { roots: [...many, root] }).length, 2);
+  t.end();
+});
+
 t.test('name constraints', (t) => {
   const permitted = (...names: readonly Uint8Array[]) => tlv(0xa0, ...names.map((n) => seq(n)));
   const excluded = (...names: readonly Uint8Array[]) => tlv(0xa1, ...names.map((n) => seq(n)));
@@ -427,7 +512,17 @@ t.test('name constraints', (t) => {
     ['wildcard above what is permitted', false, permitted(dns('a.example.org')), [dns('*.example.org')]],
     ['mailbox', true, permitted(email('alice@example.org')), [email('alice@EXAMPLE.org')]],
     ['mailbox in another case', false, permitted(email('alice@example.org')), [email('Alice@example.org')]],
+    ['mailbox in another case, excluded', false, excluded(email('alice@example.org')), [email('Alice@example.org')]],
+    ['mailbox beside an excluded one', true, excluded(email('alice@example.org')), [email('bob@example.org')]],
+    [
+      'mail in the subject that cannot be read, excluded',
+      false,
+      excluded(email('example.org')),
+      [],
+      seq(rdn('1.2.840.113549.1.9.1', bmp('a@example.org'))),
+    ],
     ['mail host', true, permitted(email('example.org')), [email('alice@example.org')]],
+    ['mail host in another case', true, permitted(email('EXAMPLE.org')), [email('alice@example.org')]],
     ['mail host below', false, permitted(email('example.org')), [email('alice@a.example.org')]],
     ['mail domain', true, permitted(email('.example.org')), [email('alice@a.example.org')]],
     ['mail domain itself', false, permitted(email('.example.org')), [email('alice@example.org')]],
@@ -460,6 +555,7 @@ t.test('name constraints', (t) => {
       seq(org('Example'), rdn('2.5.4.3', ascii(12, 'alice'))),
     ],
     ['subject, other case and type', true, permitted(directory(seq(org('Example')))), [], seq(org(' EXAMPLE ', 0x13))],
+    ['subject, other spaces', true, permitted(directory(seq(org('Ex  ample')))), [], seq(org('ex ample'))],
     ['subject elsewhere', false, permitted(directory(seq(org('Example')))), [], seq(org('Other'))],
     ['subject excluded', false, excluded(directory(seq(org('Example')))), [], seq(org('eXAMPLE'))],
     ['subject shorter than the base', false, permitted(directory(seq(org('A'), org('B')))), [], seq(org('A'))],
@@ -485,6 +581,27 @@ t.test('name constraints', (t) => {
     if (isFine) t.equal(check(leaf, { via: [ca] }).length, 3, name);
     else t.throws(() => check(leaf, { via: [ca] }), { code: 'BAD_CERT', sub: 'name_constraints' }, name);
   }
+
+  const host = ext('2.5.29.30', seq(permitted(dns('example.org'))), true);
+  const far = authority('Root', { extensions: [caFlag(), host] });
+  const between = makeCa(far, 'Between', { extensions: [caFlag(), keyUsage(5)] });
+  const below = (name: string) => make(between, { extensions: [eku(EKU.client), san(dns(name))] });
+  t.equal(check(below('a.example.org'), { roots: [far], via: [between] }).length, 3);
+  const outside = { code: 'BAD_CERT', sub: 'name_constraints', message: /CN=Root may not vouch/ };
+  t.throws(() => check(below('example.com'), { roots: [far], via: [between] }), outside, 'of a CA further up');
+
+  const subject = (name: string): Buffer => seq(org(name));
+  const people = ext('2.5.29.30', seq(permitted(directory(subject('People')))), true);
+  const old = authority('Old', { extensions: [caFlag(), people] });
+  const person = (issuer: Made) => make(issuer, { subject: subject('People') });
+  const rolledOver = makeCa(old, 'Old');
+  const renamed = makeCa(old, 'New');
+  t.equal(check(person(rolledOver), { roots: [old], via: [rolledOver] }).length, 3, 'a CA may name itself');
+  t.throws(
+    () => check(person(renamed), { roots: [old], via: [renamed] }),
+    { code: 'BAD_CERT', sub: 'name_constraints', message: /^CN=New: CN=Old/ },
+    'and not another CA',
+  );
   t.end();
 });
 

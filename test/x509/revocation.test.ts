@@ -82,6 +82,8 @@ t.test('live: every issuer needs a current list, as soon as there is any', (t) =
       999,
     ],
     ['stale, and listed', 'revoked', /./, [list(root), list(ica, { until: NOW - 1000, revoked: [leaf.serial] })]],
+    ['from this very millisecond on', null, /./, [list(root), list(ica, { from: NOW })]],
+    ['until this very millisecond', null, /./, [list(root), list(ica, { until: NOW })]],
     ['from the future', 'revocation_unknown', /not yet valid/, [list(root), list(ica, { from: NOW + 1000 })]],
     ['signed by another key', 'revocation_unknown', /./, [list(root), list({ ...ica, pair: ec() })]],
     ['signed by the parent', 'revocation_unknown', /./, [list(root), list(root, { issuer: ica.subject })]],

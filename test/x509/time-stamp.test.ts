@@ -39,7 +39,7 @@ import {
   TRUE,
 } from './maker.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 const DATA = Buffer.from('a checkpoint');
 const digest = createHash('sha256').update(DATA).digest();
 const { root, signer } = stampAuthority(NOW - DAY, NOW + DAY);
