@@ -56,7 +56,8 @@ export interface Recovery {
   readonly known: Pick<Checkpoint, 'size' | 'root'>;
 }
 
-const MAX_STATEMENT_BYTES = 4096;
+/** A frame has room for as much. docs/PROTOCOL.md §5.2 */
+export const MAX_STATEMENT_BYTES = 4096;
 const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
 const ORIGIN = new RegExp(`^(${LABEL}(?:\\.${LABEL})*)/log/([a-z0-9][a-z0-9-]{0,31})(?:/e([1-9][0-9]{0,8}))?$`);
 

@@ -247,5 +247,8 @@ function linkFault(
     return last === undefined ? null : { code: 'W_CONV_RESTART', message: 'the device began this conversation anew' };
   }
   if (last !== undefined && isLast) return { code: 'E_CONV_LINK', message: 'does not link to the last message' };
-  return { code: 'W_CONV_ELSEWHERE', message: 'links to a message that is not in this log' };
+  return {
+    code: 'W_CONV_ELSEWHERE',
+    message: 'links to a message that this certificate has not sent in this log: before a renewal, or elsewhere',
+  };
 }

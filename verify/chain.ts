@@ -8,6 +8,7 @@ import { parseCrls } from '../x509/crl.ts';
 import { identityOf } from '../x509/identity.ts';
 import { MAX_PATH_LENGTH, validatePath, type PathQuery, type Purpose } from '../x509/path.ts';
 import { parseTime } from './time.ts';
+import { faultOf } from './usage.ts';
 
 export const CHAIN_USAGE = `chat-verify chain: why a certificate chain is accepted or refused
 
@@ -61,7 +62,7 @@ export function chainCommand(argv: readonly string[], input: ChainInput = machin
     request = parseRequest(argv, input.now);
     if (request === null) return { exit: EXIT.valid, lines: [CHAIN_USAGE] };
   } catch (error) {
-    return { exit: EXIT.usage, lines: [`chat-verify: ${(error as Error).message}`, CHAIN_USAGE] };
+    return { exit: EXIT.usage, lines: [`chat-verify: ${faultOf(error as Error)}`, CHAIN_USAGE] };
   }
   const { files, rules, json } = request;
   let bytes: { ca: Uint8Array[]; chain: Uint8Array; crl: Uint8Array[] };

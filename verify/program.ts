@@ -22,7 +22,7 @@ import type { Outside } from './outside.ts';
 import { bundleOutcome, logOutcome, type Outcome, type ReportKind } from './outcome.ts';
 import { reportRow, type ReportRow } from './report.ts';
 import { parseTime } from './time.ts';
-import { USAGE } from './usage.ts';
+import { faultOf, USAGE } from './usage.ts';
 
 export interface Io {
   readonly out: (line: string) => void;
@@ -56,7 +56,7 @@ export function verifyProgram(argv: readonly string[], version: string, io: Io):
   try {
     parsed = parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true });
   } catch (error) {
-    return usage(io, (error as Error).message);
+    return usage(io, faultOf(error as Error));
   }
   const { values, positionals } = parsed;
   if (values.help) return say(io, USAGE);

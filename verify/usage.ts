@@ -35,3 +35,12 @@ examples
 
 It does not prove who sat at the keyboard, that nothing was said elsewhere, that what was said is true, or that no newer entries exist
 beyond the checkpoint that it was shown.`;
+
+/**
+ * Of what parseArgs() throws, the sentence that says what is wrong; what follows in it is advice for other programs. That no value follows an
+ * option it says in two ways, one of them that the next option might have been the value.
+ */
+export const faultOf = ({ message }: Error): string =>
+  (/^[^]*?(?=\.\s|$)/.exec(message)?.[0] ?? message)
+    .replace(/^[A-Z]/, (letter) => letter.toLowerCase())
+    .replace(/^(option '[^' ]+)(?: <value>)?' argument (?:missing|is ambiguous)$/, "$1' wants a value");

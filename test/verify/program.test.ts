@@ -172,8 +172,13 @@ t.test('usage', async (t) => {
     [[path('log'), '--ca', path('ca'), '--witness', formatVkey(world.log)], /--witness/],
     [[path('log'), '--ca', '-', '--witness', '-'], /only once/],
     [[path('log'), '--ca', '-', '--tsa', '-'], /only once/],
-    [[path('log'), '--ca', path('ca'), '--trust-me'], /--trust-me/],
-    [[path('log'), '--ca'], /--ca/],
+    [
+      [path('log'), '--ca', path('ca'), '--trust-me'],
+      /^chat-verify: unknown option '--trust-me'; chat-verify --help shows how$/,
+    ],
+    [[path('log'), '--ca'], /^chat-verify: option '--ca' wants a value; chat-verify --help shows how$/],
+    [[path('log'), '--ca', '--crl', 'x'], /^chat-verify: option '--ca' wants a value; chat-verify --help shows how$/],
+    [[path('log'), '--strict=1'], /^chat-verify: option '--strict' does not take an argument; /],
   ] as const) {
     const { exit, out, err } = run(...argv);
     t.same([exit, out], [2, []], argv.join(' '));
