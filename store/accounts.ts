@@ -4,7 +4,18 @@ import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { Conflict, first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer, integerOrNull, text, textOrNull } from './row.ts';
-import type { Device, KnownUser, NewDevice, NewUser, User, PresenceChoice, PresenceState, Seen } from './store.ts';
+import type {
+  Device,
+  KnownUser,
+  NewDevice,
+  NewUser,
+  PasswordRecord,
+  PresenceChoice,
+  PresenceState,
+  Seen,
+  User,
+  UserStatus,
+} from './store.ts';
 
 /** No lock lasts longer, however many failures there were: 24 h in ms. */
 export const MAX_LOCKOUT_MS = 86_400_000;
@@ -49,6 +60,33 @@ export function* setEmail(userId: number, email: string): Operation<void> {
     if (!(error instanceof Conflict)) throw error;
     throw new ChatError('USER_EXISTS', 'this email is taken', { field: 'email' });
   }
+}
+
+export function* setStatus(userId: number, status: UserStatus): Operation<boolean> {
+  const user = yield* heldUser(userId);
+  if (user.status === status) return false;
+  yield* run('UPDATE users SET status = ? WHERE id = ?', status, userId);
+  return true;
+}
+
+export function* setPassword(
+  userId: number,
+  { salt, pwdHash, serverKey, pwdKdf }: PasswordRecord,
+  before: string | null,
+): Operation<boolean> {
+  const user = yield* heldUser(userId);
+  if (user.pwdHash === pwdHash) return true; // the call is repeated: nobody has one StoredKey with two salts
+  if (before !== null && user.pwdHash !== before) return false;
+  const sql = 'UPDATE users SET salt = ?, pwd_hash = ?, server_key = ?, pwd_kdf = ? WHERE id = ?';
+  yield* run(sql, salt, pwdHash, serverKey, pwdKdf, userId);
+  return true;
+}
+
+/** Whoever else would change it waits. @throws NOT_FOUND */
+function* heldUser(userId: number): Operation<User> {
+  const row = yield* first('SELECT * FROM users WHERE id = ? FOR UPDATE', userId);
+  if (!row) throw new ChatError('NOT_FOUND', 'no user has this id', { field: 'userId' });
+  return userOf(row);
 }
 
 export function* findUser(account: string): Operation<User | null> {

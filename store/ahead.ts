@@ -62,6 +62,8 @@ class Ahead {
   #resting = new Waiting();
   #leaving: Waiting | null = null;
   #flushing: Promise<void> | null = null;
+  /** Everything is told once that has ended; it has not begun. */
+  #next: Promise<void> | null = null;
   /** Those who wait until there is room, or none can be made. */
   readonly #hopeful: (() => void)[] = [];
   /** Whoever gives out places, or changes them in the database, does it alone. */
@@ -202,7 +204,7 @@ class Ahead {
 
   /** One after the other, in the order of the calls. */
   #alone<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(work, work);
+    const done = this.#turn.then(work);
     this.#turn = done.catch(() => undefined);
     return done;
   }
@@ -296,9 +298,23 @@ class Ahead {
     this.#timer = setTimeout(turn, ms).unref();
   }
 
-  /** The database gets everything that waits now. Rejects when it fails; then everything still waits. */
-  async #flush(): Promise<void> {
-    while (this.#flushing !== null) await this.#flushing;
+  /**
+   * The database gets everything that waits now. While it is told something, all who ask wait for the next time together. Rejects when either
+   * fails; then everything still waits.
+   */
+  #flush(): Promise<void> {
+    if (this.#next === null && this.#flushing === null) return this.#flushNow();
+    return (this.#next ??= this.#flushNext());
+  }
+  async #flushNext(): Promise<void> {
+    try {
+      while (this.#flushing !== null) await this.#flushing;
+    } finally {
+      this.#next = null; // who comes from now on may bring what this one does not tell
+    }
+    await this.#flushNow();
+  }
+  async #flushNow(): Promise<void> {
     if (this.#all.every(({ isEmpty }) => isEmpty) && !this.#isJournalOld) return void (this.#failure = null);
     await this.#tellAll(true);
   }

@@ -7,6 +7,7 @@ const LOG_ENTRIES = 2 ** 40;
 
 export const entryOf = (logId: number, index: number): number => logId * LOG_ENTRIES + index;
 export const indexOf = (entry: number): number => entry % LOG_ENTRIES;
+export const logOf = (entry: number): number => Math.floor(entry / LOG_ENTRIES);
 
 /** A recipient's device and the cursor that the message has in its queue. */
 export interface QueueTarget {

@@ -157,22 +157,33 @@ export class Session {
   }
 
   async #execute(sql: string, values: readonly Scalar[]): Promise<unknown> {
-    const statement = { sql, values: values.map(parameter), timeout: STATEMENT_TIMEOUT_MS };
-    try {
-      // The driver keeps the caller's stack for its errors, of which nothing is kept here but their numbers.
-      const [rows] = await withoutTraces(() => this.#connection.execute(statement));
-      return rows;
-    } catch (error) {
-      throw this.#named(error);
-    }
+    const statement = { sql, values: values.map(parameter) };
+    // The driver keeps the caller's stack for its errors, of which nothing is kept here but their numbers.
+    const [rows] = await this.#answered(
+      withoutTraces(() => this.#connection.execute(statement)),
+      STATEMENT_TIMEOUT_MS,
+    );
+    return rows;
   }
 
   /** Statements that cannot be prepared, none of which holds a value. */
   async text(sql: string, timeout = STATEMENT_TIMEOUT_MS): Promise<void> {
+    await this.#answered(
+      withoutTraces(() => this.#connection.query(sql)),
+      timeout,
+    );
+  }
+
+  /** The driver has a limit of its own for what it executes, and none for what it prepares. */
+  async #answered<T>(statement: Promise<T>, timeout: number): Promise<T> {
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = timeout === NO_TIMEOUT ? undefined : setTimeout(() => reject({ code: 'NO_ANSWER' }), timeout);
     try {
-      await withoutTraces(() => this.#connection.query({ sql, timeout }));
+      return await Promise.race([statement, late]);
     } catch (error) {
       throw this.#named(error);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -220,6 +231,7 @@ const HINTS: Readonly<Record<string, string>> = {
   HANDSHAKE_SSL_ERROR: 'TLS failed; is db.tls_ca its authority, and the host a name of its certificate',
   ER_ACCESS_DENIED_ERROR: 'it refuses this user from here with this password, or without TLS',
   ER_DBACCESS_DENIED_ERROR: 'this user has no rights in this database; see sql/grants.sql',
+  NO_ANSWER: 'it took too long',
   ER_BAD_DB_ERROR: 'there is no database of this name',
 };
 

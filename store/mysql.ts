@@ -3,7 +3,7 @@
  * they change held; a deadlock rolls back and runs the operation again. Of those that serve with a database there is one, which holds a
  * lock in it (docs/decisions/0029).
  */
-import mysql, { type Pool, type PoolConnection, type PoolOptions } from 'mysql2/promise';
+import mysql, { type Connection, type Pool, type PoolOptions } from 'mysql2/promise';
 import { ChatError } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import type { SchemaTarget } from './migrate.ts';
@@ -103,7 +103,8 @@ export async function openMysql(location: MysqlLocation, password: Secret | null
 class Connections {
   readonly #pool: Pool;
   readonly #prepare: (session: Session) => Promise<void>;
-  readonly #sessions = new WeakMap<PoolConnection, Session>();
+  /** By what the pool hands out in a new wrapper each time. */
+  readonly #sessions = new WeakMap<Connection, Session>();
 
   constructor(pool: Pool, prepare: (session: Session) => Promise<void>) {
     this.#pool = pool;
@@ -111,19 +112,19 @@ class Connections {
   }
 
   async use<T>(work: (session: Session) => Promise<T>): Promise<T> {
-    const connection = await reached(this.#pool.getConnection());
-    let session = this.#sessions.get(connection);
+    const handle = await reached(this.#pool.getConnection());
+    let session = this.#sessions.get(handle.connection);
     try {
       if (session === undefined) {
-        const fresh = new Session(connection);
+        const fresh = new Session(handle);
         await this.#prepare(fresh);
         session = fresh;
-        this.#sessions.set(connection, session);
+        this.#sessions.set(handle.connection, session);
       }
       return await work(session);
     } finally {
-      if (session === undefined || session.isLost) connection.destroy();
-      else connection.release();
+      if (session === undefined || session.isLost) handle.destroy();
+      else handle.release();
     }
   }
 

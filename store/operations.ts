@@ -25,6 +25,8 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   userWithDevice: accounts.userWithDevice,
   listUsers: accounts.listUsers,
   setEmail: accounts.setEmail,
+  setStatus: accounts.setStatus,
+  setPassword: accounts.setPassword,
   setLastSeen: accounts.setLastSeen,
   setPresence: accounts.setPresence,
   addDevice: accounts.addDevice,

@@ -5,8 +5,9 @@
  */
 import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
 import { ChatError } from '../base/errors.ts';
-import { isRead, mayBeLost, OPERATIONS, type Arguments } from './operations.ts';
+import { isRead, mayBeLost, OPERATIONS, type Arguments, type Result } from './operations.ts';
 import type { Operation } from './operation.ts';
+import { encodePage } from './page.ts';
 import { pack } from './parcel.ts';
 import { acknowledgeAll } from './queue.ts';
 import { SqliteConnection } from './sqlite-connection.ts';
@@ -70,8 +71,13 @@ function answer(group: readonly Call[]): void {
   if (group.length === 0) return;
   const blocks: ArrayBuffer[] = [];
   const replies = outcomes(group).map((outcome, i): Reply => {
-    const { id } = group[i] as Call;
+    const { id, method } = group[i] as Call;
     if ('error' in outcome) return { id, ok: false, error: failure(outcome.error) };
+    if (method === 'backlog') {
+      const page = encodePage(outcome.value as Result<'backlog'>);
+      blocks.push(page.numbers.buffer, page.block.buffer);
+      return { id, ok: true, value: page };
+    }
     const parcel = pack(outcome.value);
     blocks.push(parcel.block);
     return { id, ok: true, value: parcel.value };

@@ -6,6 +6,7 @@
 import { Worker } from 'node:worker_threads';
 import { ChatError, type Code } from '../base/errors.ts';
 import { methods, type Arguments, type Call, type Method, type Result } from './operations.ts';
+import { decodePage, type EncodedPage } from './page.ts';
 import { pack } from './parcel.ts';
 import type { Store } from './store.ts';
 
@@ -92,6 +93,7 @@ export async function openSqlite(path: string, onLost: (error: ChatError) => voi
   return {
     kind: 'sqlite',
     ...methods(call),
+    backlog: async (...args) => decodePage(await send<EncodedPage>('backlog', args)),
     ping: () => send('ping'),
     relief: () => null,
     close: async () => {

@@ -16,10 +16,8 @@ import type { ConversationId, Fingerprint, Hash, SessionId } from '../base/bytes
 
 export type UserStatus = 'active' | 'suspended';
 
-export interface NewUser {
-  readonly email: string;
-  readonly username: string;
-  readonly displayName: string | null;
+/** What is kept of a password. */
+export interface PasswordRecord {
   /** 16 bytes */
   readonly salt: Uint8Array;
   /** hex of the SCRAM StoredKey, 64 characters */
@@ -27,6 +25,12 @@ export interface NewUser {
   /** SCRAM ServerKey, 32 bytes */
   readonly serverKey: Uint8Array;
   readonly pwdKdf: string;
+}
+
+export interface NewUser extends PasswordRecord {
+  readonly email: string;
+  readonly username: string;
+  readonly displayName: string | null;
   /** which certificates may log in, as x509/identity.ts `certIdentity` makes it */
   readonly certIdentity: string;
   /** Unix ms */
@@ -310,6 +314,12 @@ export type QueueItem =
     }
   | ({ readonly kind: 'expired'; readonly cursor: number } & ExpiryRecord);
 
+/** @property isWhole nothing more waited when it was read */
+export interface QueuePage {
+  readonly items: readonly QueueItem[];
+  readonly isWhole: boolean;
+}
+
 /** A message waited too long. */
 export interface ExpiryRecord {
   readonly conversation: ConversationId;
@@ -353,6 +363,14 @@ export interface Store {
   createUser(user: NewUser): Promise<User>;
   /** In place of the address that the user had. @throws USER_EXISTS with field `email` */
   setEmail(userId: number, email: string): Promise<void>;
+  /** @returns whether it was another one before @throws NOT_FOUND */
+  setStatus(userId: number, status: UserStatus): Promise<boolean>;
+  /**
+   * In place of the password that the user has.
+   * @param before his `pwdHash` as the caller has seen it: where it is another one by now nothing changes; null: whatever it is
+   * @returns whether the password is this one now @throws NOT_FOUND
+   */
+  setPassword(userId: number, password: PasswordRecord, before: string | null): Promise<boolean>;
   /** By canonical username or e-mail. */
   findUser(account: string): Promise<User | null>;
   /** Who comes back with a certificate: himself, and the certificate's device if it is one of his. Null: nobody has this id. */
@@ -546,7 +564,7 @@ export interface Store {
    * What waits for a device, in order, from the first cursor above `after` (a reader that has seen n never misses a row below n); at most
    * `maxItems`, and no more than `maxBytes` of parts unless the first alone is larger.
    */
-  backlog(deviceId: number, after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
+  backlog(deviceId: number, after: number, maxItems: number, maxBytes: number): Promise<QueuePage>;
   /** Bytes of message parts queued for each of these devices, and rows. */
   queueUsages(deviceIds: readonly number[]): Promise<{ readonly bytes: number; readonly rows: number }[]>;
   /** The same, by who sent the messages. Reads the whole queue of the device. */

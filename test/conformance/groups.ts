@@ -153,7 +153,7 @@ export const GROUP_TESTS: readonly (readonly [string, (t: Test, suite: Suite) =>
       await store.commitWindow(twice);
       await store.complete(w.origin, first.messages);
       t.equal(await groupOf(store, w), '2.1 info of 2.1', 'repeating changes nothing');
-      const items = await store.backlog(b1.id, 0, 10, 1e6);
+      const items = (await store.backlog(b1.id, 0, 10, 1e6)).items;
       t.strictSame(
         items.map((item) => item.kind === 'message' && item.group),
         [null, state(1, 0), state(1, 1), state(1, 1), state(2, 0)],

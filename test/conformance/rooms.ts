@@ -289,7 +289,7 @@ export const ROOM_TESTS: readonly (readonly [string, (t: Test, suite: Suite) => 
         (await store.expire(NOW + 2, 100)).map(({ deviceId, by }) => [deviceId, by]),
         [a1, a2].map((device) => [device.id, w.alice.username]),
       );
-      t.equal((await store.backlog(b2.id, 0, 10, 1e6)).length, 2);
+      t.equal((await store.backlog(b2.id, 0, 10, 1e6)).items.length, 2);
     },
   ],
 ];

@@ -2,11 +2,12 @@
  * The storage contract (store/store.ts) as a suite. Every backend calls it with a function that opens the same database again and
  * again; the tests share that database, and keep out of each other's way by using names that nobody else has.
  */
+import { randomBytes } from 'node:crypto';
 import type { Test } from 'tap';
 import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import { MAX_LOCKOUT_MS } from '../../store/accounts.ts';
 import { encodeWindow } from '../../store/journal-record.ts';
-import type { QueueItem, Store, StoredMessage } from '../../store/store.ts';
+import type { PasswordRecord, QueueItem, Store, StoredMessage } from '../../store/store.ts';
 import { encodeSaid } from '../../store/told.ts';
 import { BLOB_TESTS } from './blobs.ts';
 import { GROUP_TESTS } from './groups.ts';
@@ -57,6 +58,17 @@ const HOUR = 3_600_000;
 let lastTag = 0;
 const tag = (): string => `${process.pid}-${Date.now().toString(36)}-${++lastTag}`;
 
+const newPassword = (): PasswordRecord => ({
+  salt: randomBytes(16),
+  pwdHash: randomBytes(32).toString('hex'),
+  serverKey: randomBytes(32),
+  pwdKdf: 'argon2id$m=262144,t=4,p=1',
+});
+
+/** Bytes of whatever class, as text. */
+const plain = (row: object | null): object =>
+  Object.fromEntries(Object.entries(row ?? {}).map(([k, v]) => [k, v instanceof Uint8Array ? hex(v) : (v as unknown)]));
+
 const bytesOf = (items: readonly QueueItem[]): string[] =>
   items.flatMap((item) => (item.kind === 'message' ? item.parts.map((part) => Buffer.from(part).toString()) : []));
 const cursorsOf = (items: readonly { readonly cursor: number }[]): number[] => items.map((item) => item.cursor);
@@ -84,7 +96,7 @@ async function takesOver(
   const [store] = stores;
   const { id } = w.devices.b1;
   await w.send({ count: 2 });
-  const waiting = await store.backlog(id, 0, 10, 1e6);
+  const waiting = (await store.backlog(id, 0, 10, 1e6)).items;
   t.equal(waiting.length, 2);
   const epoch = (await store.findUser(w.bob.username))!.deviceEpoch;
   const published = { packages: [Buffer.from('of the old certificate')], isLastResort: false, isFresh: false };
@@ -95,7 +107,7 @@ async function takesOver(
   for (const { isNew, renewed } of races)
     t.strictSame(renewed && hex(renewed), isNew ? hex(w.devices.b1.fingerprint) : null, 'in place of this one');
   t.equal((await store.findUser(w.bob.username))!.deviceEpoch, epoch + 1);
-  t.strictSame(await store.backlog(id, 0, 10, 1e6), waiting, 'its queue');
+  t.strictSame((await store.backlog(id, 0, 10, 1e6)).items, waiting, 'its queue');
   t.strictSame(await store.takeKeyPackages([id]), [], 'and not its key packages');
   return races;
 }
@@ -170,6 +182,46 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       await store.setEmail(user.id, `${a}@y`);
       t.equal(await store.findUser(`${a}@x`), null);
       t.match(await store.findUser(`${a}@y`), { id: user.id, email: `${a}@y`, username: user.username });
+    },
+  ],
+  [
+    'accounts: a status and a password are set, and nothing else changes with them',
+    async (t, { store }) => {
+      const [user, other] = [await store.createUser(newUser(tag())), await store.createUser(newUser(tag()))];
+      const now = () => store.findUser(user.username);
+      t.equal(await store.setStatus(user.id, 'active'), false, 'it was');
+      t.equal(await store.setStatus(user.id, 'suspended'), true);
+      t.equal(await store.setStatus(user.id, 'suspended'), false);
+      t.strictSame(await now(), { ...user, status: 'suspended' });
+      t.notOk((await store.directory('', 1e6)).some(({ username }) => username === user.username));
+      t.equal(await store.setStatus(user.id, 'active'), true);
+      t.strictSame(await now(), user);
+
+      const [one, two] = [newPassword(), newPassword()];
+      t.equal(await store.setPassword(user.id, one, two.pwdHash), false, 'he has another one than that');
+      t.strictSame(await now(), user);
+      t.equal(await store.setPassword(user.id, one, user.pwdHash), true);
+      t.strictSame(plain(await now()), plain({ ...user, ...one }));
+      t.equal(await store.setPassword(user.id, one, user.pwdHash), true, 'the same once more');
+      t.equal(await store.setPassword(user.id, two, user.pwdHash), false, 'that was the one before');
+      t.equal(await store.setPassword(user.id, two, null), true, 'whatever he has');
+      t.strictSame(plain(await now()), plain({ ...user, ...two }));
+      t.strictSame(await store.findUser(other.username), other, 'nobody else is concerned');
+      await t.rejects(store.setStatus(2 ** 40, 'active'), { code: 'NOT_FOUND', field: 'userId' });
+      await t.rejects(store.setPassword(2 ** 40, one, null), { code: 'NOT_FOUND', field: 'userId' });
+    },
+  ],
+  [
+    'accounts: of those who change one password at once, each from what it was, one does',
+    async (t, { store, second }) => {
+      const user = await store.createUser(newUser(tag()));
+      const wanted = Array.from({ length: 8 }, newPassword);
+      const done = await Promise.all(
+        wanted.map((password, i) => [store, second][i % 2]!.setPassword(user.id, password, user.pwdHash)),
+      );
+      t.strictSame(done.toSorted(), [...Array<boolean>(7).fill(false), true]);
+      const now = await store.findUser(user.username);
+      t.strictSame(plain(now), plain({ ...user, ...wanted[done.indexOf(true)] }));
     },
   ],
   [
@@ -296,7 +348,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       same(t, before.spkiHash, b1.spkiHash, 'what the old one was stays provable');
       same(t, before.chain, b1.chain, 'and its chain');
       await w.send({ count: 1 });
-      t.equal((await store.backlog(b1.id, 0, 10, 1e6)).length, 3, 'what comes later as well');
+      t.equal((await store.backlog(b1.id, 0, 10, 1e6)).items.length, 3, 'what comes later as well');
       const third = newDevice(w.bob.id, { continues: b1.id });
       const { device, keyHashes } = await store.addDevice(third, NOW + 6, 2);
       t.strictSame(keyHashes.map(hex), [third.spkiHash, next.spkiHash, b1.spkiHash].map(hex));
@@ -318,7 +370,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const { a1, b1, b2 } = w.devices;
       const renewed = newDevice(w.bob.id, { spkiHash: b1.spkiHash });
       const [{ device }] = await takesOver(t, w, [store, second], renewed);
-      const waiting = await store.backlog(b1.id, 0, 10, 1e6);
+      const waiting = (await store.backlog(b1.id, 0, 10, 1e6)).items;
       t.match(device, {
         id: b1.id,
         serialKey: renewed.serialKey,
@@ -341,7 +393,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         'one for the other in the roster',
       );
       await store.acknowledge(b1.id, cursorsOf(waiting), w.bob.id);
-      t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), [], 'and keeps it');
+      t.strictSame((await store.backlog(b1.id, 0, 10, 1e6)).items, [], 'and keeps it');
       t.strictSame(await store.revokeDevices({ serialKey: b1.serialKey }, NOW + 6), [before!.id]);
       t.equal((await store.deviceByFingerprint(renewed.fingerprint))?.revokedAt, null, 'revoking the old one is late');
 
@@ -692,7 +744,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.strictSame(await second.commitWindow(first), answer, 'at once');
       t.strictSame(await usageOf(store, b1.id), usage);
       await w.send({ count: 2 });
-      const kept = await store.backlog(b1.id, 0, 10, 1e6);
+      const kept = (await store.backlog(b1.id, 0, 10, 1e6)).items;
       await store.acknowledge(b1.id, cursorsOf(kept), w.bob.id);
       await store.acknowledge(b2.id, cursorsOf(kept), w.bob.id);
       t.strictSame(await store.commitWindow(first), answer, 'after it was delivered');
@@ -788,7 +840,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.ok(await store.isCertificateLogged(w.origin, b1.fingerprint));
       t.equal(await countRows('contents'), contents + 2, 'of what all keep there is no content');
       t.strictSame((await usageOf(store, b1.id)).rows, 1);
-      const cursors = (await store.backlog(b2.id, 0, 10, 1e6)).map(({ cursor }) => cursor);
+      const cursors = (await store.backlog(b2.id, 0, 10, 1e6)).items.map(({ cursor }) => cursor);
       t.strictSame(cursors, [2, 3]);
       const [[stored]] = (await store.commitWindow(first)) as [StoredMessage[]];
       t.strictSame(stored, { seq: 1, cursors: [1, 1] }, 'the window by itself gets its answer');
@@ -912,7 +964,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         fresh: await store.conversationLineage(b1.fingerprint, session, w.conversation),
         certificate: await store.isCertificateLogged(w.origin, b1.fingerprint),
         usage: await Promise.all([a1, b1, b2].map(({ id }) => usageOf(store, id))),
-        backlog: await store.backlog(b1.id, 0, 100, 1e6),
+        backlog: (await store.backlog(b1.id, 0, 100, 1e6)).items,
       });
       const before = await state();
       const rows = await Promise.all([countRows('contents'), countRows('expiries')]);
@@ -939,7 +991,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const anew = await w.send({ session: newSession() });
       t.equal(anew.stored[0]?.seq, 3);
       t.ok(anew.stored[0]!.cursors[0]! > Math.max(...cursorsOf(before.backlog)), 'no cursor is given out twice');
-      t.strictSame(bytesOf(await store.backlog(b1.id, 0, 100, 1e6)).length, 3);
+      t.strictSame(bytesOf((await store.backlog(b1.id, 0, 100, 1e6)).items).length, 3);
       await store.acknowledge(b2.id, anew.stored[0]!.cursors.slice(1), w.bob.id);
       await store.rewind(w.origin, 0);
       t.strictSame((await state()).usage, Array(3).fill({ bytes: 0, rows: 0 }));
@@ -962,7 +1014,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
           { seq: 2, cursors: [] },
         ],
       ]);
-      t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), []);
+      t.strictSame((await store.backlog(b1.id, 0, 10, 1e6)).items, []);
       t.equal((await store.conversationLineage(a1.fingerprint, session, w.conversation)).convCtr, 2);
       const has = async () =>
         (await store.batchAt(w.origin, batch.batch.firstIndex))?.messages.map((message) => message.hasContent);
@@ -996,7 +1048,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       );
       const fewer = batch.messages.map((each) => ({ ...each, content: { ...each.content!, recipients: [b1.id] } }));
       t.strictSame(await store.complete(w.origin, fewer), [null, null], 'whoever comes later, for whomever');
-      const items = await store.backlog(b1.id, 0, 10, 1e6);
+      const items = (await store.backlog(b1.id, 0, 10, 1e6)).items;
       t.strictSame(
         items.map((item) => item.kind === 'message' && [item.seq, item.index]),
         [
@@ -1019,7 +1071,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       for (const size of sizes)
         sent.push(await w.send({ parts: [Buffer.alloc(size - 4, 'x'), Buffer.alloc(0), Buffer.alloc(4, 'y')] }));
       const take = async (after: number, maxItems: number, maxBytes: number) =>
-        cursorsOf(await store.backlog(b1.id, after, maxItems, maxBytes));
+        cursorsOf((await store.backlog(b1.id, after, maxItems, maxBytes)).items);
       t.strictSame(await take(0, 10, 1e6), [1, 2, 3, 4, 5]);
       t.strictSame(await take(2, 10, 1e6), [3, 4, 5]);
       t.strictSame(await take(5, 10, 1e6), []);
@@ -1028,7 +1080,18 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.strictSame(await take(0, 10, 59), [1, 2]);
       t.strictSame(await take(3, 10, 100), [4], 'the first alone is larger');
       t.strictSame(await take(0, 10, 0), [1]);
-      const [item] = await store.backlog(b1.id, 3, 10, 0);
+      const isWhole = async (...limits: readonly [after: number, maxItems: number, maxBytes: number]) =>
+        (await store.backlog(b1.id, ...limits)).isWhole;
+      t.ok(await isWhole(0, 6, 565), 'room for one more item, and for just as many bytes');
+      t.notOk(await isWhole(0, 5, 565), 'a full page may not be the last one');
+      t.notOk(await isWhole(0, 10, 564), 'the last one did not fit');
+      t.notOk(await isWhole(0, 10, 0));
+      t.ok(await isWhole(3, 10, 505), 'there is more in the mailbox, and nothing after it');
+      t.notOk(await isWhole(3, 2, 505));
+      t.ok(await isWhole(4, 10, 0), 'the first alone is larger');
+      t.ok(await isWhole(5, 10, 1e6), 'nothing');
+      t.ok((await store.backlog(w.devices.a1.id, 0, 10, 1e6)).isWhole, 'nobody has ever written there');
+      const [item] = (await store.backlog(b1.id, 3, 10, 0)).items;
       const message = sent[3]!.messages[0]!;
       t.match(item, {
         kind: 'message',
@@ -1056,7 +1119,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         'by sender',
       );
       t.strictSame(await store.queueShares(2 ** 30), []);
-      t.strictSame(await store.backlog(a2.id, 0, 10, 1e6), [], 'nothing for others');
+      t.strictSame((await store.backlog(a2.id, 0, 10, 1e6)).items, [], 'nothing for others');
     },
   ],
   [
@@ -1071,9 +1134,9 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         store.acknowledge(b1.id, [...cursors(0), 999], w.bob.id),
         second.acknowledge(b1.id, cursors(0), w.bob.id),
       ]);
-      t.strictSame(await store.backlog(b1.id, 0, 10, 1e6), []);
+      t.strictSame((await store.backlog(b1.id, 0, 10, 1e6)).items, []);
       t.strictSame(await usageOf(store, b1.id), { bytes: 0, rows: 0 });
-      t.equal((await store.backlog(b2.id, 0, 10, 1e6)).length, 2, 'the other device still waits');
+      t.equal((await store.backlog(b2.id, 0, 10, 1e6)).items.length, 2, 'the other device still waits');
       await store.acknowledge(b1.id, cursors(0), w.bob.id);
       await store.acknowledge(b2.id, cursors(1), w.bob.id);
       for (const { id } of [a1, a2, b1, b2]) t.strictSame(await usageOf(store, id), { bytes: 0, rows: 0 });
@@ -1097,7 +1160,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       t.strictSame(await counted(), rows, 'no counters, no links');
       t.match(await store.sessionLineage(b1.fingerprint, session), { lastCtr: 2, isClosed: false });
       t.match(await store.conversationLineage(b1.fingerprint, session, w.conversation), { convCtr: 0 });
-      const [item] = await store.backlog(a1.id, 0, 10, 1e6);
+      const [item] = (await store.backlog(a1.id, 0, 10, 1e6)).items;
       t.match(item, { kind: 'message', seq: 0, group: null, index: batch.firstIndex + 1 });
       if (item?.kind === 'message') same(t, item.conversation, w.conversation, 'conversation');
       t.strictSame(await second.commitWindow(window), [stored], 'again: the same answer');
@@ -1114,9 +1177,11 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const expiries = await countRows('expiries');
       await w.send({ ...receipt, recipients: [] });
       t.equal(await countRows('expiries'), expiries, 'what waits for nobody cannot expire');
-      await store.acknowledge(a1.id, cursorsOf(await store.backlog(a1.id, 0, 10, 1e6)), w.alice.id);
+      await store.acknowledge(a1.id, cursorsOf((await store.backlog(a1.id, 0, 10, 1e6)).items), w.alice.id);
       t.strictSame(await store.expire(NOW + 50, 1000), [], 'that one has waited too long is no news');
       t.strictSame(await usageOf(store, a2.id), { bytes: 0, rows: 0 });
+      await w.send({ ...receipt, recipients: [a2.id], expiresAt: NOW + 60 });
+      t.strictSame(await store.expire(NOW + 60, 1000), [], 'nor that nobody at all has got it');
     },
   ],
   [
@@ -1138,12 +1203,12 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       await store.commitWindow(
         w.window([{ ...bare, messages: bare.messages.map((each) => ({ ...each, content: null })) }]),
       );
-      t.strictSame(await store.backlog(a1.id, 0, 10, 1e6), []);
+      t.strictSame((await store.backlog(a1.id, 0, 10, 1e6)).items, []);
       t.strictSame(
         (await store.complete(w.origin, bare.messages)).map((each) => [each?.seq, each?.cursors.length]),
         [[0, 1]],
       );
-      t.equal((await store.backlog(a1.id, 0, 10, 1e6)).length, 1);
+      t.equal((await store.backlog(a1.id, 0, 10, 1e6)).items.length, 1);
     },
   ],
   [
@@ -1198,7 +1263,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       const drain = async (on: Store, deviceId: number, userId: number, wanted: number) => {
         const seen: number[] = [];
         for (let messages = 0; messages < wanted;) {
-          const items = await on.backlog(deviceId, seen.at(-1) ?? 0, 3, 1e6);
+          const items = (await on.backlog(deviceId, seen.at(-1) ?? 0, 3, 1e6)).items;
           seen.push(...cursorsOf(items));
           messages += items.filter((item) => item.kind === 'message').length;
           if (items.length > 0) await on.acknowledge(deviceId, cursorsOf(items), userId);
@@ -1247,10 +1312,10 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       );
       t.strictSame(await store.expire(NOW + 10, 100), [], 'once');
       for (const device of [b1, b2]) {
-        t.strictSame(cursorsOf(await store.backlog(device.id, 0, 10, 1e6)), [later.stored[0]!.cursors[0]]);
+        t.strictSame(cursorsOf((await store.backlog(device.id, 0, 10, 1e6)).items), [later.stored[0]!.cursors[0]]);
         t.equal((await usageOf(store, device.id)).rows, 1);
       }
-      const inbox = await store.backlog(a1.id, 0, 10, 1e6);
+      const inbox = (await store.backlog(a1.id, 0, 10, 1e6)).items;
       t.strictSame(
         inbox.map((item) => item.kind === 'expired' && hex(item.message)),
         [unread, copied, nobody].map(({ messages }) => hex(messages[0]!.statementHash)),
@@ -1318,7 +1383,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       });
       t.equal(await store.logSize(w.origin), w.size);
       t.equal(await store.logSize(w.origin.trimEnd()), 0);
-      const [item] = await store.backlog(w.devices.b1.id, 0, 1, 1e6);
+      const [item] = (await store.backlog(w.devices.b1.id, 0, 1, 1e6)).items;
       t.ok(
         item?.kind === 'message' &&
           item.origin === w.origin &&
@@ -1345,7 +1410,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       ];
       const batches = bodies.map((parts) => w.batch({ parts, recipients: [b1.id] }));
       await store.commitWindow(w.window(batches));
-      const items = await store.backlog(b1.id, 0, 100, 1e8);
+      const items = (await store.backlog(b1.id, 0, 100, 1e8)).items;
       t.equal(items.length, bodies.length);
       for (const [i, item] of items.entries()) {
         const parts = item.kind === 'message' ? item.parts : [];
@@ -1366,7 +1431,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         stored.map(({ seq }) => seq),
         Array.from({ length: 1024 }, (_, i) => i + 1),
       );
-      const items = await store.backlog(w.devices.b1.id, 0, 2000, 1e8);
+      const items = (await store.backlog(w.devices.b1.id, 0, 2000, 1e8)).items;
       t.equal(items.length, 1024);
       await store.acknowledge(w.devices.b1.id, cursorsOf(items), w.bob.id);
       t.strictSame(await usageOf(store, w.devices.b1.id), { bytes: 0, rows: 0 });
@@ -1404,7 +1469,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
       statement.fill(0xff);
       part.fill(0xff);
       t.equal(statement.length + part.length, 312, 'they still belong to the caller');
-      const [item] = await store.backlog(w.devices.b1.id, 0, 1, 1e6);
+      const [item] = (await store.backlog(w.devices.b1.id, 0, 1, 1e6)).items;
       t.ok(item?.kind === 'message' && item.statement[0] === 1 && item.parts[0]?.[63] === 2);
     },
   ],
@@ -1422,7 +1487,7 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
         size: await of.logSize(w.origin),
         batch: await of.findBatch(batch.fingerprint, batch.session, batch.firstCtr),
         lineage: await of.conversationLineage(batch.fingerprint, batch.session, w.conversation),
-        backlog: [await of.backlog(b1.id, 0, 10, 1e6), await of.backlog(w.devices.a1.id, 0, 10, 1e6)],
+        backlog: [(await of.backlog(b1.id, 0, 10, 1e6)).items, (await of.backlog(w.devices.a1.id, 0, 10, 1e6)).items],
         usage: await usageOf(of, b1.id),
         repeated: await of.commitWindow(window),
       });

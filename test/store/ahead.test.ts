@@ -12,6 +12,7 @@ import { SqliteConnection } from '../../store/sqlite-connection.ts';
 import { openSqlite } from '../../store/sqlite.ts';
 import type { Device, Store, StoredMessage } from '../../store/store.ts';
 import { storeConformance } from '../conformance/store.ts';
+import { LONG_MS } from '../support/late-timers.ts';
 import { oneServing } from '../support/one-serving.ts';
 import { LATER, newSession, NOW, random32, World } from '../support/store-world.ts';
 
@@ -59,11 +60,16 @@ async function setting(t: Test, tell?: (db: Store) => Partial<Store>) {
       openStore(`sqlite:${copy}`, null, { stateDir: '', onLost: ({ code }) => void losses.push(code) }),
   };
 }
+/** The database is told what is asked for, and nothing because so much time has passed. */
+function timeless(t: Test): void {
+  const { setTimeout: set } = globalThis;
+  t.intercept(globalThis, 'setTimeout', { value: (work: () => void, ms: number) => set(work, ms > 0 ? LONG_MS : 0) });
+}
 /** The database is never told anything. */
 const deaf = (): Partial<Store> => ({ commitRecords: () => new Promise(() => undefined) });
 
 const read = async (store: Store, { id }: Device): Promise<unknown[]> =>
-  (await store.backlog(id, 0, 1000, 1e9)).map((item) =>
+  (await store.backlog(id, 0, 1000, 1e9)).items.map((item) =>
     item.kind === 'message' ? [item.cursor, item.seq, ...item.parts.map((part) => Buffer.from(part).toString())] : [],
   );
 
@@ -79,6 +85,11 @@ t.test('what was answered is there after a crash, with the places that were told
   t.equal(await db.logSize(w.origin), 0, 'and nowhere else');
   const files = copy();
   const store = await reopen(files);
+  for (const end of ['-ahead-0', '-ahead-1'])
+    t.notOk(
+      readFileSync(files + end).some((byte) => byte !== 0),
+      'and no more in the journal',
+    );
   t.equal(await store.logSize(w.origin), w.size);
   t.strictSame(await read(store, b1), [
     [first.stored[0]!.cursors[0], 1, 'one', ''],
@@ -169,7 +180,7 @@ t.test('the journal is cleared when the database has all of it, however much tha
   await db.close();
   const store = await reopen(files);
   t.equal(await store.logSize(w.origin), w.size);
-  t.equal((await store.backlog(w.devices.b1.id, 0, 10_000, 1e9)).length, 6000);
+  t.equal((await store.backlog(w.devices.b1.id, 0, 10_000, 1e9)).items.length, 6000);
   await store.close();
 });
 
@@ -331,6 +342,7 @@ t.test(
     let outcome: unknown = null;
     for (let i = 0; i < 30 && outcome !== 'refused'; i++) outcome = await send();
     t.equal(outcome, 'refused');
+    t.equal(ahead.relief(), null, 'nobody waits for one that fails');
     isDown = false;
     await ahead.close();
     clearInterval(pump);
@@ -339,6 +351,7 @@ t.test(
 );
 
 t.test('what is acknowledged after a telling has failed in its midst is acknowledged', async (t) => {
+  timeless(t);
   for (const isDone of [false, true]) {
     let calls = 0;
     const { ahead, db, losses } = await setting(t, (db) => ({
@@ -358,7 +371,7 @@ t.test('what is acknowledged after a telling has failed in its midst is acknowle
     t.equal((await db.queueUsages([b1.id]))[0]?.rows, isDone ? 1200 : 600);
     t.equal((await ahead.queueUsages([b1.id]))[0]?.rows, isDone ? 3000 : 2400, 'what is known to be there counts once');
     for (const some of cursors.slice(0, 2)) await ahead.acknowledge(b1.id, some, w.bob.id);
-    const left = await ahead.backlog(b1.id, 0, 10_000, 1e9);
+    const left = (await ahead.backlog(b1.id, 0, 10_000, 1e9)).items;
     t.strictSame(
       left.map(({ cursor }) => cursor),
       cursors.slice(2).flat(),
@@ -447,6 +460,8 @@ const UNTOUCHED = [
     'userWithDevice',
     'listUsers',
     'setEmail',
+    'setStatus',
+    'setPassword',
     'setLastSeen',
     'setPresence',
     'directory',

@@ -87,7 +87,7 @@ t.test('sqlite: what waits in an older database is still delivered', async (t) =
     Array.from({ length: SCHEMA_VERSION - 1 }, (_, i) => i + 2),
   );
   const store = await openStore(`sqlite:${path}`, null);
-  const [item] = await store.backlog(7, 0, 10, 1000);
+  const [item] = (await store.backlog(7, 0, 10, 1000)).items;
   t.match(item, { kind: 'message', cursor: 1, seq: 1, index: 5, group: null });
   t.equal(item?.kind === 'message' && Buffer.from(item.parts[0]!).toString(), 'abc');
   await store.close();

@@ -104,7 +104,11 @@ t.test('calls that leave together: each fails or succeeds for itself', async (t)
     store.backlog(w.devices.b1.id, 0, 10, 1e6),
   ]);
   t.strictSame([first.status, second.status], ['fulfilled', 'rejected']);
-  t.equal(third.status === 'fulfilled' && third.value.length, 1, 'who reads in the same breath sees what was written');
+  t.equal(
+    third.status === 'fulfilled' && third.value.items.length,
+    1,
+    'who reads in the same breath sees what was written',
+  );
   t.equal(await store.logSize('another/log'), 0);
 });
 

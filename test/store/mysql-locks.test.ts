@@ -1,0 +1,102 @@
+/** What others hold in a MySQL database: a deadlock and a wait that was too long undo an operation, which is then done again from its start. */
+import { setTimeout } from 'node:timers/promises';
+import mysql from 'mysql2/promise';
+import t, { type Test } from 'tap';
+import { migrateStore, openStore } from '../../store/open.ts';
+import type { Store } from '../../store/store.ts';
+import { mariadb, type Mariadb } from '../support/mariadb.ts';
+import { LATER, NOW, World } from '../support/store-world.ts';
+
+t.setTimeout(120_000);
+
+const server = await mariadb(t);
+if (server) await all(server);
+
+/** Somebody who is no server of ours, in a transaction in which he holds Bob's row, and with more to lose than whoever waits for it. */
+async function holding(t: Test, { url, password }: Mariadb, { bob }: World) {
+  const { hostname: host, port, username: user } = new URL(url);
+  const secret = password().use((bytes) => bytes.toString('utf8'));
+  const connection = await mysql.createConnection({
+    host,
+    port: Number(port),
+    user,
+    password: secret,
+    database: 'securechat',
+  });
+  t.teardown(() => connection.end());
+  await connection.query('START TRANSACTION');
+  await connection.query('INSERT INTO ballast SELECT seq FROM (SELECT 1 AS seq UNION SELECT 2 UNION SELECT 3) few');
+  for (let doubled = 3; doubled < 200; doubled *= 2)
+    await connection.query(`INSERT INTO ballast SELECT n + ${doubled} FROM ballast`);
+  await connection.query(`UPDATE users SET last_seen = 1 WHERE id = ${bob.id}`);
+  return connection;
+}
+
+async function all(server: Mariadb): Promise<void> {
+  const { url, password, sql } = server;
+  await migrateStore(url, password(), NOW);
+  await sql('CREATE TABLE ballast (n INT PRIMARY KEY)', 'securechat');
+  const store: Store = await openStore(url, password());
+  t.teardown(() => store.close());
+  const w = await World.open(store);
+  const seen = async (): Promise<(string | undefined)[]> => {
+    const text = await sql(`SELECT last_seen FROM users WHERE id IN (${w.alice.id}, ${w.bob.id})`, 'securechat');
+    return text.match(/\d+/g) ?? [];
+  };
+  /** The database looks again only when nobody has asked for 100 ms. @param columns of transactions, of which the first number is answered */
+  const transactions = async (columns: string, where: string): Promise<string | null> => {
+    await setTimeout(150);
+    return /\d+/.exec(await sql(`SELECT ${columns} FROM information_schema.innodb_trx WHERE ${where}`))?.[0] ?? null;
+  };
+  /** The transaction that waits for somebody, each has its own number. */
+  const waiting = (): Promise<string | null> => transactions('trx_id', "trx_state = 'LOCK WAIT'");
+  /** @param work that must not end before */
+  const until = async (work: Promise<unknown>, isSo: (trx: string) => boolean): Promise<string> => {
+    let hasEnded = false;
+    const end = (): void => void (hasEnded = true);
+    void work.then(end, end);
+    for (;;) {
+      const trx = await waiting();
+      if (trx !== null && isSo(trx)) return trx;
+      if (hasEnded) {
+        await work;
+        throw new Error('it has ended, and was not waiting');
+      }
+    }
+  };
+  const tell = (at: number): Promise<void> =>
+    store.setLastSeen([w.alice, w.bob].map(({ id: userId }) => ({ userId, at })));
+
+  await t.test('of two who wait for each other the operation gives way, and is done again', async (t) => {
+    const other = await holding(t, server, w);
+    const told = tell(LATER);
+    await until(told, () => true);
+    // Only who has given way lets him have this one.
+    await other.query(`UPDATE users SET last_seen = 1 WHERE id = ${w.alice.id}`);
+    await other.query('ROLLBACK');
+    await told;
+    t.strictSame(await seen(), [`${LATER}`, `${LATER}`]);
+  });
+
+  await t.test('what has waited too long is done again', async (t) => {
+    const other = await holding(t, server, w);
+    const told = tell(LATER + 1);
+    const first = await until(told, () => true);
+    await until(told, (trx) => trx !== first);
+    await other.query('ROLLBACK');
+    await told;
+    t.strictSame(await seen(), [`${LATER + 1}`, `${LATER + 1}`]);
+  });
+
+  await t.test('what is cut off in its midst is undone', async (t) => {
+    const before = await seen();
+    const other = await holding(t, server, w);
+    const told = tell(LATER + 2).catch(({ code }: { code: string }) => code);
+    await until(told, () => true);
+    await sql(`KILL QUERY ${await transactions('trx_mysql_thread_id', "trx_state = 'LOCK WAIT'")}`);
+    t.equal(await told, 'STORE_FAILED');
+    await other.query('ROLLBACK');
+    t.equal(await transactions('COUNT(*)', 'TRUE'), '0', 'nothing is held any longer');
+    t.strictSame(await seen(), before);
+  });
+}
