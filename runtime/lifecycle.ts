@@ -1,7 +1,7 @@
 /**
  * How a process begins and ends: what it refuses to run under, which signals mean what, and a shutdown in order with one deadline.
  */
-import { ChatError } from '../base/errors.ts';
+import { ChatError, CODES } from '../base/errors.ts';
 import { errorFields, type Log } from './log.ts';
 
 /**
@@ -161,7 +161,8 @@ export class Lifecycle {
       const done = Promise.try(step, deadline.signal).then(
         () => true,
         (error: unknown) => {
-          this.#log.error('server.failed', { ...errorFields(error), reason: name });
+          const line = CODES[ChatError.from(error).code].blame === 'us' ? this.#log.error : this.#log.warn;
+          line('server.failed', { ...errorFields(error), reason: name });
           status = 1;
           return true;
         },

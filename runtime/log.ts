@@ -1,5 +1,5 @@
 /**
- * Everything that is ever logged: a line is an event and fields out of two closed lists, never free text. The only door to pino.
+ * Everything that is ever logged: a line is an event and fields out of two closed lists, and no free text but the operator's own. The only door to pino.
  * What a peer wrote is shown through printable(); bodies, keys, passwords and error messages have no field to travel in.
  */
 import { pino, destination, stdTimeFunctions } from 'pino';
@@ -7,27 +7,28 @@ import { ChatError, CODES } from '../base/errors.ts';
 import { REPORTED } from '../protocol/hello.ts';
 import { printable } from './printable.ts';
 
-/** Append only; `thing.happened`. Events that end in `.refused` are what a peer can cause at will: they are rate-limited. */
+/** `thing.happened`; docs/OPERATING.md says what each means. Events that end in `.refused` are what a peer can cause at will: they are rate-limited. */
 // prettier-ignore
 export const EVENTS = [
   // the process
   'server.starting', 'server.listening', 'server.reloaded', 'server.draining', 'server.stopped', 'server.failed',
-  'config.loaded', 'config.failed', 'admin.listening', 'admin.command', 'admin.refused', 'log.suppressed', 'log.refused',
+  'config.failed', 'admin.listening', 'log.suppressed', 'log.refused',
   // connections, TLS, certificates
-  'connection.accepted', 'connection.refused', 'connection.closed', 'tls.refused',
+  'connection.accepted', 'connection.refused', 'tls.refused',
   'certificate.validated', 'certificate.refused', 'certificate.expiring', 'certificate.expired', 'certificate.revoked',
   'certificate.renewed',
   'crl.loaded', 'crl.stale', 'crl.failed', 'crl.logged',
   // the inner handshake and the channel
-  'handshake.done', 'handshake.refused', 'channel.rekeyed', 'frame.refused',
+  'handshake.done', 'handshake.refused',
   // accounts
-  'register.done', 'register.unproven', 'register.refused', 'login.done', 'login.resumed', 'login.refused', 'login.locked',
-  'session.opened', 'session.closed', 'session.cut', 'request.refused',
+  'register.done', 'register.unproven', 'login.done', 'login.resumed', 'login.refused', 'login.locked',
+  'account.suspended', 'account.resumed', 'password.set',
+  'session.closed', 'request.refused',
   // messages: counts, sizes and places; never bodies
-  'message.accepted', 'message.delivered', 'message.duplicate', 'message.refused', 'message.incomplete', 'queue.drained', 'queue.expired', 'queue.full',
+  'message.duplicate', 'message.incomplete',
   // disk and database
   'store.opened', 'store.migrated', 'store.recovered', 'store.failed',
-  'transcript.opened', 'transcript.held', 'transcript.rekeyed', 'transcript.recovered', 'transcript.published', 'transcript.failed', 'transcript.corrupt',
+  'transcript.opened', 'transcript.held', 'transcript.rekeyed', 'transcript.recovered', 'transcript.failed',
   'transcript.ahead',
   // parties outside
   'witness.cosigned', 'witness.refused', 'witness.forked', 'witness.failed', 'timestamp.logged', 'timestamp.failed',
@@ -62,6 +63,7 @@ export const FIELDS = {
   suppressed: 'number', // lines that were not written
   // what happened
   reason: 'string', // a word of ours
+  because: 'string', // what an operator has said himself
   signal: 'string',
   type: 'string', // of a frame
   command: 'string', // of the admin socket

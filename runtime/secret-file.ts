@@ -1,10 +1,14 @@
 /** Files that hold a key or password: refused when anybody else could have read them, as ssh refuses such keys. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { fromUtf8 } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { Secret } from '../base/secret.ts';
+import { preparePassword } from '../protocol/scram.ts';
 
 /** A private key of RSA-8192 takes 7 kB. */
 const MAX_BYTES = 64 * 1024;
+/** What is read of standard input for passwords. */
+const MAX_STDIN_BYTES = 4096;
 
 export interface Ownership {
   readonly isFile: boolean;
@@ -65,4 +69,26 @@ export function readPasswordFile(path: string, field: string): Secret {
     if (bytes[end - 1] === 0x0a) end -= bytes[end - 2] === 0x0d ? 2 : 1;
     return new Secret(bytes.subarray(0, end));
   });
+}
+
+/**
+ * The passwords on standard input, one a line, prepared.
+ * @throws USAGE/password when there are more or fewer, or one cannot be a password; TOO_LARGE
+ */
+export async function readPasswords(stdin: AsyncIterable<string | Uint8Array>, count: number): Promise<Secret[]> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of stdin) {
+    chunks.push(Buffer.from(chunk as Uint8Array));
+    bytes += chunk.length;
+    if (bytes > MAX_STDIN_BYTES)
+      throw new ChatError('TOO_LARGE', `standard input has more than ${MAX_STDIN_BYTES} bytes`);
+  }
+  const unfit = (why: string): ChatError => new ChatError('USAGE', why, { sub: 'password' });
+  const text = fromUtf8(Buffer.concat(chunks));
+  if (text === null) throw unfit('the password on standard input is not UTF-8');
+  const lines = text.replace(/\r?\n$/, '').split(/\r?\n/);
+  if (lines.length !== count)
+    throw unfit(`standard input has ${lines.length === 1 ? 'one line' : `${lines.length} lines`}, and not ${count}`);
+  return lines.map((line) => new Secret(preparePassword(line)));
 }

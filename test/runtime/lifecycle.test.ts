@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'n
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { ChatError } from '../../base/errors.ts';
 import { Lifecycle, refuseUnsafeProcess, type Signals } from '../../runtime/lifecycle.ts';
 import { openLog } from '../../runtime/log.ts';
 
@@ -84,15 +85,17 @@ t.test('a stop in order: the last opened first, one after the other, once', asyn
 t.test('a step that fails does not keep the others', async (t) => {
   const { life, events, lines } = machine();
   life.onStop('store', () => void events.push('store'));
+  life.onStop('disk', () => Promise.reject(new ChatError('LOG_FAILED', 'hunter2')));
   life.onStop('async', () => Promise.reject(new TypeError('hunter2')));
   life.onStop('sync', () => {
     throw new TypeError('hunter2');
   });
   t.equal(await life.stop('test'), 1);
   t.strictSame(events, ['store']);
-  t.match(lines.slice(1, 3), [
+  t.match(lines.slice(1, 4), [
     { level: 'error', event: 'server.failed', reason: 'sync', code: 'INTERNAL', kind: 'TypeError' },
     { level: 'error', event: 'server.failed', reason: 'async' },
+    { level: 'warn', event: 'server.failed', reason: 'disk', code: 'LOG_FAILED' },
   ]);
   t.notMatch(JSON.stringify(lines), 'hunter2');
 });

@@ -56,7 +56,7 @@ t.test('a JSON line: level, time, event, fields; one line', async (t) => {
   log
     .with({ connection: 7 })
     .with({ user: 'alice' })
-    .debug('message.accepted', { index: 3, user: 'bob', bytes: undefined });
+    .debug('message.duplicate', { index: 3, user: 'bob', bytes: undefined });
   t.match(last(), { level: 'debug', connection: 7, user: 'bob', index: 3 });
   t.equal(lines.at(-1)?.match(/"user"/g)?.length, 1, 'no key twice');
   t.notOk(Object.hasOwn(last(), 'bytes'));
@@ -106,10 +106,10 @@ t.test('a field that is in no list, or of another type, shows its name only', as
     ],
   ];
   for (const [why, fields, names] of refused) {
-    log.info('session.opened', { address: '::1', ...fields } as Fields);
-    t.match(last(), { event: 'session.opened', address: '::1', level: 'info' }, why);
+    log.info('session.closed', { address: '::1', ...fields } as Fields);
+    t.match(last(), { event: 'session.closed', address: '::1', level: 'info' }, why);
     t.equal(last()['refused'], names, why);
-    log.with(fields as Fields).info('session.opened');
+    log.with(fields as Fields).info('session.closed');
     t.equal(last()['refused'], names, `${why}, bound`);
   }
   log.info(`secret is ${CANARY}` as LogEvent);
@@ -225,7 +225,7 @@ t.test('the same refusal again and again: a few lines, then a count', async (t) 
   refuse('revoked');
   log.info('login.refused', { code: 'AUTH_FAIL' });
   t.equal(lines.length, REFUSALS_PER_WINDOW + 2, 'another reason and another event have their own count');
-  for (let i = 0; i < 100; i++) log.info('session.opened');
+  for (let i = 0; i < 100; i++) log.info('session.closed');
   t.equal(lines.length, REFUSALS_PER_WINDOW + 102, 'only refusals are limited');
 
   clock.now = WINDOW_MS - 1;
@@ -233,10 +233,10 @@ t.test('the same refusal again and again: a few lines, then a count', async (t) 
   t.equal(lines.length, REFUSALS_PER_WINDOW + 102, 'until the window ends');
   clock.now = WINDOW_MS;
   lines.length = 0;
-  log.info('session.opened');
+  log.info('session.closed');
   t.strictSame(
     lines.map((line) => (JSON.parse(line) as { event: string }).event),
-    ['log.suppressed', 'session.opened'],
+    ['log.suppressed', 'session.closed'],
   );
   t.match(JSON.parse(lines[0] ?? ''), {
     level: 'warn',
@@ -254,7 +254,7 @@ t.test('to a file descriptor, in order, at once', async (t) => {
   const file = join(t.testdir(), 'log');
   const fd = openSync(file, 'w');
   const log = openLog({ level: 'info', format: 'json', to: fd });
-  for (let index = 0; index < 100; index++) log.info('message.accepted', { index });
+  for (let index = 0; index < 100; index++) log.info('message.duplicate', { index });
   const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
   closeSync(fd);
   t.strictSame(
@@ -270,7 +270,7 @@ t.test('lines that a full disk does not take are not all kept', async (t) => {
   const fd = openSync('/dev/full', 'w');
   const log = openLog({ level: 'info', format: 'json', to: fd });
   const before = heap();
-  for (let index = 0; index < 100_000; index++) log.info('message.accepted', { index, file: 'x'.repeat(256) });
+  for (let index = 0; index < 100_000; index++) log.info('message.duplicate', { index, file: 'x'.repeat(256) });
   const grown = heap() - before;
   closeSync(fd);
   t.ok(grown < 10_000_000, `${grown} bytes of some 35,000,000`);

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import t from 'tap';
-import { readPasswordFile, readSecretFile, unsafeOwnership } from '../../runtime/secret-file.ts';
+import { readPasswordFile, readPasswords, readSecretFile, unsafeOwnership } from '../../runtime/secret-file.ts';
 
 const text = (secret: { use<T>(use: (bytes: Buffer) => T): T }) => secret.use((bytes) => bytes.toString('latin1'));
 
@@ -87,4 +88,27 @@ t.test('reading', async (t) => {
     { code: 'UNSAFE_FILE', message: /not a regular file/ },
     'does not wait for a writer',
   );
+});
+
+t.test('passwords on standard input: one a line, prepared, and as many as are wanted', async (t) => {
+  const read = async (content: string | Buffer, count: number): Promise<string[]> =>
+    (await readPasswords(Readable.from([Buffer.from(content)]), count)).map((password) =>
+      password.use((bytes) => bytes.toString()),
+    );
+  for (const end of ['', '\n', '\r\n']) t.strictSame(await read(`correct horse${end}`, 1), ['correct horse']);
+  t.strictSame(await read('old\r\n new \n', 2), ['old', ' new ']);
+  t.strictSame(await read('e\u0301\u00a0\n', 1), ['\u00e9 ']);
+  for (const [content, count] of [
+    ['', 1],
+    ['\n', 1],
+    ['one\ntwo\n', 1],
+    ['one\n\n', 1],
+    ['one\n', 2],
+    ['one\n\n', 2],
+    ['one\ntwo\nthree', 2],
+    ['bell \u0007', 1],
+    [Buffer.from([0xff, 0x0a]), 1],
+  ] as const)
+    await t.rejects(read(content, count), { code: 'USAGE', sub: 'password' }, JSON.stringify(content));
+  await t.rejects(read('x'.repeat(4097), 1), { code: 'TOO_LARGE' });
 });
