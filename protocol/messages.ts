@@ -73,10 +73,12 @@ const topic = text(512, 1);
 const keyPackage = bytes(1, MAX_KEY_PACKAGE_BYTES);
 const blobSize = uint(MAX_BLOB_BYTES, 1);
 const blobPiece = bytes(1, BLOB_PIECE_BYTES);
+/** As long as docs/TRANSCRIPT.md §c allows. */
+const keyStatement = text(4096, 1);
 /** How the log's key came to take the place of those before it: a statement of each, signed by the key that it replaces. Oldest first. */
-const takeover = record({ statement: text(2048, 1), signature: bytes(64) });
+const takeover = record({ statement: keyStatement, signature: bytes(64) });
 const logIdentity = record({
-  statement: text(2048, 1),
+  statement: keyStatement,
   algorithm,
   signature,
   takeovers: optional(list(takeover, 64, 1)),
@@ -104,6 +106,14 @@ export const requests = {
     proof: bytes(32),
     checkpoint: optional(note),
     continues: optional(record({ binding: bytes(1, MAX_BINDING_BYTES), signature: bytes(64) })),
+  }),
+  password_set: record({
+    type: literal('password_set'),
+    id: requestId,
+    salt: bytes(16),
+    kdf: text(64, 1),
+    stored_key: bytes(32),
+    server_key: bytes(32),
   }),
   resume: record({ type: literal('resume'), id: requestId, token: text(2048, 1), checkpoint: optional(note) }),
   conversation_open: record({ type: literal('conversation_open'), id: requestId, peer: text(254, 1) }),
@@ -228,8 +238,8 @@ export const replies = {
     type: literal('error'),
     id: optional(requestId),
     code: errorCode,
-    sub: optional(text(64)),
-    field: optional(text(128)),
+    sub: optional(text(64, 1)),
+    field: optional(text(128, 1)),
     retry_after_ms: optional(uint()),
   }),
   login_challenge: record({
@@ -250,6 +260,7 @@ export const replies = {
     server_time: time,
     log: logIdentity,
   }),
+  password_ok: record({ type: literal('password_ok'), id: requestId, token: text(2048, 1), token_expires: time }),
   conversation: record({
     type: literal('conversation'),
     id: requestId,
@@ -356,7 +367,7 @@ export const replies = {
     turn: optional(uint(MAX_TURNS - 1)),
   }),
   log_consistency: record({ type: literal('log_consistency'), id: requestId, hashes: list(hash, 128) }),
-  log_checkpoint: record({ type: literal('log_checkpoint'), id: requestId, note: text(4096) }),
+  log_checkpoint: record({ type: literal('log_checkpoint'), id: requestId, note }),
   log_attested: record({
     type: literal('log_attested'),
     id: requestId,

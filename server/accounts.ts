@@ -1,5 +1,5 @@
 /**
- * Registration, login and resumption on one link (docs/PROTOCOL.md §4). Who the peer is was decided by its certificate; here it is
+ * Registration, login, resumption and another password on one link (docs/PROTOCOL.md §4). Who the peer is was decided by its certificate; here it is
  * joined to an account. What is answered never tells whether a name has an account, except to who knows its password.
  */
 import { hex, type Fingerprint } from '../base/bytes.ts';
@@ -22,30 +22,23 @@ import {
   serverSignature,
 } from '../protocol/scram.ts';
 import type { ServerLink } from '../runtime/link.ts';
-import { errorFields, type Log } from '../runtime/log.ts';
-import type { Device, KnownUser, NewUser, Store, User } from '../store/store.ts';
-import { parseCertificate } from '../x509/certificate.ts';
-import { canonicalEmail, canonicalUsername, certIdentity, identityOf } from '../x509/identity.ts';
+import { errorFields } from '../runtime/log.ts';
+import type { Device, KnownUser, Store, User } from '../store/store.ts';
+import { canonicalEmail, canonicalUsername, certIdentity } from '../x509/identity.ts';
 import { revocationKeys } from '../x509/revocation.ts';
-import { joinChain, splitChain } from './chain-bytes.ts';
+import { joinChain } from './chain-bytes.ts';
 import { continuedDevice } from './continuity.ts';
+import { Guesses, type GuessLimits } from './guesses.ts';
+import { createAccount, type RegistrationRules } from './registration.ts';
 import type { Tokens } from './tokens.ts';
 import { Turns } from './turns.ts';
 
-export interface AccountOptions {
+export interface AccountOptions extends GuessLimits, RegistrationRules {
   readonly store: Store;
   readonly tokens: Tokens;
   /** 32 bytes that outlive restarts: the salts of names that do not exist come from it */
   readonly fakeSecret: Secret;
-  readonly registration: 'open' | 'closed';
-  /** the least that a new account may have, as it travels */
-  readonly kdf: string;
-  readonly maxFailures: number;
-  readonly lockoutMs: number;
   readonly devicesPerAccount: number;
-  readonly log: Log;
-  /** Unix ms */
-  readonly now: () => number;
   readonly randomBytes: (count: number) => Buffer;
   /** for login_ok: the statement of the server certificate that the peer was shown */
   readonly logIdentity: (certificate: Fingerprint) => Reply<'login_ok'>['log'];
@@ -65,12 +58,10 @@ export interface LoggedIn {
   readonly reply: Reply<'login_ok'>;
 }
 
+/** For so long after a password was proven on a link it may be changed there: who finds it open later may not. */
+export const PROOF_LASTS_MS = 5 * 60_000;
 /** Registrations and logins that one link may try. */
 const MAX_ATTEMPTS = 32;
-/** Behind the username, the address of somebody whose certificate does not name the one that he gave, and another's does (RFC 2606). */
-const UNPROVEN = '@unproven.invalid';
-/** The newest, which are asked whether they name an address. */
-const MAX_DEVICES_ASKED = 200;
 
 export class Accounts {
   readonly options: AccountOptions;
@@ -113,67 +104,27 @@ export class AccountSession {
   readonly #accounts: Accounts;
   readonly #peer: Peer;
   readonly #binding: Buffer;
-  readonly #spki: string;
+  readonly #guesses: Guesses;
   #challenge: Challenge | null = null;
   #isLoggedIn = false;
+  /** whose password was proven here, as it is, and when */
+  #proven: { readonly user: User; readonly at: number } | null = null;
   #attempts = 0;
 
   constructor(accounts: Accounts, peer: Peer) {
     this.#accounts = accounts;
     this.#peer = peer;
     this.#binding = loginBinding(peer.exporter);
-    this.#spki = hex(peer.peerChain[0].spkiHash);
+    this.#guesses = new Guesses(accounts.options, peer.peerChain[0]);
   }
 
-  /**
-   * @throws REGISTRATION_CLOSED, BAD_NAME, WEAK_KDF, CERT_ACCOUNT_MISMATCH with field `register.username` or `register.email` (not that
-   *   of the certificate) or `certificate` (the certificate is another account's device), USER_EXISTS, RATE_LIMIT
-   */
+  /** @throws as createAccount(), RATE_LIMIT */
   async register(frame: Request<'register'>): Promise<void> {
-    const { store, registration, kdf, devicesPerAccount, log, now } = this.#accounts.options;
+    const { options } = this.#accounts;
     this.#begin('register');
-    if (registration === 'closed') throw new ChatError('REGISTRATION_CLOSED', 'this server makes no new accounts');
-    const { peerChain } = this.#peer;
-    const username = named('register.username', () => canonicalUsername(frame.username));
-    const email = named('register.email', () => canonicalEmail(frame.email));
-    checkNotBelow(parseKdf(frame.kdf), parseKdf(kdf));
-    const certified = identityOf(peerChain[0]);
-    if (username !== certified.username) throw mismatch('register.username', 'the name is not that of the certificate');
-    if (certified.email !== undefined && email !== certified.email)
-      throw mismatch('register.email', 'the e-mail address is not that of the certificate');
-    const known = await store.deviceByFingerprint(peerChain[0].fingerprint);
-    if (known !== null && known.username !== username)
-      throw mismatch('certificate', 'the certificate is a device of another account');
-    if (email !== certified.email && email.endsWith(UNPROVEN)) throw taken('register.email');
-    // A name may look like an e-mail address: neither may be somebody else's in either column.
-    await this.#take(username, certified.email, 'register.username');
-    await this.#take(email, certified.email, 'register.email');
-    const user = await createUser(store, {
-      email,
-      username,
-      displayName: frame.display_name ?? null,
-      salt: frame.salt,
-      pwdHash: hex(frame.stored_key),
-      serverKey: frame.server_key,
-      pwdKdf: frame.kdf,
-      certIdentity: certIdentity(peerChain),
-      createdAt: now(),
-    });
-    await this.#addDevice(user, devicesPerAccount);
-    log.info('register.done', { user: username, address: this.#peer.address });
-  }
-
-  /**
-   * Whose certificate names no address has given any: it is his until somebody comes whose certificate names it.
-   * @param certified by the certificate @throws USER_EXISTS
-   */
-  async #take(name: string, certified: string | undefined, field: string): Promise<void> {
-    const { store, log } = this.#accounts.options;
-    const holder = await store.findUser(name);
-    if (holder === null) return;
-    if (name !== certified || holder.username === name || (await isProven(store, holder))) throw taken(field);
-    await store.setEmail(holder.id, `${holder.username}${UNPROVEN}`);
-    log.warn('register.unproven', { user: holder.username });
+    const user = await createAccount(options, this.#peer.peerChain, frame);
+    await this.#addDevice(user, options.devicesPerAccount);
+    options.log.info('register.done', { user: user.username, address: this.#peer.address });
   }
 
   /** @throws LOCKED with retryAfterMs, RATE_LIMIT, BAD_FRAME/frame.type when logged in already */
@@ -181,8 +132,8 @@ export class AccountSession {
     const { store, fakeSecret, randomBytes } = this.#accounts.options;
     this.#begin('login');
     const name = canonicalAccount(frame.account);
-    await this.#refuseIfLocked(name);
     const user = await store.findUser(name);
+    await this.#guesses.refuseIfLocked(name, this.#pwdHashOf(user, name));
     // Both are made in any case: the time this takes must not tell.
     const fake = fakeSalt(fakeSecret, name);
     const salt = user?.salt ?? fake;
@@ -207,8 +158,8 @@ export class AccountSession {
   prove(frame: Request<'login_proof'>): Promise<LoggedIn> {
     const challenge = this.#challenge;
     this.#challenge = null; // for one proof
-    if (challenge === null || this.#isLoggedIn) throw outOfOrder('login_proof');
-    return this.#accounts.inTurn(this.#spki, () => this.#prove(frame, challenge));
+    if (challenge === null) throw outOfOrder('login_proof');
+    return this.#accounts.inTurn(hex(this.#peer.peerChain[0].spkiHash), () => this.#prove(frame, challenge));
   }
 
   /** @throws AUTH_FAIL for whatever is wrong with the token; SUSPENDED, CERT_ACCOUNT_MISMATCH, DEVICE_LIMIT, BAD_CERT/revoked, RATE_LIMIT */
@@ -231,22 +182,47 @@ export class AccountSession {
     }
   }
 
+  /**
+   * The user's other connections are not ended by it.
+   * @throws NOT_LOGGED_IN/proof unless the password was proven on this link a moment ago; WEAK_KDF; AUTH_FAIL when it is another one by now
+   */
+  async setPassword(frame: Request<'password_set'>): Promise<Reply<'password_ok'>> {
+    const { store, tokens, kdf, log, now } = this.#accounts.options;
+    const proven = this.#proven;
+    if (proven === null || Math.abs(now() - proven.at) > PROOF_LASTS_MS)
+      throw new ChatError('NOT_LOGGED_IN', 'log in with the password first', { sub: 'proof' });
+    checkNotBelow(parseKdf(frame.kdf), parseKdf(kdf));
+    const user: User = {
+      ...proven.user,
+      salt: frame.salt,
+      pwdHash: hex(frame.stored_key),
+      serverKey: frame.server_key,
+      pwdKdf: frame.kdf,
+    };
+    if (!(await store.setPassword(user.id, user, proven.user.pwdHash)))
+      throw new ChatError('AUTH_FAIL', 'the password was changed meanwhile');
+    this.#proven = { user, at: proven.at };
+    const { token, expires } = tokens.issue(user, this.#peer.peerChain[0].fingerprint);
+    log.info('password.set', { user: user.username, address: this.#peer.address });
+    return { type: 'password_ok', id: frame.id, token, token_expires: expires };
+  }
+
   async #prove(frame: Request<'login_proof'>, { name, message }: Challenge): Promise<LoggedIn> {
-    const { store, fakeSecret, maxFailures, lockoutMs, log, now } = this.#accounts.options;
-    await this.#refuseIfLocked(name); // the turn may have come after somebody else's last guess
+    const { store, log, now } = this.#accounts.options;
     const user = await store.findUser(name); // as he is now: a challenge can be kept for as long as the connection
-    const fake = fakeVerifier(fakeSecret, name);
-    const storedKey = user === null ? fake.storedKey : Buffer.from(user.pwdHash, 'hex');
-    const isRight = checkProof(storedKey, message, frame.proof);
+    const pwdHash = this.#pwdHashOf(user, name);
+    await this.#guesses.refuseIfLocked(name, pwdHash); // the turn may have come after somebody else's last guess
+    const isRight = checkProof(Buffer.from(pwdHash, 'hex'), message, frame.proof);
     try {
       if (!isRight || user === null) {
-        const until = await store.countLoginFailure(this.#subjects(name), now(), maxFailures, lockoutMs);
-        if (until > now()) log.warn('login.locked', { address: this.#peer.address, retryAfterMs: until - now() });
+        const retryAfterMs = await this.#guesses.failed(name, pwdHash);
+        if (retryAfterMs > 0) log.warn('login.locked', { address: this.#peer.address, retryAfterMs });
         throw new ChatError('AUTH_FAIL', 'name or password is wrong');
       }
       const signature = serverSignature(user.serverKey, message);
       const done = await this.#enter(frame.id, user, { signature, continues: frame.continues });
-      await store.clearLoginFailures([this.#accountSubject(name)]);
+      this.#proven = { user, at: now() };
+      await this.#guesses.succeeded(name, pwdHash);
       log.info('login.done', { user: user.username, address: this.#peer.address });
       return done;
     } catch (error) {
@@ -261,7 +237,7 @@ export class AccountSession {
     const { peerChain } = this.#peer;
     if (user.status === 'suspended') throw new ChatError('SUSPENDED', 'the account is suspended');
     if (user.certIdentity !== certIdentity(peerChain))
-      throw mismatch('certificate', 'the account belongs to another identity');
+      throw new ChatError('CERT_ACCOUNT_MISMATCH', 'the account belongs to another identity', { field: 'certificate' });
     const { device, isNew, keyHashes, renewed } = known
       ? { ...known, isNew: false, renewed: null }
       : await this.#addDevice(user, devicesPerAccount, continues);
@@ -309,34 +285,11 @@ export class AccountSession {
     this.#challenge = null;
   }
 
-  async #refuseIfLocked(name: string): Promise<void> {
-    const { store, maxFailures, now } = this.#accounts.options;
-    const at = now();
-    const until = await store.lockedUntil(this.#subjects(name), at, maxFailures);
-    if (until > at) throw new ChatError('LOCKED', 'too many wrong passwords', { retryAfterMs: until - at });
+  /** Made up in any case, for the time that takes. */
+  #pwdHashOf(user: User | null, name: string): string {
+    const fake = hex(fakeVerifier(this.#accounts.options.fakeSecret, name).storedKey);
+    return user?.pwdHash ?? fake;
   }
-
-  /**
-   * What a failure counts against. By name and key: a stranger's certificate cannot lock anybody out. By key alone: who tries the names of
-   * others is stopped however many there are, and a login of his own does not wipe that out. Whether a name is one's own is read
-   * from the certificate and not from the accounts, so the answer tells nothing.
-   */
-  #subjects(name: string): string[] {
-    const own = this.#accountSubject(name);
-    const { username, email } = identityOf(this.#peer.peerChain[0]);
-    const isStranger = name !== username && name !== email;
-    return isStranger ? [own, `spki:${this.#spki}`] : [own];
-  }
-
-  #accountSubject(name: string): string {
-    return `login:${name.length}:${name}:${this.#spki}`;
-  }
-}
-
-/** Whether a certificate of his names his e-mail address. */
-async function isProven(store: Store, { id, email }: User): Promise<boolean> {
-  const devices = await store.devicesOf(id, MAX_DEVICES_ASKED);
-  return devices.some(({ chain }) => identityOf(parseCertificate(splitChain(chain)[0]!)).email === email);
 }
 
 /** Names are compared in one spelling; what can be nobody's name stays as it is and is looked for in vain. */
@@ -348,25 +301,4 @@ function canonicalAccount(account: string): string {
   }
 }
 
-function named(field: string, canonical: () => string): string {
-  try {
-    return canonical();
-  } catch (error) {
-    const { code, message } = ChatError.from(error);
-    throw new ChatError(code, message, { field });
-  }
-}
-
-async function createUser(store: Store, user: NewUser): Promise<User> {
-  try {
-    return await store.createUser(user);
-  } catch (error) {
-    // Somebody was faster than our own look.
-    const { code, field } = ChatError.from(error);
-    throw code === 'USER_EXISTS' ? taken(`register.${field}`) : error;
-  }
-}
-
-const mismatch = (field: string, why: string): ChatError => new ChatError('CERT_ACCOUNT_MISMATCH', why, { field });
-const taken = (field: string): ChatError => new ChatError('USER_EXISTS', 'the name is taken', { field });
 const outOfOrder = (type: string): ChatError => new ChatError('BAD_FRAME', `${type}: not now`, { field: 'frame.type' });

@@ -1,6 +1,6 @@
 /**
  * The admin socket: a Unix socket in the state directory, mode 0600, for the account that runs the daemon and for root. One JSON line
- * in ({"command":"status"}), one JSON line out, then it closes. Who can open the socket may already read the daemon's memory and
+ * in ({"command":"status"}, with what else the command takes), one JSON line out, then it closes. Who can open the socket may already read the daemon's memory and
  * keys, so the file mode is all the authentication there is.
  */
 import { chmodSync, lstatSync, rmSync } from 'node:fs';
@@ -11,7 +11,7 @@ const MAX_REQUEST_BYTES = 4096;
 const MAX_REPLY_BYTES = 1024 * 1024;
 const TIMEOUT_MS = 5000;
 
-export type AdminCommands = Readonly<Record<string, () => unknown>>;
+export type AdminCommands = Readonly<Record<string, (request: Readonly<Record<string, unknown>>) => unknown>>;
 
 /**
  * Listens until closed. Connections keep no process alive.
@@ -22,17 +22,20 @@ export async function serveAdmin(path: string, commands: AdminCommands): Promise
   await removeSocket(path);
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     let request = '';
+    let isAsked = false;
     socket.unref();
     socket.setEncoding('utf8');
     socket.setTimeout(TIMEOUT_MS, () => socket.destroy());
     socket.on('error', () => socket.destroy());
-    socket.on('end', () => socket.end());
+    socket.on('end', () => isAsked || socket.end());
     socket.on('data', (chunk: string) => {
-      if (socket.writableEnded) return; // it has its answer
+      if (isAsked) return; // one question each
       request += chunk;
       if (request.length > MAX_REQUEST_BYTES) return socket.destroy();
       const end = request.indexOf('\n');
-      if (end >= 0) socket.end(`${JSON.stringify(answer(commands, request.slice(0, end)))}\n`);
+      if (end < 0) return;
+      isAsked = true;
+      void answer(commands, request.slice(0, end)).then((reply) => socket.end(`${JSON.stringify(reply)}\n`));
     });
   });
   server.maxConnections = 8;
@@ -60,7 +63,7 @@ async function removeSocket(path: string): Promise<void> {
 }
 
 /** A socket that was left behind refuses. What cannot be asked (no permission, no more connections) is not free either. */
-function isAnswered(path: string): Promise<boolean> {
+export function isAnswered(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
     socket.once('connect', () => (socket.destroy(), resolve(true)));
@@ -79,36 +82,42 @@ function attempt<T>(path: string, work: () => T): T {
 const unavailable = (path: string, cause: unknown): ChatError =>
   new ChatError('UNAVAILABLE', `the admin socket ${path} cannot be made`, { cause });
 
-function answer(commands: AdminCommands, line: string): unknown {
-  let command: unknown;
+/** Never rejects. */
+async function answer(commands: AdminCommands, line: string): Promise<unknown> {
+  let request: Readonly<Record<string, unknown>>;
   try {
-    command = (JSON.parse(line) as { command?: unknown } | null)?.command;
+    request = (JSON.parse(line) as Readonly<Record<string, unknown>> | null) ?? {};
   } catch {
     return { error: 'BAD_FRAME' };
   }
+  const { command } = request;
   if (typeof command !== 'string' || !Object.hasOwn(commands, command)) return { error: 'UNKNOWN_TYPE' };
   try {
-    return commands[command]?.();
+    return await commands[command]?.(request);
   } catch (error) {
     return { error: ChatError.from(error).code };
   }
 }
 
 /** Asks the daemon. @throws UNREACHABLE when none answers; what it refused the command with */
-export async function askAdmin(path: string, command: string): Promise<unknown> {
-  const reply = await exchange(path, command);
+export async function askAdmin(
+  path: string,
+  command: string,
+  fields: Readonly<Record<string, unknown>> = {},
+): Promise<unknown> {
+  const reply = await exchange(path, { ...fields, command });
   const error = (reply as { error?: unknown } | null)?.error;
   if (error === undefined) return reply;
   const code = typeof error === 'string' && Object.hasOwn(CODES, error) ? (error as Code) : 'BAD_FRAME';
   throw new ChatError(code, `the chat-server at ${path} does not do that`);
 }
 
-function exchange(path: string, command: string): Promise<unknown> {
+function exchange(path: string, request: object): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const unreachable = (cause?: unknown): void =>
       reject(new ChatError('UNREACHABLE', `no chat-server answers at ${path}`, { cause }));
     let reply = '';
-    const socket = connect(path, () => socket.write(`${JSON.stringify({ command })}\n`));
+    const socket = connect(path, () => socket.write(`${JSON.stringify(request)}\n`));
     socket.setEncoding('utf8');
     socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error('no answer')));
     socket.on('error', unreachable);

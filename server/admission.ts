@@ -86,12 +86,12 @@ export class Admission {
     const { id, userId, fingerprint } = member.device;
     const isKnown = (): Promise<boolean> => this.#o.sequencer.isKnown({ userId, fingerprint }, frame.batch);
     const pay =
-      (conversation: string, count: number): Pay =>
+      (conversation: string, count: number, field: string): Pay =>
       async (devices) => {
         deliveries += count * devices;
         // What is in the log already goes to all of them, however many they have become since.
         if (deliveries > MAX_BATCH_DELIVERIES && statements.length > 1 && !(await isKnown())) return tooMany();
-        charge(conversation, count, devices);
+        charge(conversation, count, devices, field);
         return null;
       };
     for (const [i, message] of frame.messages.entries()) {
@@ -109,7 +109,12 @@ export class Admission {
         continue;
       }
       if (isReceipt(ms.kind)) {
-        const witnesses = await this.#witnesses(member, ms.conversation, message.to!, pay(idKey(ms.conversation), 1));
+        const witnesses = await this.#witnesses(
+          member,
+          ms.conversation,
+          message.to!,
+          pay(idKey(ms.conversation), 1, field),
+        );
         refusal ??= witnesses.refusal;
         messages.push({ statement, parts, group, groupInfo, ...witnesses, expiresAt });
         continue;
@@ -117,7 +122,7 @@ export class Admission {
       const key = idKey(ms.conversation);
       let audience = audiences.get(key);
       if (audience === undefined) {
-        const payAll = pay(key, countOf(statements, ms.conversation));
+        const payAll = pay(key, countOf(statements, ms.conversation), field);
         audiences.set(key, (audience = await this.#audience(member, ms.conversation, payAll)));
       }
       const { recipients, peers } = audience;

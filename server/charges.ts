@@ -1,4 +1,5 @@
 /** What messages to many devices are charged beside themselves: to their sender, and to their conversation. */
+import { ChatError } from '../base/errors.ts';
 import type { RateLimit } from './rate-limit.ts';
 
 /** Devices that one message reaches at the price of one: where they do not acknowledge it, that is what it costs. */
@@ -7,9 +8,10 @@ const DEVICES_INCLUDED = 8;
 /**
  * Charges so many messages of a batch, each of which so many devices are to get, before anything costly is asked about them.
  * @param conversation key of its id
- * @throws RATE_LIMIT; then nothing was taken
+ * @param field the first of them
+ * @throws RATE_LIMIT, with the sub room and the field if others have used up what the conversation may have; then nothing was taken
  */
-export type Charge = (conversation: string, messages: number, devices: number) => void;
+export type Charge = (conversation: string, messages: number, devices: number, field: string) => void;
 
 /** Of one batch. */
 export class Charges {
@@ -32,11 +34,16 @@ export class Charges {
     this.#roomDeliveries = roomDeliveries;
   }
 
-  readonly charge: Charge = (conversation, messages, devices) => {
+  readonly charge: Charge = (conversation, messages, devices, field) => {
     if (devices <= DEVICES_INCLUDED) return;
     const surcharge = messages * Math.floor(devices / (DEVICES_INCLUDED + 1));
     this.#sends.check(this.#user, surcharge, this.#taken);
-    this.#roomDeliveries.take(conversation, messages * devices);
+    try {
+      this.#roomDeliveries.take(conversation, messages * devices);
+    } catch (cause) {
+      const { code, message, retryAfterMs = 0 } = ChatError.from(cause);
+      throw new ChatError(code, message, { sub: 'room', field, retryAfterMs, cause });
+    }
     this.#paid.push([conversation, messages * devices]);
     this.#sends.take(this.#user, surcharge, this.#taken);
     this.#taken += surcharge;

@@ -213,15 +213,17 @@ export class Committer {
     try {
       for (;;) {
         const chore = this.#chores.shift();
-        await chore?.();
-        if (chore) continue;
+        if (chore) {
+          await chore();
+          continue;
+        }
         if (this.#queue.length === 0) break;
         const tickets = this.#take();
         // It answers its tickets whatever happens; this is for a defect, which must not leave anybody waiting.
         await this.#commit(tickets).catch((error: unknown) => this.#refuse(tickets, ChatError.from(error)));
       }
     } finally {
-      this.#isRunning = false; // in the same moment as the queue was seen empty
+      this.#isRunning = false; // in the same moment as both were seen empty
     }
   }
 

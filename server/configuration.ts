@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { ChatError } from '../base/errors.ts';
 import { databaseOf, loadServerConfig, type LoadedServerConfig } from '../runtime/config.ts';
 import { checkPrivateDirectory, checkWritable, readTrustFile } from '../runtime/files.ts';
+import { DEFAULT_KDF, formatKdf, strongerKdf } from '../protocol/scram.ts';
 import { readPasswordFile } from '../runtime/secret-file.ts';
 import { loadAuthorities, loadCredentials, type Authorities, type Credentials } from '../runtime/tls.ts';
 import type { Secret } from '../base/secret.ts';
@@ -61,6 +62,10 @@ export function logHostOf({ values: { serverName } }: LoadedServerConfig, own: C
   return entry.value.toLowerCase();
 }
 
+/** What a new password gets here: what clients give it, or more where this server demands that. */
+export const kdfOf = ({ values: { auth } }: LoadedServerConfig): string =>
+  formatKdf(strongerKdf({ name: 'argon2id', memoryKib: auth.kdf.memoryKiB, passes: auth.kdf.passes }, DEFAULT_KDF));
+
 /** URL and password of the database, as store/open.ts takes them. @throws CONFIG_INVALID, UNSAFE_FILE */
 export function storeOf(config: LoadedServerConfig): { readonly url: string; readonly password: Secret | null } {
   const db = databaseOf(config);
@@ -80,31 +85,42 @@ export function storeOf(config: LoadedServerConfig): { readonly url: string; rea
 
 /** Every fault of the settings and of the files that they name; exit status. */
 export function checkConfig(flags: GlobalFlags, out: (line: string) => void, now: number): number {
-  const config = configOf(flags, true);
-  const faults: string[] = [];
+  const config = configOf(flags);
+  const faults: ChatError[] = [];
   const attempt = (work: () => unknown): void => {
     try {
       work();
     } catch (error) {
-      faults.push(ChatError.from(error).message);
+      faults.push(ChatError.from(error));
     }
   };
   const { tls, stateDir, transcript, admin } = config.values;
-  attempt(() => {
-    const { own } = readTls(config, now);
-    checkServerName(own.chain[0], logHostOf(config, own));
-  });
+  attempt(() => loadCredentials(tls.cert, tls.key, tls.keyPassphraseFile));
+  attempt(() => loadAuthorities(tls.ca));
+  if (faults.length === 0)
+    attempt(() => {
+      const { own } = readTls(config, now);
+      checkServerName(own.chain[0], logHostOf(config, own));
+    });
   for (const path of tls.crl) attempt(() => parseCrls(readTrustFile(path, 'tls.crl', MAX_CRL_BYTES)));
   attempt(() => readOutside(config));
   attempt(() => checkStoreUrl(storeOf(config).url));
   attempt(() => checkPrivateDirectory(stateDir, 'state_dir'));
   attempt(() => checkPrivateDirectory(dirname(admin.socket), 'admin.socket'));
   attempt(() => checkWritable(transcript.dir, 'transcript.dir'));
-  if (faults.length > 0) throw new ChatError('CONFIG_INVALID', faults.join('\n  '));
+  if (faults.length > 0) {
+    const code = faults.every((fault) => fault.code === 'UNSAFE_FILE') ? 'UNSAFE_FILE' : 'CONFIG_INVALID';
+    throw new ChatError(code, faults.map(({ message }) => message).join('\n  '));
+  }
   out('configuration is valid');
   return 0;
 }
 
 /** One line a setting: key, value, source. */
-export const effectiveConfig = (flags: GlobalFlags, isRedacted: boolean): string[] =>
-  configOf(flags).effective(isRedacted).split('\n');
+export function effectiveConfig(flags: GlobalFlags, isRedacted: boolean): string[] {
+  const config = configOf(flags);
+  const lines = config.effective(isRedacted).split('\n');
+  const isInForce = config.sources.get('db.url') !== 'default' || databaseOf(config).backend === 'sqlite';
+  return isInForce ? lines : lines.map((line) => (line.startsWith('db.url = ') ? BY_PARTS : line));
+}
+const BY_PARTS = '# db.url is not set: it is MySQL, by the settings below';

@@ -18,6 +18,7 @@ import type { Credentials } from '../runtime/tls.ts';
 import { migrateStore, openStore } from '../store/open.ts';
 import { formatOrigin } from '../transcript/key-statement.ts';
 import type { Store } from '../store/store.ts';
+import { accountChanges } from './account-changes.ts';
 import { Accounts } from './accounts.ts';
 import { serveAdmin } from './admin.ts';
 import { Blobs } from './blobs.ts';
@@ -40,7 +41,8 @@ import { RateLimit } from './rate-limit.ts';
 import { Rooms } from './rooms.ts';
 import { Revocation } from './revocation.ts';
 import { Sequencer } from './sequencer.ts';
-import { INTAKE_COST, REQUESTS_PER_MINUTE, serve } from './session.ts';
+import { INTAKE_COST, REQUESTS_PER_MINUTE } from './requests.ts';
+import { serve } from './session.ts';
 import { Tokens } from './tokens.ts';
 
 /** How long a device that was revoked may stay in rosters. */
@@ -132,6 +134,7 @@ export async function startServer(
     await transcript.close();
     if (fatal) throw fatal;
   });
+  if (transcript.wasTorn) log.warn('transcript.recovered', { size: transcript.size });
   const outside = new OutsideJobs({ config, transcript, log, now });
   await outside.gate();
   const sequencer = new Sequencer({ transcript, store, log, now });
@@ -343,6 +346,7 @@ export async function startServer(
       revocation: revocation.status.state,
       certificate_expires: new Date(own.chain[0].notAfter).toISOString(),
     }),
+    ...accountChanges(store, hub, log),
   });
   lifecycle.onStop('admin', () => void admin.close());
   log.info('admin.listening', { file: values.admin.socket });

@@ -97,14 +97,16 @@ class Known {
 export type BatchGroups = ReadonlyMap<string, Known>;
 
 export class GroupCache {
-  readonly #store: Store;
+  readonly #store: Pick<Store, 'group'>;
   /** The one used last stands last. */
   readonly #groups = new Map<string, Known>();
-  /** Counts what was dropped: an answer of the store that was asked for before must not be remembered after. */
-  #dropped = 0;
+  /** What the store is being asked, for all who need it: an answer that was asked for before a group was dropped must not be remembered after. */
+  readonly #asked = new Map<string, Promise<GroupState | null>>();
+  readonly #maxGroups: number;
 
-  constructor(store: Store) {
+  constructor(store: Pick<Store, 'group'>, maxGroups = MAX_GROUPS) {
     this.#store = store;
+    this.#maxGroups = maxGroups;
   }
 
   async load({ messages }: Submission, conversations: readonly ConversationId[]): Promise<BatchGroups> {
@@ -156,12 +158,12 @@ export class GroupCache {
   /** The store knows better: a commit that only the log had has got its contents. */
   forget(conversation: ConversationId): void {
     const key = idKey(conversation);
-    if (this.#groups.get(key)?.onTheirWay.size === 0) this.#drop(key);
+    if ((this.#groups.get(key)?.onTheirWay.size ?? 0) === 0) this.#drop(key);
   }
 
   /** Forgets everything: what was on its way has been refused, or is in the store. */
   clear(): void {
-    this.#dropped++;
+    this.#asked.clear();
     this.#groups.clear();
   }
 
@@ -173,23 +175,28 @@ export class GroupCache {
         this.#groups.set(key, known);
         return known;
       }
-      const before = this.#dropped;
-      const stored = await this.#store.group(conversation);
-      if (before !== this.#dropped || this.#groups.has(key)) continue;
-      this.#groups.set(key, new Known(stored));
+      const asked = this.#asked.get(key) ?? this.#store.group(conversation);
+      this.#asked.set(key, asked);
+      try {
+        const stored = await asked;
+        if (this.#asked.get(key) !== asked) continue; // somebody else has remembered it, or it was dropped
+        this.#groups.set(key, new Known(stored));
+      } finally {
+        if (this.#asked.get(key) === asked) this.#asked.delete(key);
+      }
       this.#evict();
     }
   }
 
   #evict(): void {
     for (const [key, { onTheirWay }] of this.#groups) {
-      if (this.#groups.size <= MAX_GROUPS) return;
+      if (this.#groups.size <= this.#maxGroups) return;
       if (onTheirWay.size === 0) this.#drop(key);
     }
   }
 
   #drop(key: string): void {
-    this.#dropped++;
+    this.#asked.delete(key);
     this.#groups.delete(key);
   }
 }

@@ -3,7 +3,7 @@
  * store before the hub hears of them.
  */
 import { randomBytes } from 'node:crypto';
-import { equal, hex, type ConversationId } from '../base/bytes.ts';
+import { equal, type ConversationId } from '../base/bytes.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import { selfConversation } from '../protocol/self-conversation.ts';
@@ -28,6 +28,7 @@ import type { Charge } from './charges.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { Conversations, isPartOf, noConversation } from './conversations.ts';
 import { Deliveries } from './deliveries.ts';
+import { Endings, REVOKED, type Ending } from './endings.ts';
 import { FairQueue } from './fair-queue.ts';
 import { LastSeen } from './last-seen.ts';
 import { Outlet, PAGE_ITEMS } from './outlet.ts';
@@ -72,13 +73,7 @@ export class Hub {
   /** device id → its newest connection */
   readonly #devices = new Map<number, Member>();
   readonly #users = new Map<number, Set<Member>>();
-  /**
-   * Devices that their users have revoked, for one that is logging in was read before that. It is for good; each is a number, and has a
-   * certificate of its own. What an authority revokes needs no such memory: revocation.ts cuts links that have not logged in as well.
-   */
-  readonly #revoked = new Set<number>();
-  /** The same of certificates that others have taken the place of, while the device goes on: device id → their fingerprints. */
-  readonly #renewed = new Map<number, Set<string>>();
+  readonly #endings = new Endings();
   /** How often two users were parted: who was found to be allowed to watch somebody before that, perhaps is not any more. */
   #parted = 0;
   readonly #lastSeen: LastSeen;
@@ -113,15 +108,27 @@ export class Hub {
   get userCount(): number {
     return this.#users.size;
   }
+  /** Of now, for join(). */
+  get endings(): number {
+    return this.#endings.count;
+  }
 
   /**
    * Takes a logged-in connection; an older one of the same device is ended.
-   * @throws BAD_CERT/revoked for a device that was revoked, or renewed, while its login was judged; the link is then closed
+   * @param judgedAt `endings` before the login was judged
+   * @throws BAD_CERT/revoked for a device that was revoked, or renewed, while its login was judged, and what the user's connections
+   *   were ended for meanwhile; the link is then closed
    */
-  join({ user, device, keyHashes }: Pick<LoggedIn, 'user' | 'device' | 'keyHashes'>, link: ServerLink): Member {
-    if (this.#revoked.has(device.id) || this.#renewed.get(device.id)?.has(hex(device.fingerprint))) {
-      cutRevoked(link);
-      throw new ChatError('BAD_CERT', 'the device was revoked', { sub: 'revoked' });
+  join(
+    { user, device, keyHashes }: Pick<LoggedIn, 'user' | 'device' | 'keyHashes'>,
+    link: ServerLink,
+    judgedAt = this.endings,
+  ): Member {
+    const ending = this.#endings.of(user, device, judgedAt);
+    if (ending !== null) {
+      const { code, sub } = ending;
+      link.close(code, sub);
+      throw new ChatError(code, 'this was ended while it logged in', sub === undefined ? {} : { sub });
     }
     const outlet = new Outlet(
       (frame) => link.send(frame),
@@ -162,9 +169,7 @@ export class Hub {
     if (!isNewDevice) return;
     this.forgetConversations(user.id);
     if (renewed === null) return;
-    const earlier = this.#renewed.get(device.id);
-    if (earlier) earlier.add(hex(renewed));
-    else this.#renewed.set(device.id, new Set([hex(renewed)]));
+    this.#endings.renew(device.id, renewed);
     const older = this.#devices.get(device.id);
     if (older && equal(older.device.fingerprint, renewed)) older.link.close('CONNECTION_LOST');
   }
@@ -194,6 +199,11 @@ export class Hub {
     this.#conversations.forgetUser(userId);
   }
 
+  /** The same for devices that were revoked. */
+  forgetDevices(deviceIds: readonly number[]): void {
+    this.#conversations.forgetDevices(deviceIds);
+  }
+
   /** Drops what is remembered of one of them: its members have changed. */
   forgetConversation(id: ConversationId): void {
     this.#conversations.forget(id);
@@ -207,15 +217,24 @@ export class Hub {
   revoked(deviceIds: readonly number[]): void {
     this.forgetDevices(deviceIds);
     for (const id of deviceIds) {
-      this.#revoked.add(id);
-      const member = this.#devices.get(id);
-      if (member) cutRevoked(member.link);
+      this.#endings.revoke(id);
+      this.#devices.get(id)?.link.close(REVOKED.code, REVOKED.sub);
     }
   }
 
-  /** The same for devices that were revoked. */
-  forgetDevices(deviceIds: readonly number[]): void {
-    this.#conversations.forgetDevices(deviceIds);
+  /**
+   * Ends what a user has begun here: his connections, and logins that are being judged. What waits for him waits.
+   * @param except a connection of his that stays
+   * @returns how many were ended
+   */
+  endAll(userId: number, ending: Ending, except?: Member): number {
+    this.#endings.endUser(userId, ending);
+    const members = [...(this.#users.get(userId) ?? [])].filter((member) => member !== except);
+    for (const member of members) {
+      member.link.close(ending.code, ending.sub);
+      this.leave(member); // others are told at once, whenever he takes note of it
+    }
+    return members.length;
   }
 
   /** With oneself: that of one's own devices. @throws NO_SUCH_PEER for a name that nobody has; BLOCKED, NOT_CONTACT */
@@ -394,5 +413,3 @@ export class Hub {
     }
   }
 }
-
-const cutRevoked = (link: ServerLink): void => link.close('BAD_CERT', 'revoked');

@@ -18,7 +18,7 @@ export interface LastSeenOptions {
 
 export class LastSeen {
   readonly #o: LastSeenOptions;
-  /** User id → Unix ms: the store does not know it yet; and is being told. */
+  /** User id → Unix ms: the store does not know it yet; and is being told, or was told last: somebody may have looked there before. */
   #waiting = new Map<number, number>();
   #told: ReadonlyMap<number, number> = new Map();
   #writing: Promise<void> = Promise.resolve();
@@ -36,7 +36,8 @@ export class LastSeen {
 
   /** The newest that is known here of a user as the store has him. */
   of({ id, lastSeen }: Pick<User, 'id' | 'lastSeen'>): number | null {
-    return this.#waiting.get(id) ?? this.#told.get(id) ?? lastSeen;
+    const told = this.#told.get(id);
+    return this.#waiting.get(id) ?? (told === undefined ? lastSeen : Math.max(told, lastSeen ?? 0));
   }
 
   /** What was gathered is in the store, or has failed. Never rejects. */
@@ -57,6 +58,5 @@ export class LastSeen {
     } catch (error) {
       this.#o.log.warn('store.failed', errorFields(error));
     }
-    this.#told = new Map();
   }
 }

@@ -12,6 +12,8 @@ import { checkConfig, configOf, effectiveConfig, type GlobalFlags } from './conf
 import { changeContacts, listUsers, migrateDatabase, databaseStatus } from './maintenance.ts';
 import { runDaemon } from './daemon.ts';
 import { beginEpoch, rotateKey } from './recover-log.ts';
+import { readPasswords } from '../runtime/secret-file.ts';
+import { resumeUser, setUserPassword, showUser, suspendUser } from './user-commands.ts';
 import { exportTranscript, listTranscript, showCheckpoint } from './transcript-commands.ts';
 
 hardenProcess();
@@ -106,16 +108,55 @@ const cli = yargs(hideBin(process.argv))
       )
       .demandCommand(1, 'want init, migrate or status'),
   )
-  .command('user', 'accounts', (y) =>
-    y
+  .command('user', 'accounts', (y) => {
+    const account = (z: typeof y) =>
+      z.positional('account', { type: 'string', demandOption: true, describe: 'username or e-mail address' });
+    return y
       .command(
         'list',
         'list all accounts',
         (s) => s.option('json', { type: 'boolean', default: false, describe: 'one JSON object a line' }),
         (argv) => finish(() => listUsers(configOf(argv), argv.json, out)),
       )
-      .demandCommand(1, 'want list'),
-  )
+      .command(
+        'show <account>',
+        'show one, with its devices',
+        (s) => account(s as typeof y).option('json', { type: 'boolean', default: false, describe: 'one JSON object' }),
+        (argv) => finish(() => showUser(configOf(argv), argv.account, argv.json, Date.now(), out)),
+      )
+      .command(
+        'suspend <account>',
+        'end its connections, and let it log in no more; what is sent to it waits',
+        (s) => account(s as typeof y).option('reason', { type: 'string', requiresArg: true, describe: 'for the log' }),
+        (argv) => finish(() => suspendUser(configOf(argv), argv.account, argv.reason, out)),
+      )
+      .command(
+        'resume <account>',
+        'let it log in again',
+        (s) => account(s as typeof y),
+        (argv) => finish(() => resumeUser(configOf(argv), argv.account, out)),
+      )
+      .command(
+        'passwd <account>',
+        'give it another password, and end what was logged in with the one before',
+        (s) =>
+          account(s as typeof y)
+            .option('password-stdin', {
+              type: 'boolean',
+              demandOption: true,
+              describe: 'the password is one line of standard input',
+            })
+            .example('$0 user passwd alice --password-stdin < new.txt', 'it is in no list of processes, and in no log'),
+        (argv) =>
+          finish(async () => {
+            if (!argv.passwordStdin) throw new ChatError('USAGE', 'the password comes with --password-stdin');
+            const config = configOf(argv);
+            const [password] = await readPasswords(process.stdin, 1);
+            await setUserPassword(config, argv.account, password!, out);
+          }),
+      )
+      .demandCommand(1, 'want list, show, suspend, resume or passwd');
+  })
   .command('contact', 'who is in contact with whom', (y) => {
     const pair = (z: typeof y) =>
       z
@@ -225,7 +266,9 @@ const cli = yargs(hideBin(process.argv))
   .exitProcess(false)
   .fail((message: string | null, error: unknown) => {
     // yargs brings usage faults as a message, and whatever a handler threw as an error. Thrown, for else it would go on and run.
-    throw message === null || error instanceof ChatError ? error : new ChatError('USAGE', lowerFirst(message));
+    throw message === null || error instanceof ChatError
+      ? error
+      : new ChatError('USAGE', `${lowerFirst(message)}; see --help`);
   });
 
 try {

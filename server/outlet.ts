@@ -1,13 +1,14 @@
 /**
  * What is on its way to one connected device. Live while the device keeps up: what is committed leaves at once. Otherwise it is
- * behind: nothing is buffered here, the queue in the store is read again as acknowledgements make room. So a slow reader costs at
+ * behind: the queue in the store is read again as acknowledgements make room, and nothing is buffered here but a little of what comes
+ * while a page is read, for without that whoever is written to all the time would never catch up. So a slow reader costs at
  * most IN_FLIGHT_ITEMS and IN_FLIGHT_BYTES (and one message), and nothing is sent twice on one connection. What a device skips stays
  * in its queue for the next connection, and makes room on this one, so that what it cannot believe never keeps the rest from it.
  */
 import type { Template } from '../base/cbor.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { ChatError } from '../base/errors.ts';
-import type { QueuedExpiry, QueueItem } from '../store/store.ts';
+import type { QueuedExpiry, QueueItem, QueuePage } from '../store/store.ts';
 import {
   byteCount,
   checkpointFrame,
@@ -29,6 +30,9 @@ export const PAGE_ITEMS = 256;
 /** The first one: most who come have less than that, and shall not wait for those who have much. */
 const FIRST_PAGE_ITEMS = 32;
 const PAGE_BYTES = 512 * 1024;
+/** Committed while a page is read. What is more than that is read with the next one. */
+const HELD_ITEMS = 64;
+const HELD_BYTES = 64 * 1024;
 /** Who may wait for the device to catch up: fewer than the requests after which its connection is paused, acknowledgements and all. */
 const MAX_SYNCS = 32;
 const SYNC_RETRY_MS = 1000;
@@ -42,10 +46,17 @@ export interface OutletSource {
   untakenBytes(): number;
   /** as `send`, of frames that other devices get as well */
   sendShared(frames: Template, cursors: readonly number[]): void;
-  backlog(after: number, maxItems: number, maxBytes: number): Promise<QueueItem[]>;
+  backlog(after: number, maxItems: number, maxBytes: number): Promise<QueuePage>;
   /** Reads and delivers so many items when it is this device's turn: hundreds that come at once would have all of theirs in memory. */
   inTurn(items: number, work: () => Promise<void>): Promise<void>;
   evidence(batchFirstIndex: number): Promise<BatchEvidence>;
+}
+
+/** Messages of one batch. */
+interface Offer {
+  readonly evidence: BatchEvidence;
+  readonly items: readonly OutgoingItem[];
+  readonly shared: SharedFrames | null;
 }
 
 export class Outlet {
@@ -63,8 +74,10 @@ export class Outlet {
   #after = 0;
   #isBehind = true;
   #isReading = false;
-  /** Something was committed while a page was read. */
+  /** Something was committed that the page which is read now may lack, and that is not held. */
   #missed = false;
+  /** Committed while a page is read; null while none is. */
+  #held: Offer[] | null = null;
   /** Acknowledged while a page was read, which may still have them. */
   readonly #gone = new Set<number>();
   /** Sent, not to be kept, and above #after, where a page may still bring them. */
@@ -100,9 +113,19 @@ export class Outlet {
   offer(evidence: BatchEvidence, items: readonly OutgoingItem[], shared: SharedFrames | null = null): void {
     // A page may have been faster.
     const fresh = items.filter(({ cursor }) => cursor > this.#after).map((item) => this.#shown(item));
-    if (fresh.length === 0) return;
+    if (fresh.length === 0 || (this.#isBehind && this.#hold({ evidence, items: fresh, shared }))) return;
     if (this.#isBehind || !this.#hasRoomFor(fresh)) return this.#fallBehind();
     this.#deliver(evidence, fresh, shared);
+  }
+
+  /** Until the page that is read now is delivered. Answers false where none is, or too much is held already. */
+  #hold(offer: Offer): boolean {
+    if (this.#held === null || this.#missed) return false;
+    const items = [...this.#held, offer].flatMap((each) => each.items);
+    const bytes = items.reduce((sum, { parts }) => sum + byteCount(parts), 0);
+    if (items.length > HELD_ITEMS || bytes > HELD_BYTES) return false;
+    this.#held.push(offer);
+    return true;
   }
 
   offerExpiry(expiry: QueuedExpiry): void {
@@ -187,17 +210,24 @@ export class Outlet {
   async #nextPage(maxItems: number): Promise<void> {
     if (this.#isClosed) return;
     this.#missed = false;
+    this.#held = [];
     this.#gone.clear();
+    const syncs = this.#syncs.length;
     const page = await this.#source.backlog(this.#after, maxItems, PAGE_BYTES);
-    const { fitting, last } = this.#fitting(page);
+    const { fitting, last } = this.#fitting(page.items);
     await this.#deliverPage(fitting);
+    const held = this.#held;
+    this.#held = null;
+    if (this.#isClosed) return;
     if (last !== null) {
       this.#after = last;
       for (const cursor of this.#skipped) if (cursor <= last) this.#skipped.delete(cursor);
-    } else if (!this.#missed) {
-      this.#isBehind = false;
-      for (const resolve of this.#syncs.splice(0)) resolve();
     }
+    if (!page.isWhole || last !== (page.items.at(-1)?.cursor ?? null)) return;
+    for (const resolve of this.#syncs.splice(0, syncs)) resolve();
+    if (this.#missed) return;
+    this.#isBehind = false;
+    for (const { evidence, items, shared } of held) this.offer(evidence, items, shared);
   }
 
   close(): void {

@@ -44,12 +44,9 @@ export class LineageCache {
     this.#senders.delete(key);
     this.#senders.set(key, sender);
     if (sender.items > this.#maxItemsOfOne) sender.forgetStored();
-    try {
-      await sender.load(this.#store, bs.sender, bs.session, messages);
-      if (messages[0]?.ms.kind === KIND.open) await sender.loadEnds(this.#store, submission.messages[0]!.parts[0]!);
-    } finally {
-      this.#recount(key, sender); // also of what came before the store failed
-    }
+    await sender.load(this.#store, bs.sender, bs.session, messages);
+    if (messages[0]?.ms.kind === KIND.open) await sender.loadEnds(this.#store, submission.messages[0]!.parts[0]!);
+    this.#recount(key, sender);
     this.#evict();
     return sender;
   }
@@ -163,9 +160,9 @@ export class SenderLineage implements LineageState {
     for (const { ms } of messages) {
       if (!isThreaded(ms.kind)) continue;
       const key = idKey(ms.conversation);
-      if (this.#leaves.has(key) && this.#counters.get(sessionKey)?.has(key)) continue;
+      if (this.#counters.get(sessionKey)?.has(key)) continue; // and so is the link
       const { convCtr, lastStatementHash } = await store.conversationLineage(sender, session, ms.conversation);
-      if (!this.#counters.get(sessionKey)?.has(key)) this.#count(sessionKey, key, convCtr);
+      this.#count(sessionKey, key, convCtr);
       // The link goes over all sessions: it may be known from another one, and be ahead of the store.
       if (!this.#leaves.has(key))
         this.#leaves.set(key, lastStatementHash.some((byte) => byte !== 0) ? kept(lastStatementHash) : null);

@@ -1,10 +1,10 @@
 /** `chat-server transcript list`, `checkpoint` and `export`: what an operator can show of the log. From its files, also beside a running daemon. */
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { fromHex, hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import type { LoadedServerConfig } from '../runtime/config.ts';
 import { printable } from '../runtime/printable.ts';
+import { writePieces } from '../runtime/whole-file.ts';
 import { openStore } from '../store/open.ts';
 import type { Leaf } from '../transcript/leaf.ts';
 import { leafHash } from '../transcript/merkle.ts';
@@ -77,7 +77,7 @@ export interface ExportFlags {
   readonly force: boolean;
 }
 
-/** @throws USAGE; NO_SUCH_ROOM; NOT_FOUND, TOO_LARGE, LOG_CORRUPT */
+/** @throws USAGE; NO_SUCH_ROOM; NOT_FOUND, TOO_LARGE, LOG_CORRUPT; DISK_FULL, STORE_FAILED */
 export async function exportTranscript(config: LoadedServerConfig, flags: ExportFlags, out: Out): Promise<void> {
   const from = timeFrom('--since', flags.since) ?? -Infinity;
   const until = timeFrom('--until', flags.until) ?? Infinity;
@@ -89,7 +89,7 @@ export async function exportTranscript(config: LoadedServerConfig, flags: Export
   const { own } = readTls(config, now);
   const { dir } = config.values.transcript;
   const { head, pieces } = await exportConversation({ dir, conversation, from, until, own, now });
-  write(flags.out, pieces, flags.force);
+  writePieces(flags.out, pieces, flags.force); // for the operator alone: it shows who wrote to whom
   out(`${printable(flags.out)}: ${head.messages} messages, none disclosed, ${head.profile}`);
 }
 
@@ -115,27 +115,6 @@ function timeFrom(flag: string, text: string | undefined): number | undefined {
   const at = text === undefined ? undefined : parseTime(text);
   if (at === null) throw new ChatError('USAGE', `${flag} wants a time such as 2026-03-01T12:00:00Z`);
   return at;
-}
-
-/** For the operator alone: it shows who wrote to whom. A file that could not be written whole is removed. */
-function write(path: string, pieces: Iterable<Uint8Array>, mayReplace: boolean): void {
-  let fd: number;
-  try {
-    fd = openSync(path, mayReplace ? 'w' : 'wx', 0o600);
-  } catch (cause) {
-    const isThere = (cause as NodeJS.ErrnoException).code === 'EEXIST';
-    if (isThere)
-      throw new ChatError('USAGE', `there is a file ${printable(path)} already; --force replaces it`, { cause });
-    throw new ChatError('STORE_FAILED', `${printable(path)} cannot be written`, { cause });
-  }
-  try {
-    for (const piece of pieces) for (let at = 0; at < piece.length;) at += writeSync(fd, piece, at);
-  } catch (cause) {
-    rmSync(path, { force: true });
-    throw new ChatError('STORE_FAILED', `${printable(path)} cannot be written`, { cause });
-  } finally {
-    closeSync(fd);
-  }
 }
 
 function nameIn(der: Uint8Array): string {

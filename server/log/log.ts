@@ -140,6 +140,11 @@ export class TranscriptLog {
     return this.#publication.state.size;
   }
 
+  /** Its last record was torn when it was opened, and was cut off: it had been acknowledged to nobody. */
+  get wasTorn(): boolean {
+    return this.#segments.wasTorn;
+  }
+
   /** How long nothing can be appended yet, ms; 0: no longer held. */
   get heldMs(): number {
     return this.#guard.heldMs;

@@ -38,6 +38,7 @@ export class Segments {
   #number = 0;
   #recyclable: string | null = null;
   #preparing: Promise<void> | null = null;
+  #wasTorn = false;
 
   private constructor(files: Files, directory: string, segmentBytes: number) {
     this.#files = files;
@@ -66,6 +67,11 @@ export class Segments {
       throw error;
     }
     return segments;
+  }
+
+  /** There was a torn tail, which was acknowledged to nobody. */
+  get wasTorn(): boolean {
+    return this.#wasTorn;
   }
 
   /** The longest record, bytes. */
@@ -214,6 +220,7 @@ export class Segments {
       const start = i === at ? end : 0;
       const isTorn = !isZero(contents[i] ?? ZEROS, start);
       if (isTorn) await zero(segment.file, start, segment.sizeBytes);
+      this.#wasTorn ||= isTorn;
       if (i === at && newest !== null) {
         // Its fdatasync may have failed in a process before this one; then the pages that were just read are marked clean and exist
         // in memory alone, and no fdatasync would write them. Writing them makes them dirty again.

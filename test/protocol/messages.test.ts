@@ -16,6 +16,7 @@ import {
   type Reply,
   type Request,
 } from '../../protocol/messages.ts';
+import { MAX_STATEMENT_BYTES } from '../../transcript/key-statement.ts';
 
 const b = (n: number): Buffer => Buffer.alloc(n, 7);
 const sends: { [K in Request['type']]: Request<K> } = {
@@ -37,6 +38,7 @@ const sends: { [K in Request['type']]: Request<K> } = {
     checkpoint: 'note',
     continues: { binding: b(300), signature: b(64) },
   },
+  password_set: { type: 'password_set', id: 1, salt: b(16), kdf: 'k', stored_key: b(32), server_key: b(32) },
   resume: { type: 'resume', id: 1, token: 'token' },
   conversation_open: { type: 'conversation_open', id: 1, peer: 'bob' },
   conversation_get: { type: 'conversation_get', id: 1, conversation: b(32) },
@@ -117,6 +119,7 @@ const answers: { [K in Reply['type']]: Reply<K> } = {
     server_time: 1,
     log: { statement: 's', algorithm: 1, signature: b(64), takeovers: [{ statement: 't', signature: b(64) }] },
   },
+  password_ok: { type: 'password_ok', id: 1, token: 't', token_expires: 1 },
   conversation: {
     type: 'conversation',
     id: 1,
@@ -320,6 +323,18 @@ t.test('the fields inside a message and a key package are bounded', async (t) =>
   const answer = encodeFrame({ ...answers.keypackages_taken, packages: Array<typeof full>(100).fill(full) });
   t.ok(answer.length < MAX_PLAINTEXT_BYTES, 'the largest answer fits a record');
   t.ok(encodeFrame({ ...answers.group, group_info: b(MAX_BODY_BYTES) }).length < MAX_PLAINTEXT_BYTES);
+});
+
+// Fails when a frame takes less than the format of the transcript allows.
+t.test('a log key statement is as long in a frame as the transcript allows', async (t) => {
+  const ok = (length: number): Reply<'login_ok'> => {
+    const statement = 's'.repeat(length);
+    const { log, ...rest } = answers.login_ok;
+    return { ...rest, log: { ...log, statement, takeovers: Array(64).fill({ statement, signature: b(64) }) } };
+  };
+  const decoded = (length: number): Reply[] => [...decodeReplies(encodeFrame(ok(length)))];
+  t.strictSame(decoded(MAX_STATEMENT_BYTES), [ok(MAX_STATEMENT_BYTES)]);
+  t.throws(() => decoded(MAX_STATEMENT_BYTES + 1), { code: 'BAD_FRAME' });
 });
 
 t.test('the id of a frame that is refused can be read, or there is none', async (t) => {

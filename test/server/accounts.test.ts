@@ -7,7 +7,13 @@ import { continuityOf, type Continuity } from '../../protocol/device-binding.ts'
 import { loginBinding } from '../../protocol/key-schedule.ts';
 import { replies, requests, type Reply, type Request } from '../../protocol/messages.ts';
 import { authMessage, checkServerSignature, clientProof, verifierOf } from '../../protocol/scram.ts';
-import { Accounts, type AccountOptions, type AccountSession, type LoggedIn } from '../../server/accounts.ts';
+import {
+  Accounts,
+  PROOF_LASTS_MS,
+  type AccountOptions,
+  type AccountSession,
+  type LoggedIn,
+} from '../../server/accounts.ts';
 import { Tokens } from '../../server/tokens.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
 import type { Store, User } from '../../store/store.ts';
@@ -132,6 +138,16 @@ class Link {
       ...done,
       isMutual: checkServerSignature(salted(password), message, done.reply.server_signature ?? Buffer.alloc(0)),
     };
+  }
+
+  setPassword(password: string, kdf = KDF): Promise<Reply<'password_ok'>> {
+    return this.session.setPassword({
+      type: 'password_set',
+      id: 5,
+      salt: Buffer.alloc(16, 3),
+      kdf,
+      ...verifier(password),
+    });
   }
 
   resume(token: string): Promise<LoggedIn> {
@@ -440,7 +456,7 @@ t.test('the same questions are asked of the store for a name that exists and one
     asked.push([...calls]);
   }
   t.same(asked[0], asked[1]);
-  t.same(asked[0], ['lockedUntil', 'findUser', 'lockedUntil', 'findUser', 'countLoginFailure']);
+  t.same(asked[0], ['findUser', 'lockedUntil', 'findUser', 'lockedUntil', 'countLoginFailure']);
 });
 
 t.test('a proof is good once, here, and after a challenge', async (t) => {
@@ -492,6 +508,74 @@ t.test('guessing locks the guesser out, for longer and longer, and nobody else',
   for (let i = 0; i < 2; i++) await locked(restarted.link(alice), 'alice', 'wrong');
   t.equal(await locked(restarted.link(alice)), 0, 'a right password starts the count again');
   t.ok(world.lines.some(({ event }) => event === 'login.locked'));
+});
+
+t.test('another password lifts the lock, also of a key that has never logged in, and ends tokens', async (t) => {
+  const world = await World.open(t);
+  const [alice, laptop] = [person('alice'), person('alice')];
+  await world.link(alice).register('alice');
+  const { user, reply } = await world.link(alice).login('alice');
+  for (const each of [alice, laptop])
+    for (let i = 0; i < 4; i++) await codeOf(world.link(each).login('alice', 'what was it'));
+  for (const each of [alice, laptop]) t.equal(await codeOf(world.link(each).login('alice')), 'LOCKED');
+  const held = world.link(alice);
+  const { stored_key, server_key } = verifier('another');
+  const record = { salt: Buffer.alloc(16, 2), pwdHash: stored_key.toString('hex'), serverKey: server_key, pwdKdf: KDF };
+  t.equal(await world.store.setPassword(user.id, record, null), true);
+  t.equal(await codeOf(held.login('alice')), 'AUTH_FAIL', 'the one before');
+  t.equal(await codeOf(world.link(alice).resume(reply.token)), 'AUTH_FAIL');
+  for (const each of [alice, laptop]) {
+    t.equal(await codeOf(world.link(each).login('alice', 'another')), 'ok');
+    for (let i = 0; i < 3; i++) t.equal(await codeOf(world.link(each).login('alice', 'wrong')), 'AUTH_FAIL');
+    t.equal(await codeOf(world.link(each).login('alice', 'another')), 'LOCKED', 'guesses at the new one count');
+  }
+});
+
+t.test('whoever has just proven his password may change it, and the one before is good for nothing', async (t) => {
+  const world = await World.open(t, { kdf: 'argon2id$m=65536,t=4,p=1' });
+  const alice = person('alice');
+  await world.link(alice).register('alice', { kdf: 'argon2id$m=65536,t=5,p=1' });
+  const link = world.link(alice);
+  await t.rejects(link.setPassword('second'), { code: 'NOT_LOGGED_IN', sub: 'proof' });
+  const { reply } = await link.login('alice');
+  const phone = world.link(alice);
+  await phone.resume(reply.token);
+  await t.rejects(phone.setPassword('second'), { code: 'NOT_LOGGED_IN', sub: 'proof' }, 'a token is no proof');
+  const other = world.link(alice);
+  await other.login('alice');
+  await t.rejects(link.setPassword('second'), { code: 'WEAK_KDF', sub: 'passes' }, 'as for new accounts');
+  await t.rejects(link.setPassword('second', 'md5'), { code: 'WEAK_KDF', sub: 'unknown' });
+  t.equal(await codeOf(world.link(alice).login('alice')), 'ok', 'nothing has changed so far');
+
+  const stronger = 'argon2id$m=65536,t=6,p=1';
+  const { token, token_expires: expires } = await link.setPassword('second', stronger);
+  t.equal(expires, Math.floor((START + 600_000) / 1000) * 1000);
+  t.match(world.lines.at(-1), { event: 'password.set', user: 'alice', address: '192.0.2.1' });
+  t.equal(await codeOf(world.link(alice).login('alice')), 'AUTH_FAIL');
+  t.equal(await codeOf(world.link(alice).resume(reply.token)), 'AUTH_FAIL');
+  t.equal(await codeOf(world.link(alice).resume(token)), 'ok');
+  t.match(await world.link(alice).challenge('alice'), { kdf: stronger, salt: Buffer.alloc(16, 3) });
+  t.match(await world.link(alice).login('alice', 'second'), { isMutual: true });
+  t.equal(await codeOf(other.setPassword('third', stronger)), 'AUTH_FAIL', 'he has proven the one before');
+  t.equal(await codeOf(link.setPassword('third', stronger)), 'ok', 'once more');
+  t.equal(await codeOf(world.link(alice).login('alice', 'third')), 'ok');
+
+  for (const by of [PROOF_LASTS_MS + 1, -PROOF_LASTS_MS - 1]) {
+    world.now = START + by; // or the clock was set back
+    await t.rejects(link.setPassword('fourth', stronger), { code: 'NOT_LOGGED_IN', sub: 'proof' });
+  }
+  world.now = START + PROOF_LASTS_MS;
+  t.equal(await codeOf(link.setPassword('fourth', stronger)), 'ok');
+});
+
+t.test('a proof of somebody who is not let in changes no password', async (t) => {
+  const world = await World.open(t);
+  const alice = person('alice');
+  await world.link(alice).register('alice');
+  const stranger = world.link(person('mallory'));
+  t.equal(await codeOf(stranger.login('alice')), 'CERT_ACCOUNT_MISMATCH', 'he knows it');
+  await t.rejects(stranger.setPassword('mine'), { code: 'NOT_LOGGED_IN', sub: 'proof' });
+  t.equal(await codeOf(world.link(alice).login('alice')), 'ok');
 });
 
 t.test('who tries names of others is stopped by his key, unknown names or not', async (t) => {

@@ -32,8 +32,9 @@ class Desk {
       keyHashes: [],
       origin: 'o',
       inTurn: (_items: number, work: () => Promise<void>) => work(),
-      backlog: async (after: number) =>
-        Array.from({ length: Math.min(256, count - after) }, (_, i) => ({
+      backlog: async (after: number) => ({
+        isWhole: count - after < 256,
+        items: Array.from({ length: Math.min(256, count - after) }, (_, i) => ({
           kind: 'expired' as const,
           cursor: after + i + 1,
           conversation: new Uint8Array(32) as never,
@@ -41,6 +42,7 @@ class Desk {
           by: 'bob',
           at: 0,
         })),
+      }),
       untakenBytes: () => 0,
       sendShared: () => t.fail('there are no messages'),
       evidence: () => Promise.reject(new Error('there are no messages')),

@@ -20,6 +20,11 @@ async function serving(t: Test): Promise<string> {
     fail: () => {
       throw new ChatError('STORE_FAILED', 'not for the shell');
     },
+    later: async ({ user }) => {
+      await new Promise(setImmediate);
+      if (user !== 'bob') throw new ChatError('NO_SUCH_PEER', 'not for the shell');
+      return { connections: 2 };
+    },
   });
   t.teardown(() => void server.close());
   return path;
@@ -43,6 +48,10 @@ t.test('a question, an answer, one line each', async (t) => {
   await t.rejects(askAdmin(path, 'explode'), { code: 'UNKNOWN_TYPE' });
   await t.rejects(askAdmin(path, 'constructor'), { code: 'UNKNOWN_TYPE' });
   await t.rejects(askAdmin(path, 'fail'), { code: 'STORE_FAILED' }, 'a command that fails ends nobody else');
+  t.strictSame(await askAdmin(path, 'later', { user: 'bob', command: 'status' }), { connections: 2 });
+  await t.rejects(askAdmin(path, 'later', { user: 'carol' }), { code: 'NO_SUCH_PEER' });
+  const twice = '{"command":"later","user":"bob"}\n'.repeat(2);
+  t.equal(await raw(path, twice), '{"connections":2}\n', 'one question each, also while the answer is not there');
   t.equal(await raw(path, '{"command":"status"}\n{"command":"status"}\n'), '{"ok":true}\n', 'one question each');
   for (const junk of ['\n', 'null\n', '[]\n', '{}\n', '{"command":7}\n', 'GET / HTTP/1.1\r\n'])
     t.match(JSON.parse(await raw(path, junk)), { error: /^(BAD_FRAME|UNKNOWN_TYPE)$/ }, JSON.stringify(junk));

@@ -1,10 +1,16 @@
 /** `chat-server` as somebody at a shell has it: what it prints, where, and how it ends. */
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { hex } from '../../base/bytes.ts';
+import { parseKdf, saltedPassword, verifierOf } from '../../protocol/scram.ts';
+import { openStore } from '../../store/open.ts';
 import { ca, serverCertificate } from '../support/pair.ts';
+import { newDevice, newUser, NOW } from '../support/store-world.ts';
 import { Program, root } from '../support/system.ts';
 
 t.setTimeout(300_000); // a busy machine is no failure
@@ -65,10 +71,31 @@ const cases: readonly (readonly [args: string, status: number, out: RegExp | '',
   ['frobnicate', 2, '', /^chat-server: .*frobnicate.*\[USAGE\]\n$/],
   ['stauts -c GOOD', 2, '', /^chat-server: .*(status|stauts).*\[USAGE\]\n$/],
   ['status --frobnicate', 2, '', /^chat-server: .*frobnicate.*\[USAGE\]\n$/],
-  ['config', 2, '', /^chat-server: want check, show, defaults or schema \[USAGE\]\n$/],
-  ['db', 2, '', /^chat-server: want init, migrate or status \[USAGE\]\n$/],
-  ['user', 2, '', /^chat-server: want list \[USAGE\]\n$/],
-  ['transcript', 2, '', /^chat-server: want list, checkpoint, export, verify, rotate or recover \[USAGE\]\n$/],
+  ['config', 2, '', /^chat-server: want check, show, defaults or schema; see --help \[USAGE\]\n$/],
+  ['db', 2, '', /^chat-server: want init, migrate or status; see --help \[USAGE\]\n$/],
+  ['user', 2, '', /^chat-server: want list, show, suspend, resume or passwd; see --help \[USAGE\]\n$/],
+  ['user suspend', 2, '', /^chat-server: not enough non-option arguments.*; see --help \[USAGE\]\n$/],
+  ['user suspend --help', 0, /^chat-server user suspend <account>[^]*--reason +for the log/, ''],
+  [
+    'user passwd bob -c GOOD',
+    2,
+    '',
+    /^chat-server: missing required argument: password-stdin; see --help \[USAGE\]\n$/,
+  ],
+  ['user passwd bob --no-password-stdin -c GOOD', 2, '', /^chat-server: .*--password-stdin \[USAGE\]\n$/],
+  [
+    'user passwd bob secret --password-stdin -c GOOD',
+    2,
+    '',
+    /^chat-server: unknown argument: secret; see --help \[USAGE\]\n$/,
+  ],
+  ['user passwd bob --password-stdin -c GOOD', 2, '', /^chat-server: a password is not empty \[USAGE\/password\]\n$/],
+  [
+    'transcript',
+    2,
+    '',
+    /^chat-server: want list, checkpoint, export, verify, rotate or recover; see --help \[USAGE\]\n$/,
+  ],
   ['run --listen', 2, '', /^chat-server: .*listen.*\[USAGE\]\n$/],
   ['run --listen nonsense -c GOOD', 2, '', /^chat-server: .*listen.*\[CONFIG_INVALID\]\n$/],
   ['run --log-format xml', 2, '', /^chat-server: invalid values: Argument: log-format, Given: "xml", .*\[USAGE\]\n$/],
@@ -100,16 +127,25 @@ for (const [words, status, out, err] of cases)
 
 t.test('config check names every fault at once', async (t) => {
   const bad = config('bad', {
+    'tls.key': join(dir, 'none.key'),
     'tls.ca': [join(dir, 'server.key')],
     'tls.crl': [join(dir, 'none.crl')],
     state_dir: join(dir, 'ca.crt/state'),
   });
   const { status, out, err } = await run(t, ['config', 'check', '-c', bad]);
   t.strictSame([status, out], [2, '']);
+  t.match(err, /tls\.key: .*none\.key/);
   t.match(err, /tls\.ca/);
   t.match(err, /none\.crl/);
   t.match(err, /state_dir: cannot use .*ca\.crt\/state.*ENOTDIR/);
   t.match(err, /\[CONFIG_INVALID\]\n$/);
+});
+
+t.test('config show says which database is in force', async (t) => {
+  const show = async (env: Record<string, string>) => (await run(t, ['config', 'show', '-c', good], env)).out;
+  t.match(await show({}), /^db\.url = ".*" {2}# default$/m);
+  const parts = await show({ DB_HOST: 'db.example.org' });
+  t.match(parts, /^# db\.url is not set: it is MySQL, by the settings below\ndb\.host = ".*" {2}# environment$/m);
 });
 
 t.test('config check looks at the state directory, and makes none', async (t) => {
@@ -161,9 +197,69 @@ t.test('db init, status, migrate and user list, in the order of a first day', as
   t.strictSame(await db('user', 'list', '--json'), { status: 0, out: '', err: '' });
 });
 
+t.test('accounts are shown, suspended, and given another password, without a server', async (t) => {
+  const file = config('accounts');
+  t.match(await run(t, ['db', 'init', '-c', file]), { status: 0 });
+  const store = await openStore(`sqlite:${join(dir, 'accounts/chat.db')}`, null);
+  t.teardown(() => store.close());
+  const user = await store.createUser(newUser('bob', { createdAt: NOW }));
+  const { device } = await store.addDevice(newDevice(user.id), NOW, 5);
+  const ask = (...args: string[]) => run(t, ['user', ...args, '-c', file]);
+
+  const nobody = { status: 8, out: '', err: 'chat-server: nobody has this name [NO_SUCH_PEER]\n' };
+  for (const args of [['show'], ['suspend'], ['resume']]) t.strictSame(await ask(...args, 'carol'), nobody, args[0]!);
+  const line = (event: string, more = '') => new RegExp(`^\\S+ info  account\\.${event} user=bob${more}\\n$`);
+  t.match(await ask('suspend', 'bob', '--reason', 'has left us', '--log-format', 'text'), {
+    status: 0,
+    out: 'bob: suspended; no server runs on this machine: one elsewhere is not told\n',
+    err: line('suspended', ' because="has left us"'),
+  });
+  t.equal((await store.findUser('bob'))?.status, 'suspended');
+  t.match(await ask('suspend', 'bob@example.org'), {
+    status: 0,
+    out: 'bob: was suspended already; no server runs on this machine: one elsewhere is not told\n',
+  });
+  t.match(await ask('suspend', 'bob', '--reason', 'x'.repeat(501)), { status: 2, err: /\[USAGE\]\n$/ });
+  const shown = await ask('show', 'bob', '--json');
+  t.match(JSON.parse(shown.out), {
+    ...{ v: 1, type: 'user', username: 'bob', status: 'suspended', created_at: '2024-01-01T00:00:00.000Z' },
+    devices: [{ sha256: hex(device.fingerprint), revoked_at: null }],
+  });
+  t.match(await ask('resume', 'bob', '--log-format', 'text'), {
+    status: 0,
+    out: 'bob: can log in again\n',
+    err: line('resumed'),
+  });
+  t.match(await ask('resume', 'bob'), { status: 0, out: 'bob: was not suspended\n' });
+  t.match(
+    (await ask('show', 'bob')).out,
+    /^username +bob\n[^]*status +active\n[^]*last seen +never\ndevice +[0-9a-f]{64} {2}valid until /,
+  );
+
+  const set = start(t, ['user', 'passwd', 'bob', '--password-stdin', '-c', file]);
+  set.type('correct\u00a0horse\n');
+  t.equal(await set.ended, 0, set.tail);
+  t.equal(set.out, 'bob: has another password; no server runs on this machine: one elsewhere is not told\n');
+  t.notMatch(set.err, /correct|horse/);
+  const { salt, pwdHash, serverKey, pwdKdf } = (await store.findUser('bob'))!;
+  t.equal(pwdKdf, 'argon2id$m=65536,t=3,p=1');
+  const { storedKey, serverKey: wanted } = verifierOf(
+    await saltedPassword(Buffer.from('correct horse'), salt, parseKdf(pwdKdf)),
+  );
+  t.strictSame([pwdHash, hex(serverKey)], [hex(storedKey), hex(wanted)], 'as a client would make it');
+  t.not(hex(salt), hex(user.salt));
+
+  const deaf = createServer((socket) => socket.on('error', () => {}).end()).listen(join(dir, 'accounts.sock'));
+  await once(deaf, 'listening');
+  const untold = await ask('suspend', 'bob');
+  t.match(untold, { status: 3, out: '', err: /^chat-server: .* was not told: repeat this, .* \[UNREACHABLE\]\n$/ });
+  t.equal((await store.findUser('bob'))?.status, 'suspended', 'the database has it, as it says');
+  deaf.close();
+});
+
 t.test('words are the same in every country', async (t) => {
   const { err } = await run(t, ['frobnicate'], { LC_ALL: 'de_DE.UTF-8', LANG: 'ja_JP.UTF-8' });
-  t.equal(err, 'chat-server: unknown argument: frobnicate [USAGE]\n');
+  t.equal(err, 'chat-server: unknown argument: frobnicate; see --help [USAGE]\n');
 });
 
 const isRoot = process.getuid?.() === 0;

@@ -1,6 +1,15 @@
 /** How the server starts, fails to start, is told to read its files again, and is stopped at a bad moment. */
 import { EventEmitter } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +23,7 @@ import { RawClient } from '../support/raw-client.ts';
 import { Program, root } from '../support/system.ts';
 import { openConversation, world } from '../support/world.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 t.test('whatever keeps it from starting: the reason, and everything is let go of again', async (t) => {
   const w = await world(t);
@@ -220,6 +229,23 @@ t.test('signals, at the real program', async (t) => {
   await a.settled();
   t.equal(await server.terminate(), 0);
   t.strictSame(await a.link.closed, { code: 'SHUTTING_DOWN' });
+});
+
+t.test('a torn last record is said once, and a whole one never', async (t) => {
+  const w = await world(t);
+  const said = () => w.lines.filter(({ event }) => event === 'transcript.recovered');
+  await w.restart();
+  t.strictSame(said(), []);
+  await w.stop();
+  const records = join(w.dir, 'state/transcript/wal');
+  const [newest] = readdirSync(records).sort().slice(-1);
+  const segment = readFileSync(join(records, newest!));
+  segment[segment.length - 1] = 1; // of a record that the last write began
+  writeFileSync(join(records, newest!), segment);
+  await w.restart();
+  t.match(said(), [{ level: 'warn', size: w.server.transcript.size }]);
+  await w.restart();
+  t.strictSame(said(), [], 'it was repaired');
 });
 
 t.test('a transcript whose disk fails ends the server, and not with 0', async (t) => {

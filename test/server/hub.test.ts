@@ -85,7 +85,7 @@ class Desk {
         await this.choosing;
         this.presences.set(id, choice);
       },
-      backlog: async (id: number) => (this.pages.push(id), await this.reading, []),
+      backlog: async (id: number) => (this.pages.push(id), await this.reading, { items: [], isWhole: true }),
       queueUsages: async (ids: readonly number[]) => {
         this.asked.push(`usage ${ids.join()}`);
         return ids.map((id) => this.usage.get(id) ?? { bytes: 0, rows: 0 });
@@ -160,8 +160,8 @@ class Desk {
     return { id, username: this.names[id], lastSeen: null, presence: this.presences.get(id) ?? VISIBLE } as User;
   }
 
-  /** @param user as he was read */
-  join(device: number, user: User = this.user(Math.floor(device / 10))): Joined {
+  /** @param user as he was read @param judgedAt before that; left out: just now */
+  join(device: number, user: User = this.user(Math.floor(device / 10)), judgedAt?: number): Joined {
     const userId = user.id;
     const frames: Reply[] = [];
     const closed: unknown[] = [];
@@ -178,6 +178,7 @@ class Desk {
         keyHashes: [own.chain[0].spkiHash],
       },
       link as never,
+      judgedAt,
     );
     return { member, frames, closed };
   }
@@ -864,6 +865,41 @@ t.test('who is revoked is cut, and so is whoever was let in before that and come
   t.strictSame(closed, ['BAD_CERT', 'revoked']);
   t.strictSame([desk.hub.isOnline(11), desk.hub.memberCount], [false, 1]);
 });
+
+t.test(
+  'all that a user has begun is ended, also a login that is judged at that moment, and nothing that begins later',
+  async (t) => {
+    const desk = new Desk();
+    const [a, phone, b] = [desk.join(11), desk.join(12), desk.join(21)];
+    await desk.hub.watch(b.member, 'alice');
+    const before = desk.hub.endings;
+    const farewells: unknown[] = [];
+    Object.assign(a.member.link, { close: (...why: unknown[]) => void farewells.push(...why) });
+    t.equal(desk.hub.endAll(1, { code: 'NOT_LOGGED_IN', sub: 'password' }), 2);
+    t.strictSame([farewells, phone.closed, b.closed], [['NOT_LOGGED_IN', 'password'], ['NOT_LOGGED_IN'], []]);
+    t.strictSame([desk.hub.isOnline(11), desk.hub.isOnline(12), desk.hub.isOnline(21)], [false, false, true]);
+    t.throws(() => desk.join(13, undefined, before), { code: 'NOT_LOGGED_IN', sub: 'password' });
+    t.equal(desk.hub.isOnline(13), false);
+    desk.hub.leave(desk.join(13).member);
+    desk.hub.leave(desk.join(31, undefined, before).member); // nobody else's
+
+    const again = desk.join(12);
+    t.equal(desk.hub.endAll(1, { code: 'SUSPENDED' }), 1);
+    t.strictSame(again.closed, ['SUSPENDED']);
+    t.match(b.frames.at(-1), { type: 'presence', username: 'alice', online: false }, 'at once');
+    desk.hub.leave(again.member); // as when its link has closed
+    t.throws(() => desk.join(11, undefined, before), { code: 'SUSPENDED' });
+    t.equal(desk.hub.userCount, 1);
+    t.equal(desk.hub.endAll(1, { code: 'SUSPENDED' }), 0, 'nobody is there');
+
+    const [here, elsewhere] = [desk.join(11), desk.join(12)];
+    const judgedAt = desk.hub.endings;
+    t.equal(desk.hub.endAll(1, { code: 'NOT_LOGGED_IN', sub: 'password' }, here.member), 1);
+    t.strictSame([here.closed, elsewhere.closed], [[], ['NOT_LOGGED_IN']], 'but for the one that asks for it');
+    t.ok(desk.hub.isOnline(11));
+    t.throws(() => desk.join(12, undefined, judgedAt), { code: 'NOT_LOGGED_IN', sub: 'password' });
+  },
+);
 
 t.test('from the moment a device is revoked nothing is taken that was signed for a roster with it', async (t) => {
   for (const tell of ['revoked', 'forgetDevices'] as const) {

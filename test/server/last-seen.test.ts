@@ -63,6 +63,15 @@ t.test('what the store does not know yet is known here', async (t) => {
   t.equal(all.of(user(1, 21)), 21, 'forgotten when the store has it');
 });
 
+// Fails when what was written is forgotten at once: who was read from the store before has an older time.
+t.test('what the store was told is known here also of who was looked up before', async (t) => {
+  const { all } = desk();
+  const before = user(1, 10);
+  all.saw(1, 20);
+  await all.settled();
+  t.equal(all.of(before), 20);
+});
+
 t.test('a crowd that leaves is written in pieces, and one that cannot be written holds nobody up', async (t) => {
   const world = desk();
   const { all, calls, log } = world;

@@ -4,6 +4,7 @@ import type { ConversationId, Hash } from '../../base/bytes.ts';
 import { encodeFrame, type Reply } from '../../protocol/messages.ts';
 import { MAX_PLAINTEXT_BYTES } from '../../protocol/limits.ts';
 import type { QueuedExpiry, QueueItem } from '../../store/store.ts';
+import { KIND } from '../../transcript/statement.ts';
 import { SharedFrames } from '../../server/delivery-frames.ts';
 import { Outlet } from '../../server/outlet.ts';
 import type { BatchEvidence } from '../../server/sequencer.ts';
@@ -48,7 +49,7 @@ class Desk {
           .sort((a, b) => a.cursor - b.cursor)
           .slice(0, maxItems);
         if (!this.isPrompt) await new Promise<void>((resolve) => this.reads.push(resolve));
-        return page;
+        return { items: page, isWhole: page.length < maxItems };
       },
       evidence: async (firstIndex) => this.evidence(firstIndex),
     },
@@ -181,12 +182,14 @@ t.test('a page that is faster than the hub: what it brought is not sent again', 
   const desk = new Desk();
   const offer = desk.commit([1, 2], 10);
   const expiry = desk.expiry(3);
+  const last = desk.commit([4], 20);
   await desk.outlet.pump();
   desk.acknowledge([1]);
   offer();
   expiry();
+  last();
   await turn();
-  t.strictSame(desk.sent, [1, 2, 3]);
+  t.strictSame(desk.sent, [1, 2, 3, 4]);
 });
 
 t.test('a line that the kernel does not take gets nothing more until it has', async (t) => {
@@ -307,6 +310,99 @@ t.test('a line that is full: by number, by bytes; half of it must be free before
   t.strictSame(heavy.sent.at(-1), 9, 'at once again');
 });
 
+t.test('few that are large: the line moves when half of the bytes are free', async (t) => {
+  const desk = new Desk();
+  for (let i = 1; i <= 8; i++) desk.commit([i], i * 10, 1_000_000);
+  await desk.outlet.pump();
+  const { pages } = desk;
+  for (const cursor of [1, 2]) {
+    desk.acknowledge([cursor]);
+    await turn();
+    t.equal(desk.pages, pages, `not after ${cursor} of five`);
+  }
+  desk.acknowledge([3]);
+  await turn();
+  t.strictSame(desk.sent, [1, 2, 3, 4, 5, 6, 7, 8]);
+});
+
+t.test(
+  'a batch larger than the line goes at once where nothing else is on its way, and waits where something is',
+  async (t) => {
+    const desk = await live();
+    const { pages } = desk;
+    desk.commit([1, 2, 3, 4, 5], 10, 1_000_000)();
+    t.strictSame([desk.sent, desk.pages], [[1, 2, 3, 4, 5], pages]);
+
+    const busy = await live();
+    busy.commit([1, 2, 3], 10, 1_000_000)();
+    busy.commit([4, 5, 6, 7], 20, 1_000_000)();
+    await turn();
+    t.strictSame(busy.sent, [1, 2, 3, 4, 5], 'as much as there is room for');
+  },
+);
+
+t.test('what has expired keeps its place: not before what waits, and not on a line that is full', async (t) => {
+  const desk = new Desk();
+  desk.isPrompt = false;
+  desk.commit([1], 10);
+  const expire = desk.expiry(2);
+  void desk.outlet.pump();
+  expire();
+  t.strictSame(desk.sent, [], 'the page comes first');
+  desk.reads.shift()!();
+  await turn();
+  t.strictSame(desk.sent, [1, 2]);
+
+  const full = await live();
+  const many = Array.from({ length: 2048 }, (_, i) => i + 1);
+  full.commit(many, 10)();
+  full.expiry(2049)();
+  await turn();
+  t.equal(full.sent.length, 2048);
+  full.acknowledge(many.slice(0, 1024));
+  await turn();
+  t.equal(full.sent.at(-1), 2049);
+});
+
+t.test('what was skipped is remembered only as long as a page may bring it', async (t) => {
+  const desk = new Desk();
+  desk.commit([1], 10);
+  await desk.outlet.pump();
+  t.notOk(desk.outlet.skipped([99]), 'it was never sent');
+  t.notOk(desk.outlet.hasSkipped);
+  t.ok(desk.outlet.skipped([1]));
+  t.ok(desk.outlet.hasSkipped);
+  t.strictSame(desk.outlet.known([1]), [], 'no page brings that again');
+  const cursors = Array.from({ length: 2049 }, (_, i) => i + 2);
+  for (const cursor of cursors) {
+    desk.commit([cursor], cursor * 10)();
+    desk.outlet.skipped([cursor]);
+  }
+  while (desk.outlet.isBehind) await turn();
+  t.strictSame(desk.outlet.known(cursors), [], 'so many are not remembered: a page has passed them');
+  t.equal(desk.sent.length, 2050, 'and has sent none of them again');
+});
+
+t.test('an invitation: each device gets what is for it, from the queue and live', async (t) => {
+  const invitation = [Buffer.alloc(9), Buffer.alloc(9), Buffer.alloc(9), Buffer.alloc(40, 1), Buffer.alloc(40)];
+  const statement = Buffer.alloc(248).fill(KIND.membership, 8, 9);
+  const desk = new Desk();
+  const commit = (cursor: number) => {
+    desk.commit([cursor], cursor * 10);
+    const item = { ...(desk.rows.get(cursor) as Message), statement, parts: invitation };
+    desk.rows.set(cursor, item);
+    return () => desk.outlet.offer(desk.evidence(cursor * 10), [{ ...item, position: 0 }]);
+  };
+  commit(1);
+  await desk.outlet.pump();
+  commit(2)();
+  const shown = desk.frames.flatMap((frame) =>
+    frame.type === 'msg_deliver' ? frame.items.map((item) => 'cursor' in item && item.parts) : [],
+  );
+  const own = [0, 1, 2, 4].map((i) => invitation[i]);
+  t.strictSame(shown, [own, own]);
+});
+
 t.test('what is skipped makes room, is not sent again here, and stays in the queue', async (t) => {
   const desk = new Desk();
   const cursors = Array.from({ length: 5000 }, (_, i) => i + 1);
@@ -388,6 +484,35 @@ t.test('a close while a page is read or evidence is made; a failure is told once
   t.strictSame(desk.frames, []);
   t.equal(desk.reads.length, 0);
 
+  const late = new Desk();
+  late.isPrompt = false;
+  late.commit([1], 10);
+  late.expiry(2);
+  void late.outlet.pump();
+  late.reads.shift()!();
+  late.outlet.close();
+  await turn();
+  t.strictSame(late.frames, [], 'nor what of the page comes after');
+
+  const turnOf = Promise.withResolvers<void>();
+  const waiting = new Outlet(
+    () => t.fail('nothing is sent'),
+    {
+      keyHashes: [hash],
+      origin: ORIGIN,
+      untakenBytes: () => 0,
+      sendShared: () => t.fail('nothing is sent'),
+      inTurn: (_items: number, work: () => Promise<void>) => turnOf.promise.then(work),
+      backlog: async () => (t.fail('nothing is read'), { items: [], isWhole: true }),
+      evidence: async () => late.evidence(10),
+    },
+    () => t.fail('nothing has failed'),
+  );
+  const itsTurn = waiting.pump();
+  waiting.close();
+  turnOf.resolve();
+  await itsTurn;
+
   const slow = new Desk();
   slow.commit([1], 10);
   const made = Promise.withResolvers<BatchEvidence>();
@@ -399,7 +524,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
       untakenBytes: () => 0,
       sendShared: () => t.fail('nothing is sent'),
       inTurn: (_items: number, work: () => Promise<void>) => work(),
-      backlog: async () => [...slow.rows.values()],
+      backlog: async () => ({ items: [...slow.rows.values()], isWhole: false }),
       evidence: () => made.promise,
     },
     () => t.fail('nothing has failed'),
@@ -421,7 +546,7 @@ t.test('a close while a page is read or evidence is made; a failure is told once
       untakenBytes: () => 0,
       sendShared: () => t.fail('nothing is sent'),
       inTurn: (_items: number, work: () => Promise<void>) => work(),
-      backlog: async () => [...broken.rows.values()],
+      backlog: async () => ({ items: [...broken.rows.values()], isWhole: false }),
       evidence: async () => Promise.reject(cause),
     },
     (error) => void broken.failures.push(error),
@@ -498,13 +623,98 @@ t.test('sync: resolves when what waits has been sent, also what the hub has not 
   desk.commit([2], 20)(); // while the page is read that does not have it
   desk.reads.shift()!();
   await turn();
-  t.equal(isDone, false);
-  while (!isDone) {
+  t.equal(isDone, true, 'what has come later is not waited for');
+  t.strictSame(desk.sent, [1, 2]);
+
+  isDone = false;
+  desk.outlet.look();
+  const asked = desk.outlet.sync().then(() => (isDone = true));
+  desk.reads.shift()!();
+  await turn();
+  t.equal(isDone, false, 'that page was begun before it was asked');
+  desk.reads.shift()!();
+  await Promise.all([sync, asked]);
+});
+
+t.test('whoever is written to while each page is read catches up all the same', async (t) => {
+  const desk = new Desk();
+  desk.isPrompt = false;
+  desk.commit([1, 2], 10);
+  void desk.outlet.pump();
+  desk.commit([3], 20)();
+  desk.commit([4, 5], 30)();
+  t.strictSame(desk.sent, [], 'they wait for the page');
+  desk.reads.shift()!();
+  await turn();
+  t.strictSame(desk.sent, [1, 2, 3, 4, 5]);
+  t.notOk(desk.outlet.isBehind);
+  t.equal(desk.pages, 1);
+  desk.commit([6], 40)();
+  t.strictSame(desk.sent, [1, 2, 3, 4, 5, 6], 'at once');
+
+  // What the page brings is not sent again, and what an expiry took the place of is read.
+  const again = new Desk();
+  again.isPrompt = false;
+  const late = again.commit([1], 10);
+  void again.outlet.pump();
+  late();
+  again.reads.shift()!();
+  await turn();
+  t.strictSame([again.sent, again.outlet.isBehind], [[1], false]);
+  again.outlet.look();
+  again.expiry(2)();
+  again.reads.shift()!();
+  await turn();
+  t.ok(again.outlet.isBehind);
+  again.reads.shift()!();
+  await turn();
+  t.strictSame([again.sent, again.outlet.isBehind], [[1, 2], false]);
+});
+
+t.test(
+  'of what comes while a page is read, a little is held; whoever waits for what was there waits for no more',
+  async (t) => {
+    for (const [count, bytes] of [
+      [65, 1],
+      [3, 30_000],
+    ] as const) {
+      const desk = await live();
+      desk.isPrompt = false;
+      let isDone = false;
+      void desk.outlet.sync().then(() => (isDone = true));
+      const cursors = Array.from({ length: count }, (_, i) => i + 1);
+      for (const cursor of cursors) desk.commit([cursor], cursor * 10, bytes)();
+      desk.reads.shift()!();
+      await turn();
+      t.ok(isDone);
+      t.strictSame([desk.sent, desk.outlet.isBehind], [[], true], 'the page was empty, and what came is too much');
+      for (let reads = 0; reads < 4; reads++) {
+        desk.reads.shift()?.();
+        await turn();
+      }
+      t.strictSame([desk.sent, desk.outlet.isBehind], [cursors, false], 'it is read, in its order');
+    }
+  },
+);
+
+t.test('what is held goes no further than there is room', async (t) => {
+  const desk = await live();
+  const cursors = Array.from({ length: 2047 }, (_, i) => i + 1);
+  for (const cursor of cursors) desk.commit([cursor], cursor * 10)();
+  desk.isPrompt = false;
+  desk.outlet.look();
+  for (const cursor of [2048, 2049, 2050]) desk.commit([cursor], cursor * 10)();
+  for (let reads = 0; reads < 20; reads++) {
     desk.reads.shift()?.();
     await turn();
   }
-  await sync;
-  t.strictSame(desk.sent, [1, 2]);
+  t.strictSame([desk.sent.length, desk.outlet.isBehind], [2048, true]);
+  desk.acknowledge(cursors);
+  for (let reads = 0; reads < 20; reads++) {
+    desk.reads.shift()?.();
+    await turn();
+  }
+  t.strictSame([desk.sent.slice(2046), desk.outlet.isBehind], [[2047, 2048, 2049, 2050], false]);
 });
 
 t.test('sync: waits for acknowledgements where the line is full, and not everybody may', async (t) => {

@@ -85,3 +85,19 @@ t.test('a rest ends with its connection, without a word', async (t) => {
   d.pass(10_000);
   t.equal(d.over, 0);
 });
+
+t.test('what others may have used up he asks for once without blame, and again when it is time', async (t) => {
+  const d = desk(t);
+  d.rest.refused(3000, true);
+  t.strictSame([d.rest.isNow, d.rest.isWatched], [false, false]);
+  d.pass(3000);
+  d.rest.refused(1000, true);
+  t.notOk(d.rest.isNow, 'he has waited');
+  d.pass(999);
+  d.rest.refused(1000, true);
+  t.ok(d.rest.isNow, 'he has not');
+  d.pass(1000);
+  t.strictSame([d.rest.isNow, d.rest.isWatched], [false, true]);
+  d.rest.refused(500);
+  t.ok(d.rest.isNow, 'what he has used up himself is another thing');
+});

@@ -117,6 +117,75 @@ t.test('who waits for the database is not forgotten, however much others bring m
   t.notOk(cache.holds(slow, lineage), 'but afterwards');
 });
 
+t.test('who has been away longest is forgotten first, and no more of them than must be', async (t) => {
+  const { store, asked } = blank();
+  const cache = new LineageCache(store, MAX_ITEMS, MAX_ITEMS_OF_ONE);
+  const talk = async (sender: Fingerprint, session: SessionId) => {
+    const { settle, lineage } = await admit(cache, batchOf(sender, session));
+    settle();
+    return lineage.items;
+  };
+  const people = Array.from({ length: 130 }, () => [newSender(), newSession()] as const);
+  const [[first, session], [second]] = people as [(typeof people)[0], (typeof people)[0]];
+  for (const each of people) t.equal(await talk(...each), 3);
+  await talk(first, session);
+  for (let i = 0; i < 10; i++) await talk(newSender(), newSession());
+  await talk(first, session);
+  t.equal(asked(first), 1, 'was there meanwhile');
+  for (const each of people.slice(10)) await talk(...each);
+  t.equal(people.slice(10).filter(([sender]) => asked(sender) > 1).length, 0, 'there was room for them');
+  await talk(...people[1]!);
+  t.equal(asked(second), 2);
+});
+
+t.test('what is counted is what is there: also of what was refused, and of what was all forgotten', async (t) => {
+  const answer = Promise.withResolvers<void>();
+  const slow = newSender();
+  const { store } = blank((sender) => (sender === slow ? answer.promise : undefined));
+  const cache = new LineageCache(store, MAX_ITEMS, MAX_ITEMS_OF_ONE);
+  const refused = Array.from({ length: 150 }, newSender);
+  const lineages: SenderLineage[] = [];
+  for (const sender of refused)
+    lineages.push((await admit(cache, batchOf(sender, newSession()), () => 'refused')).lineage);
+  t.equal(
+    lineages.reduce((sum, { items }) => sum + items, 0),
+    150,
+    'a link each is kept',
+  );
+  t.ok(refused.every((sender, i) => cache.holds(sender, lineages[i]!)));
+
+  const loading = cache.load(batchOf(slow, newSession(), conversations), nothing);
+  cache.clear();
+  answer.resolve();
+  const late = await loading;
+  t.notOk(cache.holds(slow, late));
+  const people = Array.from({ length: 133 }, newSender);
+  const held: SenderLineage[] = [];
+  for (const sender of people) {
+    const { lineage, settle } = await admit(cache, batchOf(sender, newSession()));
+    settle();
+    held.push(lineage);
+  }
+  t.ok(
+    people.every((sender, i) => cache.holds(sender, held[i]!)),
+    '399 items of 400',
+  );
+});
+
+t.test('a session that was closed is closed: as the store has it, and ahead of it', async (t) => {
+  const [sender, session] = [newSender(), newSession()];
+  const store = {
+    ...blank().store,
+    sessionLineage: async () => ({ lastCtr: 3, lastBatchHash: newHash(), isClosed: true }),
+  };
+  const stored = await new LineageCache(store).load(batchOf(sender, session), nothing);
+  t.match(stored.session(sender, session), { lastCtr: 3, isClosed: true });
+  const { lineage, change } = await admit(new LineageCache(blank().store), batchOf(sender, session));
+  t.match(lineage.session(sender, session), { lastCtr: 1, isClosed: false });
+  lineage.apply({ ...change, isClosed: true });
+  t.match(lineage.session(sender, session), { isClosed: true });
+});
+
 t.test(
   'in any order of loading, admitting, refusing and committing, everybody is judged by what was admitted',
   async (t) => {

@@ -1,3 +1,4 @@
+import { cpSync, rmSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { equal } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
@@ -94,7 +95,7 @@ t.test('a batch is logged, stored, and answered with evidence that its sender ca
   t.match(back, { firstIndex: 7, messages: [{ seq: 3 }] });
   const more = await w.sequencer.submit(alice.batch(conversation, ['four'], [bob.device.id]));
   t.equal(more.firstIndex, 9, 'a certificate is logged once');
-  const queued = await w.store.backlog(bob.device.id, 0, 10, 1e6);
+  const queued = (await w.store.backlog(bob.device.id, 0, 10, 1e6)).items;
   t.strictSame(
     queued.map((item) => item.kind === 'message' && [item.seq, item.index, Buffer.from(item.parts[0]!).toString()]),
     [
@@ -275,7 +276,7 @@ t.test('what is refused leaves no trace, and the right batch is accepted afterwa
   for (const [name, submission, refusal] of cases) await t.rejects(w.sequencer.submit(submission), refusal, name);
   t.equal(w.transcript.size, size, 'the log');
   t.equal(await w.store.logSize(ORIGIN), size, 'the store');
-  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 1);
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).items.length, 1);
   const got = await w.sequencer.submit(alice.batch(conversation, ['second', 'third'], to));
   t.match(got, { firstIndex: size, messages: [{ seq: 2 }, { seq: 3 }] });
   await w.sequencer.submit(bob.batch(conversation, ['x'], []));
@@ -453,7 +454,7 @@ t.test('a repetition gets the same answer: at once, later, and after a restart',
   await w.reopen();
   await check('after a restart');
   t.equal(w.transcript.size, other.firstIndex + 2);
-  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 2, 'queued once');
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).items.length, 2, 'queued once');
   const next = await w.sequencer.submit(alice.batch(conversation, ['four'], []));
   t.equal(next.messages[0]!.seq, 4, 'and the lineage goes on');
 
@@ -481,7 +482,7 @@ t.test('what fails behind the commit is no refusal: the sender repeats, and gets
   const refused = { code: 'UNAVAILABLE', retryAfterMs: 1000 };
   await t.rejects(now, refused);
   t.strictSame(lines, ['transcript.failed'], 'the operator is told');
-  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 1, 'it is in log and queue');
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).items.length, 1, 'it is in log and queue');
   await t.rejects(sequencer.submit(sent), refused, 'a repetition that meets the same');
   w.transcript.entries = damaged;
   await t.rejects(sequencer.submit(sent), refused, 'or another failure');
@@ -521,6 +522,19 @@ t.test('a renewed server certificate has its place among the windows, in log and
   await sequencer.submit(alice.batch(conversation, ['three'], []));
   await sequencer.drain();
   await t.rejects(sequencer.vouch({ chain: [renewed.der], privateKey: renewed.key }), { code: 'SHUTTING_DOWN' });
+  await w.close();
+});
+
+t.test('what comes in the moment in which the last work ends is done as well', async (t) => {
+  const w = await worldIn(t);
+  const { sequencer, transcript } = w;
+  const enter = () => sequencer.enter((serverTime) => [{ type: 'time', serverTime, stamp: new Uint8Array([1]) }]);
+  const before = transcript.size;
+  for (let turns = 0; turns < 10; turns++) {
+    await enter();
+    for (let turn = 0; turn < turns; turn++) await null;
+    t.match(await enter(), { firstIndex: before + 2 * turns + 1 }, `${turns} microtasks later`);
+  }
   await w.close();
 });
 
@@ -606,7 +620,7 @@ t.test('a store that fails: nothing is answered, new batches are refused, and th
   if (second instanceof ChatError) t.match(second, { code: 'UNAVAILABLE', retryAfterMs: 1000 });
   const again = await sequencer.submit(behind);
   t.equal(again.messages[0]!.seq, 3);
-  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 1);
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).items.length, 1);
   t.equal(await w.store.logSize(ORIGIN), w.transcript.size);
   await sequencer.drain();
   await w.close();
@@ -668,7 +682,7 @@ t.test(
     await w.reopen();
     t.equal(await w.store.logSize(ORIGIN), w.transcript.size);
     t.ok(await w.store.isCertificateLogged(ORIGIN, alice.device.fingerprint));
-    t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 0, 'nobody has the contents');
+    t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).items.length, 0, 'nobody has the contents');
     const foreign = alice.batch(conversation, ['other'], [], { peek: true, firstCtr: 1, prevBatch: NO_HASH });
     await t.rejects(w.sequencer.submit(foreign), { code: 'COUNTER_REUSED' });
     const after = await w.sequencer.submit(alice.batch(conversation, ['three'], [bob.device.id]));
@@ -679,7 +693,9 @@ t.test(
     t.ok(again.messages.every(({ cursors }) => cursors.length === 1));
     t.equal((await w.sequencer.submit(sent)).repeated, true);
     t.strictSame(
-      (await w.store.backlog(bob.device.id, 0, 10, 1e6)).map((item) => item.kind === 'message' && item.seq).sort(),
+      (await w.store.backlog(bob.device.id, 0, 10, 1e6)).items
+        .map((item) => item.kind === 'message' && item.seq)
+        .sort(),
       [1, 2, 3],
     );
     await w.close();
@@ -738,9 +754,41 @@ t.test(
     );
     const at = teller.messages[0]!.recipients.indexOf(carol.device.id);
     t.strictSame(
-      (await w.store.backlog(carol.device.id, 2, 10, 1e6)).map(({ cursor }) => cursor),
+      (await w.store.backlog(carol.device.id, 2, 10, 1e6)).items.map(({ cursor }) => cursor),
       teller.messages.map(({ cursors }) => cursors[at]),
     );
+    await w.close();
+  },
+);
+
+t.test(
+  'after a crash a repetition brings the contents and cannot be answered: the next one has them offered',
+  async (t) => {
+    const w = await worldIn(t);
+    const { alice, bob, conversation } = w;
+    const down: Store = Object.create(w.store, {
+      commitWindow: { value: () => Promise.reject(new ChatError('STORE_FAILED', 'injected')) },
+    });
+    const { size } = w.transcript;
+    const crashing = over(w, down, { retryMs: 60_000 });
+    const sent = alice.batch(conversation, ['one'], [bob.device.id]);
+    const lost = crashing.submit(sent).catch((error: unknown) => error);
+    while (w.transcript.size === size) await new Promise(setImmediate);
+    await crashing.drain();
+    t.match(await lost, { code: 'UNAVAILABLE' });
+    await w.close();
+    await w.reopen();
+
+    const full: Store = Object.create(w.store, {
+      complete: { value: () => Promise.reject(new ChatError('DISK_FULL', 'injected')) },
+    });
+    await t.rejects(over(w, full).submit(sent), { code: 'DISK_FULL' });
+    const { entries } = w.transcript;
+    w.transcript.entries = () => Promise.reject(new ChatError('LOG_CORRUPT', 'injected'));
+    await t.rejects(w.sequencer.submit(sent), { code: 'UNAVAILABLE' });
+    w.transcript.entries = entries;
+    t.match(await w.sequencer.submit(sent), { repeated: true, unoffered: true });
+    t.match(await w.sequencer.submit(sent), { repeated: true, unoffered: false });
     await w.close();
   },
 );
@@ -763,7 +811,7 @@ t.test('the log has lost a window that the store has: it is taken back, and only
   await w.close();
   await w.reopen();
   t.equal(await w.store.logSize(ORIGIN), size);
-  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).length, 1);
+  t.equal((await w.store.backlog(bob.device.id, 0, 10, 1e6)).items.length, 1);
   const again = await w.sequencer.submit(lost);
   t.match(again, { firstIndex: size, repeated: false, messages: [{ seq: 2 }] });
   await w.close();
@@ -772,6 +820,31 @@ t.test('the log has lost a window that the store has: it is taken back, and only
   await w.store.commitWindow({ origin: ORIGIN, logSize: w.transcript.size + 5000, batches: [], certificates: [] });
   await w.close();
   await t.rejects(w.reopen(), { code: 'ROLLBACK', message: /5\d\d\d entries/ }, 'more than a crash explains');
+});
+
+t.test('what no crash explains is not taken back: two windows, or a log that is gone', async (t) => {
+  let now = NOW;
+  const folder = t.testdir({ first: {}, other: {} });
+  const w = await transcriptWorld(`${folder}/first`, { now: () => now }, {}, keys);
+  const { alice, conversation } = w;
+  const log = `${w.dir}/log`;
+  await w.sequencer.submit(alice.batch(conversation, ['one'], []));
+  await w.close();
+  cpSync(log, `${w.dir}/earlier`, { recursive: true });
+  await w.reopen();
+  for (const text of ['two', 'three']) {
+    now += 1000;
+    await w.sequencer.submit(alice.batch(conversation, [text], []));
+  }
+  await w.close();
+  rmSync(log, { recursive: true });
+  cpSync(`${w.dir}/earlier`, log, { recursive: true });
+  await t.rejects(w.reopen(), { code: 'ROLLBACK' });
+
+  const fresh = await transcriptWorld(`${folder}/other`, {}, {}, keys);
+  await fresh.close();
+  rmSync(`${fresh.dir}/log`, { recursive: true });
+  await t.rejects(fresh.reopen(), { code: 'ROLLBACK' });
 });
 
 t.test('a full disk: refused, undone, and accepted when there is room', async (t) => {
@@ -801,7 +874,7 @@ t.test('evidence of a message that the store has and the log not yet', async (t)
   const sent = w.alice.batch(w.conversation, ['one'], [w.bob.device.id]);
   const accepted = w.sequencer.submit(sent);
   let queued;
-  while (!(queued = (await w.store.backlog(w.bob.device.id, 0, 10, 1e6))[0])) await new Promise(setImmediate);
+  while (!(queued = (await w.store.backlog(w.bob.device.id, 0, 10, 1e6)).items[0])) await new Promise(setImmediate);
   t.equal(queued.kind === 'message' && queued.batchFirstIndex, 3);
   const evidence = w.sequencer.evidence(3);
   go();

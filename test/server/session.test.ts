@@ -10,8 +10,10 @@ import { Devices } from '../../server/devices.ts';
 import { FairQueue } from '../../server/fair-queue.ts';
 import { Hub } from '../../server/hub.ts';
 import { RateLimit } from '../../server/rate-limit.ts';
-import { INTAKE_COST, serve, type SessionOptions } from '../../server/session.ts';
+import { INTAKE_COST } from '../../server/requests.ts';
+import { serve, type SessionOptions } from '../../server/session.ts';
 import { decodeMs, encodeMs, KIND } from '../../transcript/statement.ts';
+import { LONG_MS, lateTimers } from '../support/late-timers.ts';
 import { memoryLog } from '../support/pair.ts';
 
 type Send = Request<'msg_send'>;
@@ -64,7 +66,8 @@ class Peer {
       received: (_: unknown, cursors: readonly number[]) => cursors.includes(1),
       drained: () => this.drained++,
       admit: async (_: unknown, frame: Send, charge: Charge) => {
-        charge(hex(decodeMs(frame.messages[0]!.statement).conversation), frame.messages.length, this.devices);
+        const { conversation } = decodeMs(frame.messages[0]!.statement);
+        charge(hex(conversation), frame.messages.length, this.devices, 'msg_send.messages[0].statement');
         await this.admits?.(frame);
         this.admitted.push(frame.id);
         return frame;
@@ -217,7 +220,7 @@ function realHub() {
     renewed: device.fingerprint,
   };
   const store = {
-    backlog: async () => [],
+    backlog: async () => ({ items: [], isWhole: true }),
     setLastSeen: async () => {},
     deviceByFingerprint: async () => ({ id: 11, userId: 1, serialKey: 'k' }),
     revokeDevices: async () => [11],
@@ -237,6 +240,51 @@ function realHub() {
   const revoke = () => devices.revoke({ user, device: { id: 12 } } as never, Buffer.alloc(32, 1));
   return { hub, login, next, revoke };
 }
+
+t.test('who is suspended while his login is judged is not let in; a login that begins after that is', async (t) => {
+  const { hub, login } = realHub();
+  const judged = Promise.withResolvers<void>();
+  const peer = new Peer({ hub, account: { resume: () => judged.promise.then(() => login) } });
+  peer.says({ type: 'resume', id: 1, token: 't' });
+  await turn();
+  hub.endAll(login.user.id, { code: 'SUSPENDED' });
+  judged.resolve();
+  await turn();
+  t.equal(peer.closedWith, 'SUSPENDED');
+  t.match(peer.sent.at(-1), { type: 'error', id: 1, code: 'SUSPENDED' });
+  t.notOk(hub.isOnline(11));
+  const later = new Peer({ hub, account: { resume: async () => login } });
+  await later.logIn();
+  t.ok(hub.isOnline(11));
+  for (const each of [peer, later]) {
+    each.end();
+    await each.served;
+  }
+});
+
+t.test('another password ends what else its user has begun, before it is answered', async (t) => {
+  const { hub, login } = realHub();
+  const changed = Promise.withResolvers<object>();
+  const account = { resume: async () => login, setPassword: () => changed.promise };
+  const sibling = { ...login, device: { ...login.device, id: 12 } };
+  const [peer, other] = [new Peer({ hub, account }), new Peer({ hub, account: { resume: async () => sibling } })];
+  peer.says({ type: 'password_set', id: 1, salt: zeros, kdf: 'k', stored_key: zeros, server_key: zeros });
+  await turn();
+  t.match(peer.sent, [{ type: 'error', id: 1, code: 'NOT_LOGGED_IN' }], 'before the login');
+  for (const each of [peer, other]) await each.logIn();
+  peer.says({ type: 'password_set', id: 2, salt: zeros, kdf: 'k', stored_key: zeros, server_key: zeros });
+  await turn();
+  t.equal(other.closedWith, undefined);
+  changed.resolve({ type: 'password_ok', id: 2, token: 't', token_expires: 1 });
+  await turn();
+  t.strictSame([peer.closedWith, other.closedWith], [undefined, 'NOT_LOGGED_IN/password']);
+  t.match(peer.sent.at(-1), { type: 'password_ok', id: 2 });
+  t.strictSame([hub.isOnline(11), hub.isOnline(12)], [true, false]);
+  for (const each of [peer, other]) {
+    each.end();
+    await each.served;
+  }
+});
 
 t.test('a device that is revoked while it logs in is not let in, and cut as if it had been there', async (t) => {
   const { hub, login, revoke } = realHub();
@@ -419,9 +467,8 @@ t.test('so do pieces of blobs', async (t) => {
 });
 
 t.test('who asks and does not read is not read from, and after a while cut', async (t) => {
-  const alive = setInterval(() => {}, 1000); // a socket would be: the timer of the session keeps no process
-  t.teardown(() => clearInterval(alive));
-  const peer = new Peer({ stallMs: 20 });
+  const isTime = lateTimers(t);
+  const peer = new Peer({ stallMs: LONG_MS });
   await peer.logIn();
   peer.queuedBytes = 8 * 1024 * 1024 + 1;
   peer.says(ping(2));
@@ -431,10 +478,11 @@ t.test('who asks and does not read is not read from, and after a while cut', asy
   peer.drain();
   t.equal(peer.isPaused, false, 'he has read');
   t.equal(peer.drained, 1, 'and may get more');
-  await new Promise((resolve) => setTimeout(resolve, 40)); // longer than he may stall
+  isTime();
   t.equal(peer.closedWith, undefined);
   peer.queuedBytes = 9 * 1024 * 1024;
   peer.says(ping(3));
+  isTime();
   await peer.served;
   t.equal(peer.closedWith, 'QUOTA');
 });
@@ -464,7 +512,9 @@ t.test('what all members of a room send is limited together, and what goes to fe
     for (let id = 2; id < 12; id++) peer.says(batch(id, 1, room));
     await turn();
     const refused = peer.sent.filter((frame) => frame.type === 'error' && frame.code === 'RATE_LIMIT');
-    for (const frame of refused) t.ok(frame.type === 'error' && frame.retry_after_ms! > 0);
+    const field = 'msg_send.messages[0].statement';
+    for (const frame of refused) t.match(frame, { sub: 'room', field, retry_after_ms: 3000 });
+    t.equal(peer.pauses > 0, refused.length > 1, 'and what he writes to others is read, unless he does not wait');
     peer.end();
     return refused.length;
   };

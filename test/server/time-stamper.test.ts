@@ -13,7 +13,7 @@ import { NOW } from '../support/store-world.ts';
 import { entry, identity, logOptions, openLog, silent } from '../support/transcript-world.ts';
 import { localTsa, serveTsa, type Misdeed, type Tsa } from '../support/tsa.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 const { server } = identity();
 const folder = t.testdir({ one: {}, two: {} });
 const [tsa, other] = ['one', 'two'].map((name) => localTsa(join(folder, name))) as [Tsa, Tsa];

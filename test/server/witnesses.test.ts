@@ -14,7 +14,7 @@ import { entry, identity, logOptions, openLog } from '../support/transcript-worl
 import { NOW } from '../support/store-world.ts';
 import { WitnessServer, type Lie } from '../support/witness-server.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 const { server } = identity();
 
 interface Said {

@@ -1,0 +1,64 @@
+/** Wrong passwords: what each counts against, and who has to wait for them. */
+import { hex } from '../base/bytes.ts';
+import { ChatError } from '../base/errors.ts';
+import type { Store } from '../store/store.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { identityOf } from '../x509/identity.ts';
+
+export interface GuessLimits {
+  readonly store: Pick<Store, 'lockedUntil' | 'countLoginFailure' | 'clearLoginFailures'>;
+  readonly maxFailures: number;
+  /** of the first lockout; each failure beyond the limit doubles it */
+  readonly lockoutMs: number;
+  /** Unix ms */
+  readonly now: () => number;
+}
+
+/** Those of one certificate. */
+export class Guesses {
+  readonly #o: GuessLimits;
+  readonly #certificate: Certificate;
+  readonly #spki: string;
+
+  constructor(limits: GuessLimits, certificate: Certificate) {
+    this.#o = limits;
+    this.#certificate = certificate;
+    this.#spki = hex(certificate.spkiHash);
+  }
+
+  /** @throws LOCKED with retryAfterMs */
+  async refuseIfLocked(name: string, pwdHash: string): Promise<void> {
+    const { store, maxFailures, now } = this.#o;
+    const at = now();
+    const until = await store.lockedUntil(this.#subjects(name, pwdHash), at, maxFailures);
+    if (until > at) throw new ChatError('LOCKED', 'too many wrong passwords', { retryAfterMs: until - at });
+  }
+
+  /** @returns for how long nobody may try again, ms; 0: at once */
+  async failed(name: string, pwdHash: string): Promise<number> {
+    const { store, maxFailures, lockoutMs, now } = this.#o;
+    const until = await store.countLoginFailure(this.#subjects(name, pwdHash), now(), maxFailures, lockoutMs);
+    return Math.max(0, until - now());
+  }
+
+  /** What he has tried before on this account is forgotten. */
+  succeeded(name: string, pwdHash: string): Promise<void> {
+    return this.#o.store.clearLoginFailures([this.#accountSubject(name, pwdHash)]);
+  }
+
+  /**
+   * By name, password and key: a stranger's certificate cannot lock anybody out, and guesses at a password that was changed since lock
+   * nobody. By key alone: who tries the names of others is stopped however many there are, and a login of his own does not wipe that
+   * out. Whether a name is one's own is read from the certificate and not from the accounts, so the answer tells nothing.
+   */
+  #subjects(name: string, pwdHash: string): string[] {
+    const own = this.#accountSubject(name, pwdHash);
+    const { username, email } = identityOf(this.#certificate);
+    const isStranger = name !== username && name !== email;
+    return isStranger ? [own, `spki:${this.#spki}`] : [own];
+  }
+
+  #accountSubject(name: string, pwdHash: string): string {
+    return `login:${name.length}:${name}:${this.#spki}:${pwdHash}`;
+  }
+}
