@@ -147,10 +147,16 @@ export class App {
     password: Secret | null,
     account = this.vault.profile.account()?.username ?? this.identity.username,
   ): Promise<void> {
-    await this.#line.connection.login(
-      account.includes('@') ? canonicalEmail(account) : canonicalUsername(account),
-      password,
-    );
+    await this.#line.connection.login(canonicalAccount(account), password);
+  }
+
+  /** Logs in, and gives the account another password. @throws as login(), and Connection.changePassword() */
+  async changePassword(
+    before: Secret,
+    after: Secret,
+    account = this.vault.profile.account()?.username ?? this.identity.username,
+  ): Promise<void> {
+    await this.#line.connection.changePassword(canonicalAccount(account), before, after);
   }
 
   /**
@@ -161,8 +167,7 @@ export class App {
     if (isRoomName(peer)) return this.rooms.open(peer);
     const name = peer.includes('@') ? canonicalEmail(peer) : canonicalUsername(peer);
     const session = this.#line.session;
-    if (name === this.identity.username || name === this.vault.profile.account()?.email)
-      throw new ChatError('NO_SUCH_PEER', 'that is you: a conversation is with somebody else');
+    if (this.#isOwn(name)) throw new ChatError('NO_SUCH_PEER', 'that is you: a conversation is with somebody else');
     if (session !== null) return this.#line.explained(session.rosters.open(name));
     const known = this.vault.conversationWith(name);
     if (known === null) throw this.#line.down ?? new ChatError('CONNECTION_LOST', 'the server cannot be asked now');
@@ -225,8 +230,13 @@ export class App {
     return this.#line.asked(({ requester }) => this.#contacts.refresh(requester));
   }
   /** @param account username or e-mail address, canonical @throws NO_SUCH_PEER, BLOCKED, NOT_FOUND, NOT_CONTACT, QUOTA */
-  changeContact(action: ContactAction, account: string): Promise<KnownContact> {
+  async changeContact(action: ContactAction, account: string): Promise<KnownContact> {
+    if (this.#isOwn(account)) throw new ChatError('NO_SUCH_PEER', 'that is you: a contact is somebody else');
     return this.#line.asked(({ requester }) => this.#contacts.change(requester, action, account));
+  }
+  /** @param account canonical */
+  #isOwn(account: string): boolean {
+    return account === this.identity.username || account === this.vault.profile.account()?.email;
   }
   directory(): Promise<Person[]> {
     return this.#line.asked(({ requester }) => this.#contacts.directory(requester));
@@ -254,6 +264,10 @@ export class App {
     };
   }
 
+  /** Resolves when all that waited at the server for this device has come in and was dealt with. @throws what keeps the server from being asked */
+  caughtUp(): Promise<void> {
+    return this.#line.asked((session) => session.caughtUp());
+  }
   /**
    * What was delivered is dealt with and receipted, what the log signed is proven, and what others need to write to this device is at the server.
    * @throws what ended the connection for good
@@ -326,3 +340,6 @@ export class App {
     this.rooms.detach();
   }
 }
+
+const canonicalAccount = (account: string): string =>
+  account.includes('@') ? canonicalEmail(account) : canonicalUsername(account);

@@ -18,6 +18,7 @@ import { makeCommit, sealMessage } from './group-writer.ts';
 import type { Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
 import { Pauses } from './pauses.ts';
+import { ASK_AGAIN_MS } from './taken-packages.ts';
 import type { Session } from './session.ts';
 import type { DueReceipt } from './receipt-table.ts';
 import { composeBatch, composeClose, composeCommit, fillBatch, withReceipts, type Signer } from './statements.ts';
@@ -36,8 +37,10 @@ export interface ComposerEvents {
 
 /** Before keys that could not be replaced are tried again. */
 const UPKEEP_PAUSE_MS = 3_600_000;
-/** Times in a row that a group may change between plan and deed. */
+/** Times in a row that groups may change between plan and deed, before the one that did so last waits. */
 const MAX_OUTDATED = 5;
+/** Conversations that are looked at in vain before what can be sent is: each may cost a request or two. */
+const MAX_VAIN = 8;
 /** What says something about the group, and nothing about the connection or this machine. */
 const VERDICTS: ReadonlySet<Code> = new Set<Code>([
   'DECRYPT_FAIL',
@@ -67,16 +70,27 @@ export class Composer {
   /** conversations whose group is wanted though nothing waits to be sent */
   readonly #wanted = new Map<string, Reason>();
   readonly #hadWanted = new Set<string>();
+  /** rooms with somebody who is to be let in as soon as he has a device that can read, which nobody tells: → Unix ms of the next look */
+  readonly #expecting = new Map<
+    string,
+    { readonly id: ConversationId; readonly from: number; readonly until: number }
+  >();
   readonly #pauses: Pauses;
   readonly #warned = new Set<string>();
   /** conversation → until when nothing is done for its keys alone */
   readonly #deferred = new Map<string, number>();
   /** the conversation of a commit that only replaces keys, which nobody has asked for */
   #upkeep: ConversationId | null = null;
+  /** What was sent last was such a commit: they take turns with what is to be written. */
+  #wasUpkeep = false;
+  /** the conversation of a commit that only replaces keys, for whatever reason */
+  #renewing: ConversationId | null = null;
   /** Receipts have waited long enough for a batch to go with. */
   #isReceiptTime = false;
-  /** One was refused, and which is not known: each goes alone. */
+  /** One may have been refused, and which is not known: each goes alone, until all have gone. */
   #isReceiptAlone = false;
+  /** what went last then */
+  #wasReceipt = false;
   /** The session of this device is to end with what waits now; after that nothing is said on this connection. */
   #ending: 'no' | 'asked' | 'done' = 'no';
 
@@ -107,10 +121,11 @@ export class Composer {
 
   /** Another connection: what could not be done may be possible now. */
   begin(): void {
-    this.#pauses.clear();
+    this.#pauses.endAll();
     this.#deferred.clear();
     this.#wanted.clear();
     this.#hadWanted.clear();
+    this.#expecting.clear();
     this.#planner.forget();
     this.#isReceiptAlone = false;
     this.#ending = 'no';
@@ -148,54 +163,89 @@ export class Composer {
     this.#deferred.set(hex(id), this.#now() + UPKEEP_PAUSE_MS);
     return true;
   }
+  /** Others have changed the group before the commit came that was refused: if it only replaces keys, what is to be written goes first. */
+  overtaken(id: ConversationId): void {
+    if (this.#renewing !== null && equal(this.#renewing, id)) this.#vault.freshness.overtaken(id, this.#now());
+  }
   /** Unix ms at which something that waits can be tried again, or keys are to be replaced; null: nothing waits. */
   get nextTry(): number | null {
     const now = this.#now();
     const due = this.#vault.freshness.next(now);
     const untils = this.#pauses.ends;
     const later = [...this.#deferred.values(), ...(due === null ? [] : [due])].filter((until) => until > now);
-    return untils.length + later.length === 0 ? null : Math.min(...untils, ...later);
+    const looks = [...this.#expecting.values()].map(({ from, until }) => (from > now ? now : until));
+    const all = [...untils, ...later, ...looks];
+    return all.length === 0 ? null : Math.min(...all);
   }
 
   /** The next batch, staged; null when nothing can be sent now. @throws what has nothing to do with one conversation alone */
   async next(session: Session): Promise<StagedBatch | null> {
-    for (let outdated = 0; ;) {
+    /** conversations that have to wait, as was found here */
+    const later = new Set<string>();
+    const isIdle = (id: ConversationId): boolean => !this.#wanted.has(hex(id)) && !this.#vault.isWaiting(id);
+    for (let outdated = 1; ;) {
       if (this.#ending === 'done') return null;
-      const paused = this.#pauses.look();
+      this.#expect();
+      const paused = this.#pauses.look(MAX_VAIN, isIdle, later);
+      const isPaused = new Set(paused.map(hex));
       const waiting = this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused);
       const taken = fillBatch(waiting, (id) => deviceCount(this.#vault.conversation(id)));
-      const wanted = [...this.#wanted.values()]
-        .map(({ id }) => id)
-        .filter((id) => !paused.some((each) => equal(each, id)));
-      const ids = new Map([...taken.map(({ conversation }) => conversation), ...wanted].map((id) => [hex(id), id]));
-      const upkeep = this.#due(paused).filter((id) => !ids.has(hex(id)));
+      const wanted = [...this.#wanted.values()].map(({ id }) => id).filter((id) => !isPaused.has(hex(id)));
+      const all = new Map([...taken.map(({ conversation }) => conversation), ...wanted].map((id) => [hex(id), id]));
+      const [vain, others] = partition([...all.values()], (id) => this.#pauses.has(id));
+      const upkeep = this.#due(isPaused).filter((id) => !all.has(hex(id)));
       const ready = new Set<string>();
+      let concerned: readonly ConversationId[] = [];
+      let left = MAX_VAIN;
       try {
-        for (const id of upkeep) {
+        const isTheirTurn = !this.#wasUpkeep || all.size === 0;
+        const tended = isTheirTurn ? upkeep.slice(0, MAX_VAIN) : [];
+        this.#wasUpkeep = false;
+        for (const id of tended) {
+          concerned = [id];
           const commit = await this.#tend(session, id);
+          this.#wasUpkeep = commit !== null;
           if (commit !== null) return commit;
         }
-        for (const [key, id] of ids) {
+        for (const id of [...others, ...vain]) {
+          if (left === 0) break;
+          concerned = [id];
           const result = await this.#prepare(session, id);
-          if (result === 'ready') ready.add(key);
+          if (result === 'ready') ready.add(hex(id));
           else if (result !== 'later') return result;
+          else if (left-- > 0) later.add(hex(id));
         }
-        const messages = taken.filter(({ conversation }) => ready.has(hex(conversation)));
-        const receipts = this.#receipts(messages);
-        if (messages.length + receipts.length === 0) return this.#close(session);
-        return await this.#sealed(session, messages, receipts);
+        const { messages, receipts } = this.#withReceipts(taken.filter((each) => ready.has(hex(each.conversation))));
+        if (messages.length + receipts.length > 0) {
+          concerned = messages.map(({ conversation }) => conversation);
+          return await this.#sealed(session, messages, receipts);
+        }
+        // What stands behind those that wait has its turn, and what was written meanwhile.
+        if (left === MAX_VAIN && tended.length === upkeep.length) return this.#close(session);
       } catch (error) {
-        if (!isOutdated(error) || ++outdated === MAX_OUTDATED) throw error;
+        if (!isOutdated(error)) throw error;
+        // Others are faster, each time. That is no fault of anybody's.
+        if (outdated++ % MAX_OUTDATED === 0) for (const id of concerned) this.pause(id);
       }
     }
   }
 
+  /** Rooms in which somebody was waited for long enough are looked at again. */
+  #expect(): void {
+    const now = this.#now();
+    for (const [key, { id, from, until }] of this.#expecting) {
+      if (from <= now && now < until) continue;
+      this.#expecting.delete(key);
+      if (this.#vault.rooms.invited(id).length > 0) this.#wanted.set(key, { id });
+    }
+  }
+
   /** Groups in which keys have to be replaced though nothing is to be written. */
-  #due(paused: readonly ConversationId[]): ConversationId[] {
+  #due(isPaused: ReadonlySet<string>): ConversationId[] {
     const now = this.#now();
     return this.#vault.freshness
       .due(now)
-      .filter((id) => (this.#deferred.get(hex(id)) ?? 0) <= now && !paused.some((each) => equal(each, id)));
+      .filter((id) => (this.#deferred.get(hex(id)) ?? 0) <= now && !isPaused.has(hex(id)));
   }
 
   /** The commit that does it, unless it has to wait: for others, for a better answer, or for ever in a room that this device has left. */
@@ -237,6 +287,10 @@ export class Composer {
       const engine = await this.#groups.engine(session);
       const device = await this.#groups.exclusively(session, [id], (e) => this.#devices.ready(session, e));
       const plan = await this.#planner.plan(session, engine, roster, device);
+      if (this.#vault.rooms.invited(id).length > 0) {
+        const now = this.#now();
+        this.#expecting.set(hex(id), { id, from: now, until: now + ASK_AGAIN_MS });
+      }
       if (plan.kind === 'wait') {
         // Another device may come, and nothing is sent by which the server could say that it is there: the next look has to know it.
         const isAlone = plan.why === 'no_device';
@@ -332,17 +386,26 @@ export class Composer {
       this.#now(),
       (aad) => makeCommit(this.#groups, session, engine, roster, plan, device, aad),
     );
-    return this.#stage(batch, [id]);
+    const staged = this.#stage(batch, [id]);
+    if (plan.kind === 'change' && plan.add.length + plan.remove.length === 0) this.#renewing = id;
+    return staged;
   }
 
-  /** Those that go with these messages, or by themselves, once they have waited. */
-  #receipts(messages: readonly Message[]): readonly DueReceipt[] {
-    if (!this.#isReceiptTime) return [];
+  /** Receipts go with these messages, or by themselves, once they have waited; where each goes alone, they and messages take turns. */
+  #withReceipts(messages: readonly Message[]): {
+    readonly messages: readonly Message[];
+    readonly receipts: readonly DueReceipt[];
+  } {
+    if (!this.#isReceiptTime) return { messages, receipts: [] };
     const due = this.#vault.receipts.due();
-    if (this.#isReceiptAlone) return messages.length === 0 ? due.slice(0, 1) : [];
-    const fitting = withReceipts(messages, due);
-    if (this.#vault.receipts.owed() === count(fitting)) this.#isReceiptTime = false;
-    return fitting;
+    this.#isReceiptAlone &&= due.length > 0;
+    if (this.#isReceiptAlone) {
+      this.#wasReceipt = messages.length === 0 || !this.#wasReceipt;
+      return this.#wasReceipt ? { messages: [], receipts: due.slice(0, 1) } : { messages, receipts: [] };
+    }
+    const receipts = withReceipts(messages, due);
+    if (this.#vault.receipts.owed() === count(receipts)) this.#isReceiptTime = false;
+    return { messages, receipts };
   }
 
   /** Nothing to close in a session that has said nothing. */
@@ -389,7 +452,7 @@ export class Composer {
   }
 
   #stage(batch: StagedBatch, ids: readonly ConversationId[]): StagedBatch {
-    this.#upkeep = null;
+    this.#upkeep = this.#renewing = null;
     this.#vault.transaction(() => {
       this.#vault.stage(batch);
       this.#groups.save(ids);
@@ -412,6 +475,11 @@ function waiting(peer: string, why: 'no_device' | 'alone' | 'not_let_in'): strin
 
 const count = (receipts: readonly DueReceipt[]): number =>
   receipts.reduce((sum, { messages }) => sum + messages.length, 0);
+
+/** Those for which it holds, and the others. */
+function partition<T>(all: readonly T[], holds: (one: T) => boolean): [T[], T[]] {
+  return [all.filter(holds), all.filter((one) => !holds(one))];
+}
 
 const isOutdated = (error: unknown): boolean =>
   error instanceof ChatError && error.code === 'STALE' && error.sub === 'epoch';

@@ -10,7 +10,7 @@ import type { Secret } from '../base/secret.ts';
 import { continuityOf, type Continuity } from '../protocol/device-binding.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { ClientLink } from '../runtime/link.ts';
-import { login, register, resume } from './login.ts';
+import { demandedKdf, login, register, resume, setPassword } from './login.ts';
 import { closedError, LONGEST_WAIT_MS, Requester, type Notice } from './requester.ts';
 import type { Ledger } from './ledger.ts';
 import type { Vault } from './vault.ts';
@@ -118,6 +118,27 @@ export class Connection {
     this.#account = account;
     if (password !== null) this.#password = password;
     await this.#enter(password !== null);
+  }
+
+  /**
+   * Logs in by the password and sets another one, which counts from then on.
+   * @throws as login(); CONNECTION_LOST, or another code of its exit status, when it is not known which of them counts
+   */
+  async changePassword(account: string, before: Secret, after: Secret): Promise<void> {
+    const kdf = await answered(demandedKdf(await this.#dialled()));
+    await this.login(account, before);
+    const requester = await this.#dialled();
+    try {
+      const { token, token_expires: expires } = await setPassword(requester, after, kdf);
+      this.#password?.wipe();
+      this.#password = after;
+      this.#vault.profile.setResumeToken({ token, expires, fingerprint: requester.link.ownFingerprint });
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      if (CODES[error.code].exit !== CODES.CONNECTION_LOST.exit) throw error;
+      const message = 'the connection ended before the server answered: either password may be the right one now';
+      throw new ChatError(error.code, message, { cause });
+    }
   }
 
   /** Ends it; nothing is retried. Resolves when the link is gone. */

@@ -1,10 +1,9 @@
 /** What a command gets from main: settings, streams, and an app that is opened for it and closed behind it. */
 import { Secret } from '../base/secret.ts';
 import { ChatError } from '../base/errors.ts';
-import { fromUtf8 } from '../base/bytes.ts';
 import { preparePassword } from '../protocol/scram.ts';
 import { printable, printableJson } from '../runtime/printable.ts';
-import { readPasswordFile } from '../runtime/secret-file.ts';
+import { readPasswordFile, readPasswords } from '../runtime/secret-file.ts';
 import { duration, Unwanted } from '../runtime/setting-types.ts';
 import { App } from './app.ts';
 import type { Dial } from './connection.ts';
@@ -122,6 +121,14 @@ export class Context {
     }
   }
 
+  /** The same, of a profile that there is: a name that was mistyped makes no other one. @throws NOT_FOUND */
+  async withRecords<T>(work: (vault: Vault) => T | Promise<T>): Promise<T> {
+    const { folder, profile } = this.settings;
+    if (!Vault.isIn(folder))
+      throw new ChatError('NOT_FOUND', `there is no profile ${profile} here: register or login makes it`);
+    return this.withVault(work);
+  }
+
   /** Certificate checked, profile locked, nothing dialled yet. */
   async withApp<T>(work: (app: App) => Promise<T>): Promise<T> {
     const identity = await loadIdentity(this.settings, Date.now(), (file) => this.#askPassphrase(file));
@@ -176,12 +183,7 @@ export class Context {
    * @throws NOT_LOGGED_IN when nobody can be asked; USAGE/password when it cannot be one
    */
   async password(isNew: boolean): Promise<Secret> {
-    if (this.args['password-stdin']) {
-      const text = fromUtf8(await this.stdin(4096));
-      if (text === null)
-        throw new ChatError('USAGE', 'the password on standard input is not UTF-8', { sub: 'password' });
-      return new Secret(preparePassword(text.replace(/\r?\n$/, '')));
-    }
+    if (this.args['password-stdin']) return (await readPasswords(this.streams.stdin, 1))[0]!;
     const { passwordFile } = this.settings;
     if (passwordFile !== undefined) return passwordIn(passwordFile, 'password_file');
     if (!this.mayAsk)
@@ -190,6 +192,29 @@ export class Context {
         'a password is needed: give --password-file or --password-stdin, or run in a terminal',
       );
     return askPassword(this.terminal, isNew);
+  }
+
+  /**
+   * The password of the account, and the one that is to take its place: two lines of --password-stdin, files, or the terminal.
+   * @param file that holds the new one, if given @throws as password(); USAGE/password when they are the same
+   */
+  async passwords(file: string | undefined): Promise<{ readonly before: Secret; readonly after: Secret }> {
+    const isInput = this.args['password-stdin'] === true && file === undefined;
+    const [before, after] = isInput
+      ? await readPasswords(this.streams.stdin, 2)
+      : [await this.password(false), await this.#newPassword(file)];
+    if (before!.use((one) => after!.use((other) => one.equals(other))))
+      throw new ChatError('USAGE', 'the new password is the one before', { sub: 'password' });
+    return { before: before!, after: after! };
+  }
+
+  async #newPassword(file: string | undefined): Promise<Secret> {
+    if (file !== undefined) return passwordIn(file, 'new_password_file');
+    if (!this.mayAsk)
+      throw new ChatError('USAGE', 'a new password is needed: give --new-password-file, or run in a terminal', {
+        sub: 'password',
+      });
+    return askPassword(this.terminal, true, NEW_PASSWORD);
   }
 
   async stdin(maxBytes = MAX_STDIN_BYTES): Promise<Buffer> {
@@ -301,6 +326,7 @@ export async function askPassword(terminal: Terminal, isNew: boolean, what = PAS
 }
 
 const PASSWORD = { known: 'Password', fresh: 'Password', name: 'password' };
+const NEW_PASSWORD = { known: 'New password', fresh: 'New password', name: 'new password' };
 const VAULT_PASSPHRASE = { known: 'Passphrase of this profile', fresh: 'New passphrase', name: 'passphrase' };
 /** Whoever has the files can guess without being counted: shorter ones are found even through Argon2id. NIST SP 800-63B-4 §3.1.1.2 */
 const MIN_PASSPHRASE_CHARS = 8;

@@ -9,7 +9,7 @@ import { fetchBlob } from './blobs.ts';
 import { isSelf } from './group-rules.ts';
 import { epochOf, isOf, type Groups } from './groups.ts';
 import type { Session } from './session.ts';
-import type { Conversation as Roster } from './roster.ts';
+import { deviceCount, type Conversation as Roster } from './roster.ts';
 import type { GroupEngine } from './group-engine.ts';
 import type { Member } from './e2ee/sketch.ts';
 import type { DeviceName } from './e2ee/group.ts';
@@ -75,12 +75,13 @@ export class GroupPlanner {
   readonly #wishes: Wishes;
   readonly #packages: TakenPackages;
   readonly #closed = new Map<string, Closed>();
-  /** conversation → tree and roster for which nothing was to be done */
+  /** conversation → tree and roster for which nothing was to be done; its epoch stays the same when devices are over by themselves */
   readonly #ready = new Map<
     string,
     {
       readonly tree: unknown;
       readonly epoch: number;
+      readonly devices: number;
       readonly invited: string;
       readonly from: number;
       readonly until: number;
@@ -111,6 +112,7 @@ export class GroupPlanner {
     if (
       known?.tree === tree &&
       known.epoch === roster.epoch &&
+      known.devices === deviceCount(roster) &&
       known.invited === this.#wishes.invited(id).join() &&
       known.from <= now && // or the clock was set back
       now < known.until &&
@@ -151,18 +153,18 @@ export class GroupPlanner {
   async #fromInside(
     session: Session,
     engine: GroupEngine,
-    roster: Roster,
+    known: Roster,
     members: readonly Member[],
     device: OwnDevice,
   ): Promise<Plan> {
-    const { id } = roster;
+    const { id } = known;
     const { conversation, generation } = this.#groups.stored(id);
-    if (conversation === null) return this.plan(session, engine, roster, device);
-    let wanted = devicesOf(roster);
-    if (members.some(({ certificate }) => !wanted.some((each) => equal(each, certificate)))) {
-      // Somebody with a new certificate is in the group before this client has asked who is in the conversation.
-      wanted = devicesOf(await session.rosters.refresh(id));
-    }
+    if (conversation === null) return this.plan(session, engine, known, device);
+    const listed = devicesOf(known);
+    const isListed = ({ certificate }: Member) => listed.some((each) => equal(each, certificate));
+    // Somebody with a new certificate is in the group before this client has asked who is in the conversation; or has one, and is not.
+    const roster = members.every(isListed) ? known : await session.rosters.refresh(id);
+    const wanted = devicesOf(roster);
     const remove = members.filter((member) => this.#isGone(member, wanted, device));
     const staying = members.filter((member) => !remove.includes(member));
     const missing = wanted.filter((each) => !staying.some(({ certificate }) => equal(certificate, each)));
@@ -180,6 +182,7 @@ export class GroupPlanner {
     this.#ready.set(hex(id), {
       tree: rosterToken(conversation),
       epoch: roster.epoch,
+      devices: wanted.length,
       invited: this.#wishes.invited(id).join(),
       from: now,
       until: wantedIn.length === 0 ? Infinity : now + ASK_AGAIN_MS,

@@ -70,6 +70,11 @@ export interface Item {
   readonly at: number;
 }
 
+interface Place {
+  readonly header: Header;
+  readonly generation: number;
+}
+
 export class GroupReader {
   readonly #vault: Vault;
   readonly #groups: Groups;
@@ -96,22 +101,35 @@ export class GroupReader {
     if (sealed === undefined || delivered.parts.length !== 1)
       throw new ChatError('BAD_FRAME', 'a message of several parts', { field: 'parts' });
     const { header, generation } = this.#place(item, sealed);
-    const group = this.#groups.of(ms.conversation);
-    const ahead = await withEvidence(engine, group, header, ms.conversation);
-    if (isBefore(ahead, generation, header)) {
-      if (ahead.conversation === null || generation > ahead.generation)
+    return this.#guessing(engine, this.#groups.of(ms.conversation), header, ms.conversation, (group) =>
+      this.#opened(session, engine, group, sealed, { header, generation }, item, check),
+    );
+  }
+
+  async #opened(
+    session: Session,
+    engine: GroupEngine,
+    group: Group,
+    sealed: Uint8Array,
+    { header, generation }: Place,
+    item: Item,
+    check: (opening: Uint8Array) => void,
+  ): Promise<Opened> {
+    const { ms } = item;
+    if (isBefore(group, generation, header)) {
+      if (group.conversation === null || generation > group.generation)
         this.#lost(session, ms.conversation, generation);
       const refused = this.#refused.get(hex(ms.conversation));
-      if (ahead.conversation === null && refused?.generation === generation && header.epoch > refused.epoch)
+      if (group.conversation === null && refused?.generation === generation && header.epoch > refused.epoch)
         refuse('gap', 'the invitation before it could not be used');
       return { kind: 'unreadable' };
     }
-    const result = await this.#receive(session, engine, ahead, sealed, header, item);
+    const result = await this.#receive(session, engine, group, sealed, header, item);
     if (result.kind !== 'message') return refuse('kind', 'a commit where a message was stated');
     if (!equal(result.sender.certificate, ms.sender))
       refuse('sender', `the message was sealed by a device of ${result.sender.user} that did not sign for it`);
     check(result.plaintext);
-    this.#groups.set(ms.conversation, { ...ahead, conversation: result.conversation }, result.spent);
+    this.#groups.set(ms.conversation, { ...group, conversation: result.conversation }, result.spent);
     return { kind: 'message', opening: result.plaintext };
   }
 
@@ -124,7 +142,22 @@ export class GroupReader {
     const id = ms.conversation;
     const alone = withoutRival(this.#groups.of(id), header, generation, commit);
     if (alone !== this.#groups.of(id)) this.#groups.set(id, alone);
-    const before = await withEvidence(engine, alone, header, id);
+    return this.#guessing(engine, alone, header, id, (before) =>
+      this.#carriedOut(session, engine, before, commit, welcome, { header, generation }, item, device),
+    );
+  }
+
+  async #carriedOut(
+    session: Session,
+    engine: GroupEngine,
+    before: Group,
+    commit: Uint8Array,
+    welcome: WelcomeParts | null,
+    { header, generation }: Place,
+    item: Item,
+    device: OwnDevice,
+  ): Promise<Opened> {
+    const id = item.ms.conversation;
     // Who was taken out and is let in again has not heard of what was between.
     const isAhead = before.conversation !== null && header.epoch > epochOf(before.conversation);
     const again = generation === before.generation && isAhead && welcome !== null ? this.#invitation(welcome) : null;
@@ -158,6 +191,27 @@ export class GroupReader {
     if (item.roster.room?.public === false) this.#groups.markBroken(id);
     else this.#groups.set(id, { ...NO_GROUP, entry: before.entry });
     return { ...NOTHING, isReplaced: true };
+  }
+
+  /**
+   * By what withEvidence() makes of the group; or by the group as it is, where that was wrong: somebody else's commit, which was not for this device
+   * yet, has made the state that our own was to make, and ours is about to be refused.
+   */
+  async #guessing<T>(
+    engine: GroupEngine,
+    group: Group,
+    header: Header,
+    id: ConversationId,
+    work: (group: Group) => Promise<T>,
+  ): Promise<T> {
+    const ahead = await withEvidence(engine, group, header, id);
+    const isGuess = group.entry !== null && ahead.conversation === group.entry.conversation;
+    try {
+      return await work(ahead);
+    } catch (error) {
+      if (!isGuess || ChatError.from(error).code !== 'DECRYPT_FAIL') throw error;
+      return work(group);
+    }
   }
 
   async #follow(
@@ -247,7 +301,7 @@ export class GroupReader {
   }
 
   /** What the message says of itself, which must be what the server says. */
-  #place({ ms, delivered }: Item, bytes: Uint8Array): { readonly header: Header; readonly generation: number } {
+  #place({ ms, delivered }: Item, bytes: Uint8Array): Place {
     const { generation, epoch } = delivered;
     if (generation === undefined || epoch === undefined)
       throw new ChatError('BAD_FRAME', 'a message that is not encrypted end to end', {
@@ -319,7 +373,8 @@ interface Invitation extends Pick<WelcomeParts, 'shared' | 'tree'> {
 
 /**
  * The group as it must be if somebody wrote in the state that our own commit, on its way, makes: nobody can have that but from the log. The
- * acknowledgement is still to come; after a kill the others' messages are here before it.
+ * acknowledgement is still to come; after a kill the others' messages are here before it. Who comes in from outside may be wrong
+ * (GroupReader.#guessing).
  */
 async function withEvidence(engine: GroupEngine, group: Group, header: Header, id: ConversationId): Promise<Group> {
   const { entry, conversation } = group;

@@ -1,5 +1,5 @@
 /**
- * Registration and login (docs/PROTOCOL.md §4). The password is hashed here; what travels is a proof that is worth something on this
+ * Registration, login and another password (docs/PROTOCOL.md §4). The password is hashed here; what travels is a proof that is worth something on this
  * connection alone. The server proves in turn that it knows the account.
  */
 import { randomBytes } from 'node:crypto';
@@ -23,18 +23,30 @@ import {
 } from '../protocol/scram.ts';
 import type { Requester } from './requester.ts';
 
+/** No account can have this name. */
+const NOBODY = '-';
+
 /** @param password from preparePassword(). @throws what the server refuses it with: USER_EXISTS, BAD_NAME, … */
 export async function register(requester: Requester, account: NewAccount, password: Secret): Promise<void> {
   try {
     await registerAt(requester, account, password, formatKdf(DEFAULT_KDF));
   } catch (error) {
     if (!(error instanceof ChatError) || error.code !== 'WEAK_KDF') throw error;
-    // It demands more of new accounts: what, it tells about any name that has none.
-    const nonce = randomBytes(NONCE_BYTES);
-    const { kdf } = await requester.request({ type: 'login', account: account.username, nonce }, 'login_challenge');
-    checkNotBelow(parseKdf(kdf), DEFAULT_KDF);
-    await registerAt(requester, account, password, kdf);
+    await registerAt(requester, account, password, await demandedKdf(requester, account.username));
   }
+}
+
+/** What the server demands of new passwords, which it tells about any name that has no account. @throws WEAK_KDF */
+export async function demandedKdf(requester: Requester, account = NOBODY): Promise<string> {
+  const nonce = randomBytes(NONCE_BYTES);
+  const { kdf } = await requester.request({ type: 'login', account, nonce }, 'login_challenge');
+  checkNotBelow(parseKdf(kdf), DEFAULT_KDF);
+  return kdf;
+}
+
+/** @param kdf from demandedKdf(), before the login. @throws NOT_LOGGED_IN/proof without a fresh login by password; AUTH_FAIL, WEAK_KDF */
+export async function setPassword(requester: Requester, password: Secret, kdf: string): Promise<Reply<'password_ok'>> {
+  return requester.request({ type: 'password_set', ...(await newVerifier(password, kdf)) }, 'password_ok');
 }
 
 interface NewAccount {
@@ -43,21 +55,16 @@ interface NewAccount {
 }
 
 async function registerAt(requester: Requester, account: NewAccount, password: Secret, kdf: string): Promise<void> {
+  await requester.request({ type: 'register', ...account, ...(await newVerifier(password, kdf)) }, 'ok');
+}
+
+/** What the server keeps of a password. */
+async function newVerifier(password: Secret, kdf: string) {
   const salt = randomBytes(SALT_BYTES);
   const salted = await hash(password, salt, kdf);
   const { storedKey, serverKey } = verifierOf(salted);
   salted.wipe();
-  await requester.request(
-    {
-      type: 'register',
-      ...account,
-      salt,
-      kdf,
-      stored_key: storedKey,
-      server_key: serverKey,
-    },
-    'ok',
-  );
+  return { salt, kdf, stored_key: storedKey, server_key: serverKey };
 }
 
 /**

@@ -8,7 +8,14 @@ import yargs from 'yargs';
 import { ChatError, CODES } from '../base/errors.ts';
 import { hardenProcess, refuseUnsafeProcess } from '../runtime/lifecycle.ts';
 import { printable } from '../runtime/printable.ts';
-import { loginCommand, logoutCommand, registerCommand, whoamiCommand, type Run } from './commands/account.ts';
+import {
+  loginCommand,
+  logoutCommand,
+  passwdCommand,
+  registerCommand,
+  whoamiCommand,
+  type Run,
+} from './commands/account.ts';
 import { deleteCommand, editCommand, reactCommand } from './commands/changes.ts';
 import { contactCommand } from './commands/contacts.ts';
 import { deviceCommand } from './commands/device.ts';
@@ -97,6 +104,7 @@ async function parse(
     .command(brief(argv, registerCommand(run)))
     .command(brief(argv, loginCommand(run)))
     .command(brief(argv, logoutCommand(run)))
+    .command(brief(argv, passwdCommand(run)))
     .command(brief(argv, whoamiCommand(run)))
     .command(brief(argv, statusCommand(run)))
     .command(brief(argv, sendCommand(run)))

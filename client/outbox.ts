@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
+import { REPORTED } from '../protocol/hello.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { checkAck, decodeAck } from '../transcript/ack.ts';
 import { leafHash } from '../transcript/merkle.ts';
@@ -22,7 +23,7 @@ import type { Session } from './session.ts';
 import { Stage } from './stage.ts';
 import type { Signer } from './statements.ts';
 import { isBetrayal } from './trust.ts';
-import { commitOf, named, openings, type StagedBatch } from './staged-batch.ts';
+import { commitOf, isOfOne, named, openings, type StagedBatch } from './staged-batch.ts';
 import type { Message } from './message-table.ts';
 import type { Vault } from './vault.ts';
 
@@ -252,18 +253,29 @@ export class Outbox {
   /** True when there is something to send at once. */
   async #refused(session: Session, batch: StagedBatch, error: ChatError): Promise<boolean> {
     if (this.#session !== session || isBetrayal(error)) throw error;
-    if (isPassing(error)) {
+    // What was sent on another connection may be in the log, and is repeated as it is.
+    if (isPassing(error) && (this.#sizeAtSend === null || !isOfOne(error, batch))) {
       this.#later(waitMs(error));
       return false;
     }
     this.#sizeAtSend = null;
     if (isLost(error.code)) throw error;
-    await this.#refusals.settle(session, batch, error);
+    try {
+      await this.#refusals.settle(session, batch, error);
+    } finally {
+      this.owe(); // what was said with it about what was received is said again
+    }
     return true;
   }
 
   #fault(session: Session, error: ChatError): boolean {
     if (this.#session !== session || isLost(error.code)) return false;
+    // Of something that had to be asked first the server says that it cannot now. What is staged may be in the log.
+    if (error.cause === REPORTED && isPassing(error)) {
+      this.#sizeAtSend = null;
+      this.#later(waitMs(error));
+      return false;
+    }
     const batch = this.#vault.outbox();
     const subject = batch === null ? 'outbox' : hex(leafHash(batch.batch) as Hash);
     // Of what is in blobs the hashes are enough, and are what was signed.

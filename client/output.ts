@@ -1,7 +1,7 @@
 /** The standard output. What was written there may have reached nobody: a reader that went away, or a full disk. */
 import type { Writable } from 'node:stream';
 import { ChatError } from '../base/errors.ts';
-import { writeFailure } from './private-file.ts';
+import { writeFailure } from '../runtime/whole-file.ts';
 
 /** Resolves when all that was written so far has left this process. @throws as outputFailure() */
 export const written = (out: NodeJS.WritableStream): Promise<void> =>

@@ -38,23 +38,46 @@ export class Pauses {
   end(id: ConversationId): void {
     this.#paused.delete(hex(id));
   }
-  clear(): void {
-    this.#paused.clear();
+  /** All are over; which they were is still known. */
+  endAll(): void {
+    const now = this.#now();
+    for (const [key, { id }] of this.#paused) this.#paused.set(key, { id, from: now, until: now, ms: FIRST_MS / 2 });
+  }
+  /** Whether it could not be written in when that was tried last. */
+  has(id: ConversationId): boolean {
+    return this.#paused.has(hex(id));
   }
 
-  /** Those that wait while it is looked at what there is to do. */
-  look(): ConversationId[] {
+  /**
+   * Those that wait while it is looked at what there is to do. Of those that need not any more so many are looked at, which have waited longest, and
+   * the others the next time: most of them are looked at in vain.
+   * @param isIdle nothing is to be done there
+   * @param tried keys of those that were looked at just now, and wait in any case
+   */
+  look(most: number, isIdle: (id: ConversationId) => boolean, tried: ReadonlySet<string>): ConversationId[] {
     const now = this.#now();
-    const waiting = [...this.#paused.values()].filter(({ from, until }) => from <= now && now < until);
+    const waiting: Pause[] = [];
+    const over: Pause[] = [];
+    for (const [key, pause] of this.#paused) {
+      const isOver = pause.from > now || pause.until <= now;
+      (isOver && !tried.has(key) ? over : waiting).push(pause);
+    }
+    over.sort((a, b) => a.until - b.until);
+    for (let looked = 0; looked < most && over.length > 0;) {
+      const { id } = over.shift()!;
+      if (isIdle(id)) this.end(id);
+      else looked++;
+    }
+    const all = [...waiting, ...over].map(({ id }) => id);
     this.#passedOver.clear();
-    for (const { id } of waiting) this.#passedOver.add(hex(id));
-    return waiting.map(({ id }) => id);
+    for (const id of all) this.#passedOver.add(hex(id));
+    return all;
   }
   /** Unix ms at which those can be tried again that do wait; one that has ended while others were looked after is no reason to sleep. */
   get ends(): number[] {
     const now = this.#now();
     return [...this.#paused].flatMap(([key, { from, until }]) =>
-      until > now || this.#passedOver.has(key) ? [Math.min(until, now + until - from)] : [],
+      this.#passedOver.has(key) ? [Math.min(until, now + until - from)] : [],
     );
   }
 

@@ -1,19 +1,7 @@
 /** The client's folder and files: refused when others may use them. Keys and passwords are read by runtime/secret-file.ts. */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
-import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { ChatError } from '../base/errors.ts';
+import { writeFailure } from '../runtime/whole-file.ts';
 
 /** Mode bits mean nothing there; access control lists do, and Node does not read them. */
 const HAS_MODES = process.platform !== 'win32';
@@ -50,41 +38,6 @@ export function makePrivateFolder(path: string): void {
     throw writeFailure(path, cause);
   }
   assertPrivate(path);
-}
-
-/**
- * A file that only its owner can read: all of it, or what was there before.
- * @param mayReplace a file of this name
- * @throws USAGE when there is one that must stay; DISK_FULL, STORE_FAILED; whatever `pieces` throws
- */
-export function writePieces(path: string, pieces: Iterable<Uint8Array>, mayReplace: boolean): void {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`; // nobody else's
-  const taken = () => new ChatError('USAGE', `there is a file ${path} already: give another name, or --force`);
-  if (!mayReplace && existsSync(path)) throw taken();
-  try {
-    const fd = openSync(temporary, 'wx', 0o600);
-    try {
-      for (const piece of pieces) for (let at = 0; at < piece.length;) at += writeSync(fd, piece, at);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    if (mayReplace) renameSync(temporary, path);
-    else linkSync(temporary, path); // fails if somebody was quicker
-  } catch (cause) {
-    if (cause instanceof ChatError) throw cause;
-    throw (cause as NodeJS.ErrnoException).code === 'EEXIST' ? taken() : writeFailure(path, cause);
-  } finally {
-    rmSync(temporary, { force: true });
-  }
-}
-
-/** What it means that a file or folder of the profile could not be written: DISK_FULL when room helps, else STORE_FAILED. */
-export function writeFailure(path: string, cause: unknown): ChatError {
-  const { code } = cause as NodeJS.ErrnoException;
-  return code === 'ENOSPC' || code === 'EDQUOT'
-    ? new ChatError('DISK_FULL', `no space left to write ${path}`, { cause })
-    : new ChatError('STORE_FAILED', `cannot write ${path}`, { cause });
 }
 
 function stat(path: string) {

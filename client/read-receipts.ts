@@ -13,7 +13,7 @@ export type ReadChoice = (typeof READ_CHOICES)[number];
 
 /**
  * @param choice undefined: nothing changes
- * @param peer username or #room; undefined: all that have no choice of their own
+ * @param peer username, e-mail address or #room; undefined: all that have no choice of their own
  * @throws USAGE, BAD_NAME
  */
 export function setReadReceipts(vault: Vault, choice: string | undefined, peer: string | undefined): void {
@@ -21,13 +21,17 @@ export function setReadReceipts(vault: Vault, choice: string | undefined, peer: 
   const known = READ_CHOICES.find((each) => each === choice);
   if (known === undefined) throw new ChatError('USAGE', `receipts: want one of ${READ_CHOICES.join(', ')}`);
   if (peer === undefined && known === 'default') throw new ChatError('USAGE', 'receipts default: want a name');
-  const name = peer === undefined || isRoomName(peer) ? peer : canonicalUsername(peer);
+  const name = peer === undefined || isRoomName(peer) ? peer : usernameOf(vault, canonicalUsername(peer));
   vault.transaction(() => {
     if (name === undefined) vault.profile.setSendsRead(known === 'on');
     else vault.profile.setReadException(name, known === 'default' ? null : known === 'on');
     vault.keepReadUnsaid();
   });
 }
+
+/** Of an address, whose it is, if that is known here; an address may be a username as well. */
+const usernameOf = (vault: Vault, name: string): string =>
+  name.includes('@') ? (vault.conversationWith(name)?.peer ?? name) : name;
 
 /** In words, fit for a terminal. */
 export function shownReadReceipts({ profile }: Vault): string[] {

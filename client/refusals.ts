@@ -35,6 +35,7 @@ const LOST_LINEAGE: ReadonlySet<Code> = new Set<Code>(['COUNTER_GAP', 'COUNTER_R
 const RETRY_MS = 1000;
 /** And at least, whatever it says: a batch is not for asking all the time. */
 const SHORTEST_WAIT_MS = 50;
+/** Times in a row that the devices of a conversation may be others than it was signed for, before it is tried less often. */
 const MAX_STALE = 5;
 /** Times that a group may be out of date though nothing new comes in, before this device comes in anew, and before it is tried less often. */
 const MAX_STUCK = 3;
@@ -46,8 +47,9 @@ export class Refusals {
   readonly #stage: Stage;
   readonly #composer: Composer;
   readonly #events: RefusalEvents;
-  #staleInARow = 0;
   #hasRestarted = false;
+  /** conversation → how often in a row its devices were others */
+  readonly #stale = new Map<string, number>();
   /** conversation → how often in a row the server knew another state of its group, and nothing new came */
   readonly #stuck = new Map<string, number>();
   /** the same, also after this device has tried to come in anew */
@@ -67,14 +69,18 @@ export class Refusals {
   }
   /** The server has taken it: what was in vain before does not count. */
   accepted(batch: StagedBatch): void {
-    this.#staleInARow = 0;
-    for (const id of conversationsOf(batch)) for (const times of [this.#stuck, this.#vain]) times.delete(hex(id));
+    for (const id of conversationsOf(batch))
+      for (const times of [this.#stale, this.#stuck, this.#vain]) times.delete(hex(id));
   }
 
-  /** Afterwards there is something to send at once. @param error neither isPassing() nor the end of the connection */
+  /**
+   * Afterwards there is something to send at once.
+   * @param error not the end of the connection, and isPassing() only of one conversation
+   * @throws what the server is asked for then is refused with; the batch is withdrawn all the same
+   */
   async settle(session: Session, batch: StagedBatch, error: ChatError): Promise<void> {
     const { code, sub } = error;
-    if (isIncomplete(error)) {
+    if (isIncomplete(error) || isPassing(error)) {
       await this.#stage.withdraw(session, batch);
       this.#stillWanted(batch);
       // Whatever else is in the batch does not wait for it.
@@ -82,7 +88,7 @@ export class Refusals {
       return;
     }
     if (code === 'STALE' && sub === 'epoch') return this.#catchUp(session, batch);
-    if (code === 'STALE' && ++this.#staleInARow < MAX_STALE) return this.#refresh(session, batch);
+    if (code === 'STALE') return this.#refresh(session, batch, concernedBy(error, batch));
     if (LOST_LINEAGE.has(code) && !this.#hasRestarted) {
       this.#hasRestarted = true;
       this.#events.warn(
@@ -91,8 +97,10 @@ export class Refusals {
       return this.#stage.restart(session, batch);
     }
     // The log does not have what the certificate before the renewal has signed: signed anew.
-    if (code === 'SIG_FAIL' && sub === 'sender' && !this.#stage.isOwn(batch))
-      return this.#stage.withdraw(session, batch);
+    if (code === 'SIG_FAIL' && sub === 'sender' && !this.#stage.isOwn(batch)) {
+      await this.#stage.withdraw(session, batch);
+      return this.#stillWanted(batch);
+    }
     const id = commitOf(batch);
     if (id !== null) {
       await this.#stage.withdraw(session, batch);
@@ -114,21 +122,26 @@ export class Refusals {
     this.#fail(this.#vault.waitingIn(id), code);
   }
 
-  /** Somebody's devices are others than the batch was made for. */
-  async #refresh(session: Session, batch: StagedBatch): Promise<void> {
+  /** Somebody's devices are others than the batch was made for. In a room where many come and go that may be so many times in a row. */
+  async #refresh(session: Session, batch: StagedBatch, concerned: readonly ConversationId[]): Promise<void> {
     await this.#stage.withdraw(session, batch);
+    this.#stillWanted(batch);
     for (const id of conversationsOf(batch))
       await session.rosters.refresh(id).catch((cause: unknown) => {
         if (ChatError.from(cause).code !== 'NOT_FOUND') throw cause; // it is closed now, and nothing goes there any more
       });
-    this.#stillWanted(batch);
+    for (const id of concerned) {
+      const times = (this.#stale.get(hex(id)) ?? 0) + 1;
+      this.#stale.set(hex(id), times);
+      if (times >= MAX_STALE) this.#composer.pause(id);
+    }
   }
 
   /** The group is in another state than the batch was made in: what made that state is on its way, or was here and has been overlooked. */
   async #catchUp(session: Session, batch: StagedBatch): Promise<void> {
     await this.#stage.withdraw(session, batch);
-    await session.caughtUp();
     this.#stillWanted(batch);
+    await session.caughtUp();
     const made = batch.messages.flatMap(({ statement, group }) =>
       group === undefined ? [] : [{ id: decodeMs(statement).conversation, ...group }],
     );
@@ -139,6 +152,7 @@ export class Refusals {
       this.#stuck.set(hex(id), times);
       const furthest = this.#groups.furthest(id);
       const isNews = furthest.generation > generation || (furthest.generation === generation && furthest.epoch > epoch);
+      if (isNews) this.#composer.overtaken(id);
       const vain = isNews ? 0 : (this.#vain.get(hex(id)) ?? 0) + 1;
       this.#vain.set(hex(id), vain);
       if (vain > MAX_STUCK) this.#composer.rest(id, Math.min(RETRY_MS * 2 ** (vain - MAX_STUCK - 1), LONGEST_REST_MS));
@@ -148,7 +162,7 @@ export class Refusals {
     }
   }
 
-  /** A commit that came too late may have had no message behind it that would ask for it again. */
+  /** A commit that came too late may have had no message behind it that would ask for it again, whatever becomes of the questions that follow. */
   #stillWanted(batch: StagedBatch): void {
     const id = commitOf(batch);
     if (id !== null) this.#composer.want(id, true);

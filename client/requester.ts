@@ -145,16 +145,35 @@ const SENTENCES: { readonly [C in Code]?: string } = {
   BLOCKED: 'one of you has blocked the other',
   NOT_FOUND: 'the server does not have it',
   TOO_LARGE: 'too large for the server',
+  UNKNOWN_TYPE: 'the server does not know this request: it is older than this program',
   SHUTTING_DOWN: 'the server is stopping',
   UNAVAILABLE: 'the server cannot take it now',
   ROLLBACK: 'the record of the server is shorter than what it signed before: keep your evidence',
   FORK: 'the server has two different records of the same history: keep your evidence',
 };
 
+/** Where the finer reason says what to do. */
+const FINER: Readonly<Record<string, string>> = {
+  'BAD_CERT/revoked': 'this device was revoked, and does not come in any more',
+  'NOT_LOGGED_IN/proof': 'log in with the password first, and change it then and there',
+  'NOT_ALLOWED/role': 'that takes a higher role in the room: ask an admin or the owner',
+  'NOT_ALLOWED/banned': 'who is banned from the room does not come in: an admin can end the ban',
+  'NOT_ALLOWED/last_owner': 'a room keeps an owner while it has members: make somebody else owner first',
+  'NOT_ALLOWED/this_device': 'a device does not revoke itself: do it from another one of yours',
+  'NOT_FOUND/contact': 'there is nothing of the kind between the two of you',
+  'NOT_CONTACT/closed': 'the operator of this server decides who is in contact',
+  'BLOCKED/by_you': 'you have blocked this person: unblock first',
+  // With a field in place of a sub: of what there are too many.
+  'QUOTA/room': 'a limit of the server is reached: of your rooms, or of devices, members or bans of this one',
+  'QUOTA/account': 'a limit of the server is reached: too many of your questions wait for an answer',
+  'QUOTA/presence_watch.username': 'a limit of the server is reached: too many people are watched',
+};
+
 function errorOf({ code, sub, field, retry_after_ms: retryAfterMs }: Reply<'error'>): ChatError {
   const wait = retryAfterMs === undefined ? '' : `; try again in ${Math.ceil(retryAfterMs / 1000)} s`;
-  const why = sub === undefined ? '' : ` (${sub.replace(/[^a-z_]/g, '?')})`;
-  const message = `${SENTENCES[code] ?? 'the server refused the request'}${why}${wait}`;
+  const finer = FINER[`${code}/${sub ?? field}`];
+  const why = sub === undefined || finer !== undefined ? '' : ` (${sub.replace(/[^a-z_]/g, '?')})`;
+  const message = `${finer ?? SENTENCES[code] ?? 'the server refused the request'}${why}${wait}`;
   return new ChatError(code, message, {
     cause: REPORTED,
     ...(sub === undefined ? {} : { sub }),
@@ -173,6 +192,8 @@ const unanswered = (closed: ChatError): ChatError =>
 export function closedError({ code, sub }: Closed): ChatError {
   if (code === null || CODES[code].exit === CODES.CONNECTION_LOST.exit)
     return new ChatError(code ?? 'CONNECTION_LOST', 'the connection to the server ended');
+  if (code === 'NOT_LOGGED_IN' && sub === 'password')
+    return new ChatError(code, 'the login is over: the password of the account was changed', { sub });
   const why = sub === undefined ? '' : ` (${sub.replace(/[^a-z_]/g, '?')})`;
   const sentence = SENTENCES[code] ?? 'the connection to the server ended';
   return new ChatError(code, `${sentence}${why}`, sub === undefined ? {} : { sub });

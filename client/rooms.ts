@@ -4,10 +4,12 @@
  */
 import { equal, hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
+import { REPORTED } from '../protocol/hello.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { usersIn } from './e2ee/held.ts';
 import { NO_GROUP, type Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
+import { isPassing, waitMs } from './refusals.ts';
 import { listRooms, type RoomReply, type RoomSummary } from './room-list.ts';
 import type { Session } from './session.ts';
 import type { Conversation } from './roster.ts';
@@ -51,6 +53,8 @@ export class Rooms {
   readonly #own: string;
   readonly #host: RoomsHost;
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** of the connection */
+  #ending = new AbortController();
   /** conversation → the look at its members that is under way, or comes behind that */
   readonly #looks = new Map<string, { isBegun: boolean; readonly done: Promise<void> }>();
 
@@ -224,11 +228,23 @@ export class Rooms {
     if (isOut && known !== null && username === this.#own) session.rosters.close(known.id);
     this.#host.warn(announcement(frame, this.#own));
     if (change !== 'topic' && change !== 'role' && change !== 'unbanned')
-      this.#follow(session, frame, known, isOut, username === this.#own).catch(() => {}); // asked again at the next login
+      this.#persist(() => this.#follow(session, frame, isOut, username === this.#own));
+  }
+
+  /** What the server cannot say now it is asked again when it said, and all else at the next login. */
+  #persist(ask: () => Promise<void>): void {
+    const { signal } = this.#ending;
+    ask().catch((cause: unknown) => {
+      const error = ChatError.from(cause);
+      if (signal.aborted || error.cause !== REPORTED || !isPassing(error)) return;
+      this.#after(waitMs(error), () => this.#persist(ask));
+    });
   }
 
   /** Nothing is looked at later. */
   detach(): void {
+    this.#ending.abort();
+    this.#ending = new AbortController();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     this.#looks.clear();
@@ -238,11 +254,11 @@ export class Rooms {
   async #follow(
     session: Session,
     { room, conversation, change, by, turn }: Reply<'room_changed'>,
-    known: Conversation | null,
     isOut: boolean,
     isOwn: boolean,
   ): Promise<void> {
     const id = conversation as ConversationId;
+    const known = this.#vault.conversation(id);
     if (isOwn && isOut) return;
     if (isOwn) {
       if (change === 'joined') this.#lobby.wait(id); // another device of this user has asked for all
@@ -250,7 +266,7 @@ export class Rooms {
     }
     if (known === null || known.room?.closed !== false) return;
     await this.#looked(session, id);
-    if (isOut) this.#later(() => this.#host.want(id));
+    if (isOut) this.#after(Math.random() * MAX_DELAY_MS, () => this.#host.want(id));
     if (change === 'joined' && turn !== undefined && known.room.public) this.#lobby.ask(id, by, turn);
   }
 
@@ -318,11 +334,11 @@ export class Rooms {
     return settled;
   }
 
-  #later(work: () => void): void {
+  #after(ms: number, work: () => void): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       work();
-    }, Math.random() * MAX_DELAY_MS);
+    }, ms);
     this.#timers.add(timer);
   }
 }

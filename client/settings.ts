@@ -9,7 +9,8 @@ import { ChatError } from '../base/errors.ts';
 import { fromUtf8 } from '../base/bytes.ts';
 import { parseToml } from './config-file.ts';
 import { readSecretFile } from '../runtime/secret-file.ts';
-import { readBounded, writeFailure } from './private-file.ts';
+import { writeFailure } from '../runtime/whole-file.ts';
+import { readBounded } from './private-file.ts';
 
 /** Settings of one profile: name here → environment variable. Those that end in _file are paths, relative to the file that names them. */
 const SETTINGS = {

@@ -4,7 +4,7 @@ import { bytes, list, optional, record, text, uint, type Decoded } from '../base
 import type { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
-import { decodeMs, isOfSession, KIND } from '../transcript/statement.ts';
+import { decodeMs, isOfSession, isThreaded, KIND, type MessageStatement } from '../transcript/statement.ts';
 
 export const staged = record({
   algorithm: uint(255),
@@ -46,11 +46,21 @@ export const conversationsOf = (batch: StagedBatch): ConversationId[] => [
       .flatMap(({ kind, conversation: id }) => (isOfSession(kind) ? [] : [[hex(id), id] as const])),
   ).values(),
 ];
-/** The conversation of the message that a refusal names; all of them if it names none. */
-export function concernedBy({ field }: ChatError, batch: StagedBatch): ConversationId[] {
+/** The message that a refusal names. */
+function namedBy({ field }: ChatError, { messages }: StagedBatch): MessageStatement | null {
   const at = /^msg_send\.messages\[(\d+)\]/.exec(field ?? '')?.[1];
-  const message = at === undefined ? undefined : batch.messages[Number(at)];
-  return message === undefined ? conversationsOf(batch) : [decodeMs(message.statement).conversation];
+  const message = at === undefined ? undefined : messages[Number(at)];
+  return message === undefined ? null : decodeMs(message.statement);
+}
+/** Its conversation; all of them if none is named. */
+export function concernedBy(error: ChatError, batch: StagedBatch): ConversationId[] {
+  const ms = namedBy(error, batch);
+  return ms === null ? conversationsOf(batch) : [ms.conversation];
+}
+/** Whether a refusal is about a message or a commit of one conversation, and about no other. */
+export function isOfOne(error: ChatError, batch: StagedBatch): boolean {
+  const ms = namedBy(error, batch);
+  return ms !== null && isThreaded(ms.kind);
 }
 /** As it is sent: blobs by their hashes. */
 export const named = ({ parts_blob: parts, info_blob: info, ...message }: StagedBatch['messages'][number]) => ({

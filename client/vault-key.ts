@@ -12,7 +12,8 @@ import { bytes, record, text, uint, type Decoded } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
 import { DEFAULT_KDF, formatKdf, parseKdf, SALT_BYTES, saltedPassword } from '../protocol/scram.ts';
-import { assertPrivate, writeFailure } from './private-file.ts';
+import { writeFailure } from '../runtime/whole-file.ts';
+import { assertPrivate } from './private-file.ts';
 import { Seal } from './seal.ts';
 
 const KEY_BYTES = 32;

@@ -14,6 +14,8 @@ import { decode, encode, type Encodable } from '../base/cbor.ts';
 import { encodeContent, SALT_BYTES } from '../transcript/content.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, isOfSession, isReceipt, KIND } from '../transcript/statement.ts';
+import { parseCertificate } from '../x509/certificate.ts';
+import { identityOf } from '../x509/identity.ts';
 import { Annotations } from './annotations.ts';
 import { ConversationTable } from './conversation-table.ts';
 import { Database } from './database.ts';
@@ -105,6 +107,11 @@ export class Vault {
     this.notices = new NoticeTable(db, seal);
   }
 
+  /** Whether there is one. */
+  static isIn(folder: string): boolean {
+    return existsSync(join(folder, 'vault.db'));
+  }
+
   /**
    * What was to disappear meanwhile is erased before anybody can see it.
    * @param folder of the profile, made when it is missing
@@ -113,7 +120,7 @@ export class Vault {
    * @throws IN_USE, UNSAFE_FILE, VAULT_LOCKED, STORE_SCHEMA, STORE_FAILED
    */
   static open(folder: string, key: KeyObject | null = null, now = Date.now()): Vault {
-    const isNew = !existsSync(join(folder, 'vault.db'));
+    const isNew = !Vault.isIn(folder);
     const db = Database.open(folder);
     try {
       // A database without its key must not get a new one: every value in it would look altered.
@@ -146,9 +153,22 @@ export class Vault {
   conversation(id: ConversationId): Conversation | null {
     return this.#conversations.one(id);
   }
-  /** @param peer username, or name of a room: the newest of that name, for a name may be used again */
+  /**
+   * @param peer username, or name of a room: the newest of that name, for a name may be used again; or the address that certificates of
+   *   somebody's devices name
+   */
   conversationWith(peer: string): Conversation | null {
-    return this.conversations().findLast((c) => c.peer === peer) ?? null;
+    const all = this.conversations();
+    const named = all.findLast((c) => c.peer === peer);
+    if (named !== undefined || !peer.includes('@')) return named ?? null;
+    return all.findLast((c) => this.#isAddressOf(peer, c)) ?? null;
+  }
+  #isAddressOf(address: string, { peer, members }: Conversation): boolean {
+    const devices = members.find(({ username }) => username === peer)?.devices ?? [];
+    return devices.some((device) => {
+      const [der] = this.ledger.certificate(device as Fingerprint) ?? [];
+      return der !== undefined && identityOf(parseCertificate(der)).email === address;
+    });
   }
   putRoster(id: ConversationId, roster: Roster): void {
     this.#conversations.put(id, roster);

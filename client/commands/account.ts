@@ -1,4 +1,4 @@
-/** `register`, `login`, `logout`, `whoami`: who this profile is. */
+/** `register`, `login`, `logout`, `passwd`, `whoami`: who this profile is. */
 import type { CommandModule } from 'yargs';
 import { ChatError } from '../../base/errors.ts';
 import { hex } from '../../base/bytes.ts';
@@ -69,6 +69,37 @@ export const loginCommand = (run: Run): CommandModule<GlobalArgs, LoginArgs> => 
         const account = app.vault.profile.account()!;
         if (args.json) context.json('logged_in', { username: account.username, email: account.email });
         else context.out(`logged in as ${printable(account.username)}`);
+      });
+    }),
+});
+
+interface PasswdArgs extends GlobalArgs {
+  readonly 'new-password-file'?: string | undefined;
+}
+
+export const passwdCommand = (run: Run): CommandModule<GlobalArgs, PasswdArgs> => ({
+  command: 'passwd',
+  describe: 'Give the account another password, which ends what is logged in elsewhere',
+  builder: (y) =>
+    y
+      .option('new-password-file', {
+        type: 'string',
+        describe: 'holds the new one (default: the terminal asks for it)',
+        requiresArg: true,
+      })
+      .example('$0 passwd', 'asks for the password, and twice for the new one')
+      .example('$0 passwd --password-stdin <both.txt', 'two lines: the password, and the new one'),
+  handler: (args) =>
+    run(args, async (context) => {
+      await context.withApp(async (app) => {
+        await app.connect();
+        const { before, after } = await context.passwords(args['new-password-file']);
+        await app.changePassword(before, after);
+        await app.settled();
+        context.remember();
+        const { username } = app.vault.profile.account()!;
+        if (args.json) context.json('password_changed', { username });
+        else context.out(`${printable(username)} has another password: what else was logged in has to log in again`);
       });
     }),
 });

@@ -8,7 +8,8 @@ import { printable } from '../../runtime/printable.ts';
 import { peekCheckpoint } from '../../transcript/checkpoint.ts';
 import type { GlobalArgs } from '../context.ts';
 import { entriesOf, type KeptEntry } from '../alarm-proof.ts';
-import { makePrivateFolder, writePieces } from '../private-file.ts';
+import { writePieces } from '../../runtime/whole-file.ts';
+import { makePrivateFolder } from '../private-file.ts';
 import { notesOf } from '../trust.ts';
 import type { Run } from './account.ts';
 
@@ -33,7 +34,7 @@ export const alarmsCommand = (run: Run): CommandModule<GlobalArgs, AlarmArgs> =>
       .example('$0 transcript alarms --json', 'one object for each, with its notes'),
   handler: (args) =>
     run(args, (context) =>
-      context.withVault(({ ledger }) => {
+      context.withRecords(({ ledger }) => {
         const alarms = ledger.alarms().map((alarm) => ({ ...alarm, notes: notesOf(alarm) }));
         for (const { at, code, message, notes } of alarms) {
           const time = new Date(at).toISOString();

@@ -24,7 +24,7 @@ import {
   type Proven,
   type Prove,
 } from '../evidence.ts';
-import { writePieces } from '../private-file.ts';
+import { writePieces } from '../../runtime/whole-file.ts';
 import { loggedCrls, type AskCrl } from '../revocations.ts';
 import type { Conversation } from '../roster.ts';
 import type { Vault } from '../vault.ts';
@@ -37,7 +37,7 @@ export const listCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => 
   builder: (y) => y.example('$0 transcript list --json', 'one object for each conversation'),
   handler: (args) =>
     run(args, (context) =>
-      context.withVault((vault) => {
+      context.withRecords((vault) => {
         const proven = Map.groupBy(provenMessages(vault.ledger, null), ({ ms }) => hex(ms.conversation));
         for (const { id, peer } of vault.conversations()) {
           const messages = proven.get(hex(id)) ?? [];

@@ -97,7 +97,7 @@ interface RecvArgs extends GlobalArgs {
   readonly since?: number | undefined;
 }
 
-/** Without --follow: how long nothing must have come before what waited counts as all of it. */
+/** Without --follow: how long nothing more must have come once all that waited has. */
 const QUIET_MS = 500;
 const PAGE = 500;
 
@@ -177,9 +177,11 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
   const isCounted = args.max !== undefined || args.timeout !== undefined;
   await new Promise<void>((resolve, reject) => {
     let quiet: NodeJS.Timeout | undefined;
+    let isComing = !isCounted && !args.follow;
+    let isOver = false;
     const rest = (): void => {
       clearTimeout(quiet);
-      if (!args.follow) quiet = setTimeout(done, isCounted ? context.timeoutMs : QUIET_MS);
+      if (!args.follow && !isComing && !isOver) quiet = setTimeout(done, isCounted ? context.timeoutMs : QUIET_MS);
     };
     const look = async (): Promise<void> => {
       try {
@@ -196,6 +198,7 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
       if (!isCounted) rest();
     });
     const finish = (outcome: () => void): void => {
+      isOver = true;
       clearTimeout(quiet);
       stop();
       outcome();
@@ -204,6 +207,11 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
     const fail = (error: unknown): void => finish(() => reject(error as Error));
     rest();
     void look(); // what came between the first look and the listening
+    const arrived = (): void => {
+      isComing = false;
+      rest();
+    };
+    if (isComing) void app.caughtUp().then(arrived, arrived); // what the server cannot bring now is left to the next command
   });
   if (args.max !== undefined && left > 0 && !args.follow)
     throw new ChatError('NOT_REACHED', `${args.max - left} of ${args.max} messages came`);
@@ -219,13 +227,13 @@ export const historyCommand = (run: Run): CommandModule<GlobalArgs, HistoryArgs>
   describe: "Messages of a conversation, in its order, from this profile's own records",
   builder: (y) =>
     y
-      .positional('peer', { type: 'string', demandOption: true, describe: 'username, or #room' })
+      .positional('peer', { type: 'string', demandOption: true, describe: 'username, e-mail address, or #room' })
       .option('last', { type: 'number', default: 50, describe: 'how many', requiresArg: true })
       .example('$0 history bob --last 10', 'the last ten')
       .example('$0 history bob --json | jq -r .body', 'the bodies'),
   handler: (args) =>
     run(args, (context) =>
-      context.withVault((vault) => {
+      context.withRecords((vault) => {
         if (!Number.isSafeInteger(args.last) || args.last < 1)
           throw new ChatError('USAGE', '--last wants a whole number from 1 on');
         const conversation = conversationWith(vault, args.peer);

@@ -18,12 +18,15 @@ export const receiptsCommand = (run: Run): CommandModule<GlobalArgs, ReceiptsArg
         choices: READ_CHOICES,
         describe: 'nothing: say what is so now; default: no exception any more',
       })
-      .positional('peer', { type: 'string', describe: 'username or #room; nobody: all that are no exceptions' })
+      .positional('peer', {
+        type: 'string',
+        describe: 'username, e-mail address, or #room; nobody: all that are no exceptions',
+      })
       .example('$0 receipts on', 'from now on, for what is shown by any command or in the interactive mode')
       .example('$0 receipts off bob', 'whatever all the others are told'),
   handler: (args) =>
     run(args, (context) =>
-      context.withVault((vault) => {
+      context.withRecords((vault) => {
         setReadReceipts(vault, args.state, args.peer);
         if (!args.json) return shownReadReceipts(vault).forEach((line) => context.out(line));
         const exceptions = vault.profile.readExceptions().map(({ peer, read }) => ({ peer, read: word(read) }));

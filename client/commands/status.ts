@@ -27,7 +27,7 @@ export const statusCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =
             server: status.server,
             connected: status.suite !== null,
             logged_in: status.isConnected,
-            ...(failure === null ? {} : { error: failure.code }),
+            ...(failure === null ? {} : { error: failure.code, sub: failure.sub }),
             account: status.account?.username ?? null,
             certificate_days_left: status.certificateDaysLeft,
             suite: status.suite,
@@ -47,7 +47,8 @@ export const statusCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =
             : status.suite !== null
               ? 'connected, not logged in'
               : 'not connected';
-          context.out(`server       ${printable(status.server)}: ${state}`);
+          const why = failure === null || status.isConnected ? '' : `: ${printable(failure.message)}`;
+          context.out(`server       ${printable(status.server)}: ${state}${why}`);
           context.out(`account      ${printable(status.account?.username ?? 'none yet')}`);
           context.out(`certificate  ${status.certificateDaysLeft} days left`);
           if (status.suite !== null) context.out(`channel      suite ${status.suite}, ${status.confirmation}`);

@@ -4,7 +4,7 @@ import { hex } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
 import type { Context, GlobalArgs } from '../context.ts';
-import { writePieces } from '../private-file.ts';
+import { writePieces } from '../../runtime/whole-file.ts';
 import type { Vault } from '../vault.ts';
 import type { Run } from './account.ts';
 import { alarmsCommand } from './alarms.ts';
@@ -44,7 +44,7 @@ const anchorsCommand = (run: Run): CommandModule<GlobalArgs, AnchorArgs> => ({
       .example('$0 transcript anchors --json', 'one object for each log that this profile has seen'),
   handler: (args) =>
     run(args, (context) =>
-      context.withVault((vault) => {
+      context.withRecords((vault) => {
         const anchors = anchorsOf(vault);
         const newest = anchors.at(-1);
         if (newest === undefined)

@@ -58,8 +58,10 @@ const set = (run: Run, args: GlobalArgs): Promise<void> =>
     const path = keyPath(context.settings.folder);
     if (isWrapped(path))
       throw new ChatError('USAGE', 'the records of this profile take a passphrase already: use change');
-    const after = await context.newPassphrase(context.settings.vaultPassphraseFile, '--passphrase-file');
-    await context.withVault(() => put(context, path, null, after));
+    await context.withRecords(async () => {
+      const after = await context.newPassphrase(context.settings.vaultPassphraseFile, '--passphrase-file');
+      await put(context, path, null, after);
+    });
     say(context, 'set', 'set: without it nobody can read the records of this profile, and nobody can bring it back');
   });
 

@@ -51,7 +51,7 @@ export const showCommand = (run: Run, { version, exit }: Verifier): CommandModul
   describe: 'What this profile can prove of a conversation, judged and with all its texts; asks no server',
   builder: (y) =>
     y
-      .positional('peer', { type: 'string', demandOption: true, describe: 'username, e-mail address or room' })
+      .positional('peer', { type: 'string', demandOption: true, describe: 'username, e-mail address, or #room' })
       .option('since', { type: 'string', requiresArg: true, describe: 'from this time on' })
       .option('until', { type: 'string', requiresArg: true, describe: 'before this time' })
       .option('report', { choices: ['md', 'html'] as const, default: 'md', describe: 'as Markdown, or as HTML' })

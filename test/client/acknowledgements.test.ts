@@ -101,7 +101,10 @@ for (const [what, count, bytes] of [
         untakenBytes: () => 0,
         sendShared: () => t.fail('it is the only one'),
         inTurn: (_items: number, work: () => Promise<void>) => work(),
-        backlog: async (after, max) => upTo(Math.min(count, after + max), after + 1).map(row),
+        backlog: async (after, max) => {
+          const items = upTo(Math.min(count, after + max), after + 1).map(row);
+          return { items, isWhole: items.length < max };
+        },
         evidence: async () => evidence,
       },
       (error) => t.fail(String(error)),

@@ -154,6 +154,8 @@ t.test('entries of the log that do not go together, with the proofs of both', as
 
 t.test('nothing was found', async (t) => {
   const env = { CHAT_CLIENT_HOME: join(t.testdir({}), 'home') };
+  t.match(await run(env), { status: 8, out: '', err: /there is no profile default here/ }, 'nor anybody to find it');
+  Vault.open(join(env.CHAT_CLIENT_HOME, 'default')).close();
   t.strictSame(await run(env), { status: 0, out: '', err: '' });
   const folder = join(t.testdirName, 'proof');
   t.match(await run(env, '--out', folder), { status: 8, out: '', err: /\[NOT_FOUND\]/ });

@@ -1,6 +1,6 @@
 /** The commands as a person or a script meets them: arguments in, lines and exit status out, over real TLS and both handshakes. */
 import { decodeMs, KIND } from '../../transcript/statement.ts';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
@@ -111,7 +111,7 @@ t.test('register, whoami, login, send, history, status', async (t) => {
   for (const args of surplus)
     t.match(await alice.run(args), { status: 2, out: '', err: /\[USAGE\]\n$/ }, args.join(' '));
   t.equal((await alice.run(['edit', 'bob', '5', '--', '-7'], 'not this')).status, 0);
-  const late = await alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '1s']);
+  const late = await alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '3s']);
   t.strictSame([late.status, late.out], [7, '']);
   t.equal(late.err, 'chat: the message is accepted, not delivered yet [NOT_REACHED]\n');
 
@@ -123,6 +123,8 @@ t.test('register, whoami, login, send, history, status', async (t) => {
     /^#1 [0-9a-f]{8} .* You: stand by ✓\n#2 .* You: from a pipe ✓\n#3 .* \(3 bytes that are not text\) ✓\n#4 .*You: -42 ✓\n#5 .*You: -7 \(edited\) ✓\n#7 .*hello ✓\n$/,
   );
   t.equal(lines((await alice.run(['history', 'bob', '--json', '--last', '2'])).out).length, 2);
+  t.strictSame(await alice.run(['history', 'Bob@Example.org']), history, 'by the address of his certificate as well');
+  t.match(await alice.run(['receipts', 'off', 'bob@example.org']), { out: /^bob: off$/m, err: '' });
   const status = await alice.run(['status', '--json']);
   t.equal(status.status, 3);
   t.match(lines(status.out)[0], {
@@ -176,7 +178,7 @@ t.test('recv shows what was delivered, once, whichever command took it', async (
   t.equal((await alice.run(['recv'])).out, '', 'shown once');
 
   await deliver('two', Buffer.of(0xc0, 0x80));
-  const json = lines((await alice.run(['recv', 'bob', '--max', '2', '--json', '--timeout', '5s'])).out);
+  const json = lines((await alice.run(['recv', 'bob', '--max', '2', '--json', '--timeout', '60s'])).out);
   t.match(json, [{ from: 'bob', body: 'two' }, { body_base64url: 'wIA' }]);
   const since = lines((await alice.run(['recv', 'bob', '--since', '0', '--json'])).out);
   t.equal(since.length, 3, 'again on request');
@@ -189,7 +191,7 @@ t.test('recv shows what was delivered, once, whichever command took it', async (
   server.time = time;
   waiting.push(server.delivery(sent, server.append(sent)));
   await deliver('behind it');
-  const late = await alice.run(['recv', '--max', '2', '--json', '--timeout', '5s']);
+  const late = await alice.run(['recv', '--max', '2', '--json', '--timeout', '60s']);
   t.match(lines(late.out), [{ sent_at: '9007199254740991 ms', logged_at: /^2027-/ }, { body: 'behind it' }]);
   t.match(await alice.run(['history', 'bob', '--json']), { status: 0, err: '' });
 });
@@ -233,6 +235,23 @@ t.test('recv: what its reader did not take is printed by the next one', async (t
   for (const args of [['history', 'bob', '--json'], ['whoami']]) t.equal(await status(args), 0);
   for (const told of ['bob uses a new device', undefined])
     t.match(lines((await alice.run(['whoami', '--json'])).out)[0], { text: told });
+});
+
+// Fails when what is slow to come counts as what is not there.
+t.test('recv: what waited is waited for, however long the server takes to bring it', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  const sent = await server.compose('bob', ['from long ago']);
+  const delivery = server.delivery(sent, server.append(sent));
+  server.script = (frame, link) => {
+    if (frame.type !== 'sync') return false;
+    setTimeout(() => {
+      link.send(delivery);
+      server.answer(frame, link, 'alice');
+    }, 1000);
+    return true;
+  };
+  t.match(lines((await alice.run(['recv', '--json'])).out), [{ body: 'from long ago' }]);
 });
 
 t.test('contact verify: a number to compare, and whose certificates are behind it', async (t) => {
@@ -324,6 +343,27 @@ t.test('recv -f follows until it is interrupted', async (t) => {
   );
 });
 
+t.test('status says why there is no login', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  server.script = (frame, link) => {
+    if (frame.type !== 'resume') return false;
+    link.send({ type: 'error', id: frame.id, code: 'BAD_CERT', sub: 'revoked' });
+    return true;
+  };
+  const revoked = await alice.run(['status']);
+  t.match(revoked, { status: 6, err: /revoked.* \[BAD_CERT\/revoked\]\n$/ });
+  t.match(revoked.out, /^server {7}.*: connected, not logged in: this device was revoked/);
+  t.match(lines((await alice.run(['status', '--json'])).out)[0], {
+    connected: true,
+    logged_in: false,
+    error: 'BAD_CERT',
+    sub: 'revoked',
+  });
+  await server.stop();
+  t.match((await alice.run(['status'])).out, /^server {7}.*: not connected: nothing answers at/);
+});
+
 t.test('failures: exit status, code and sentence', async (t) => {
   const { server, alice, address } = await world(t);
   const stranger = new ScriptedServer();
@@ -395,6 +435,9 @@ t.test('failures: exit status, code and sentence', async (t) => {
     ['nobody listening', ['status', '--server', '127.0.0.1:9'], 3, /\[UNREACHABLE\]/],
     ['not logged in, and nobody to ask', ['send', 'bob', 'x'], 4, /a password is needed.*\[NOT_LOGGED_IN\]/],
     ['no conversation in the records', ['history', 'bob'], 8, /\[NOT_FOUND\]/],
+    ['no such profile', ['-P', 'nobody', 'history', 'bob'], 8, /there is no profile nobody here: .*\[NOT_FOUND\]/],
+    ['nor here', ['-P', 'nobody', 'transcript', 'list'], 8, /there is no profile nobody here: .*\[NOT_FOUND\]/],
+    ['nor there', ['-P', 'nobody', 'receipts', 'on'], 8, /there is no profile nobody here: .*\[NOT_FOUND\]/],
     ['a name that cannot be one', ['history', 'b\u001bob'], 2, /\[BAD_NAME\]/],
   ];
   for (const [name, args, status, err] of rows) {
@@ -453,6 +496,32 @@ t.test('a canary password and body are nowhere but where they belong', async (t)
     sent.some((value) => Buffer.from(value as string).includes('canary')),
     'not even inside the channel',
   );
+});
+
+// Fails when it makes a profile that nobody has asked for.
+t.test('vault passphrase set: of a profile that there is', async (t) => {
+  const { alice } = await world(t);
+  const home = alice.env['CHAT_CLIENT_HOME']!;
+  const first = join(t.testdirName, 'first');
+  writeFileSync(first, 'open barley\n', { mode: 0o600 });
+  const before = readdirSync(home, { recursive: true });
+  t.match(await alice.run(['vault', 'passphrase', 'set', '-P', 'mistyped', '--passphrase-file', first]), {
+    status: 8,
+    out: '',
+    err: 'chat: there is no profile mistyped here: register or login makes it [NOT_FOUND]\n',
+  });
+  t.strictSame(readdirSync(home, { recursive: true }), before);
+});
+
+t.test('a contact is somebody else', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  for (const name of ['alice', 'Alice@example.org'])
+    t.match(await alice.run(['contact', 'add', name]), {
+      status: 8,
+      err: 'chat: that is you: a contact is somebody else [NO_SUCH_PEER]\n',
+    });
+  t.strictSame(server.frames('contact_add'), []);
 });
 
 t.test('vault passphrase: set, asked for, given, changed, removed', async (t) => {
@@ -724,6 +793,23 @@ t.test('interactive: leaving waits for what cannot be sent now no longer than a 
   const next = await alice.run([], 'bob\nand this\n/quit\n');
   t.match(next.out, /\n! not sent to bob \[BLOCKED\]: “stand by”\n/, 'what was kept for the next time');
   t.match(next.out, /\n! not sent to bob \[BLOCKED\]: “and this”\n/);
+});
+
+t.test('passwd: a connection that ends before the answer, and a server that knows no such request', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  const change = () => alice.run(['passwd', '--password-stdin'], 'correct horse battery\nanother\n');
+  server.script = (frame, link) => {
+    if (frame.type === 'password_set') link.close('SHUTTING_DOWN');
+    return frame.type === 'password_set';
+  };
+  t.match(await change(), { status: 3, err: /either password may be the right one now \[SHUTTING_DOWN\]\n$/ });
+  server.script = (frame, link) => {
+    if (frame.type === 'password_set') link.send({ type: 'error', id: frame.id, code: 'UNKNOWN_TYPE' });
+    return frame.type === 'password_set';
+  };
+  t.match(await change(), { err: /the server does not know this request: it is older .* \[UNKNOWN_TYPE\]\n$/ });
+  t.equal((await alice.run(['login', '--password-file', alice.passwordFile])).status, 0, 'nothing has changed');
 });
 
 t.test('interactive: refusals end it with their status', async (t) => {

@@ -3,7 +3,7 @@ import t from 'tap';
 import { utf8 } from '../../base/bytes.ts';
 import { decodeContent } from '../../transcript/content.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
-import { accepted, logIn, quiet, say, type Side } from './side.ts';
+import { accepted, logIn, PATIENCE_MS, quiet, say, type Side } from './side.ts';
 
 async function sent(side: Side, n: number) {
   const messages = side.server.written
@@ -46,7 +46,7 @@ t.test('gone before it could be sent: it has failed, and that is said', async (t
     return true;
   };
   const row = side.app.send(side.id, utf8('for a second'), { expireMs: 1000 });
-  await t.rejects(side.app.waitFor(row, 'accepted', 10_000), {
+  await t.rejects(side.app.waitFor(row, 'accepted', PATIENCE_MS), {
     code: 'NOT_REACHED',
     message: 'the message failed: it waited too long for the recipient and was dropped',
   });
@@ -85,7 +85,10 @@ t.test('gone while it is on its way, and refused: nothing is sent in its place',
     return true;
   };
   row = side.app.send(side.id, utf8('for a minute'), { expireMs: 60_000 });
-  await t.rejects(side.app.waitFor(row, 'accepted', 5000), { code: 'NOT_REACHED', message: /^the message failed/ });
+  await t.rejects(side.app.waitFor(row, 'accepted', PATIENCE_MS), {
+    code: 'NOT_REACHED',
+    message: /^the message failed/,
+  });
   t.match(side.app.vault.message(row), { state: 'failed', reason: 'EXPIRED' });
   await accepted(side, say(side, 'behind it'));
   t.equal((await sent(side, 1)).content.part.cardinality, 'single');

@@ -1,7 +1,8 @@
 /** Own keys in groups do not grow old: when they are replaced, by what is stored, and that it happens once. */
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { FRESH_MESSAGES, FRESH_MS } from '../../client/freshness-table.ts';
+import { hex } from '../../base/bytes.ts';
+import { FRESH_MESSAGES, FRESH_MS, FRESH_REST_MS, OVERTAKEN_REST_MS } from '../../client/freshness-table.ts';
 import { Vault } from '../../client/vault.ts';
 import { decodeMs, KIND } from '../../transcript/statement.ts';
 import { ScriptedServer } from './scripted-server.ts';
@@ -47,7 +48,7 @@ t.test('the moment is drawn by chance, and never later than it should be', async
     t.ok(at > 1000 + 0.79 * FRESH_MS && at <= 1000 + FRESH_MS);
     days.add(at);
     let n = 0;
-    for (; !vault.freshness.isDue(id, 1000); n++) vault.freshness.used(id);
+    for (; !vault.freshness.isDue(id, 1000 + FRESH_REST_MS); n++) vault.freshness.used(id);
     t.ok(n > 0.79 * FRESH_MESSAGES && n <= FRESH_MESSAGES);
     messages.add(n);
   }
@@ -61,6 +62,73 @@ t.test('the moment is drawn by chance, and never later than it should be', async
   );
   vault.close();
 });
+
+t.test('whoever writes without a pause replaces them once a minute at most', async (t) => {
+  const folder = join(t.testdir({}), 'p');
+  const vault = Vault.open(folder);
+  const { freshness } = vault;
+  const id = new ScriptedServer().conversation;
+  const at = 1_000_000;
+  const useUp = (): void => {
+    for (let i = 0; i < FRESH_MESSAGES; i++) freshness.used(id);
+  };
+  freshness.renewed(id, at);
+  useUp();
+  t.notOk(freshness.isDue(id, at + FRESH_REST_MS - 1));
+  t.strictSame(freshness.due(at + FRESH_REST_MS - 1), []);
+  t.equal(freshness.next(at), at + FRESH_REST_MS, 'it is looked again then, though nothing more is written');
+  t.ok(freshness.isDue(id, at + FRESH_REST_MS));
+  t.strictSame(freshness.due(at + FRESH_REST_MS).map(hex), [hex(id)]);
+  t.ok(freshness.isDue(id, at - 1), 'a clock that was put back puts nothing off');
+  freshness.hurry(id);
+  t.ok(freshness.isDue(id, at + 1), 'nor does it wait after entering from outside');
+  freshness.renewed(id, at);
+  useUp();
+  vault.close();
+  const again = Vault.open(folder);
+  t.ok(again.freshness.isDue(id, at + 1), 'of a process before nothing is known');
+  again.close();
+});
+
+t.test('whoever was overtaken writes first, and tries again soon after', async (t) => {
+  const vault = Vault.open(join(t.testdir({}), 'p'));
+  const { freshness } = vault;
+  const id = new ScriptedServer().conversation;
+  const at = 1_000_000;
+  freshness.renewed(id, at);
+  freshness.hurry(id);
+  freshness.overtaken(id, at);
+  const over = at + OVERTAKEN_REST_MS;
+  t.strictSame([freshness.isDue(id, over - 1), freshness.due(over - 1)], [false, []]);
+  t.equal(freshness.next(at), over, 'though nothing more is written');
+  t.strictSame([freshness.isDue(id, over), freshness.due(over).map(hex)], [true, [hex(id)]]);
+  t.ok(freshness.isDue(id, at - 1), 'a clock that was put back puts nothing off');
+  freshness.renewed(id, at);
+  freshness.hurry(id);
+  t.ok(freshness.isDue(id, at), 'what was in vain before is over');
+  vault.close();
+});
+
+t.test(
+  'the moment itself counts, what has rested hides no later one, and what is most urgent comes first',
+  async (t) => {
+    const vault = Vault.open(join(t.testdir({}), 'p'));
+    const { freshness } = vault;
+    const id = new ScriptedServer().conversation;
+    const other = Buffer.from(id).fill(7, 0, 1) as Uint8Array as typeof id;
+    freshness.renewed(id, 1000);
+    const dueAt = freshness.next(1000)!;
+    t.ok(freshness.isDue(id, dueAt), 'whoever wakes up then has something to do');
+    t.strictSame(freshness.due(dueAt).map(hex), [hex(id)]);
+    t.equal(freshness.next(dueAt), null, 'and nothing to wait for');
+    for (let i = 0; i < FRESH_MESSAGES; i++) freshness.used(id);
+    t.equal(freshness.next(1000 + FRESH_REST_MS), dueAt);
+    freshness.renewed(other, 2000);
+    freshness.hurry(other);
+    t.strictSame(freshness.due(dueAt).map(hex), [hex(other), hex(id)]);
+    vault.close();
+  },
+);
 
 t.test('after a week new keys, though nobody writes and the client was away meanwhile', async (t) => {
   const { server, clock, logIn } = await profile(t);

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import t from 'tap';
 import { equal, hex, type Hash } from '../../base/bytes.ts';
-import type { Request } from '../../protocol/messages.ts';
+import type { Reply, Request } from '../../protocol/messages.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { decodeReceipt } from '../../transcript/receipt.ts';
 import { decodeMs, isReceipt, KIND } from '../../transcript/statement.ts';
@@ -45,8 +45,7 @@ t.test('what was stored is receipted: one statement for all that came, and none 
   const side = await logIn(t);
   const delivery = await side.server.say(side.server.latest, 'bob', ['one', 'two', 'three']);
   await side.until(isMessage);
-  for (let i = 0; said(side.server).length === 0 && i < 500; i++)
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  while (said(side.server).length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
   const want = { kind: KIND.delivered, to: 'bob', messages: leavesOf(delivery).map(hex), together: 1 };
   t.strictSame(said(side.server), [want], 'by itself, after a while');
   await settled(side);
@@ -120,12 +119,74 @@ t.test('receipts that are refused are dropped, and hold up nothing', async (t) =
   t.equal(side.app.status().pending, 0);
 });
 
+/** A batch of these messages and a receipt, which is answered as is said; what comes after it is taken. */
+async function together(side: Side, texts: readonly string[], answer: (frame: Request<'msg_send'>) => Reply) {
+  const { server } = side;
+  let held: Request<'msg_send'> | null = null;
+  let isAnswered = false;
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || isAnswered) return false;
+    if (held === null) held = frame;
+    else if (said(server).length > 0) link.send(((isAnswered = true), answer(frame)));
+    else return false;
+    return true;
+  };
+  say(side, 'on its way while something comes');
+  await server.say(server.latest, 'bob', ['one']);
+  await side.until(isMessage);
+  await new Promise((resolve) => setTimeout(resolve, 400)); // it is time for a receipt
+  const rows = texts.map((text) => say(side, text));
+  server.answer(held!, server.latest, 'alice');
+  while (!isAnswered) await new Promise(setImmediate);
+  return rows;
+}
+
+// Fails when what has been withdrawn waits for something else to be said.
+t.test(
+  'a receipt beside what was signed too early is said again, with what was signed anew or soon after',
+  async (t) => {
+    const side = await logIn(t);
+    const [row] = await together(side, ['too early'], ({ id }) => {
+      side.server.epoch++;
+      return { type: 'error', id, code: 'STALE' };
+    });
+    await accepted(side, row!);
+    while (said(side.server).length === 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    t.equal(said(side.server).length, 2);
+    await settled(side); // said is not answered yet
+    t.equal(side.app.vault.receipts.owed(), 0);
+  },
+);
+
+// Fails when receipts that go each alone wait until there is no message.
+t.test('a receipt that goes alone has its turn, however much is written', async (t) => {
+  const side = await logIn(t);
+  const isBad = ({ messages }: Request<'msg_send'>): boolean => messages.some(({ parts }) => parts[0]!.length > 4000);
+  const refuse = ({ id }: Request<'msg_send'>): Reply => ({ type: 'error', id, code: 'QUOTA' });
+  const rows = await together(side, ['good', 'bad'.repeat(2000)], refuse);
+  side.server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || !isBad(frame)) return false;
+    link.send(refuse(frame));
+    return true;
+  };
+  let [written, atLast] = [0, 0];
+  side.app.on((event) => {
+    if (event.on !== 'state' || event.message.direction !== 'out' || event.message.state !== 'accepted') return;
+    if (said(side.server).length > 1) atLast ||= written;
+    else if (++written < 100) say(side, `and on, ${written}`);
+  });
+  say(side, 'and on');
+  await accepted(side, rows[0]!);
+  while (atLast === 0 && written < 100) await new Promise(setImmediate);
+  t.ok(atLast > 0, 'it is said meanwhile');
+});
+
 t.test('that something was read is said only if the person wants it', async (t) => {
   const side = await logIn(t);
   const { vault } = side.app;
   const show = async (text: string): Promise<string[]> => {
     const delivery = await side.server.say(side.server.latest, 'bob', [text]);
-    for (let i = 0; vault.unshown(null, 1).length === 0 && i < 500; i++) await quiet(side);
+    while (vault.unshown(null, 1).length === 0) await quiet(side);
     side.app.markShown(vault.unshown(null, 1).map(({ row }) => row));
     await settled(side);
     return leavesOf(delivery).map(hex);
@@ -192,7 +253,7 @@ t.test('what another device of the same person has read, is read', async (t) => 
   await side.server.receipts(side.server.latest, 'phone', [unknown!], KIND.delivered);
   await settled(side);
   side.server.latest.send(side.server.delivery(later, first));
-  for (let i = 0; said(side.server).length === length && i < 500; i++) await quiet(side);
+  while (said(side.server).length === length) await quiet(side);
   t.strictSame(said(side.server).at(-1)?.messages, [hex(unknown!)], 'that this device has it, too, is its own to say');
   t.strictSame(vault.ledger.alarms(), []);
 });
@@ -243,7 +304,7 @@ t.test('false receipts: alarms, never shown, never acknowledged', async (t) => {
   for (const [name, lie, want] of rows) {
     const alarms = side.events.filter(isAlarm).length;
     await lie();
-    for (let i = 0; side.events.filter(isAlarm).length === alarms && i < 500; i++) await quiet(side);
+    while (side.events.filter(isAlarm).length === alarms) await quiet(side);
     t.match(side.events.findLast(isAlarm)?.error, want, name);
     t.equal(side.app.vault.message(own.row)?.state, 'accepted', `${name}: nothing is shown of it`);
   }
@@ -332,7 +393,7 @@ t.test(
     const hears = async (text: string): Promise<void> => {
       const { length } = side.shown();
       await server.say(server.latest, 'bob', [text]);
-      for (let i = 0; side.shown().length === length && i < 500; i++) await new Promise((r) => setTimeout(r, 5));
+      while (side.shown().length === length) await new Promise((r) => setTimeout(r, 5));
       side.app.markShown(vault.unshown(null, 9).map(({ row }) => row));
       await side.app.settled();
     };
@@ -364,7 +425,7 @@ t.test('what is taken while somebody is there, and signed for by nobody, is said
   const warnings = () =>
     side.events.flatMap((e) => (e.on === 'warning' && /keep it back/.test(e.text) ? [e.text] : []));
   const kept = await accepted(side, say(side, 'kept back'));
-  for (let i = 0; warnings().length === 0 && i < 500; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (warnings().length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
   t.strictSame(warnings(), ['bob was connected, and has not signed for message #1: the server may keep it back']);
   t.equal(side.app.status().withheld, 1);
   await server.receipts(server.latest, 'bob', [kept.hash!]);

@@ -1,7 +1,8 @@
 /** What a client makes of the server's list of rooms. */
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { ChatError } from '../../base/errors.ts';
+import { ChatError, type Code } from '../../base/errors.ts';
+import { REPORTED } from '../../protocol/hello.ts';
 import { Rooms } from '../../client/rooms.ts';
 
 t.test(
@@ -74,4 +75,54 @@ t.test('who was invited, and is no member any more when this device comes back, 
   invited = [];
   await rooms.refresh(session as never);
   t.equal(wanted.length, 2);
+});
+
+// Fails when what the server cannot answer at that moment is left for the next login.
+t.test('a room has changed, and the server cannot say now who is in it: it is asked again', async (t) => {
+  const id = randomBytes(32);
+  const known = { id, peer: '#plan', room: { public: true, founder: false, closed: false } };
+  const refusals: Code[] = ['RATE_LIMIT', 'UNAVAILABLE'];
+  const answered = Promise.withResolvers<void>();
+  const entered = Promise.withResolvers<void>();
+  const ask = async (settled: () => void): Promise<void> => {
+    const code = refusals.shift();
+    if (code !== undefined) throw new ChatError(code, 'not now', { cause: REPORTED, retryAfterMs: 1 });
+    settled();
+  };
+  const session = {
+    requester: { request: () => ask(() => {}).then(() => ({ conversation: id, members: [] })) },
+    rosters: {
+      refresh: () => ask(answered.resolve),
+      enter: async () => void entered.resolve(),
+    },
+  };
+  const vault = { conversation: () => known };
+  const host = { warn: () => {}, want: () => {} };
+  const lobby = { wait: () => {}, detach: () => {} };
+  const groups = { stored: () => ({ conversation: null }) };
+  const rooms = new Rooms(vault as never, groups as never, lobby as never, 'alice', host as never);
+  const changed = (by: string): void =>
+    rooms.changed(session as never, { type: 'room_changed', room: '#plan', conversation: id, change: 'joined', by });
+  changed('bob');
+  await answered.promise;
+  refusals.push('RATE_LIMIT', 'UNAVAILABLE');
+  changed('alice');
+  await entered.promise;
+  t.strictSame(refusals, []);
+});
+
+t.test('what the server does not have it is not asked for again', async (t) => {
+  let asked = 0;
+  const known = { id: randomBytes(32), peer: '#plan', room: { public: true, founder: false, closed: false } };
+  const refresh = async (): Promise<void> => {
+    asked++;
+    throw new ChatError('NOT_FOUND', 'no such conversation', { cause: REPORTED });
+  };
+  const rooms = new Rooms({ conversation: () => known } as never, {} as never, {} as never, 'alice', {
+    warn: () => {},
+  } as never);
+  const change = { room: '#plan', conversation: known.id, change: 'joined', by: 'bob' } as const;
+  rooms.changed({ rosters: { refresh } } as never, { type: 'room_changed', ...change });
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+  t.equal(asked, 1);
 });

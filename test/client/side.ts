@@ -81,7 +81,9 @@ export function open(
 }
 
 export const say = (side: Side, text: string): number => side.app.send(side.id, Buffer.from(text));
-export const accepted = (side: Side, row: number): Promise<Message> => side.app.waitFor(row, 'accepted', 5000);
+/** Only a test that has failed already meets it. */
+export const PATIENCE_MS = 60_000;
+export const accepted = (side: Side, row: number): Promise<Message> => side.app.waitFor(row, 'accepted', PATIENCE_MS);
 export const isAlarm = (e: AppEvent): e is Extract<AppEvent, { on: 'alarm' }> => e.on === 'alarm';
 export const isLost = (e: AppEvent): e is Extract<AppEvent, { on: 'lost' }> => e.on === 'lost';
 export const isMessage = (e: AppEvent) => e.on === 'message';

@@ -130,10 +130,10 @@ t.test('a conversation on a terminal', { skip }, async (t) => {
 
   screen.type('\u0003'); // Ctrl+C clears the line
   screen.type('sent instead\r');
-  while (server.frames('msg_send').length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-  const [session, message] = server.frames('msg_send')[0]!.messages; // the first batch opens the session
-  t.equal(session!.statement[8], KIND.open);
-  const opening = await (await server.peer).open(message!);
+  while (server.written.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  const [session] = server.frames('msg_send')[0]!.messages; // of what is written, or of a receipt for what came before it
+  t.equal(session!.statement[8], KIND.open, 'the first batch opens the session');
+  const opening = await (await server.peer).open(server.written[0]!.messages.at(-1)!);
   t.match(meaningOf(decodeContent(opening.subarray(32))), { text: 'sent instead' });
   screen.type('\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\u0015'); // the arrow keys bring back lines, not passwords
   screen.type('/quit\r');
@@ -150,4 +150,37 @@ t.test('Ctrl+C on an empty line leaves', { skip }, async (t) => {
   await screen.sees('Register or login?');
   screen.type('\u0003');
   t.equal(await screen.ended, 130);
+});
+
+t.test('passwd asks for the password, and for the new one until it is typed the same twice', { skip }, async (t) => {
+  testFolder(t);
+  const server = new Listener();
+  const address = await server.listen(t);
+  const env = { CHAT_CLIENT_HOME: join(t.testdirName, 'home'), CHAT_SERVER: address, ...server.files(t, 'alice') };
+  const typed = async (screen: Screen, ...answers: readonly (readonly [string, string])[]): Promise<void> => {
+    for (const [question, answer] of answers) {
+      await screen.sees(question);
+      screen.raw = '';
+      screen.type(`${answer}\r`);
+    }
+  };
+  const first = new Screen(t, ['register'], env);
+  await typed(first, ['Password: ', 's3cret one'], ['Repeat password: ', 's3cret one']);
+  t.equal(await first.ended, 0);
+  let set = 0;
+  server.script = (frame, link) => {
+    if (frame.type !== 'password_set') return false;
+    set++;
+    link.send({ type: 'password_ok', id: frame.id, token: 't', token_expires: Date.now() + 60_000 });
+    return true;
+  };
+  const screen = new Screen(t, ['passwd'], env);
+  const wrong = ['Repeat new password: ', 's3cret too'] as const;
+  await typed(screen, ['Password: ', 's3cret one'], ['New password: ', 's3cret two'], wrong);
+  await screen.sees('once more');
+  await typed(screen, ['New password: ', 's3cret two'], ['Repeat new password: ', 's3cret two']);
+  t.equal(await screen.ended, 0);
+  t.match(screen.raw, 'alice has another password');
+  t.equal(set, 1);
+  t.notMatch(screen.raw, /s3cret/);
 });

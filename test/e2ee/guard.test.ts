@@ -385,6 +385,35 @@ t.test('a commit into a group that is full is refused before a tree of it is mad
   );
 });
 
+t.test('a device id that somebody has copied keeps nobody out', async (t) => {
+  const eve = await world.person('eve');
+  const copied = rebound(eve, bob.device.deviceId, await engine.newDeviceKey());
+  const commit = await commitOf(lawless(m), [await addOf(copied)]);
+  t.match(await engine.receive(a, commit, now, openToAll), { kind: 'commit' });
+});
+
+t.test('what a member has written before says nothing of which commit of his is the next', async (t) => {
+  let [author, reader] = [m, a];
+  for (let i = 0; i < 3; i++) {
+    const { conversation, message } = await engine.encrypt(author, Buffer.from(`${i}`), Buffer.alloc(0));
+    const opened = await engine.receive(reader, message, now, byInvitation);
+    if (opened.kind !== 'message') throw new Error(opened.kind);
+    [author, reader] = [conversation, opened.conversation];
+  }
+  const { commit } = await engine.commit(author, {}, now, openToAll);
+  t.match(await engine.receive(reader, commit, now, byInvitation), { kind: 'commit' });
+});
+
+t.test('who has left a group hears nothing of it, and nobody of another one', async (t) => {
+  const { commit } = await engine.commit(m, {}, now, openToAll);
+  const outside = { ...a, state: { ...a.state, groupActiveState: { kind: 'removedFromGroup' as const } } };
+  const isOfAnother = { code: 'DECRYPT_FAIL', sub: 'group' };
+  await t.rejects(engine.receive(outside, commit, now, byInvitation), isOfAnother);
+  const [elsewhere] = await world.group([bob, mallory]);
+  const external = await externalCommit((await world.person('eve')).device, undefined);
+  await t.rejects(engine.receive(elsewhere!, external, now, openToAll), isOfAnother, 'also in the open');
+});
+
 t.test('an old commit is refused', async (t) => {
   const first = await engine.commit(m, {}, now, openToAll);
   const after = await engine.receive(a, first.commit, now, byInvitation);
