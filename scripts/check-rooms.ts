@@ -29,7 +29,7 @@ const DOORS: Record<string, readonly string[]> = {
 /** Rooms without sockets, files, clocks, randomness, environment or logger, and what of node: they may use. */
 const PURE = ['base', 'x509', 'protocol', 'transcript'];
 const PURE_NODE = ['node:crypto', 'node:util', 'node:zlib', 'node:net'];
-/** The two places in pure rooms that draw randomness, on purpose (their file heads say why). */
+/** The place in pure rooms that draws randomness, on purpose (its file head says why). */
 const IMPURE_FILES: readonly string[] = ['protocol/key-exchange.ts'];
 const IMPURE =
   /\b(?:Date\.now|new Date\(\)|Math\.random|process\.(?:env|argv)|setTimeout|setInterval|random(?:Bytes|UUID|Fill\w*|Int)|performance\.now)\b/;

@@ -1,8 +1,6 @@
 /**
- * Breaks one rule of the verifier after the other, and some promises of the server, and says which breaks nothing notices: `npm run mutants`,
- * or with words that the names of the wanted mutants hold; `--quiet` tells the survivors and the score alone. `--remember` writes down who
- * noticed what, to be asked first from then on; nothing else is written into the tree. Exit 1 if a mutant survives that `known.ts` does not
- * name, or one no longer applies. CONTRIBUTING.md.
+ * Breaks one rule of the verifier after the other, and some promises of the server and of the client, and says which breaks nothing notices. `--help` says
+ * how to choose some of them. Nothing is written into the tree, but for `--remember`. CONTRIBUTING.md.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -18,10 +16,34 @@ import type { RowData } from './mutants/witness-thread.ts';
 import { filesOfVerifier, sitesOf } from './mutants/sites.ts';
 import { survey, type Survey } from './mutants/survey.ts';
 
-const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
-const isQuiet = process.argv.includes('--quiet');
-const isToRemember = process.argv.includes('--remember');
-if (isToRemember && words.length > 0) throw new Error('--remember goes with all mutants');
+const USAGE = `usage: npm run mutants -- [WORD ...]
+
+Asks rows and tests about all mutants, or about those whose names hold every WORD. A name is the file, the line, and the change:
+  server/outlet.ts:152: "if (sent.length === 0) return false;" → ""
+so that \`npm run mutants -- server/outlet.ts\` asks about one file, and \`npm run mutants -- verify/ E_KEYBIND\` about one code.
+
+  --quiet      survivors and the score alone
+  --remember   writes down who noticed what, to be asked first from then on; with all mutants only
+  -h, --help
+
+exit  0 all were noticed  1 one survives that scripts/mutants/known.ts does not name, or does not apply any longer  2 usage`;
+const given = process.argv.slice(2);
+const words = given.filter((word) => !word.startsWith('-'));
+const options = new Set(given.filter((word) => word.startsWith('-')));
+if (options.has('--help') || options.has('-h')) {
+  console.log(USAGE);
+  process.exit(0);
+}
+const isQuiet = options.delete('--quiet');
+const isToRemember = options.delete('--remember');
+const [unknown] = options;
+if (unknown !== undefined || (isToRemember && words.length > 0)) {
+  console.error(
+    `mutants: ${unknown === undefined ? '--remember goes with all mutants' : `no such option: ${unknown}`}`,
+  );
+  console.error(USAGE);
+  process.exit(2);
+}
 const began = Date.now();
 /** The tamper matrix as directories and bundles: written once, judged with each mutant. */
 const folder = mkdtempSync(join(tmpdir(), 'mutants-'));

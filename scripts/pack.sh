@@ -2,6 +2,8 @@
 # npm run pack: the programs, the packages that they need, and Node, as one archive for a machine of the same kind that has no network
 # (docs/OPERATING.md). The same sources and packages give the same bytes. GNU tar.
 set -eu
+usage='usage: npm run pack [-- ARCHIVE.tar.gz]'
+case ${1-} in --help | -h) echo "$usage"; exit 0 ;; -*) echo "$usage" >&2; exit 2 ;; esac
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
 name=$(node -p 'const { name, version } = require("./package.json"); `${name}-${version}-${process.platform}-${process.arch}`')

@@ -30,6 +30,12 @@ interface Status {
 }
 
 const isExit = process.argv.includes('--exit');
+if (process.argv.includes('--help') || process.argv.includes('-h')) {
+  console.log(
+    'usage: npm run quickstart [-- --exit]\n  --exit  stop the server at the end; exit status 0 only if every step held',
+  );
+  process.exit(0);
+}
 const unknown = process.argv.slice(2).filter((arg) => arg !== '--exit');
 if (unknown.length > 0) {
   console.error(`quickstart: unknown argument ${unknown[0]}; --exit is the only one`);

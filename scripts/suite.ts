@@ -8,7 +8,7 @@ import t from 'tap';
 /** One more than processors: somebody always waits, for the disk or for a start. */
 const JOBS = 3;
 /** Longest run of a file, and of a test that does not say otherwise, s. */
-const LIMIT_S = 500;
+const LIMIT_S = 1000;
 
 t.jobs = JOBS;
 t.setTimeout(0);

@@ -2,6 +2,8 @@
 # npm test: the whole suite, or the files given. CHAT_REQUIRE=mysql,vectors turns their skips into failures.
 # Prints one line for each file, the failures with their reasons, and tap's own closing line.
 set -eu
+usage='usage: npm test [-- FILE.test.ts …]'
+case ${1-} in --help | -h) echo "$usage"; exit 0 ;; -*) echo "$usage" >&2; exit 2 ;; esac
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
 # tap's plugins are built into node_modules: again whenever those were installed again.

@@ -1,7 +1,19 @@
-/** Promises of the server, and of what two ends say to each other, one broken at a time: those that a careless change breaks in silence. */
+/** Promises of the server, of its store, and of what two ends say to each other, one broken at a time: those that a careless change breaks in silence. */
 import type { Rules } from './mutant.ts';
 
 export const SERVER_RULES: Rules = {
+  'server/accounts.ts': [
+    ['found === null || !tokens.isCurrent(generation, found.user.pwdHash)', 'found === null'],
+    ['    await this.#guesses.refuseIfLocked(name, pwdHash); // the turn', '    // the turn'],
+    ['!isRight || user === null', 'user === null'],
+    ['      await this.#guesses.succeeded(name, pwdHash);\n', ''],
+    ['user.certIdentity !== certIdentity(peerChain)', 'false'],
+    ['device.revokedAt !== null', 'false'],
+    ['proven === null || Math.abs(now() - proven.at) > PROOF_LASTS_MS', 'proven === null'],
+    ['proven.user.pwdHash)))', 'null)))'],
+    ['    this.#proven = { user, at: proven.at };\n', ''],
+    ['this.#isLoggedIn) throw outOfOrder(type)', 'this.#attempts < 0) throw outOfOrder(type)'],
+  ],
   'server/admission.ts': [
     ['username !== author || ', ''],
     [' || !isHeard', ''],
@@ -16,6 +28,21 @@ export const SERVER_RULES: Rules = {
     ['    this.#sends.check(this.#user, surcharge, this.#taken);\n', ''],
     ['this.#paid.splice(0)', 'this.#paid'],
   ],
+  'server/configuration.ts': [
+    ["purpose: 'serverAuth'", "purpose: 'clientAuth'"],
+    ["(name) => name.type === 'dns'", '() => true'],
+    ['return entry.value.toLowerCase();', 'return entry.value;'],
+    [
+      "formatKdf(strongerKdf({ name: 'argon2id', memoryKib: auth.kdf.memoryKiB, passes: auth.kdf.passes }, DEFAULT_KDF))",
+      "formatKdf({ name: 'argon2id', memoryKib: auth.kdf.memoryKiB, passes: auth.kdf.passes })",
+    ],
+    ["db.tls === 'off' ? 'off' : 'on'", "'off'"],
+    ["db.host.includes(':') ? `[${db.host}]` : db.host", 'db.host'],
+    ['  if (password === undefined)\n', '  if (false)\n'],
+    ['faults.every((fault)', 'faults.some((fault)'],
+    ["  attempt(() => checkPrivateDirectory(dirname(admin.socket), 'admin.socket'));\n", ''],
+    ['      checkServerName(own.chain[0], logHostOf(config, own));', '      void own;'],
+  ],
   'server/contacts.ts': [
     ["if (action !== 'block') ", ''],
     ['before.theirs !== after.theirs', 'true'],
@@ -24,26 +51,74 @@ export const SERVER_RULES: Rules = {
     [' && !isForged(crl)', ''],
     ['index < tree', 'true'],
   ],
+  'server/endings.ts': [
+    ['    if (earlier) earlier.add(hex(before));\n    else ', '    '],
+    ['at: ++this.#count', 'at: this.#count'],
+    ['ended.at > judgedAt', 'ended.at >= judgedAt'],
+    ['ended !== undefined && ended.at > judgedAt', 'ended !== undefined'],
+    ['    this.#revoked.add(deviceId);\n', '    void deviceId;\n'],
+  ],
+  'server/guesses.ts': [
+    ['isStranger ? [own, `spki:${this.#spki}`] : [own]', '[own]'],
+    [':${this.#spki}:${pwdHash}`', ':${pwdHash}`'],
+    [':${this.#spki}:${pwdHash}`', ':${this.#spki}`'],
+    ['if (until > at) throw', 'if (until > at + 1e9) throw'],
+    ['Math.max(0, until - now())', '0'],
+  ],
   'server/hub.ts': [
     ['this.#presence.unwatch(member, watched)', 'void watched'],
     ['\n      .filter((userId) => this.#presence.isVisible(userId))', ''],
-    ['    if (earlier) earlier.add(hex(renewed));\n    else ', '    '],
     ['    this.forgetDevices(deviceIds);\n', ''],
     ['parted !== this.#parted', 'false'],
+    ['.filter((member) => member !== except)', ''],
+  ],
+  'server/incomplete.ts': [
+    ['if (indexes) indexes.add(index);\n      else ', ''],
+    ['    this.#until = Math.min(this.#until, now + AWAITED_MS);', '   '],
   ],
   'server/not-logged-in.ts': [
     ['    void link.closed.then(() => this.delete(link));\n', ''],
     ['links.size <= MAX_LINKS', 'true'],
   ],
+  'server/outlet.ts': [
+    ['filter(({ cursor }) => cursor > this.#after)', 'filter(({ cursor }) => cursor >= this.#after)'],
+    ['.map((item) => this.#shown(item));', ';'],
+    ['if (this.#isBehind || this.#isFull) return this.#fallBehind();', 'if (this.#isFull) return this.#fallBehind();'],
+    ['if (cursor > this.#after) this.#skipped.add(cursor);', 'this.#skipped.add(cursor);'],
+    [' && this.#inFlightBytes <= IN_FLIGHT_BYTES / 2)', ')'],
+    ['this.#gone.has(item.cursor) || ', ''],
+    ['if (!this.#isClosed) this.#deliver(evidence, items);', 'this.#deliver(evidence, items);'],
+  ],
   'server/rate-limit.ts': [
     ['this.#burst - taken', 'this.#burst'],
     ['(now - bucket.at) * this.#perMs >= this.#burst', 'now * this.#perMs >= this.#burst'],
   ],
+  'server/registration.ts': [
+    ["if (registration === 'closed') throw", "if (registration !== 'open' && kdf === '') throw"],
+    ['  checkNotBelow(parseKdf(frame.kdf), parseKdf(kdf));\n', ''],
+    ['name !== certified || holder.username === name || ', ''],
+    [' && email.endsWith(UNPROVEN)', ' && false'],
+    ['username !== certified.username', 'false'],
+    ['certified.email !== undefined && email !== certified.email', 'false'],
+  ],
+  'server/repetitions.ts': [['stored.origin !== this.#o.transcript.origin || ', '']],
   'server/revocation.ts': [
     ['Math.max(nextUpdate, newest.get(key) ?? 0)', 'nextUpdate'],
     ['    this.#isUnreadable = false;\n', ''],
   ],
   'server/rooms.ts': [[' && at <= now', '']],
+  'server/sequencer-lineage.ts': [
+    ['    this.#senders.clear();\n    this.#items = 0;', '    this.#senders.clear();'],
+    ['      if (this.#atHand.has(key)) continue;\n', ''],
+    ['kept(lastBatchHash), isClosed }', 'kept(lastBatchHash), isClosed: false }'],
+    ['kept(lastBatch, before), isClosed }', 'kept(lastBatch, before), isClosed: false }'],
+    ['      if (!this.#leaves.has(key))\n', ''],
+  ],
+  'server/sequencer.ts': [
+    ['      this.#waitingBytes -= bytes;\n', ''],
+    ['!this.#lineage.holds(bs.sender, sender) || ', ''],
+    ['          await entrance;\n          continue;', '          await entrance;'],
+  ],
   'server/tokens.ts': [
     [' || !isBound(issued.bound, fingerprint)', ''],
     ['        typ: TYPE,\n', ''],
@@ -62,12 +137,44 @@ export const SERVER_RULES: Rules = {
     ["  within('passes', kdf.passes, floor.passes, MAX_ARGON2_PASSES);\n", ''],
     ['Math.max(a.passes, b.passes)', 'a.passes'],
   ],
-  'x509/revocation.ts': [
-    ["rule === 'at-stamping' && !HARMLESS", '!HARMLESS'],
+  'store/ahead.ts': [
+    ['      await this.#flushing;\n      this.#failure = null;', '      await this.#flushing;'],
     [
-      '  if (entry) throw revoked(element, entry);\n',
-      '  if (entry && entry.at <= at) throw revoked(element, entry);\n',
+      '    await journal?.close();\n    lock.release();\n    throw error;',
+      '    await journal?.close();\n    throw error;',
     ],
-    ['list.thisUpdate <= at', 'true'],
+    ['    await journal?.close();\n    lock.release();\n    throw error;', '    lock.release();\n    throw error;'],
+    ['Math.min(stored, ...this.#all.map(({ expiresAt }) => expiresAt))', 'stored'],
+    ['next === null || next > now', 'next === null || next >= now'],
+    ['    if (logSize <= from) {', '    if (logSize < from) {'],
+    [
+      '    await this.#flush();\n    const answers = await this.#db.commitWindow(window);',
+      '    const answers = await this.#db.commitWindow(window);',
+    ],
+    ['    this.#numbering.follow(window, answers);\n', ''],
+    ['    if (batches.some(({ batch }) => this.#some((waiting) => waiting.hasBatch(batch))))', '    if (false)'],
+    ['    if (ms > 0 && this.#timer !== null) return;\n', ''],
+    ["failure.code === 'DISK_FULL' || ", ''],
+    [" && failure.sub !== 'places'", ''],
+    [
+      '            await this.#db.acknowledge(deviceId, cursors, userId);\n          leaving.forget(origin, size);',
+      '            void deviceId;\n          leaving.forget(origin, size);',
+    ],
+    ['        return await work();\n', '        return work();\n'],
+    ['      this.#numbering.takeBack(window, answers);\n', ''],
+    ['    this.#sizes.set(window.origin, window.logSize);\n    this.#told', '    this.#told'],
+    ['    while (this.#flushing !== null) await this.#flushing;\n', ''],
+    ['if (this.#leaving?.waitsFor(deviceId)) await this.#flushing?.catch(() => undefined);', ''],
+  ],
+  'store/numbering.ts': [
+    ['        if (seq > 0) previous(this.#seqs, idKey(conversation!));\n', ''],
+    ['if (!isDeviceNeeded(id)) this', 'this'],
+  ],
+  'store/waiting.ts': [
+    ['      this.rows--;\n', ''],
+    ['if (message.senderUserId !== userId) message.isReached', 'message.isReached'],
+    ['ours![i]?.index !== index || ', ''],
+    ['isFull || window.origin !== origin;', 'isFull;'],
+    ['[...(cursors.get(deviceId) ?? []), cursor]', '[cursor]'],
   ],
 };

@@ -1,4 +1,5 @@
 /** The mutation check leaves no rule out: every code has a mutant that keeps it silent, and what was written down by hand still applies. */
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -49,4 +50,12 @@ t.test('who noticed what', async (t) => {
   const last = [...sites, ...byHand().mutants].map(lastWitness).filter((witness) => witness !== null);
   t.ok(last.length > 100, `is written down for ${last.length}: after a change of many, npm run mutants -- --remember`);
   for (const witness of new Set(last)) t.ok(witness.startsWith('row "') || existsSync(join(root, witness)), witness);
+});
+
+t.test('how it is used', async (t) => {
+  const run = (...args: readonly string[]) =>
+    spawnSync(process.execPath, [join(root, 'scripts/mutants.ts'), ...args], { encoding: 'utf8' });
+  t.match(run('--help'), { status: 0, stdout: /whose names hold every WORD/, stderr: '' });
+  t.match(run('server/outlet.ts', '--quite'), { status: 2, stdout: '', stderr: /no such option: --quite\n/ });
+  t.match(run('server/outlet.ts', '--remember'), { status: 2, stderr: /goes with all mutants/ });
 });
