@@ -6,7 +6,7 @@
 import t, { type Test } from 'tap';
 import { fromUtf8, utf8 } from '../../base/bytes.ts';
 import { Person } from '../support/load.ts';
-import { System } from '../support/system.ts';
+import { PATIENCE_MS, System } from '../support/system.ts';
 import type { Point } from './failing-server.ts';
 
 const preload = new URL('./failing-server.ts', import.meta.url).href;
@@ -52,7 +52,7 @@ async function crash(
 }
 async function say(person: Person, room: string): Promise<void> {
   const { id } = await insist(() => person.app.open(room));
-  await person.app.waitFor(person.app.send(id, utf8(`${person.name} in ${room}`)), 'accepted', 30_000);
+  await person.app.waitFor(person.app.send(id, utf8(`${person.name} in ${room}`)), 'accepted', PATIENCE_MS);
 }
 const texts = ({ vault }: Person, room: string): (string | null)[] => {
   const conversation = vault.conversationWith(room);

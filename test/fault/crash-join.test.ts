@@ -7,7 +7,7 @@ import { fromUtf8 } from '../../base/bytes.ts';
 import { Vault } from '../../client/vault.ts';
 import type { Message } from '../../client/message-table.ts';
 import { password, Person } from '../support/load.ts';
-import { System, type Program } from '../support/system.ts';
+import { PATIENCE_MS, System, type Program } from '../support/system.ts';
 
 const preload = new URL('./failing-client.ts', import.meta.url).href;
 /** More than it takes: a test that comes here has failed. */
@@ -37,7 +37,7 @@ async function scene(t: Test) {
     await first(person);
     const { id } = await person.app.open(room);
     const row = person.app.send(id, Buffer.from(`carol is in ${room}`));
-    await person.app.waitFor(row, 'accepted', 30_000);
+    await person.app.waitFor(row, 'accepted', PATIENCE_MS);
     t.strictSame(person.alarms, []);
     await person.app.close();
   };
@@ -71,7 +71,7 @@ t.test('by invitation', async (t) => {
     await alice.app.rooms.invite(room, 'carol');
     const { id } = await alice.app.open(room);
     const row = alice.app.send(id, Buffer.from(`welcome to ${room}`));
-    await alice.app.waitFor(row, 'accepted', 30_000);
+    await alice.app.waitFor(row, 'accepted', PATIENCE_MS);
     end = await carol(['recv'], n).ended;
     await again(room);
     await alice.until(`carol in ${room}`, () => texts(alice, room).includes(`carol is in ${room}`));

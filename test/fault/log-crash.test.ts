@@ -111,7 +111,7 @@ t.test('killed at any step', async (t) => {
     'the log has every batch once, and no other',
   );
   for (const [at, person] of [w.alice, w.bob].entries()) {
-    const queued = await w.store.backlog(person.device.id, 0, 100_000, 1e9);
+    const queued = (await w.store.backlog(person.device.id, 0, 100_000, 1e9)).items;
     const expected = [...sent.values()].filter((line) => line.sender !== at).flatMap(({ messages }) => messages);
     t.strictSame(
       queued.map((item) => (item.kind === 'message' ? hex(item.statement) : '')).sort(),

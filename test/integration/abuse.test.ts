@@ -7,11 +7,12 @@ import type { ConversationId, Hash, SessionId } from '../../base/bytes.ts';
 import { encode, type Encodable } from '../../base/cbor.ts';
 import { ChatError } from '../../base/errors.ts';
 import { encodeFrame, requests, type RequestType } from '../../protocol/messages.ts';
+import { askAdmin } from '../../server/admin.ts';
 import { KIND } from '../../transcript/statement.ts';
 import { deliveredOf, textOf, Wire, type Ask, type Lies, type SendFrame } from '../support/raw-client.ts';
 import { KDF_TEXT, openConversation, prove, world, type World } from '../support/world.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 const b = (bytes: number): Buffer => Buffer.alloc(bytes, 1);
 const send: Ask = {
@@ -23,6 +24,7 @@ const send: Ask = {
 };
 /** One of each that needs a login. */
 const ASKS: { readonly [T in RequestType]?: Ask } = {
+  password_set: { type: 'password_set', salt: b(16), kdf: KDF_TEXT, stored_key: b(32), server_key: b(32) },
   conversation_open: { type: 'conversation_open', peer: 'bob' },
   conversation_get: { type: 'conversation_get', conversation: b(32) },
   certificate_get: { type: 'certificate_get', fingerprint: b(32) },
@@ -494,19 +496,35 @@ t.test('half-closed and half-said', async (t) => {
   isQuiet(t, w, 'half-closed');
 });
 
-t.test('a suspended account does not log in; what is sent to it waits', async (t) => {
+t.test('who is suspended is cut and does not log in; what is sent to him waits', async (t) => {
   const w = await world(t);
   const [alice, bob] = [await w.person('alice'), await w.person('bob')];
+  const socket = join(w.dir, 'admin.sock');
   const db = new DatabaseSync(join(w.dir, 'state/chat.db'));
   const set = (status: string): void =>
     void db.prepare('UPDATE users SET status = ? WHERE username = ?').run(status, 'bob');
-  set('suspended');
-  await t.rejects(w.login(bob), { code: 'SUSPENDED' }, 'by token');
-  await t.rejects(prove(await w.dial(bob), bob), { code: 'SUSPENDED' }, 'by password');
   const a = await w.login(alice);
   const talk = await openConversation(a, 'bob');
+  const b = await w.login(bob);
+  t.strictSame(await askAdmin(socket, 'user_suspended', { user: 'bob' }), { connections: 0 }, 'the database decides');
+  await b.settled();
+  set('suspended');
+  const because = 'has left\n2026-01-01 info login.done user=bob';
+  t.strictSame(await askAdmin(socket, 'user_suspended', { user: 'bob@example.org', because }), { connections: 1 });
+  t.match(await b.link.closed, { code: 'SUSPENDED' });
+  t.match(
+    w.lines.findLast(({ event }) => event === 'account.suspended'),
+    { user: 'bob', count: 1, because: /^has left\S+2026/ },
+  );
+  await t.rejects(w.login(bob), { code: 'SUSPENDED' }, 'by token');
+  await t.rejects(prove(await w.dial(bob), bob), { code: 'SUSPENDED' }, 'by password');
   t.match((await a.request(alice.lineage.texts(talk, ['later']), 'msg_ack')).messages, [{ queued: true }]);
   set('active');
+  t.strictSame(await askAdmin(socket, 'user_resumed', { user: 'bob' }), { connections: 0 });
   t.strictSame((await (await w.login(bob)).delivered(1)).map(textOf), ['later']);
+  await t.rejects(askAdmin(socket, 'user_suspended', { user: 'nobody' }), { code: 'NO_SUCH_PEER' });
+  for (const junk of [{}, { user: 7 }, { user: 'bob', because: ['x'] }])
+    await t.rejects(askAdmin(socket, 'user_password', junk), { code: 'BAD_FRAME' });
+  isQuiet(t, w, 'suspended');
   db.close();
 });

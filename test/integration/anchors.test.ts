@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { System } from '../support/system.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 t.test('a truncated log is caught with an anchor', async (t) => {
   const system = await System.create(t);

@@ -11,7 +11,7 @@ import { ca, credentials, memoryLog, serverCertificate, startServer, trusting } 
 import type { Issued } from '../support/pki.ts';
 import { root } from '../support/system.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 interface LiveCase {
   readonly id: string;

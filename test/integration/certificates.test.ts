@@ -17,7 +17,7 @@ import { DEFAULT_KDF, formatKdf } from '../../protocol/scram.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { Program, root } from '../support/system.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 interface Daemon {
   readonly program: Program;

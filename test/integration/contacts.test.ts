@@ -25,6 +25,8 @@ t.test('ask, accept, write, block; and the operator', async (t) => {
   t.match(told.err, /alice asks to be in contact/);
   t.match(JSON.parse(told.out), { v: 1, type: 'contact', username: 'alice', state: 'asking', since: /^2\d{3}-/ });
   t.match(await run('bob', ['contact', 'accept', 'alice']), { exit: 0, out: 'alice: in contact\n' });
+  const nothing = /there is nothing of the kind between the two of you \[NOT_FOUND\]/;
+  t.match(await run('bob', ['contact', 'decline', 'alice']), { exit: 8, err: nothing }, 'it was answered');
   const sent = await run('alice', ['send', 'bob', '-'], 'hello');
   t.equal(sent.exit, 0, sent.err);
   t.match(await run('alice', ['contact', 'directory']), { exit: 0, out: /^alice <.*>\nbob <.*>\n$/ });

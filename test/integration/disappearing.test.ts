@@ -4,7 +4,7 @@ import { KIND } from '../../transcript/statement.ts';
 import { textOf } from '../support/raw-client.ts';
 import { openConversation, world } from '../support/world.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 t.test('it is gone from the queue, its sender is told, and what has no end stays', async (t) => {
   const w = await world(t);

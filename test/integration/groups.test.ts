@@ -9,7 +9,7 @@ import { KIND } from '../../transcript/statement.ts';
 import { deliveredOf, receiptsOf, textOf, type Letter, type RawClient } from '../support/raw-client.ts';
 import { openConversation, world, type Person, type World } from '../support/world.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 const stale = { code: 'STALE', sub: 'epoch', field: 'msg_send.messages[0].group' };
 const text = (bytes: Uint8Array | undefined): string | undefined => bytes && Buffer.from(bytes).toString();

@@ -4,7 +4,7 @@ import type { Reply } from '../../protocol/messages.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { openConversation, world } from '../support/world.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 
 type Shown = Omit<Reply<'presence'>, 'type'>;
 const presences = (client: RawClient): Shown[] =>
@@ -106,6 +106,7 @@ t.test('typing reaches those who are there, and nobody else', async (t) => {
   const [a, b, c] = [await w.login(alice), await w.login(bob), await w.login(carol)];
   const talk = await openConversation(a, 'bob');
   await openConversation(a, 'carol');
+  const from = performance.now();
   const type = (client: RawClient, on: boolean): void =>
     client.link.send({ type: 'typing', conversation: talk.conversation, on });
   type(a, true);
@@ -120,7 +121,8 @@ t.test('typing reaches those who are there, and nobody else', async (t) => {
   for (let i = 0; i < 200; i++) type(a, i % 2 === 0);
   await a.settled();
   await b.settled();
-  t.ok(typings(b).length <= 62, `${typings(b).length}: what is too much is dropped`);
+  const allowed = 60 + Math.ceil((performance.now() - from) / 1000);
+  t.ok(typings(b).length <= allowed, `${typings(b).length} of ${allowed}: what is too much is dropped`);
   t.ok(typings(b).every(([name]) => name === 'alice'));
   t.strictSame(typings(a), []);
   t.strictSame(typings(c), []);

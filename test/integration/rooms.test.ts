@@ -6,7 +6,7 @@ import { KIND } from '../../transcript/statement.ts';
 import { deliveredOf, GROUP, receiptsOf, textOf, type Ask, type RawClient } from '../support/raw-client.ts';
 import { openConversation, world, type Person, type World } from '../support/world.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 interface Guest {
   readonly person: Person;

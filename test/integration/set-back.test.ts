@@ -10,7 +10,7 @@ import { ca } from '../support/pair.ts';
 import type { RawClient } from '../support/raw-client.ts';
 import { openConversation, prove, world, type Person, type World } from '../support/world.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 async function say(client: RawClient, person: Person, words: string): Promise<void> {
   const to = await openConversation(client, person.name === 'alice' ? 'bob' : 'alice');

@@ -14,17 +14,18 @@ ARGON2_VERSION = 0x13
 
 
 def register(channel, username, email, password):
-    salt = os.urandom(16)
-    salted = _salted_password(password, salt, KDF)
-    channel.request({
-        'type': 'register',
-        'username': username,
-        'email': email,
-        'salt': salt,
-        'kdf': KDF,
-        'stored_key': hashlib.sha256(_mac(salted, b'Client Key')).digest(),
-        'server_key': _mac(salted, b'Server Key'),
-    }, 'ok')
+    channel.request({'type': 'register', 'username': username, 'email': email, **_verifier(password, KDF)}, 'ok')
+
+
+def demanded_kdf(channel):
+    """Of new passwords; to be asked before the login."""
+    nobody = {'type': 'login', 'account': '-', 'nonce': os.urandom(24)}
+    return channel.request(nobody, 'login_challenge')['kdf']
+
+
+def set_password(channel, password, kdf):
+    """Answers password_ok."""
+    return channel.request({'type': 'password_set', **_verifier(password, kdf)}, 'password_ok')
 
 
 def log_in(channel, account, password, continues=None):
@@ -50,6 +51,13 @@ def resume(channel, token, checkpoint=None):
     """Answers login_ok. `checkpoint`: the newest that we have verified."""
     frame = {'type': 'resume', 'token': token}
     return channel.request(frame if checkpoint is None else {**frame, 'checkpoint': checkpoint}, 'login_ok')
+
+
+def _verifier(password, kdf):
+    salt = os.urandom(16)
+    salted = _salted_password(password, salt, kdf)
+    stored_key = hashlib.sha256(_mac(salted, b'Client Key')).digest()
+    return {'salt': salt, 'kdf': kdf, 'stored_key': stored_key, 'server_key': _mac(salted, b'Server Key')}
 
 
 def _salted_password(password, salt, kdf):

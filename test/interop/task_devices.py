@@ -1,8 +1,10 @@
 """Another device of the same user: let in, renewed under another key, and revoked: docs/PROTOCOL.md §5.3, §5.9."""
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+import login
 import transcript
 from conversation import Conversation, conversation_of, kind_of
+from person import PASSWORD
 from steps import refusal, say, told
 from task_groups import let_in, read
 
@@ -15,6 +17,7 @@ def devices(me, conversation, laptop_files, renewed_files):
     there = _let_in(laptop, conversation)
     laptop.device.say(laptop.device.opened(), there.text('from my laptop'))
     told('another device', said=read(me.device, conversation, 1), devices=_list(me))
+    another_password(me, laptop)
 
     renewed = laptop.other(*renewed_files, device_before=laptop.device)
     laptop.channel.bye()
@@ -43,6 +46,27 @@ def devices(me, conversation, laptop_files, renewed_files):
     foreign = refusal(me.channel.request, {**revoke, 'fingerprint': theirs}, 'ok')
     members = sorted(conversation.members().values())
     say('revoked', devices=_list(me), ended=ended, own=own, foreign=foreign, members=members)
+
+
+def another_password(me, laptop):
+    """For a while. Ends the connection of the other device."""
+    before = me.resume()['token']
+    by_token = refusal(login.set_password, me.channel, 'another one', login.KDF)
+    kdf = login.demanded_kdf(me.connect())
+    me.log_in()
+    me.token = login.set_password(me.channel, 'another one', kdf)['token']
+    ended = refusal(laptop.channel.request, {'type': 'sync'}, 'synced')
+    void = refusal(login.resume, laptop.connect(), before)
+    wrong = refusal(login.log_in, laptop.channel, me.name, PASSWORD)
+    laptop.log_in('another one')
+    me.resume()
+    me.connect()
+    me.log_in('another one')
+    me.token = login.set_password(me.channel, PASSWORD, kdf)['token']
+    laptop.connect()
+    laptop.log_in()
+    me.resume()
+    say('another password', kdf=kdf, by_token=by_token, ended=ended, void=void, wrong=wrong)
 
 
 def _let_in(person, conversation):

@@ -3,12 +3,12 @@ import t from 'tap';
 import type { Reply } from '../../protocol/messages.ts';
 import { MAX_ASKED } from '../../server/contacts.ts';
 import { newUser } from '../support/store-world.ts';
-import { devicesOf } from '../support/apps.ts';
+import { devicesOf, PATIENCE_MS } from '../support/apps.ts';
 import { textOf, type RawClient } from '../support/raw-client.ts';
 import { openConversation, world } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 type Action = 'add' | 'accept' | 'decline' | 'remove' | 'block' | 'unblock';
 const act = async (client: RawClient, action: Action, account: string): Promise<string> =>
@@ -186,7 +186,7 @@ t.test('what was written before a block fails by name, and the next conversation
   await alice.app.open('bob'); // no group yet: the first message has to make one
   await bob.app.changeContact('block', 'alice');
   const row = alice.app.send(alice.vault.conversationWith('bob')!.id, Buffer.from('hello?'));
-  await t.rejects(alice.app.waitFor(row, 'accepted', 20_000), { code: 'BLOCKED' });
+  await t.rejects(alice.app.waitFor(row, 'accepted', PATIENCE_MS), { code: 'BLOCKED' });
   await alice.say('carol', 'still here');
   await carol.hears('still here');
   t.strictSame(alice.told('alarm'), []);

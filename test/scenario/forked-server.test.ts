@@ -13,7 +13,7 @@ import type { Member } from '../../server/hub.ts';
 import { openCheckpoint } from '../../transcript/checkpoint.ts';
 import { parseVkey } from '../../transcript/note.ts';
 import { verifyProgram } from '../../verify/program.ts';
-import { DeviceApp, devicesOf } from '../support/apps.ts';
+import { DeviceApp, devicesOf, PATIENCE_MS } from '../support/apps.ts';
 import { ca } from '../support/pair.ts';
 import { world, type World } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
@@ -188,7 +188,7 @@ t.test('two histories of different lengths, and a server that is asked to prove 
     const { id } = app.vault.conversationWith('bob')!;
     for (const text of ['on the left', 'on the left, too']) rows.push(app.send(id, utf8(text)));
   });
-  for (const row of rows) await alice.app.waitFor(row, 'accepted', 20_000);
+  for (const row of rows) await alice.app.waitFor(row, 'accepted', PATIENCE_MS);
   t.equal(left.server.transcript.size, common + 3, 'one batch of two');
   await bob.say('alice', 'on the right');
   await sayWithCheckpoint(alice, 'bob', 'this is what I was shown');

@@ -17,7 +17,7 @@ import { Findings } from '../../verify/finding.ts';
 import { parsePem } from '../../x509/certificate.ts';
 import { ca, serverCertificate } from '../support/pair.ts';
 import type { Issued } from '../support/pki.ts';
-import { anotherOf, type DeviceApp, devicesOf, textOf } from '../support/apps.ts';
+import { anotherOf, type DeviceApp, devicesOf, PATIENCE_MS, textOf } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
 
@@ -37,7 +37,7 @@ async function scene(t: Test) {
   await bob.say('alice', 'two');
   await alice.hears('two');
   const row = await alice.say('bob', 'three');
-  await alice.app.waitFor(row, 'delivered', 20_000);
+  await alice.app.waitFor(row, 'delivered', PATIENCE_MS);
   const laptop = anotherOf(t, w, alice, 'alices-laptop');
   return { w, alice, bob, laptop };
 }
@@ -289,7 +289,7 @@ t.test('nobody else puts a history into a profile', async (t) => {
   ]) {
     const row = bob.vault.enqueue(id, 'bob', content, Date.now());
     await bob.say('alice', 'well?');
-    await bob.app.waitFor(row, 'accepted', 20_000);
+    await bob.app.waitFor(row, 'accepted', PATIENCE_MS);
   }
   await alice.hears('well?');
   await alice.app.settled();

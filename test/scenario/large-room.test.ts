@@ -9,7 +9,7 @@ import { type DeviceApp, deviceOf, devicesOf } from '../support/apps.ts';
 import { world, type World } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
 
-t.setTimeout(240_000); // a busy machine is no failure
+t.setTimeout(900_000); // a busy machine is no failure
 
 const AWAY = 55;
 const CROWD = 110;

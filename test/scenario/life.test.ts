@@ -13,7 +13,7 @@ import { textOf } from '../support/raw-client.ts';
 import { root } from '../support/system.ts';
 import { openConversation, prove, world, type Person, type World } from '../support/world.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 t.test('a stop answers what was taken, says so to everybody, and ends with 0; nothing accepted is lost', async (t) => {
   const w = await world(t);

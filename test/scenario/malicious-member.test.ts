@@ -25,7 +25,7 @@ import { Rogue, type Forgery } from '../support/rogue.ts';
 import { world } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
 
-t.setTimeout(400_000); // a busy machine is no failure
+t.setTimeout(900_000); // a busy machine is no failure
 
 const suite = await openSuite();
 const ROOM = '#ops';

@@ -15,7 +15,7 @@ import { anotherOf, deviceOf, devicesOf } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
 
-t.setTimeout(180_000); // a busy machine is no failure
+t.setTimeout(900_000); // a busy machine is no failure
 
 t.test('first contact while the other one is away; then both ways', async (t) => {
   testFolder(t);
@@ -285,3 +285,30 @@ t.test(
     t.equal(out.kind, 'removed', 'and the new state is not for it');
   },
 );
+
+// Fails when the room is not looked at again before somebody writes there.
+t.test('who was invited before he had a device that can read is let in by whoever stays connected', async (t) => {
+  testFolder(t);
+  const w = await world(t);
+  const [alice] = await devicesOf(t, w, 'alice');
+  const bob = await deviceOf(t, w, 'bob');
+  await alice.app.rooms.create('#late', false);
+  const waits: number[] = [];
+  const { setTimeout: real } = globalThis;
+  const recording = (work: () => void, ms: number) => (waits.push(ms), real(work, ms));
+  globalThis.setTimeout = recording as typeof setTimeout;
+  t.teardown(() => (globalThis.setTimeout = real));
+  t.equal(await alice.app.rooms.invite('#late', 'bob'), false);
+  await alice.app.settled();
+  globalThis.setTimeout = real;
+  t.ok(
+    waits.some((ms) => ms > 50_000 && ms <= 60_001),
+    'it is looked again in a minute',
+  );
+  await bob.enter();
+  alice.aheadMs = 61_000; // and that is now, when something else happens
+  await bob.say('alice', 'I am here');
+  await bob.say('#late', 'and let in');
+  await alice.hears('and let in');
+  t.strictSame(alice.told('alarm'), []);
+});

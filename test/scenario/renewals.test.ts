@@ -2,9 +2,10 @@
  * A person's certificate is renewed, for the same key and for another one: conversations of two, private and public rooms and the own
  * second device go on without anybody's approval, and it is said once. A device that can show neither key is a new one.
  */
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { hex } from '../../base/bytes.ts';
-import { anotherOf, devicesOf, renewed, type DeviceApp } from '../support/apps.ts';
+import { anotherOf, DeviceApp, deviceOf, devicesOf, renewed } from '../support/apps.ts';
 import { world } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
 
@@ -147,3 +148,27 @@ t.test(
     for (const each of [again, bob, carol]) t.strictSame(each.told('alarm'), []);
   },
 );
+
+t.test('somebody was without a device for a while, and has another key: nobody is accused of it', async (t) => {
+  testFolder(t);
+  const w = await world(t);
+  const alice = await deviceOf(t, w, 'alice');
+  const person = await w.person('zoe', { notAfter: Date.now() + 3_600_000 });
+  const zoe = new DeviceApp(t, w, person, join(t.testdirName, 'zoe'));
+  for (const each of [alice, zoe]) await each.enter();
+  await zoe.say('alice', 'here');
+  await alice.hears('here');
+  for (const each of [alice, zoe]) await each.leave();
+  w.aheadMs = 7_200_000;
+  alice.person.token = null;
+  await alice.enter();
+  await alice.write('zoe', 'to nobody');
+  const over = /^every device of zoe is revoked or has expired/;
+  await alice.until('that she has none', () => told(alice, over) > 0);
+  await alice.leave();
+  const again = renewed(t, w, zoe, true);
+  await again.enter();
+  await alice.enter();
+  await again.hears('to nobody');
+  for (const each of [alice, again]) t.strictSame(each.told('alarm'), []);
+});

@@ -40,6 +40,9 @@ t.test('a room from the shell', async (t) => {
   t.match(await bob('recv', '--quiet'), { status: 0 });
   t.match(await bob('history', '#ops'), { status: 0, out: /alice: stand by\n$/ }, 'what was said stays');
 
+  const last = /a room keeps an owner while it has members: make somebody else owner first \[NOT_ALLOWED/;
+  t.match(await bob('room', 'join', '#ops'), { status: 0 });
+  t.match(await alice('room', 'leave', '#ops'), { status: 4, err: last });
   t.match(await alice('room', 'create', '#plan'), { status: 0 });
   t.match(await alice('room', 'invite', '#plan', 'bob'), { status: 0, out: '#plan invited\n' });
   t.match(await alice('room', 'invite', '#plan', 'carol'), { status: 8, err: /\[NO_SUCH_PEER\]\n$/ });
@@ -74,7 +77,7 @@ t.test('rooms in the interactive mode', async (t) => {
   await b.sees('[#ops] alice: stand by\n');
   await a.sees('Server delivered: ✔');
   b.type('/kick alice');
-  await b.sees('(role) [NOT_ALLOWED]');
+  await b.sees('that takes a higher role in the room: ask an admin or the owner [NOT_ALLOWED');
   b.type('/names');
   await b.sees('alice: owner, can read\nbob: member, can read\n');
   a.type('/create #plan');

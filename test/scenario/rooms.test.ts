@@ -15,7 +15,7 @@ import { anotherOf, type DeviceApp, deviceOf, devicesOf } from '../support/apps.
 import { world, type World } from '../support/world.ts';
 import { testFolder } from '../support/folder.ts';
 
-t.setTimeout(180_000); // a busy machine is no failure
+t.setTimeout(900_000); // a busy machine is no failure
 
 const readers = async ({ app }: DeviceApp, room: string): Promise<string[]> =>
   (await app.rooms.view(room)).occupants.flatMap(({ username, canRead }) => (canRead ? [username] : [])).sort();

@@ -7,7 +7,7 @@ import { KIND } from '../../transcript/statement.ts';
 import { cursorsOf, deliveredOf, textOf, type RawClient, type SendFrame } from '../support/raw-client.ts';
 import { openConversation, world } from '../support/world.ts';
 
-t.setTimeout(120_000); // a busy machine is no failure
+t.setTimeout(240_000); // a busy machine is no failure
 
 t.test('both ways: accepted, delivered, in order, and nobody else sees a thing', async (t) => {
   const w = await world(t);

@@ -85,7 +85,8 @@ async function run(dir: string, point: Point, count: string): Promise<void> {
   const converse = async (at: number): Promise<void> => {
     const sender = senders[at]!;
     const others = senders.filter((other) => other !== sender).map(({ device }) => device.id);
-    for (let i = 0; i < 40; i++) {
+    // Many more than are wanted: what comes together passes a point once.
+    for (let i = 0; i < 400; i++) {
       const batches = [1, 2].map((n) =>
         sender.batch(
           conversation,

@@ -46,7 +46,8 @@ export class Person {
     const name = identity.username as Name;
     const vault = Vault.open(settings.folder);
     const server = formatAddress(settings.host, settings.port);
-    const app = new App({ vault, identity, server, dial: dialer(settings, identity) });
+    // That a slow machine keeps something back for a minute is no lie of the server.
+    const app = new App({ vault, identity, server, dial: dialer(settings, identity), withheldAfterMs: 600_000 });
     const person = new Person(name, app, vault);
     const secret = (): Secret => new Secret(preparePassword(password(name)));
     const isNew = vault.profile.account() === null;

@@ -4,11 +4,9 @@ import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import type { Test } from 'tap';
 import { main } from '../../client/main.ts';
+import { PATIENCE_MS } from './apps.ts';
 import { ca } from './pair.ts';
 import { PASSWORD, type World } from './world.ts';
-
-/** Only a test that has failed already meets it. */
-const PATIENCE_MS = 20_000;
 
 class Sink extends Writable {
   text = '';

@@ -5,13 +5,13 @@
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { askAdmin } from '../../server/admin.ts';
 import { testFolder } from './folder.ts';
+import { freePort } from './free-port.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 /** Longest wait for anything at all, above a client's longest pause between two attempts: only a test that has failed already meets it. */
@@ -229,9 +229,13 @@ export class System {
   }
   /** Another command of `chat-server`; answers its output. @throws when it fails */
   async command(...words: readonly string[]): Promise<string> {
-    const program = new Program(this.#t, [join(root, 'bin/chat-server'), ...words, '-c', this.#config], {});
+    const program = this.commanded(...words);
     if ((await program.ended) !== 0) throw new Error(`chat-server ${words.join(' ')}: ${program.tail}`);
     return program.out;
+  }
+  /** The same as a process, which may be typed to. */
+  commanded(...words: readonly string[]): Program {
+    return new Program(this.#t, [join(root, 'bin/chat-server'), ...words, '-c', this.#config], {});
   }
   /** Waits for a line of the running server, now or earlier. @param from first index in `lines` that counts */
   line(event: string, from: number, fits: (line: LogLine) => boolean = () => true): Promise<LogLine> {
@@ -311,17 +315,6 @@ function once<T>(make: () => T): () => T {
   return () => (made ??= make());
 }
 const preloading = (preload: string | undefined): string[] => (preload === undefined ? [] : ['--import', preload]);
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as { port: number };
-      probe.close(() => resolve(port));
-    });
-  });
-}
 
 /** Numbers in [0, 1) that are the same in every run, unless FUZZ is set; the seed is in the report. */
 export function random(t: Test, seed: number): () => number {
