@@ -16,6 +16,7 @@ import {
   statSync,
   unlinkSync,
   writeSync,
+  type BigIntStats,
 } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
@@ -119,19 +120,19 @@ export function checkWritable(path: string, field: string): void {
 }
 
 /**
- * Calls `changed` after any of the files was replaced, written, removed or made. By polling: inotify reports nothing for network
- * file systems and loses track of files that are replaced by rename.
+ * Calls `changed` after any of the files was replaced, written, removed or made since this was made: before they are read. By polling: inotify
+ * reports nothing for network file systems and loses track of files that are replaced by rename.
  */
 export class FileWatch {
   readonly #paths: readonly string[];
   readonly #changed: () => void;
   readonly #timer: NodeJS.Timeout;
-  #seen: Promise<string>;
+  #seen: Promise<string> | string;
 
   constructor(paths: readonly string[], changed: () => void, pollMs = 1000) {
     this.#paths = paths;
     this.#changed = changed;
-    this.#seen = this.#look();
+    this.#seen = paths.map(lookAt).join('\n'); // at once: whatever comes after this line is a change
     this.#timer = setInterval(() => void this.poll(), pollMs);
     this.#timer.unref();
   }
@@ -149,13 +150,17 @@ export class FileWatch {
   }
 
   async #look(): Promise<string> {
-    const looks = this.#paths.map((path) =>
-      stat(path, { bigint: true }).then(
-        ({ ino, size, mtimeNs, ctimeNs }) => `${ino} ${size} ${mtimeNs} ${ctimeNs}`,
-        (error: unknown) => errnoOf(error),
-      ),
-    );
+    const looks = this.#paths.map((path) => stat(path, { bigint: true }).then(looksOf, errnoOf));
     return (await Promise.all(looks)).join('\n');
+  }
+}
+
+const looksOf = ({ ino, size, mtimeNs, ctimeNs }: BigIntStats): string => `${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+function lookAt(path: string): string {
+  try {
+    return looksOf(statSync(path, { bigint: true }));
+  } catch (error) {
+    return errnoOf(error);
   }
 }
 

@@ -74,8 +74,8 @@ export class Revocation {
   constructor(options: RevocationOptions) {
     this.#o = options;
     this.#authorities = options.authorities;
-    this.reload();
     this.#watch = new FileWatch(options.crlFiles, () => this.reload(), options.pollMs ?? 1000);
+    this.reload();
     this.#timer = setInterval(() => this.tick(), options.pollMs ?? 1000);
     this.#timer.unref();
   }

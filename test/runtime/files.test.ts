@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { scrypt } from 'node:crypto';
 import {
   chmodSync,
   mkdirSync,
@@ -12,6 +13,7 @@ import {
   readFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import t from 'tap';
 import { ensurePrivateDirectory, ensureSecretFile, FileWatch, readTrustFile } from '../../runtime/files.ts';
 
@@ -101,7 +103,7 @@ t.test('changes of files are seen', async (t) => {
   const watch = new FileWatch([at('one'), at('two'), at('three')], () => changes++, 1e9);
   t.teardown(() => watch.close());
   const steps: readonly [string, () => void][] = [
-    ['written', () => writeFileSync(at('one'), 'c')],
+    ['written', () => writeFileSync(at('one'), 'cc')], // within the same tick of the clock of some file systems
     ['replaced', () => (writeFileSync(at('new'), 'd'), renameSync(at('new'), at('two')))],
     ['touched', () => utimesSync(at('one'), 1, 1)],
     ['made', () => writeFileSync(at('three'), '')],
@@ -118,4 +120,16 @@ t.test('changes of files are seen', async (t) => {
     await watch.poll();
     t.equal(changes, 1, name);
   }
+});
+
+t.test('what changes as soon as they are watched is seen, however long the first look would take', async (t) => {
+  const path = join(t.testdir({ one: 'a' }), 'one');
+  const busy = Array.from({ length: 16 }, () => promisify(scrypt)('x', 'y', 32)); // no thread is left to look
+  let changes = 0;
+  const watch = new FileWatch([path], () => changes++, 1e9);
+  t.teardown(() => watch.close());
+  writeFileSync(path, 'bb');
+  await Promise.all(busy);
+  await watch.poll();
+  t.equal(changes, 1);
 });

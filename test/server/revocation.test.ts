@@ -207,6 +207,21 @@ t.test('a live link is cut when its certificate is revoked, and only that', asyn
   t.throws(() => revocation.admit(presented(alice)), { code: 'BAD_CERT', sub: 'revoked' }, 'and does not come back');
 });
 
+t.test('a list that is replaced while it is read is read again', async (t) => {
+  const file = join(t.testdir({ crl: ca.crl([]) }), 'crl');
+  const keepAlive = setInterval(() => {}, 1000); // looking for changes keeps no process alive
+  t.teardown(() => clearInterval(keepAlive));
+  const again = Promise.withResolvers<void>();
+  let times = 0;
+  const onLoaded = (): void => {
+    if (++times === 1) writeFileSync(file, ca.crl([alice]));
+    else again.resolve();
+  };
+  const { revocation } = open(t, [file], { onLoaded });
+  await again.promise;
+  t.throws(() => revocation.admit(presented(alice)), { code: 'BAD_CERT', sub: 'revoked' });
+});
+
 t.test('while a list is away or stale live links stay, and what the others name is cut', async (t) => {
   let now = Date.now();
   const sub = ca.intermediate('Sub CA');
