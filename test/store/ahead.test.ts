@@ -1,6 +1,7 @@
 /** A store ahead of its database: the contract, and what is left by a crash in between. */
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { hex, type Hash, type SessionId } from '../../base/bytes.ts';
@@ -12,6 +13,7 @@ import { SqliteConnection } from '../../store/sqlite-connection.ts';
 import { openSqlite } from '../../store/sqlite.ts';
 import type { Device, Store, StoredMessage } from '../../store/store.ts';
 import { storeConformance } from '../conformance/store.ts';
+import { testFolder } from '../support/folder.ts';
 import { LONG_MS } from '../support/late-timers.ts';
 import { oneServing } from '../support/one-serving.ts';
 import { LATER, newSession, NOW, random32, World } from '../support/store-world.ts';
@@ -35,14 +37,24 @@ t.test('contract', async (t) => {
   probe.close();
 });
 
-/** A database, the store before it as a server has it, and what a crash would leave of both. */
+/**
+ * A database, the store before it as a server has it, and what a crash would leave of both. The database is told what is asked for, and nothing
+ * because so much time has passed.
+ */
 async function setting(t: Test, tell?: (db: Store) => Partial<Store>) {
-  const dir = t.testdir({ now: {} });
+  const { setTimeout: set } = globalThis;
+  t.intercept(globalThis, 'setTimeout', { value: (work: () => void, ms: number) => set(work, ms > 0 ? LONG_MS : 0) });
+  return timedSetting(t, tell);
+}
+/** The same, and it is told what has rested. */
+async function timedSetting(t: Test, tell?: (db: Store) => Partial<Store>) {
+  const dir = testFolder(t, { now: {} });
   const path = join(dir, 'now/chat.db');
   await migrateStore(`sqlite:${path}`, null, NOW);
   const db = await openSqlite(path);
   const losses: string[] = [];
   const ahead = await openAhead(path, { ...db, ...tell?.(db) }, ({ code }) => void losses.push(code));
+  t.teardown(() => ahead.close().catch(() => undefined)); // most tests have closed it
   let copies = 0;
   return {
     path,
@@ -60,13 +72,14 @@ async function setting(t: Test, tell?: (db: Store) => Partial<Store>) {
       openStore(`sqlite:${copy}`, null, { stateDir: '', onLost: ({ code }) => void losses.push(code) }),
   };
 }
-/** The database is told what is asked for, and nothing because so much time has passed. */
-function timeless(t: Test): void {
-  const { setTimeout: set } = globalThis;
-  t.intercept(globalThis, 'setTimeout', { value: (work: () => void, ms: number) => set(work, ms > 0 ? LONG_MS : 0) });
+/** With a database that is never told anything: it does not answer before the test is over, and then it is away. */
+async function deafSetting(t: Test) {
+  const end = Promise.withResolvers<void>();
+  const made = await setting(t, () => ({ commitRecords: () => end.promise }));
+  t.teardown(() => end.reject(new ChatError('STORE_FAILED', 'away')));
+  end.promise.catch(() => undefined); // also when it was never asked
+  return made;
 }
-/** The database is never told anything. */
-const deaf = (): Partial<Store> => ({ commitRecords: () => new Promise(() => undefined) });
 
 const read = async (store: Store, { id }: Device): Promise<unknown[]> =>
   (await store.backlog(id, 0, 1000, 1e9)).items.map((item) =>
@@ -74,7 +87,7 @@ const read = async (store: Store, { id }: Device): Promise<unknown[]> =>
   );
 
 t.test('what was answered is there after a crash, with the places that were told', async (t) => {
-  const { ahead, db, copy, reopen, losses } = await setting(t, deaf);
+  const { ahead, db, copy, reopen, losses } = await deafSetting(t);
   const w = await World.open(ahead);
   const { b1, a2 } = w.devices;
   const first = await w.send({ parts: [Buffer.from('one'), Buffer.alloc(0)] });
@@ -111,7 +124,7 @@ t.test('what was answered is there after a crash, with the places that were told
 });
 
 t.test('a record cut short anywhere is none, and those before it are whole', async (t) => {
-  const { ahead, copy, reopen, path } = await setting(t, deaf);
+  const { ahead, copy, reopen, path } = await deafSetting(t);
   const w = await World.open(ahead);
   await w.send({ parts: [Buffer.alloc(5000, 'a')] });
   const size = w.size;
@@ -141,7 +154,7 @@ t.test('a record cut short anywhere is none, and those before it are whole', asy
 });
 
 t.test('what the log has lost is taken back, and its places are given out again', async (t) => {
-  const { ahead, copy, reopen } = await setting(t, deaf);
+  const { ahead, copy, reopen } = await deafSetting(t);
   const w = await World.open(ahead);
   await w.send();
   const size = w.size;
@@ -158,7 +171,7 @@ t.test('what the log has lost is taken back, and its places are given out again'
 });
 
 t.test('the journal is cleared when the database has all of it, however much that is', async (t) => {
-  const { ahead, copy, reopen } = await setting(t, deaf);
+  const { ahead, copy, reopen } = await deafSetting(t);
   const w = await World.open(ahead);
   const many = Array.from({ length: 1000 }, () => w.conversation);
   for (let i = 0; i < 6; i++) await w.send({ conversations: many });
@@ -185,7 +198,7 @@ t.test('the journal is cleared when the database has all of it, however much tha
 });
 
 t.test('what does not follow the database is not thrown away', async (t) => {
-  const { ahead, copy, reopen, path } = await setting(t, deaf);
+  const { ahead, copy, reopen, path } = await deafSetting(t);
   const w = await World.open(ahead);
   await w.send({ parts: [Buffer.from('first')] });
   ahead.timesAfter('', 0).catch(() => undefined); // the other file is written from now on
@@ -242,7 +255,7 @@ t.test('what everybody keeps before the database is told leaves nothing there, a
 
 t.test('what has just come rests before the database is told, and no file keeps it after that', async (t) => {
   let [sent, told, tellings, rested] = [0, 0, 0, 0];
-  const { ahead, path, losses } = await setting(t, (real) => ({
+  const { ahead, path, losses } = await timedSetting(t, (real) => ({
     commitRecords: (records, said) => {
       tellings++;
       told += records.length;
@@ -252,15 +265,15 @@ t.test('what has just come rests before the database is told, and no file keeps 
   }));
   const w = await World.open(ahead);
   const isIn = (text: string) => ['', '-ahead-0', '-ahead-1'].some((end) => readFileSync(path + end).includes(text));
-  while (tellings < 3) {
+  while (tellings < 3 || rested === 0) {
     const { stored } = await w.send({ parts: [Buffer.from('CANARY')] });
     sent++;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(20);
     for (const [j, device] of [w.devices.b1, w.devices.b2].entries())
       await ahead.acknowledge(device.id, [stored[0]!.cursors[j]!], w.bob.id);
   }
-  t.ok(rested > 0, 'not what has just come');
-  while (told < sent || isIn('CANARY')) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.pass('not what has just come');
+  while (told < sent || isIn('CANARY')) await sleep(5);
   await ahead.close();
   t.strictSame(losses, []);
 });
@@ -295,7 +308,7 @@ t.test(
   async (t) => {
     const told: (() => void)[] = [];
     let isDown = false;
-    const { ahead, db, losses } = await setting(t, (db) => ({
+    const { ahead, db, losses } = await timedSetting(t, (db) => ({
       commitRecords: async (...args) => {
         await new Promise<void>((resolve) => told.push(resolve));
         if (isDown) throw new ChatError('STORE_FAILED', 'down');
@@ -310,7 +323,7 @@ t.test(
         () => 'refused',
       );
     const until = async (isSo: () => boolean): Promise<void> => {
-      while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
+      while (!isSo()) await sleep(5);
     };
     while (answered < 10) await send();
     t.equal(ahead.relief(), null);
@@ -320,7 +333,7 @@ t.test(
     while (answered < 23) await send(); // 69 MB: more than that
     const last = [send()];
     await until(() => told.length > 0);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await sleep(50);
     t.equal(answered, 23, 'it waits for the database');
     t.equal(await db.logSize(w.origin), 0);
     for (let i = 0; answered < 24; i++) {
@@ -351,7 +364,6 @@ t.test(
 );
 
 t.test('what is acknowledged after a telling has failed in its midst is acknowledged', async (t) => {
-  timeless(t);
   for (const isDone of [false, true]) {
     let calls = 0;
     const { ahead, db, losses } = await setting(t, (db) => ({
@@ -417,7 +429,7 @@ t.test('somebody else who gives out places ends it', async (t) => {
 });
 
 t.test('one process, and files of this version', async (t) => {
-  const { ahead, copy, path, reopen } = await setting(t, deaf);
+  const { ahead, copy, path, reopen } = await deafSetting(t);
   await t.rejects(reopen(path), { code: 'IN_USE' });
   const w = await World.open(ahead);
   await w.send();
@@ -441,7 +453,7 @@ t.test('what is being written while the database is told stays in the journal un
     const sent = w.send({ parts: [Buffer.alloc(700_000, `${i}`)] });
     await new Promise(setImmediate); // on its way into the file that is left now
     await Promise.all([sent, ahead.timesAfter('', 0)]);
-    await new Promise((resolve) => setTimeout(resolve, 20)); // zeros are written
+    await sleep(20); // zeros would be written
     const store = await reopen(copy());
     t.equal(await store.logSize(w.origin), w.size, `window ${i}`);
     t.equal((await read(store, w.devices.b1)).length, 1 + 2 * (i + 1));
@@ -475,7 +487,7 @@ const UNTOUCHED = [
 ];
 
 t.test('whatever a waiting window could change in an answer is asked of the database after it', async (t) => {
-  const { ahead, db } = await setting(t, deaf);
+  const { ahead, db } = await deafSetting(t);
   const same = (Object.keys(ahead) as (keyof Store)[]).filter((name) => ahead[name] === db[name]);
   t.strictSame(same.toSorted(), UNTOUCHED.toSorted(), 'a new method of the store is decided upon');
 });
