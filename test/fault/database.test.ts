@@ -59,6 +59,15 @@ t.test('MariaDB', async (t) => {
   const w = await world(t, database);
   const { system, proxy, talks } = w;
   const people = peopleOf(talks);
+  // What somebody gets who is there is mostly acknowledged before the database is told: Carol is away.
+  const carol = await Person.open(t, system, 'carol');
+  const toCarol = await Talk.between(talks[0]!.from, carol, 1);
+  await carol.app.close();
+  const atNextCommit = async (of: Transaction, fate: Fate, then?: () => Promise<void>): Promise<void> => {
+    if (of === 'contents') toCarol.begin();
+    await proxy.atNextCommit(of, fate, then);
+    toCarol.end();
+  };
   /** From the last moment at which all was well. */
   let from = 0;
   const begin = (words: string): void => {
@@ -117,13 +126,13 @@ t.test('MariaDB', async (t) => {
   for (const kind of ['contents', 'other'] as const)
     for (const fate of ['lose the answer', 'lose the commit'] as const) {
       begin(`commit, ${kind}: ${fate}`);
-      await proxy.atNextCommit(kind, fate);
+      await atNextCommit(kind, fate);
       await recovered(w); // nobody need notice: what was not told is told again
     }
 
   for (const words of ['killed while it commits', 'once more']) {
     begin(words);
-    await proxy.atNextCommit('contents', 'pass', () => database.kill());
+    await atNextCommit('contents', 'pass', () => database.kill());
     await failed();
     await database.restart();
     await restored();
@@ -137,7 +146,8 @@ t.test('MariaDB', async (t) => {
       losses.every((code) => ['UNAVAILABLE', 'CONNECTION_LOST', 'SHUTTING_DOWN'].includes(code)),
       `${name}: ${losses.join()}`,
     );
-  await finish(t, w);
+  toCarol.to = await Person.open(t, system, 'carol');
+  await finish(t, { ...w, talks: [...talks, toCarol] });
 
   t.comment('a stop does not wait for a database that says nothing');
   await system.start();
