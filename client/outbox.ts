@@ -62,7 +62,7 @@ export class Outbox {
   #quiet: NodeJS.Timeout | null = null;
   /** Unix ms at which the first of them began to wait */
   #owedSince = 0;
-  /** size of the log when the staged batch was first sent; null: it may have been sent before, so the log may hold it already */
+  /** size of the log when the staged batch was first sent; null: the log may hold it already, for it was sent before, or not refused for good */
   #sizeAtSend: number | null = null;
 
   constructor(
@@ -253,8 +253,8 @@ export class Outbox {
   /** True when there is something to send at once. */
   async #refused(session: Session, batch: StagedBatch, error: ChatError): Promise<boolean> {
     if (this.#session !== session || isBetrayal(error)) throw error;
-    // What was sent on another connection may be in the log, and is repeated as it is.
-    if (isPassing(error) && (this.#sizeAtSend === null || !isOfOne(error, batch))) {
+    if (isPassing(error) && !this.#isToWithdraw(error, batch)) {
+      if (error.code !== 'RATE_LIMIT') this.#sizeAtSend = null; // it may be in the log without its proof
       this.#later(waitMs(error));
       return false;
     }
@@ -266,6 +266,14 @@ export class Outbox {
       this.owe(); // what was said with it about what was received is said again
     }
     return true;
+  }
+
+  /**
+   * Whether what is refused for the sake of one conversation makes room for the others. What was sent before may be in the log, and is repeated
+   * as it is; but that there is nobody to have it, the server says only of what is not there.
+   */
+  #isToWithdraw(error: ChatError, batch: StagedBatch): boolean {
+    return isOfOne(error, batch) && (error.code === 'UNAVAILABLE' || this.#sizeAtSend !== null);
   }
 
   #fault(session: Session, error: ChatError): boolean {

@@ -129,3 +129,42 @@ t.test('what may be in the log is repeated as it is, whatever is said of its con
   t.equal(batches.length, 3);
   t.equal(new Set(batches).size, 1);
 });
+
+// Fails when it is repeated as it is for as long as nobody there has a device, and nothing else goes.
+t.test(
+  'what was sent on another connection to somebody without a device now keeps nothing else from going',
+  async (t) => {
+    const side = await logIn(t);
+    const { server } = side;
+    let times = 0;
+    server.script = (frame, link) => {
+      if (frame.type !== 'msg_send' || !isWritten(frame)) return false;
+      if (times++ === 0) drop(link);
+      else link.send(refused(frame, 'UNAVAILABLE', 60_000));
+      return true;
+    };
+    const row = say(side, 'waits');
+    while (times < 2) await new Promise(setImmediate);
+    await server.say(server.latest, 'bob', ['and is heard']);
+    while (server.frames('msg_send').every(isWritten)) await new Promise(setImmediate);
+    t.equal(times, 2);
+    t.equal(side.app.vault.message(row)?.state, 'waiting');
+  },
+);
+
+// Fails when it is signed anew: the log has it then twice, or under counters that were used.
+t.test('the same on one connection, once the server has said that it has no proof of it now', async (t) => {
+  const side = await logIn(t);
+  const { server } = side;
+  let times = 0;
+  server.script = (frame, link) => {
+    if (frame.type !== 'msg_send' || ++times > 2) return false;
+    if (times === 1) link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', retry_after_ms: 50 });
+    else link.send(refused(frame, 'RATE_LIMIT', 50));
+    return true;
+  };
+  await accepted(side, say(side, 'once'));
+  const batches = server.frames('msg_send').map(({ batch }) => hex(batch));
+  t.equal(batches.length, 3);
+  t.equal(new Set(batches).size, 1);
+});
