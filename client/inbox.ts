@@ -13,11 +13,9 @@
  * A gap in a sender's counters is different, and what the log holds twice or in another order (order-check.ts): the message itself is
  * proven, so it is shown, below a warning that others are missing, or beside an alarm about the log.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { equal, hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError } from '../base/errors.ts';
-import { REPORTED } from '../protocol/hello.ts';
 import { MAX_RECEIVED, type Delivered, type Hidden, type Reply } from '../protocol/messages.ts';
 import { leafHash, NO_HASH } from '../transcript/merkle.ts';
 import {
@@ -45,8 +43,8 @@ import { readHandover } from './handover-content.ts';
 import type { Handover } from './handover.ts';
 import { UNREADABLE } from './message-table.ts';
 import { checkOrder, errorOf, findReplay, type Finding } from './order-check.ts';
+import { Patience } from './patience.ts';
 import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
-import { isPassing, waitMs } from './refusals.ts';
 import type { Session } from './session.ts';
 import { isBetrayal } from './trust.ts';
 import type { Conversation } from './roster.ts';
@@ -119,7 +117,7 @@ export class Inbox {
     const ids = conversationsOf(frame);
     void this.#queue.run(ids.length > 0 ? ids.map(hex) : [''], async () => {
       try {
-        while (!this.#stalled.has(session) && !(await this.#taken(session, frame, ids)));
+        await this.#taken(session, frame, ids);
       } catch (error) {
         this.#refuse(session, frame, ChatError.from(error));
       } finally {
@@ -157,23 +155,15 @@ export class Inbox {
     return this.#queue.settled;
   }
 
-  /** @returns false when the server could not say something that has to be known first: that was waited for, and nothing of it is kept */
-  async #taken(session: Session, frame: Reply<'msg_deliver'>, ids: readonly ConversationId[]): Promise<boolean> {
-    try {
-      await this.#take(session, frame, ids);
-      return true;
-    } catch (cause) {
-      const error = ChatError.from(cause);
-      if (error.cause !== REPORTED || !isPassing(error)) throw error;
-      const over = new AbortController();
-      const isOver = await Promise.race([
-        session.requester.link.closed.then(() => true),
-        sleep(waitMs(error), false, { signal: over.signal }).catch(() => false),
-      ]);
-      over.abort();
-      if (isOver) throw error;
-      return false;
-    }
+  /** As soon as the server can say what has to be known first; of what was begun before that nothing is kept. */
+  async #taken(session: Session, frame: Reply<'msg_deliver'>, ids: readonly ConversationId[]): Promise<void> {
+    const patience = new Patience();
+    while (!this.#stalled.has(session))
+      try {
+        return await this.#take(session, frame, ids);
+      } catch (cause) {
+        await patience.wait(session, cause);
+      }
   }
 
   async #take(session: Session, frame: Reply<'msg_deliver'>, ids: readonly ConversationId[]): Promise<void> {

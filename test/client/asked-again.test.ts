@@ -109,7 +109,7 @@ t.test('what is waited for when the connection ends is not waited for any more',
   const carol = server.person('carol');
   server.script = (frame, link) => {
     if (frame.type !== 'certificate_get' || !equal(frame.fingerprint, carol.fingerprint)) return false;
-    link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', retry_after_ms: 3_600_000 });
+    link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', retry_after_ms: 50_000 });
     asked.resolve();
     return true;
   };
@@ -123,3 +123,26 @@ t.test('what is waited for when the connection ends is not waited for any more',
   await side.app.close();
   t.equal(server.links.length, 1);
 });
+
+// Fails when a command that is done waits for it as long as the server likes.
+t.test(
+  'what the server cannot say about a message for longer than a minute is left to the next connection',
+  async (t) => {
+    const side = await logIn(t);
+    const { server } = side;
+    const carol = server.person('carol');
+    server.script = (frame, link) => {
+      if (frame.type !== 'certificate_get' || !equal(frame.fingerprint, carol.fingerprint)) return false;
+      link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', retry_after_ms: 61_000 });
+      return true;
+    };
+    const sent = await server.compose('bob', ['signed by somebody who is not known yet'], {
+      sender: carol.fingerprint,
+      key: carol.issued.key,
+    });
+    server.latest.send(server.delivery(sent, server.append(sent)));
+    const { error, willRetry } = await side.until(isLost);
+    t.match({ error, willRetry }, { error: { code: 'CONNECTION_LOST' }, willRetry: true });
+    await side.app.settled();
+  },
+);
