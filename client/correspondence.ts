@@ -22,6 +22,7 @@ import { JOIN_WAIT_MS, Lobby } from './lobby.ts';
 import type { Message } from './message-table.ts';
 import { Milestones, type Milestone } from './milestones.ts';
 import { Outbox } from './outbox.ts';
+import { Patience } from './patience.ts';
 import { LONGEST_TIMER_MS } from './pauses.ts';
 import type { Notice } from './requester.ts';
 import type { Session } from './session.ts';
@@ -224,18 +225,21 @@ export class Correspondence {
     await this.handover.closed();
   }
 
-  /** One after the other. What fails for the connection's sake is done after the next login. */
+  /** One after the other. What fails for the connection's sake, or cannot be done for long, is done after the next login. */
   #publish(): void {
     const { session } = this.#line;
     this.#publishing = this.#publishing.then(async () => {
-      if (session === null || this.#line.session !== session) return;
-      try {
-        await this.#devices.publish(session);
-      } catch (cause) {
-        const error = ChatError.from(cause);
-        if (this.#line.session !== session || error.cause === REPORTED || isLost(error)) return;
-        session.fault(error, 'device', Buffer.alloc(0));
-      }
+      const patience = new Patience();
+      while (session !== null && this.#line.session === session)
+        try {
+          return await this.#devices.publish(session);
+        } catch (cause) {
+          const error = await patience.wait(session, cause).catch(ChatError.from);
+          if (error === undefined) continue;
+          if (this.#line.session === session && error.cause !== REPORTED && !isLost(error))
+            session.fault(error, 'device', Buffer.alloc(0));
+          return;
+        }
     });
   }
 }

@@ -124,6 +124,26 @@ t.test('what is waited for when the connection ends is not waited for any more',
   t.equal(server.links.length, 1);
 });
 
+// Fails when nobody can write to this device until it logs in again.
+t.test('what others need to write to this device is put there as soon as the server can', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  await equip(server, folder);
+  const side = open(t, server, folder);
+  let times = 0;
+  server.script = (frame, link) => {
+    if (frame.type !== 'binding_put' || times++ > 0) return false;
+    link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', retry_after_ms: 60 });
+    return true;
+  };
+  await side.app.connect();
+  await side.app.login(null);
+  await side.app.settled();
+  t.equal(times, 2);
+  t.ok(server.frames('keypackages_put').length > 0);
+  assertCalm(t, side);
+});
+
 // Fails when a command that is done waits for it as long as the server likes.
 t.test(
   'what the server cannot say about a message for longer than a minute is left to the next connection',
