@@ -18,6 +18,11 @@ interface Pending {
 }
 
 export const PING_INTERVAL_MS = 20_000;
+/**
+ * What is large takes long on a slow line, and a ping stands behind it: while something comes, or has to leave first, so many intervals more. A
+ * server waits about as long for a whole record.
+ */
+const MOST_LATE = 4;
 /** Requests are carried out in order: one that is not answered while this many pings are will not be. */
 const PATIENCE = 3;
 /** What others' answers or our acknowledgements are waited for first: as long as nothing comes meanwhile. */
@@ -39,13 +44,22 @@ export class Requester {
   readonly #noteBefore = new WeakMap<Reply, Uint8Array>();
   #closed: ChatError | null = null;
 
-  /** @param pingIntervalMs a ping that is not answered before the next one is due ends the link, and so does a request after some of them */
+  /**
+   * @param pingIntervalMs a ping that is not answered before the next one is due ends the link, unless it may be on its way; and so does a
+   *   request after some of them
+   */
   constructor(link: ClientLink, pingIntervalMs = PING_INTERVAL_MS) {
     this.link = link;
     link.onFrame((frame) => this.#take(frame));
     let isWaiting = false;
+    let late = 0;
+    let received = 0;
     const timer = setInterval(() => {
+      const isMoving = link.receivedBytes > received || link.queuedBytes > 0;
+      received = link.receivedBytes;
+      if (isWaiting && isMoving && late++ < MOST_LATE) return;
       if (isWaiting || this.#isForgotten()) return link.close('CONNECTION_LOST');
+      late = 0;
       isWaiting = true;
       this.request({ type: 'ping' }, 'pong').then(
         () => (isWaiting = false),

@@ -45,6 +45,8 @@ export interface Link<In, Out> {
   sendShared(frames: Template, numbers: readonly number[]): void;
   /** Bytes accepted by send() that the kernel has not taken yet. */
   readonly queuedBytes: number;
+  /** Bytes that have come since it is open, also those of a record that is not whole yet. */
+  readonly receivedBytes: number;
   /** Called with each frame in order, one at a time; frames that arrived before the handler was set wait for it. */
   onFrame(handler: (frame: In) => void): void;
   /** Called whenever queuedBytes falls to 0 after having been more. */

@@ -62,6 +62,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   #isPaused = false;
   #isPumping = false;
   #heardAt = performance.now();
+  #receivedBytes = 0;
 
   // Outgoing
   /** Frames, each with room around it for a record of its own. */
@@ -127,6 +128,9 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
     this.#checkQueued();
   }
 
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
   get queuedBytes(): number {
     return this.#outBytes + this.#socket.writableLength;
   }
@@ -160,6 +164,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   // ---- incoming ------------------------------------------------------------------------------------------------------------------
   #take(chunk: Buffer): void {
     if (this.#isEnding) return;
+    this.#receivedBytes += chunk.length;
     this.#chunks.push(chunk);
     this.#pump();
   }

@@ -478,7 +478,8 @@ class MemoryLink<In, Out> implements Link<In, Out> {
   readonly suite = 1;
   readonly confirmation = '0123456789abcdef';
   readonly exporter: Secret;
-  readonly queuedBytes = 0;
+  queuedBytes = 0;
+  receivedBytes = 0;
   readonly closed: Promise<{ code: Code | null }>;
   other!: { arrive(bytes: Uint8Array): void; end(code: Code | null): void };
   readonly #decode: (bytes: Uint8Array) => Iterable<In>;
@@ -523,6 +524,7 @@ class MemoryLink<In, Out> implements Link<In, Out> {
   }
   arrive(bytes: Uint8Array): void {
     if (this.#isClosed) return;
+    this.receivedBytes += bytes.length;
     for (const frame of this.#decode(bytes)) {
       if (this.#handler === null) this.#waiting.push(frame);
       else this.#handler(frame);

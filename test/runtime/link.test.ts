@@ -27,6 +27,7 @@ import {
 } from '../support/pair.ts';
 import { LONG_MS, lateTimers } from '../support/late-timers.ts';
 import { authority } from '../support/pki.ts';
+import { Relay } from '../support/relay.ts';
 
 const alice = credentials(ca.client('alice'));
 
@@ -117,6 +118,19 @@ t.test('what many bring at the same moment is read over several turns of the eve
   t.ok(most <= 18, `${most} of 60 kB in one turn`);
   t.equal(new Set(ids).size, 40, 'and what came after them');
   for (const client of clients) client.close();
+});
+
+t.test('what has come of a record that is not whole yet counts', async (t) => {
+  const server = await startServer(t);
+  const line = await Relay.to(t, server.port);
+  const client = await dial(line.port, alice);
+  while (server.links.length < 1) await new Promise(setImmediate);
+  const link = server.links[0]!;
+  link.onFrame(() => t.fail('not whole'));
+  line.cutAfter(100_000);
+  client.send(bigSend(1, 900_000));
+  await link.closed;
+  t.ok(link.receivedBytes > 50_000 && link.receivedBytes <= 100_000, `${link.receivedBytes} bytes`);
 });
 
 t.test('what one brings in small pieces is read over several turns, and others are heard in between', async (t) => {
