@@ -28,7 +28,7 @@ import { canonicalEmail, canonicalUsername, certIdentity } from '../x509/identit
 import { revocationKeys } from '../x509/revocation.ts';
 import { joinChain } from './chain-bytes.ts';
 import { continuedDevice } from './continuity.ts';
-import { Guesses, type GuessLimits } from './guesses.ts';
+import { Guesses, type GuessLimits, type Uncounted } from './guesses.ts';
 import { createAccount, type RegistrationRules } from './registration.ts';
 import type { Tokens } from './tokens.ts';
 import { Turns } from './turns.ts';
@@ -69,6 +69,7 @@ export class Accounts {
   readonly usualKdf: string;
   /** Logins of one certificate are checked one after the other: guesses in parallel would all be made before the first is counted. */
   readonly #turns = new Turns<string>();
+  readonly #uncounted: Uncounted = new Map();
 
   /** @throws WEAK_KDF for a configured KDF outside the limits */
   constructor(options: AccountOptions) {
@@ -77,7 +78,7 @@ export class Accounts {
   }
 
   session(peer: Peer): AccountSession {
-    return new AccountSession(this, peer);
+    return new AccountSession(this, peer, this.#uncounted);
   }
 
   inTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
@@ -111,11 +112,11 @@ export class AccountSession {
   #proven: { readonly user: User; readonly at: number } | null = null;
   #attempts = 0;
 
-  constructor(accounts: Accounts, peer: Peer) {
+  constructor(accounts: Accounts, peer: Peer, uncounted: Uncounted) {
     this.#accounts = accounts;
     this.#peer = peer;
     this.#binding = loginBinding(peer.exporter);
-    this.#guesses = new Guesses(accounts.options, peer.peerChain[0]);
+    this.#guesses = new Guesses(accounts.options, peer.peerChain[0], uncounted);
   }
 
   /** @throws as createAccount(), RATE_LIMIT */
@@ -209,6 +210,7 @@ export class AccountSession {
 
   async #prove(frame: Request<'login_proof'>, { name, message }: Challenge): Promise<LoggedIn> {
     const { store, log, now } = this.#accounts.options;
+    await this.#guesses.countEarlier();
     const user = await store.findUser(name); // as he is now: a challenge can be kept for as long as the connection
     const pwdHash = this.#pwdHashOf(user, name);
     await this.#guesses.refuseIfLocked(name, pwdHash); // the turn may have come after somebody else's last guess

@@ -14,16 +14,32 @@ export interface GuessLimits {
   readonly now: () => number;
 }
 
+/** Certificate key → counts its guess that the database has not taken. */
+export type Uncounted = Map<string, () => Promise<number>>;
+
 /** Those of one certificate. */
 export class Guesses {
   readonly #o: GuessLimits;
   readonly #certificate: Certificate;
   readonly #spki: string;
+  readonly #uncounted: Uncounted;
 
-  constructor(limits: GuessLimits, certificate: Certificate) {
+  /** @param uncounted of all links */
+  constructor(limits: GuessLimits, certificate: Certificate, uncounted: Uncounted) {
     this.#o = limits;
     this.#certificate = certificate;
     this.#spki = hex(certificate.spkiHash);
+    this.#uncounted = uncounted;
+  }
+
+  /**
+   * To be called before a guess is judged, in the turn of the key: a database that is read and not written, as with a full disk, would
+   * else let him guess for as long as that lasts.
+   * @throws what the database fails with
+   */
+  async countEarlier(): Promise<void> {
+    await this.#uncounted.get(this.#spki)?.();
+    this.#uncounted.delete(this.#spki);
   }
 
   /** @throws LOCKED with retryAfterMs */
@@ -37,7 +53,11 @@ export class Guesses {
   /** @returns for how long nobody may try again, ms; 0: at once */
   async failed(name: string, pwdHash: string): Promise<number> {
     const { store, maxFailures, lockoutMs, now } = this.#o;
-    const until = await store.countLoginFailure(this.#subjects(name, pwdHash), now(), maxFailures, lockoutMs);
+    const subjects = this.#subjects(name, pwdHash);
+    const count = (): Promise<number> => store.countLoginFailure(subjects, now(), maxFailures, lockoutMs);
+    this.#uncounted.set(this.#spki, count);
+    const until = await count();
+    this.#uncounted.delete(this.#spki);
     return Math.max(0, until - now());
   }
 

@@ -64,6 +64,7 @@ export const SERVER_RULES: Rules = {
     [':${this.#spki}:${pwdHash}`', ':${this.#spki}`'],
     ['if (until > at) throw', 'if (until > at + 1e9) throw'],
     ['Math.max(0, until - now())', '0'],
+    ['    await this.#uncounted.get(this.#spki)?.();\n', ''],
   ],
   'server/hub.ts': [
     ['this.#presence.unwatch(member, watched)', 'void watched'],

@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import t from 'tap';
-import type { Code } from '../../base/errors.ts';
+import { ChatError, type Code } from '../../base/errors.ts';
 import { Secret } from '../../base/secret.ts';
 import { createBinding } from '../../client/e2ee/binding.ts';
 import { continuityOf, type Continuity } from '../../protocol/device-binding.ts';
@@ -508,6 +508,35 @@ t.test('guessing locks the guesser out, for longer and longer, and nobody else',
   for (let i = 0; i < 2; i++) await locked(restarted.link(alice), 'alice', 'wrong');
   t.equal(await locked(restarted.link(alice)), 0, 'a right password starts the count again');
   t.ok(world.lines.some(({ event }) => event === 'login.locked'));
+});
+
+t.test('while the database takes no failures one guess is judged, and is counted before the next', async (t) => {
+  const full = async (): Promise<never> => Promise.reject(new ChatError('DISK_FULL', 'full'));
+  let isFull = false;
+  const counted: (readonly string[])[] = [];
+  const world = await World.open(t, {}, (store) => ({
+    ...store,
+    countLoginFailure: async (subjects, ...rest) => {
+      if (isFull) return full();
+      counted.push(subjects);
+      return store.countLoginFailure(subjects, ...rest);
+    },
+  }));
+  const [alice, other] = [person('alice'), person('alice')];
+  await world.link(alice).register('alice');
+  isFull = true;
+  for (const password of ['wrong', 'wrong', 'right'])
+    t.equal(
+      await codeOf(world.link(alice).login('alice', password)),
+      'DISK_FULL',
+      'the right one is not told from a wrong one',
+    );
+  t.equal(await codeOf(world.link(other).login('alice')), 'ok', 'who has not guessed');
+  isFull = false;
+  t.equal(await codeOf(world.link(alice).login('alice', 'wrong')), 'AUTH_FAIL');
+  t.equal(counted.length, 2, 'the first, and this one');
+  t.equal(await codeOf(world.link(alice).login('alice', 'wrong')), 'AUTH_FAIL', 'the third');
+  t.equal(await codeOf(world.link(alice).login('alice')), 'LOCKED');
 });
 
 t.test('another password lifts the lock, also of a key that has never logged in, and ends tokens', async (t) => {
