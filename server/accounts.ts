@@ -221,10 +221,10 @@ export class AccountSession {
         if (retryAfterMs > 0) log.warn('login.locked', { address: this.#peer.address, retryAfterMs });
         throw new ChatError('AUTH_FAIL', 'name or password is wrong');
       }
+      await this.#guesses.succeeded(name, pwdHash); // nothing that may fail comes behind a login: it would be half done
       const signature = serverSignature(user.serverKey, message);
       const done = await this.#enter(frame.id, user, { signature, continues: frame.continues });
       this.#proven = { user, at: now() };
-      await this.#guesses.succeeded(name, pwdHash);
       log.info('login.done', { user: user.username, address: this.#peer.address });
       return done;
     } catch (error) {

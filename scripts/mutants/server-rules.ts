@@ -6,7 +6,7 @@ export const SERVER_RULES: Rules = {
     ['found === null || !tokens.isCurrent(generation, found.user.pwdHash)', 'found === null'],
     ['    await this.#guesses.refuseIfLocked(name, pwdHash); // the turn', '    // the turn'],
     ['!isRight || user === null', 'user === null'],
-    ['      await this.#guesses.succeeded(name, pwdHash);\n', ''],
+    ['      await this.#guesses.succeeded(name, pwdHash); //', '      //'],
     ['user.certIdentity !== certIdentity(peerChain)', 'false'],
     ['device.revokedAt !== null', 'false'],
     ['proven === null || Math.abs(now() - proven.at) > PROOF_LASTS_MS', 'proven === null'],

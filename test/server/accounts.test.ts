@@ -539,6 +539,37 @@ t.test('while the database takes no failures one guess is judged, and is counted
   t.equal(await codeOf(world.link(alice).login('alice')), 'LOCKED');
 });
 
+t.test('a login that fails because the database does has not begun, and is tried again on the same link', async (t) => {
+  let fails = '';
+  const world = await World.open(
+    t,
+    {},
+    (store) =>
+      new Proxy(store, {
+        get: (target, name) =>
+          name === fails
+            ? () => Promise.reject(new ChatError('STORE_FAILED', 'gone'))
+            : (Reflect.get(target, name) as unknown),
+      }),
+  );
+  const alice = person('alice');
+  await world.link(alice).register('alice');
+  for (const name of ['findUser', 'lockedUntil', 'clearLoginFailures', 'addDevice']) {
+    const link = world.link(alice);
+    link.meanwhile = () => (fails = name);
+    await t.rejects(link.login('alice'), { code: 'STORE_FAILED' }, name);
+    fails = '';
+    link.meanwhile = () => {};
+    await t.rejects(link.setPassword('second'), { code: 'NOT_LOGGED_IN', sub: 'proof' });
+    const { reply } = await link.login('alice');
+    const other = world.link(alice);
+    fails = 'userWithDevice';
+    await t.rejects(other.resume(reply.token), { code: 'STORE_FAILED' });
+    fails = '';
+    t.equal(await codeOf(other.resume(reply.token)), 'ok');
+  }
+});
+
 t.test('another password lifts the lock, also of a key that has never logged in, and ends tokens', async (t) => {
   const world = await World.open(t);
   const [alice, laptop] = [person('alice'), person('alice')];
