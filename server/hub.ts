@@ -65,6 +65,8 @@ export interface Member {
   readonly watching: Set<number>;
   /** acknowledged by the device, and the store does not know it yet */
   readonly unsettled: Set<number>;
+  /** for good, by endAll() or revoked(): what it has asked for and was not begun is not carried out */
+  isEnded: boolean;
 }
 
 export class Hub {
@@ -146,7 +148,7 @@ export class Hub {
         link.close('UNAVAILABLE');
       },
     );
-    const member: Member = { user, device, link, outlet, watching: new Set(), unsettled: new Set() };
+    const member: Member = { user, device, link, outlet, watching: new Set(), unsettled: new Set(), isEnded: false };
     const siblings = this.#users.get(user.id);
     if (siblings) siblings.add(member);
     else {
@@ -218,7 +220,8 @@ export class Hub {
     this.forgetDevices(deviceIds);
     for (const id of deviceIds) {
       this.#endings.revoke(id);
-      this.#devices.get(id)?.link.close(REVOKED.code, REVOKED.sub);
+      const member = this.#devices.get(id);
+      if (member !== undefined) this.#end(member, REVOKED);
     }
   }
 
@@ -231,10 +234,15 @@ export class Hub {
     this.#endings.endUser(userId, ending);
     const members = [...(this.#users.get(userId) ?? [])].filter((member) => member !== except);
     for (const member of members) {
-      member.link.close(ending.code, ending.sub);
+      this.#end(member, ending);
       this.leave(member); // others are told at once, whenever he takes note of it
     }
     return members.length;
+  }
+
+  #end(member: Member, { code, sub }: Ending): void {
+    member.isEnded = true;
+    member.link.close(code, sub);
   }
 
   /** With oneself: that of one's own devices. @throws NO_SUCH_PEER for a name that nobody has; BLOCKED, NOT_CONTACT */

@@ -86,6 +86,7 @@ export class Requests {
 
   /** Never rejects. */
   async take(frame: Request): Promise<Taken> {
+    if (this.member?.isEnded) return ANSWERED; // and no answer: the end is the last that he is told
     try {
       if (this.member === null || !FREE.has(frame.type)) this.#takeRequest();
       if (frame.type === 'msg_send') return await this.#send(frame);
@@ -106,6 +107,7 @@ export class Requests {
     const place = intake.place(member.user.id, SEND_COST + length);
     await place.enter();
     setImmediate(() => place.leave());
+    if (member.isEnded) return ANSWERED;
     // What many devices are to get costs as much as many messages: one to a full room is work for 1,000 mailboxes.
     const charges = new Charges(user, length, sends, roomDeliveries);
     const admitted = hub.admit(member, frame, charges.charge);

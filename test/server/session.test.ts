@@ -262,6 +262,47 @@ t.test('who is suspended while his login is judged is not let in; a login that b
   }
 });
 
+t.test('what a connection has asked for before it is ended, and was not begun, is not carried out', async (t) => {
+  for (const [name, end] of [
+    ['suspended', ({ hub, login }) => void hub.endAll(login.user.id, { code: 'SUSPENDED' })],
+    ['revoked', ({ revoke }) => revoke()],
+  ] as readonly (readonly [string, (real: ReturnType<typeof realHub>) => Promise<void> | void])[]) {
+    const real = realHub();
+    const began: number[] = [];
+    const first = Promise.withResolvers<object>();
+    const setPassword = (frame: Request<'password_set'>) => (began.push(frame.id), first.promise);
+    const peer = new Peer({ hub: real.hub, account: { resume: async () => real.login, setPassword } });
+    await peer.logIn();
+    for (const id of [2, 3])
+      peer.says({ type: 'password_set', id, salt: zeros, kdf: 'k', stored_key: zeros, server_key: zeros });
+    await turn();
+    await end(real);
+    first.resolve({ type: 'password_ok', id: 2, token: 't', token_expires: 1 });
+    await turn();
+    t.strictSame(began, [2], name);
+    peer.end();
+    await peer.served;
+  }
+});
+
+t.test('a batch whose turn comes after the end of its connection is not judged', async (t) => {
+  const { hub, login } = realHub();
+  const intake = new FairQueue(1);
+  const peer = new Peer({ hub, account: { resume: async () => login }, intake });
+  await peer.logIn();
+  const others = intake.place(9, 1);
+  await others.enter();
+  peer.says(batch(2));
+  await turn();
+  hub.endAll(login.user.id, { code: 'SUSPENDED' });
+  others.leave();
+  await turn();
+  t.notOk(intake.isBusy, 'it has had its turn');
+  t.strictSame(peer.replies, [1], 'this hub would have failed at it');
+  peer.end();
+  await peer.served;
+});
+
 t.test('another password ends what else its user has begun, before it is answered', async (t) => {
   const { hub, login } = realHub();
   const changed = Promise.withResolvers<object>();
