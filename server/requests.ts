@@ -11,7 +11,7 @@ import type { Contacts } from './contacts.ts';
 import type { CrlHistory } from './crl-history.ts';
 import type { Devices } from './devices.ts';
 import type { FairQueue } from './fair-queue.ts';
-import { PASSWORD_CHANGED } from './endings.ts';
+import { PASSWORD_CHANGED, type Ending } from './endings.ts';
 import type { Hub, Member } from './hub.ts';
 import type { Keys } from './keys.ts';
 import type { RateLimit } from './rate-limit.ts';
@@ -146,9 +146,14 @@ export class Requests {
       }
       case 'password_set': {
         const member = this.#loggedIn();
-        const reply = await account.setPassword(frame);
         // Whoever has the one before is not to go on with it, nor to come in by it at this moment.
-        hub.endAll(member.user.id, PASSWORD_CHANGED, member);
+        const endOthers = (ending: Ending): void => void hub.endAll(member.user.id, ending, member);
+        const reply = await account.setPassword(frame).catch((error: unknown) => {
+          // The database may have it all the same: they come back by what it has.
+          if (CODES[ChatError.from(error).code].blame === 'world') endOthers({ code: 'UNAVAILABLE' });
+          throw error;
+        });
+        endOthers(PASSWORD_CHANGED);
         return link.send(reply);
       }
       case 'conversation_open':

@@ -19,8 +19,12 @@ const THREAD_PATIENCE_MS = 60_000;
 /** What is no program with the rule broken tells nothing. */
 export class Unloadable extends Error {}
 
-/** Tests that start threads of their own: those would not have the broken file. And of what sets the umask, which no thread may. */
-const IN_A_PROCESS: readonly string[] = ['test/verify/signatures-ahead.test.ts', 'test/client/vault-messages.test.ts'];
+/** Tests that start threads of their own: those would not have the broken file. Of what sets the umask, which no thread may; and of what tap alone intercepts. */
+const IN_A_PROCESS: readonly string[] = [
+  'test/verify/signatures-ahead.test.ts',
+  'test/client/vault-messages.test.ts',
+  'test/server/session.test.ts',
+];
 /** Without it a pipe is waited for, for ever: what hangs in a system call can only be killed, and a thread can't be. */
 const NEVER_ENDS = { file: 'verify/capped-file.ts', rule: 'O_NONBLOCK', test: 'test/verify/live-directory.test.ts' };
 const HANGS_AFTER_MS = 15_000;

@@ -72,6 +72,7 @@ export const SERVER_RULES: Rules = {
     ['    this.forgetDevices(deviceIds);\n', ''],
     ['parted !== this.#parted', 'false'],
     ['.filter((member) => member !== except)', ''],
+    ['    member.isEnded = true;\n', ''],
   ],
   'server/incomplete.ts': [
     ['if (indexes) indexes.add(index);\n      else ', ''],
@@ -103,6 +104,11 @@ export const SERVER_RULES: Rules = {
     ['certified.email !== undefined && email !== certified.email', 'false'],
   ],
   'server/repetitions.ts': [['stored.origin !== this.#o.transcript.origin || ', '']],
+  'server/requests.ts': [
+    ['    if (this.member?.isEnded) return ANSWERED; //', '    //'],
+    ['    if (member.isEnded) return ANSWERED;\n', ''],
+    ["blame === 'world') endOthers(", "blame === 'us') endOthers("],
+  ],
   'server/revocation.ts': [
     ['Math.max(nextUpdate, newest.get(key) ?? 0)', 'nextUpdate'],
     ['    this.#isUnreadable = false;\n', ''],

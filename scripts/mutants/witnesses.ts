@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './mutant.ts';
 
-const server = (name: string): string[] => [`test/server/${name}.test.ts`];
+const server = (...names: readonly string[]): string[] => names.map((name) => `test/server/${name}.test.ts`);
 const verify = (...names: readonly string[]): string[] => names.map((name) => `test/verify/${name}.test.ts`);
 
 /** What some test sees that is not in the matrix. */
@@ -45,12 +45,13 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   'server/configuration.ts': server('configuration'),
   'server/contacts.ts': server('contacts'),
   'server/crl-history.ts': server('crl-history'),
-  'server/hub.ts': server('hub'),
+  'server/hub.ts': server('hub', 'session'),
   'server/incomplete.ts': server('incomplete'),
   'server/not-logged-in.ts': server('not-logged-in'),
   'server/outlet.ts': server('outlet'),
   'server/rate-limit.ts': [...server('charges'), ...server('rate-limit')],
   'server/repetitions.ts': server('sequencer-admission'),
+  'server/requests.ts': server('session'),
   'server/revocation.ts': server('revocation'),
   'server/rooms.ts': server('rooms'),
   'server/sequencer-lineage.ts': server('sequencer-lineage'),

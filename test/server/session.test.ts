@@ -262,6 +262,36 @@ t.test('who is suspended while his login is judged is not let in; a login that b
   }
 });
 
+t.test(
+  'a password of which the database does not say whether it has it ends the others, who may come back by it',
+  async (t) => {
+    for (const [error, closedWith] of [
+      [new ChatError('STORE_FAILED', 'gone, and has it perhaps'), 'UNAVAILABLE'],
+      [new ChatError('AUTH_FAIL', 'it is another one by now'), undefined],
+      [new ChatError('WEAK_KDF', 'asked before the database is'), undefined],
+    ] as const) {
+      const { hub, login } = realHub();
+      const peer = new Peer({
+        hub,
+        account: { resume: async () => login, setPassword: async () => Promise.reject(error) },
+      });
+      const other = new Peer({
+        hub,
+        account: { resume: async () => ({ ...login, device: { ...login.device, id: 12 } }) },
+      });
+      for (const each of [peer, other]) await each.logIn();
+      peer.says({ type: 'password_set', id: 2, salt: zeros, kdf: 'k', stored_key: zeros, server_key: zeros });
+      await turn();
+      t.strictSame([peer.closedWith, other.closedWith], [undefined, closedWith], error.code);
+      t.match(peer.sent.at(-1), { type: 'error', id: 2 });
+      for (const each of [peer, other]) {
+        each.end();
+        await each.served;
+      }
+    }
+  },
+);
+
 t.test('what a connection has asked for before it is ended, and was not begun, is not carried out', async (t) => {
   for (const [name, end] of [
     ['suspended', ({ hub, login }) => void hub.endAll(login.user.id, { code: 'SUSPENDED' })],
