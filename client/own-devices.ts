@@ -20,7 +20,7 @@ export class OwnDevices {
     this.#now = now;
   }
 
-  /** Of this account; the newest first. */
+  /** Of this account; those that are not revoked come first, of each the newest. */
   list(): Promise<Reply<'devices'>['devices']> {
     return this.#line.asked(async ({ requester, rosters }) => {
       await rosters.openSelf(); // which of them is one that was approved under an earlier certificate

@@ -5,7 +5,7 @@ import type { Reply } from '../protocol/messages.ts';
 import type { Store } from '../store/store.ts';
 import type { Hub, Member } from './hub.ts';
 
-/** The newest; more than anybody can use at once. */
+/** More than anybody can use at once; those that are revoked come last. */
 const MAX_LISTED = 200;
 
 export class Devices {

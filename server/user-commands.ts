@@ -15,7 +15,7 @@ type Out = (line: string) => void;
 
 /** A reason goes into a line of the log, and through the admin socket. */
 const MAX_REASON_CHARS = 500;
-/** Of one user; more than anybody has. */
+/** Of one user; more than anybody can use at once. Those that are revoked come last. */
 const MAX_DEVICES = 200;
 
 /** @param reason for the log. @throws NO_SUCH_PEER; USAGE for a reason that is too long; UNREACHABLE as tellServer() */

@@ -267,9 +267,8 @@ export function* deviceByFingerprint(fingerprint: Fingerprint): Operation<(Devic
 }
 
 export function* devicesOf(userId: number, limit: number): Operation<Device[]> {
-  return (yield* select('SELECT * FROM devices WHERE user_id = ? ORDER BY id DESC LIMIT ?', userId, limit)).map(
-    deviceOf,
-  );
+  const sql = 'SELECT * FROM devices WHERE user_id = ? ORDER BY revoked_at IS NOT NULL, id DESC LIMIT ?';
+  return (yield* select(sql, userId, limit)).map(deviceOf);
 }
 
 export function* revokeDevices(

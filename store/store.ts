@@ -400,7 +400,7 @@ export interface Store {
     readonly keyHashes: readonly Uint8Array[];
     readonly renewed: Fingerprint | null;
   }>;
-  /** All that a user ever had, revoked and expired ones as well; the newest first, at most `limit`. */
+  /** All that a user ever had, expired ones as well, and behind them those that were revoked; of each the newest first, at most `limit`. */
   devicesOf(userId: number, limit: number): Promise<Device[]>;
   deviceByFingerprint(fingerprint: Fingerprint): Promise<(Device & { readonly username: string }) | null>;
   /** Marks devices revoked that match; raises the epochs; answers the ids of all that match. Repeating changes nothing, and answers the same. */

@@ -332,6 +332,27 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'devices: however often one was renewed, it comes before the certificates that it has had',
+    async (t, { store }) => {
+      const user = await store.createUser(newUser(tag()));
+      const { device } = await store.addDevice(newDevice(user.id), NOW, 5);
+      for (let i = 1; i <= 3; i++) await store.addDevice(newDevice(user.id, { continues: device.id }), NOW + i, 5);
+      const { device: gone } = await store.addDevice(newDevice(user.id), NOW, 5);
+      await store.revokeDevices({ serialKey: gone.serialKey }, NOW);
+      const listed = await store.devicesOf(user.id, 3);
+      t.strictSame(
+        listed.map(({ id, revokedAt }) => [id === device.id, revokedAt === null]),
+        [
+          [true, true],
+          [false, false],
+          [false, false],
+        ],
+      );
+      t.equal(listed[1]?.id, gone.id, 'then the newest');
+      t.equal((await store.devicesOf(user.id, 9)).length, 5);
+    },
+  ],
+  [
     'devices: a certificate with another key takes over the device that continues, with all that waits for it',
     async (t, { store, second }) => {
       const w = await World.open(store);
