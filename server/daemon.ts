@@ -223,6 +223,32 @@ export async function startServer(
   revocation.watchOwn(own.chain[0]);
   lifecycle.onStop('revocation', () => revocation.close());
 
+  let listening: Listener | null = null;
+  // Before anybody can connect: whoever is suspended from then on is suspended here as well.
+  ensurePrivateDirectory(dirname(values.admin.socket), 'admin.socket');
+  const admin = await serveAdmin(values.admin.socket, {
+    status: () => ({
+      version,
+      pid: process.pid,
+      listen: (listening?.endpoints ?? []).map(({ address, port }) =>
+        address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
+      ),
+      uptime_s: Math.floor(process.uptime()),
+      connections: listening?.connections ?? 0,
+      unfinished_handshakes: listening?.unfinishedHandshakes ?? 0,
+      users_online: hub.userCount,
+      devices_online: hub.memberCount,
+      store: store.kind,
+      log_origin: transcript.origin,
+      log_size: transcript.size,
+      published_size: transcript.publishedSize,
+      revocation: revocation.status.state,
+      certificate_expires: new Date(own.chain[0].notAfter).toISOString(),
+    }),
+    ...accountChanges(store, hub, log),
+  });
+  lifecycle.onStop('admin', () => void admin.close());
+
   const rooms = new Rooms({ store, hub, contactPolicy: values.contacts.policy, now });
   const keys = new Keys({
     store,
@@ -281,6 +307,7 @@ export async function startServer(
       void session.finally(() => serving.delete(link));
     },
   });
+  listening = listener;
   lifecycle.onStop('connections', async () => {
     await sequencer.drain(); // what is new is refused at once, and what was taken is answered
     for (const link of serving.keys()) link.close('SHUTTING_DOWN'); // also those that have not logged in
@@ -326,29 +353,6 @@ export async function startServer(
     log.info('certificate.renewed', { subject: own.chain[0].subject.text, fingerprint: hex(own.chain[0].fingerprint) });
   });
 
-  ensurePrivateDirectory(dirname(values.admin.socket), 'admin.socket');
-  const admin = await serveAdmin(values.admin.socket, {
-    status: () => ({
-      version,
-      pid: process.pid,
-      listen: listener.endpoints.map(({ address, port }) =>
-        address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
-      ),
-      uptime_s: Math.floor(process.uptime()),
-      connections: listener.connections,
-      unfinished_handshakes: listener.unfinishedHandshakes,
-      users_online: hub.userCount,
-      devices_online: hub.memberCount,
-      store: store.kind,
-      log_origin: transcript.origin,
-      log_size: transcript.size,
-      published_size: transcript.publishedSize,
-      revocation: revocation.status.state,
-      certificate_expires: new Date(own.chain[0].notAfter).toISOString(),
-    }),
-    ...accountChanges(store, hub, log),
-  });
-  lifecycle.onStop('admin', () => void admin.close());
   log.info('admin.listening', { file: values.admin.socket });
   return { listener, store, transcript, hub };
 }

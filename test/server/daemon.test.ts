@@ -1,5 +1,5 @@
 /** How the server starts, fails to start, is told to read its files again, and is stopped at a bad moment. */
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import {
   chmodSync,
   mkdirSync,
@@ -169,6 +169,15 @@ t.test('signals, at the real program', async (t) => {
       const lines = program.err.slice(since).split('\n').slice(0, -1);
       return lines.map((l) => JSON.parse(l) as Record<string, unknown>).find((l) => l['event'] === event) ?? null;
     });
+
+  const another = createServer().listen(settings['admin.socket']);
+  await once(another, 'listening');
+  const deaf = run();
+  t.equal(await deaf.ended, 2);
+  t.match(deaf.err, /\[IN_USE\]/);
+  t.notMatch(deaf.err, 'server.listening', 'nobody is let in whom an operator could not have ended');
+  another.close();
+  await once(another, 'close');
 
   const hasty = run();
   await says(hasty, 'server.starting');
