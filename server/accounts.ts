@@ -295,7 +295,7 @@ export class AccountSession {
 }
 
 /** Names are compared in one spelling; what can be nobody's name stays as it is and is looked for in vain. */
-function canonicalAccount(account: string): string {
+export function canonicalAccount(account: string): string {
   try {
     return account.includes('@') ? canonicalEmail(account) : canonicalUsername(account);
   } catch {

@@ -4,6 +4,7 @@ import { printable } from '../runtime/printable.ts';
 import { migrateStore, openStore, storeStatus } from '../store/open.ts';
 import { ensurePrivateDirectory } from '../runtime/files.ts';
 import { ChatError } from '../base/errors.ts';
+import { canonicalAccount } from './accounts.ts';
 import { storeOf } from './configuration.ts';
 
 type Out = (line: string) => void;
@@ -47,7 +48,8 @@ export async function changeContacts(
   const { url, password } = storeOf(config);
   const store = await openStore(url, password);
   try {
-    const [a, b] = [await store.findUser(people[0]), await store.findUser(people[1])];
+    const [person, other] = people.map(canonicalAccount) as [string, string];
+    const [a, b] = [await store.findUser(person), await store.findUser(other)];
     if (a === null || b === null || a.id === b.id)
       throw new ChatError('NO_SUCH_PEER', 'both must have an account, and be two', { field: 'account' });
     const now = Date.now();

@@ -9,6 +9,7 @@ import { printable } from '../runtime/printable.ts';
 import { openStore } from '../store/open.ts';
 import type { PasswordRecord, Store, User } from '../store/store.ts';
 import { tellServer } from './account-changes.ts';
+import { canonicalAccount } from './accounts.ts';
 import { kdfOf, storeOf } from './configuration.ts';
 
 type Out = (line: string) => void;
@@ -117,7 +118,7 @@ async function withUser<T>(
   const { url, password } = storeOf(config);
   const store = await openStore(url, password);
   try {
-    const user = await store.findUser(account);
+    const user = await store.findUser(canonicalAccount(account));
     if (user === null) throw new ChatError('NO_SUCH_PEER', 'nobody has this name', { field: 'account' });
     return await work(store, user);
   } finally {

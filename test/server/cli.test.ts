@@ -207,7 +207,7 @@ t.test('accounts are shown, suspended, and given another password, without a ser
   const ask = (...args: string[]) => run(t, ['user', ...args, '-c', file]);
 
   const nobody = { status: 8, out: '', err: 'chat-server: nobody has this name [NO_SUCH_PEER]\n' };
-  for (const args of [['show'], ['suspend'], ['resume']]) t.strictSame(await ask(...args, 'carol'), nobody, args[0]!);
+  for (const args of [['show'], ['suspend'], ['resume']]) t.strictSame(await ask(...args, 'dave'), nobody, args[0]!);
   const line = (event: string, more = '') => new RegExp(`^\\S+ info  account\\.${event} user=bob${more}\\n$`);
   t.match(await ask('suspend', 'bob', '--reason', 'has left us', '--log-format', 'text'), {
     status: 0,
@@ -215,7 +215,7 @@ t.test('accounts are shown, suspended, and given another password, without a ser
     err: line('suspended', ' because="has left us"'),
   });
   t.equal((await store.findUser('bob'))?.status, 'suspended');
-  t.match(await ask('suspend', 'bob@example.org'), {
+  t.match(await ask('suspend', 'Bob@Example.org'), {
     status: 0,
     out: 'bob: was suspended already; no server runs on this machine: one elsewhere is not told\n',
   });
@@ -230,7 +230,12 @@ t.test('accounts are shown, suspended, and given another password, without a ser
     out: 'bob: can log in again\n',
     err: line('resumed'),
   });
-  t.match(await ask('resume', 'bob'), { status: 0, out: 'bob: was not suspended\n' });
+  t.match(await ask('resume', 'BOB'), { status: 0, out: 'bob: was not suspended\n' }, 'in whatever spelling');
+  await store.createUser(newUser('carol'));
+  t.match(await run(t, ['contact', 'add', 'Carol', 'Bob@example.org', '-c', file]), {
+    status: 0,
+    out: 'carol and bob: in contact\n',
+  });
   t.match(
     (await ask('show', 'bob')).out,
     /^username +bob\n[^]*status +active\n[^]*last seen +never\ndevice +[0-9a-f]{64} {2}valid until /,
