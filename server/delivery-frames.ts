@@ -14,6 +14,8 @@ const FRAME_BYTES = 512 * 1024;
 /** Around the parts of a message, and around each part. */
 const MESSAGE_OVERHEAD_BYTES = 352;
 const PART_OVERHEAD_BYTES = 5;
+/** Of a message that is shown by its hashes alone. */
+const HASHES_BYTES = 96;
 /** Of parts, in frames that are kept encoded while others are to get them: with more, encoding is not what costs. */
 const SHARED_BYTES = 64 * 1024;
 
@@ -31,6 +33,10 @@ export interface OutgoingItem {
 }
 
 export const byteCount = (parts: readonly Uint8Array[]): number => parts.reduce((sum, part) => sum + part.length, 0);
+
+/** Of what else of its batch a frame of these shows. */
+export const hashBytes = ({ hashes }: BatchEvidence, items: readonly OutgoingItem[]): number =>
+  (hashes.length - items.length) * HASHES_BYTES;
 
 /** Messages of one batch, cut into what one frame may carry. */
 export function framesOf(items: readonly OutgoingItem[]): OutgoingItem[][] {

@@ -14,13 +14,17 @@ import {
   checkpointFrame,
   deliveryFrame,
   framesOf,
+  hashBytes,
   type OutgoingItem,
   type SharedFrames,
 } from './delivery-frames.ts';
 import { shownTo } from './invitations.ts';
 import type { BatchEvidence } from './sequencer.ts';
 
-/** Sent and not yet acknowledged by the device. Once full, half of it must be acknowledged before more is read. */
+/**
+ * Sent and not yet acknowledged by the device: messages, and bytes of their parts and of the hashes beside them. Once full, half of it must be
+ * acknowledged before more is read.
+ */
 const IN_FLIGHT_ITEMS = 2048;
 const IN_FLIGHT_BYTES = 4 * 1024 * 1024;
 /** Sent, and not taken by the kernel: then nothing more is, until it has all of it. What it does not take stands in memory. */
@@ -63,7 +67,7 @@ export class Outlet {
   readonly #send: (frame: Reply) => void;
   readonly #source: OutletSource;
   readonly #onFailure: (error: unknown) => void;
-  /** cursor → bytes of parts */
+  /** cursor → bytes of parts; with the first of a frame, those of its hashes as well */
   readonly #inFlight = new Map<number, number>();
   #inFlightBytes = 0;
   #isFull = false;
@@ -114,7 +118,7 @@ export class Outlet {
     // A page may have been faster.
     const fresh = items.filter(({ cursor }) => cursor > this.#after).map((item) => this.#shown(item));
     if (fresh.length === 0 || (this.#isBehind && this.#hold({ evidence, items: fresh, shared }))) return;
-    if (this.#isBehind || !this.#hasRoomFor(fresh)) return this.#fallBehind();
+    if (this.#isBehind || !this.#hasRoomFor(evidence, fresh)) return this.#fallBehind();
     this.#deliver(evidence, fresh, shared);
   }
 
@@ -214,8 +218,9 @@ export class Outlet {
     this.#gone.clear();
     const syncs = this.#syncs.length;
     const page = await this.#source.backlog(this.#after, maxItems, PAGE_BYTES);
-    const { fitting, last } = this.#fitting(page.items);
-    await this.#deliverPage(fitting);
+    const { fitting, last: lastFitting } = this.#fitting(page.items);
+    const left = await this.#deliverPage(fitting);
+    const last = left === null ? lastFitting : left.cursor - 1;
     const held = this.#held;
     this.#held = null;
     if (this.#isClosed) return;
@@ -244,13 +249,13 @@ export class Outlet {
     void this.pump();
   }
 
-  #hasRoomFor(items: readonly OutgoingItem[]): boolean {
+  #hasRoomFor(evidence: BatchEvidence, items: readonly OutgoingItem[]): boolean {
     if (this.#isFull || this.#isStuffed || this.#inFlight.size + items.length > IN_FLIGHT_ITEMS) return false;
-    const bytes = items.reduce((sum, { parts }) => sum + byteCount(parts), 0);
+    const bytes = items.reduce((sum, { parts }) => sum + byteCount(parts), hashBytes(evidence, items));
     return this.#inFlight.size === 0 || this.#inFlightBytes + bytes <= IN_FLIGHT_BYTES;
   }
 
-  /** The beginning of a page as far as it fits, without what is on its way already; and the cursor up to which that goes. */
+  /** The beginning of a page as far as its parts fit, without what is on its way already; and the cursor up to which that goes. */
   #fitting(page: readonly QueueItem[]): { fitting: QueueItem[]; last: number | null } {
     const fitting: QueueItem[] = [];
     let [items, bytes] = [this.#inFlight.size, this.#inFlightBytes];
@@ -267,10 +272,12 @@ export class Outlet {
     return { fitting, last };
   }
 
-  async #deliverPage(page: readonly QueueItem[]): Promise<void> {
+  /** @returns the first for which the hashes of those before it leave no room; null: all are sent */
+  async #deliverPage(page: readonly QueueItem[]): Promise<QueueItem | null> {
     let at = 0;
     while (at < page.length && !this.#isClosed) {
       const item = page[at]!;
+      if (this.#isFull) return item;
       if (item.kind === 'expired') {
         this.#deliverExpiry(item);
         at++;
@@ -286,6 +293,7 @@ export class Outlet {
       const evidence = await this.#source.evidence(item.batchFirstIndex);
       if (!this.#isClosed) this.#deliver(evidence, items);
     }
+    return null;
   }
 
   /** What of a message is for this device. */
@@ -306,7 +314,8 @@ export class Outlet {
           template,
           frame.map(({ cursor }) => cursor),
         );
-      for (const item of frame) this.#onLine(item.cursor, byteCount(item.parts));
+      for (const [i, { cursor, parts }] of frame.entries())
+        this.#onLine(cursor, byteCount(parts) + (i === 0 ? hashBytes(evidence, frame) : 0));
     }
   }
 

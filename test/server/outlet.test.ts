@@ -325,6 +325,41 @@ t.test('few that are large: the line moves when half of the bytes are free', asy
   t.strictSame(desk.sent, [1, 2, 3, 4, 5, 6, 7, 8]);
 });
 
+// Fails when a client gets more than it was promised: one that has to wait for something would give the server up.
+t.test('a message in a large batch has the hashes of all the others beside it, and they take room', async (t) => {
+  const desk = new Desk();
+  const hears = (cursor: number): (() => void) => {
+    const offer = desk.commit([cursor], cursor * 2000);
+    desk.batches.set(cursor * 2000, 1024);
+    return offer;
+  };
+  const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i + 1);
+  for (const cursor of upTo(100)) hears(cursor);
+  await desk.outlet.pump();
+  const most = 43; // of 1,023 hashes of 96 bytes: 4 MiB, and the one that goes over it
+  t.strictSame(desk.sent, upTo(most));
+  const bytes = desk.frames.reduce((sum, frame) => sum + encodeFrame(frame).length, 0);
+  t.ok(bytes > 3.5 * 2 ** 20 && bytes < 4.5 * 2 ** 20, `${bytes} bytes`);
+  desk.acknowledge(upTo(21));
+  await turn();
+  t.strictSame(desk.sent, upTo(most), 'half of it must be free');
+  desk.acknowledge([22]);
+  await turn();
+  t.strictSame(desk.sent, upTo(22 + most));
+  for (let i = 0; i < 5; i++) (desk.acknowledge(desk.sent), await turn());
+  t.strictSame([desk.sent, desk.outlet.isBehind], [upTo(100), false]);
+
+  desk.frames = [];
+  for (let cursor = 101; cursor <= 200; cursor++) hears(cursor)();
+  await turn();
+  t.equal(desk.sent.length, most, 'the same of what comes live');
+  for (let i = 0; i < 5; i++) (desk.acknowledge(desk.sent), await turn());
+  t.strictSame(
+    desk.sent,
+    upTo(100).map((cursor) => 100 + cursor),
+  );
+});
+
 t.test(
   'a batch larger than the line goes at once where nothing else is on its way, and waits where something is',
   async (t) => {
