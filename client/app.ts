@@ -17,6 +17,7 @@ import { Listeners } from './listeners.ts';
 import { LogInquiries } from './log-inquiries.ts';
 import type { Milestone } from './milestones.ts';
 import { OwnDevices } from './own-devices.ts';
+import { patiently } from './patience.ts';
 import type { OwnPresence, PresenceState } from './presence.ts';
 import type { Notice } from './requester.ts';
 import { isRoomName, Rooms } from './rooms.ts';
@@ -309,10 +310,11 @@ export class App {
     this.#correspondence.attach(session);
     session.prove();
     this.#whereabouts.resume(session);
-    // What changed while nobody was here; if it cannot be asked now, at the next login.
-    this.#refreshing = Promise.allSettled([this.#contacts.refresh(requester), this.rooms.refresh(session)]).then(
-      () => {},
-    );
+    // What changed while nobody was here; if it cannot be asked for long, at the next login.
+    this.#refreshing = Promise.allSettled([
+      patiently(session, () => this.#contacts.refresh(requester)),
+      patiently(session, () => this.rooms.refresh(session)),
+    ]).then(() => {});
     this.#listeners.tell({ on: 'connected' });
   }
 

@@ -22,7 +22,7 @@ import { JOIN_WAIT_MS, Lobby } from './lobby.ts';
 import type { Message } from './message-table.ts';
 import { Milestones, type Milestone } from './milestones.ts';
 import { Outbox } from './outbox.ts';
-import { Patience } from './patience.ts';
+import { patiently } from './patience.ts';
 import { LONGEST_TIMER_MS } from './pauses.ts';
 import type { Notice } from './requester.ts';
 import type { Session } from './session.ts';
@@ -229,17 +229,14 @@ export class Correspondence {
   #publish(): void {
     const { session } = this.#line;
     this.#publishing = this.#publishing.then(async () => {
-      const patience = new Patience();
-      while (session !== null && this.#line.session === session)
-        try {
-          return await this.#devices.publish(session);
-        } catch (cause) {
-          const error = await patience.wait(session, cause).catch(ChatError.from);
-          if (error === undefined) continue;
-          if (this.#line.session === session && error.cause !== REPORTED && !isLost(error))
-            session.fault(error, 'device', Buffer.alloc(0));
-          return;
-        }
+      if (session === null || this.#line.session !== session) return;
+      try {
+        await patiently(session, () => this.#devices.publish(session));
+      } catch (cause) {
+        const error = ChatError.from(cause);
+        if (this.#line.session !== session || error.cause === REPORTED || isLost(error)) return;
+        session.fault(error, 'device', Buffer.alloc(0));
+      }
     });
   }
 }

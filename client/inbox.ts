@@ -43,7 +43,7 @@ import { readHandover } from './handover-content.ts';
 import type { Handover } from './handover.ts';
 import { UNREADABLE } from './message-table.ts';
 import { checkOrder, errorOf, findReplay, type Finding } from './order-check.ts';
-import { Patience } from './patience.ts';
+import { patiently } from './patience.ts';
 import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
 import type { Session } from './session.ts';
 import { isBetrayal } from './trust.ts';
@@ -117,7 +117,10 @@ export class Inbox {
     const ids = conversationsOf(frame);
     void this.#queue.run(ids.length > 0 ? ids.map(hex) : [''], async () => {
       try {
-        await this.#taken(session, frame, ids);
+        // What the server has to say first it may not be able to say now; then nothing of what was begun is kept.
+        await patiently(session, async () => {
+          if (!this.#stalled.has(session)) await this.#take(session, frame, ids);
+        });
       } catch (error) {
         this.#refuse(session, frame, ChatError.from(error));
       } finally {
@@ -153,17 +156,6 @@ export class Inbox {
   /** Resolves when all that was delivered so far has been dealt with. */
   get settled(): Promise<void> {
     return this.#queue.settled;
-  }
-
-  /** As soon as the server can say what has to be known first; of what was begun before that nothing is kept. */
-  async #taken(session: Session, frame: Reply<'msg_deliver'>, ids: readonly ConversationId[]): Promise<void> {
-    const patience = new Patience();
-    while (!this.#stalled.has(session))
-      try {
-        return await this.#take(session, frame, ids);
-      } catch (cause) {
-        await patience.wait(session, cause);
-      }
   }
 
   async #take(session: Session, frame: Reply<'msg_deliver'>, ids: readonly ConversationId[]): Promise<void> {

@@ -5,26 +5,29 @@ import { REPORTED } from '../protocol/hello.ts';
 import { isPassing, waitMs } from './refusals.ts';
 import type { Session } from './session.ts';
 
-/** All waits together, ms. */
+/** All waits for one thing together, ms. */
 const PATIENCE_MS = 60_000;
 
-/** For one thing that is asked. */
-export class Patience {
-  #leftMs = PATIENCE_MS;
+/** @throws what it was refused with, if that does not go away in time, or the connection ends; whatever else `ask` throws */
+export async function patiently<T>(session: Pick<Session, 'requester'>, ask: () => Promise<T>): Promise<T> {
+  for (let leftMs = PATIENCE_MS; ;)
+    try {
+      return await ask();
+    } catch (cause) {
+      const error = ChatError.from(cause);
+      if (error.cause !== REPORTED || !isPassing(error)) throw error;
+      leftMs -= waitMs(error);
+      if (leftMs < 0 || !(await hasWaited(session, waitMs(error)))) throw error;
+    }
+}
 
-  /** Resolves when it is time to ask again. @throws what it was refused with, if that does not go away in time, or the connection ends */
-  async wait({ requester }: Session, cause: unknown): Promise<void> {
-    const error = ChatError.from(cause);
-    if (error.cause !== REPORTED || !isPassing(error)) throw error;
-    const ms = waitMs(error);
-    this.#leftMs -= ms;
-    if (this.#leftMs < 0) throw error;
-    const over = new AbortController();
-    const isOver = await Promise.race([
-      requester.link.closed.then(() => true),
-      sleep(ms, false, { signal: over.signal }).catch(() => false),
-    ]);
-    over.abort();
-    if (isOver) throw error;
-  }
+/** False: the connection has ended meanwhile. */
+async function hasWaited({ requester }: Pick<Session, 'requester'>, ms: number): Promise<boolean> {
+  const over = new AbortController();
+  const isOver = await Promise.race([
+    requester.link.closed.then(() => true),
+    sleep(ms, false, { signal: over.signal }).catch(() => false),
+  ]);
+  over.abort();
+  return !isOver;
 }

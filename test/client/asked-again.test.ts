@@ -144,6 +144,27 @@ t.test('what others need to write to this device is put there as soon as the ser
   assertCalm(t, side);
 });
 
+// Fails when a room that another device of this user has joined is entered no sooner than after the next login.
+t.test('what has changed while nobody was here is asked again', async (t) => {
+  const server = new ScriptedServer();
+  const folder = join(t.testdir({}), 'p');
+  await equip(server, folder);
+  const side = open(t, server, folder);
+  const refused: string[] = [];
+  server.script = (frame, link) => {
+    if ((frame.type !== 'room_list' && frame.type !== 'contact_list') || refused.includes(frame.type)) return false;
+    refused.push(frame.type);
+    link.send({ type: 'error', id: frame.id, code: 'RATE_LIMIT', retry_after_ms: 60 });
+    return true;
+  };
+  await side.app.connect();
+  await side.app.login(null);
+  await side.app.settled();
+  t.equal(server.frames('room_list').length, 2);
+  t.equal(server.frames('contact_list').length, 2);
+  assertCalm(t, side);
+});
+
 // Fails when a command that is done waits for it as long as the server likes.
 t.test(
   'what the server cannot say about a message for longer than a minute is left to the next connection',
