@@ -142,13 +142,17 @@ export class App {
 
   /**
    * @param account username or e-mail address; left out: the one of this profile, or of the certificate
-   * @throws AUTH_FAIL, LOCKED, NOT_LOGGED_IN when a password is needed; FORK, ROLLBACK when the server's log is not the one it was
+   * @throws CERT_ACCOUNT_MISMATCH for another username than the certificate's; AUTH_FAIL, LOCKED, NOT_LOGGED_IN when a password is needed; FORK, ROLLBACK when the server's log is not the one it was
    */
   async login(
     password: Secret | null,
     account = this.vault.profile.account()?.username ?? this.identity.username,
   ): Promise<void> {
-    await this.#line.connection.login(canonicalAccount(account), password);
+    const name = canonicalAccount(account);
+    // The server would not say more than that name or password is wrong.
+    if (!name.includes('@') && name !== this.identity.username)
+      throw new ChatError('CERT_ACCOUNT_MISMATCH', `the certificate is that of ${this.identity.username}`);
+    await this.#line.connection.login(name, password);
   }
 
   /** Logs in, and gives the account another password. @throws as login(), and Connection.changePassword() */

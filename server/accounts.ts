@@ -24,7 +24,7 @@ import {
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields } from '../runtime/log.ts';
 import type { Device, KnownUser, Store, User } from '../store/store.ts';
-import { canonicalEmail, canonicalUsername, certIdentity } from '../x509/identity.ts';
+import { canonicalEmail, canonicalUsername, certIdentity, identityOf } from '../x509/identity.ts';
 import { revocationKeys } from '../x509/revocation.ts';
 import { joinChain } from './chain-bytes.ts';
 import { continuedDevice } from './continuity.ts';
@@ -130,10 +130,10 @@ export class AccountSession {
 
   /** @throws LOCKED with retryAfterMs, RATE_LIMIT, BAD_FRAME/frame.type when logged in already */
   async login(frame: Request<'login'>): Promise<Reply<'login_challenge'>> {
-    const { store, fakeSecret, randomBytes } = this.#accounts.options;
+    const { fakeSecret, randomBytes } = this.#accounts.options;
     this.#begin('login');
     const name = canonicalAccount(frame.account);
-    const user = await store.findUser(name);
+    const user = await this.#find(name);
     await this.#guesses.refuseIfLocked(name, this.#pwdHashOf(user, name));
     // Both are made in any case: the time this takes must not tell.
     const fake = fakeSalt(fakeSecret, name);
@@ -209,9 +209,9 @@ export class AccountSession {
   }
 
   async #prove(frame: Request<'login_proof'>, { name, message }: Challenge): Promise<LoggedIn> {
-    const { store, log, now } = this.#accounts.options;
+    const { log, now } = this.#accounts.options;
     await this.#guesses.countEarlier();
-    const user = await store.findUser(name); // as he is now: a challenge can be kept for as long as the connection
+    const user = await this.#find(name); // as he is now: a challenge can be kept for as long as the connection
     const pwdHash = this.#pwdHashOf(user, name);
     await this.#guesses.refuseIfLocked(name, pwdHash); // the turn may have come after somebody else's last guess
     const isRight = checkProof(Buffer.from(pwdHash, 'hex'), message, frame.proof);
@@ -285,6 +285,15 @@ export class AccountSession {
     if (++this.#attempts > MAX_ATTEMPTS)
       throw new ChatError('RATE_LIMIT', 'too many attempts on one connection', { sub: 'attempts' });
     this.#challenge = null;
+  }
+
+  /**
+   * Null as well where the certificate is in another name: nobody logs in with it there, and the salt, which is the same for username and
+   * address, would tell him whose they are.
+   */
+  async #find(name: string): Promise<User | null> {
+    const user = await this.#accounts.options.store.findUser(name);
+    return user?.username === identityOf(this.#peer.peerChain[0]).username ? user : null;
   }
 
   /** Made up in any case, for the time that takes. */

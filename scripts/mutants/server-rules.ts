@@ -9,6 +9,7 @@ export const SERVER_RULES: Rules = {
     ['      await this.#guesses.succeeded(name, pwdHash); //', '      //'],
     ['user.certIdentity !== certIdentity(peerChain)', 'false'],
     ['device.revokedAt !== null', 'false'],
+    ['user?.username === identityOf(this.#peer.peerChain[0]).username ? user : null', 'user'],
     ['proven === null || Math.abs(now() - proven.at) > PROOF_LASTS_MS', 'proven === null'],
     ['proven.user.pwdHash)))', 'null)))'],
     ['    this.#proven = { user, at: proven.at };\n', ''],

@@ -40,6 +40,9 @@ t.test('register, log in, come back by token after the line was cut', async (t) 
   await app.connect();
   await app.register(account, password());
   await t.rejects(app.login(password('wrong')), { code: 'AUTH_FAIL' });
+  const asked = server.frames('login').length;
+  await t.rejects(app.login(password(), 'mallory'), { code: 'CERT_ACCOUNT_MISMATCH' }, 'another certificate’s name');
+  t.equal(server.frames('login').length, asked, 'is not asked for, and counts as no guess');
   t.equal(app.status().isConnected, false);
   await app.login(password());
   t.match(app.vault.profile.account(), account);

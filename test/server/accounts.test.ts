@@ -296,12 +296,16 @@ t.test('an account belongs to its identity, not to one certificate', async (t) =
   const renewed = await world.link(person('alice')).login('alice');
   t.ok(renewed.isNewDevice, 'a new certificate of the same name');
   await t.rejects(world.link(person('alice')).login('alice'), { code: 'DEVICE_LIMIT' });
-  await t.rejects(world.link(person('mallory')).login('alice'), {
+  await t.rejects(
+    world.link(person('mallory')).login('alice'),
+    { code: 'AUTH_FAIL' },
+    'nor that he knows the password',
+  );
+  const other = authority('Test CA');
+  await t.rejects(world.link(other.client('alice'), other).login('alice'), {
     code: 'CERT_ACCOUNT_MISMATCH',
     field: 'certificate',
   });
-  const other = authority('Test CA');
-  await t.rejects(world.link(other.client('alice'), other).login('alice'), { code: 'CERT_ACCOUNT_MISMATCH' });
   await t.rejects(
     world.link(other.client('alice'), other).login('alice', 'wrong'),
     { code: 'AUTH_FAIL' },
@@ -430,6 +434,27 @@ t.test('a wrong password and an unknown name are the same', async (t) => {
     (await world.link(stranger).challenge('nobody')).salt,
   );
 });
+
+t.test(
+  'salt and cost of an account are for certificates in its name: to all others it is one that is not there',
+  async (t) => {
+    const world = await World.open(t, { maxFailures: 1000 });
+    const alice = person('alice');
+    const kdf = 'argon2id$m=65536,t=5,p=1';
+    await world.link(alice).register('alice', { kdf });
+    const asked = (name: string) => world.link(person('stranger')).challenge(name);
+    const [name, address] = [await asked('alice'), await asked('alice@example.org')];
+    t.notSame(name.salt, address.salt, 'both would be those of one account');
+    t.strictSame([name.kdf, address.kdf], [KDF, KDF]);
+    const own = world.link(alice);
+    for (const account of ['alice', 'alice@example.org'])
+      t.match(await own.challenge(account), { salt: Buffer.alloc(16, 1), kdf });
+    const { id } = (await world.store.findUser('alice'))!;
+    const another = { salt: Buffer.alloc(16, 9), pwdHash: '00'.repeat(32), serverKey: Buffer.alloc(32), pwdKdf: KDF };
+    await world.store.setPassword(id, another, null);
+    t.same((await asked('alice')).salt, name.salt, 'nor does it tell that the password is another one');
+  },
+);
 
 t.test('the same questions are asked of the store for a name that exists and one that does not', async (t) => {
   const calls: string[] = [];
@@ -632,7 +657,8 @@ t.test('a proof of somebody who is not let in changes no password', async (t) =>
   const world = await World.open(t);
   const alice = person('alice');
   await world.link(alice).register('alice');
-  const stranger = world.link(person('mallory'));
+  const other = authority('Test CA');
+  const stranger = world.link(other.client('alice'), other);
   t.equal(await codeOf(stranger.login('alice')), 'CERT_ACCOUNT_MISMATCH', 'he knows it');
   await t.rejects(stranger.setPassword('mine'), { code: 'NOT_LOGGED_IN', sub: 'proof' });
   t.equal(await codeOf(world.link(alice).login('alice')), 'ok');
