@@ -45,7 +45,7 @@ export function accountChanges(store: Pick<Store, 'findUser'>, hub: Pick<Hub, 'e
 }
 
 /**
- * Tells the server, if there is one on this machine; else the line of the log is written here, to standard error.
+ * Tells the server, if there is one on this machine; else, or if it cannot be told, the line of the log is written here, to standard error.
  * @returns how many connections it has ended; null: no server runs on this machine
  * @throws UNREACHABLE when one is there and cannot be told: what the database has does not concern yet who is connected
  */
@@ -56,14 +56,16 @@ export async function tellServer(
   because?: string,
 ): Promise<number | null> {
   const { socket } = values.admin;
+  const write = (): void => openLog({ ...values.log, to: 2 }).info(EVENTS[change], { user, because });
   if (!(await isAnswered(socket))) {
-    openLog({ ...values.log, to: 2 }).info(EVENTS[change], { user, because });
+    write();
     return null;
   }
   try {
     const reply = await askAdmin(socket, change, { user, ...(because === undefined ? {} : { because }) });
     return Number((reply as { connections?: unknown } | null)?.connections ?? 0);
   } catch (cause) {
+    write();
     throw new ChatError(
       'UNREACHABLE',
       `the database has it, and the chat-server at ${socket} was not told: repeat this, or whoever is connected stays`,

@@ -256,8 +256,9 @@ t.test('accounts are shown, suspended, and given another password, without a ser
 
   const deaf = createServer((socket) => socket.on('error', () => {}).end()).listen(join(dir, 'accounts.sock'));
   await once(deaf, 'listening');
-  const untold = await ask('suspend', 'bob');
-  t.match(untold, { status: 3, out: '', err: /^chat-server: .* was not told: repeat this, .* \[UNREACHABLE\]\n$/ });
+  const untold = await ask('suspend', 'bob', '--log-format', 'text');
+  t.match(untold, { status: 3, out: '', err: /\nchat-server: .* was not told: repeat this, .* \[UNREACHABLE\]\n$/ });
+  t.match(untold.err, /^\S+ info  account\.suspended user=bob\n/, 'the database has it, and no other log');
   t.equal((await store.findUser('bob'))?.status, 'suspended', 'the database has it, as it says');
   deaf.close();
 });
