@@ -10,6 +10,7 @@ import { main } from '../../client/main.ts';
 import { resolveSettings } from '../../client/settings.ts';
 import { Vault } from '../../client/vault.ts';
 import { leafHash } from '../../transcript/merkle.ts';
+import { lateTimers } from '../support/late-timers.ts';
 import { ScriptedServer, type Delivery } from './scripted-server.ts';
 import { textIn } from './text-bytes.ts';
 import { equip } from './side.ts';
@@ -285,12 +286,14 @@ t.test('contact verify: a number to compare, and whose certificates are behind i
 t.test('send that is interrupted while it waits asks nothing of the closed store later', async (t) => {
   const { server, alice } = await world(t);
   await alice.register();
-  const running = alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '2s']);
-  while (server.frames('resume').length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-  await new Promise((resolve) => setTimeout(resolve, 500)); // so that it waits
+  const isTime = lateTimers(t);
+  const running = alice.run(['send', 'bob', 'hello', '--wait', 'delivered', '--timeout', '1h']);
+  while (server.frames('msg_send').length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await new Promise((resolve) => setTimeout(resolve, 100)); // so that it waits
   process.emit('SIGINT');
   t.equal((await running).status, 130);
-  await new Promise((resolve) => setTimeout(resolve, 2500)); // what is thrown out of a timer here fails the test
+  isTime(); // what is thrown out of a timer here fails the test
+  await new Promise(setImmediate);
 });
 
 t.test('send that is interrupted still says what it has to say of what came meanwhile', async (t) => {

@@ -344,7 +344,8 @@ t.test('a server that asks for more patience than a timer has: neither batches n
   t.equal(server.frames('msg_send').length, 1);
   drop(server.latest);
   await side.until(isLost);
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  while (server.frames('resume').length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await new Promise((resolve) => setTimeout(resolve, 300));
   t.equal(server.frames('resume').length, 2);
 });
 
