@@ -11,6 +11,7 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Test } from 'tap';
 import { Secret } from '../../base/secret.ts';
+import { atEnd } from './at-end.ts';
 import { freePort } from './free-port.ts';
 
 export interface Mariadb {
@@ -125,7 +126,7 @@ async function start(server: string, client: string): Promise<Mariadb> {
     child.kill('SIGKILL');
     rmSync(dir, { recursive: true, force: true });
   };
-  process.once('exit', cleanUp);
+  const forget = atEnd(cleanUp);
   await launch();
   return {
     url: `mysql://owner@127.0.0.1:${port}/securechat`,
@@ -145,7 +146,7 @@ async function start(server: string, client: string): Promise<Mariadb> {
     restart: launch,
     stop: async () => {
       await ended('SIGKILL'); // nothing here is worth a slow goodbye
-      process.removeListener('exit', cleanUp);
+      forget();
       cleanUp();
     },
   };
@@ -178,7 +179,7 @@ function listening(port: number, child: ChildProcess): Promise<void> {
       const socket = connect(port, '127.0.0.1');
       const again = (): void => {
         socket.destroy();
-        setTimeout(attempt, 25);
+        if (child.exitCode === null && child.signalCode === null) setTimeout(attempt, 25);
       };
       socket.once('error', again);
       socket.once('data', () => {

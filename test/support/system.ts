@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { askAdmin } from '../../server/admin.ts';
 import { testFolder } from './folder.ts';
+import { atEnd } from './at-end.ts';
 import { freePort } from './free-port.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -49,7 +50,7 @@ export interface Verdict {
 /** One folder for this process, outside of what a test looks at. */
 const shared = once(() => {
   const folder = mkdtempSync(join(tmpdir(), 'chat-system-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  atEnd(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 });
 /** Made once in this process: ca.crt, server.crt, NAME.crt and their keys. */
@@ -63,8 +64,7 @@ export const certificates = once(() => {
 const compiled = process.env['NODE_COMPILE_CACHE'] ?? join(root, 'node_modules/.cache/compile');
 
 const children = new Set<ChildProcess>();
-process.once('exit', () => children.forEach((child) => child.kill('SIGKILL')));
-for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
+atEnd(() => children.forEach((child) => child.kill('SIGKILL')));
 
 /** One process, and what it has said. */
 export class Program {
@@ -344,11 +344,11 @@ export function smallDisk(t: Test, megabytes: number): string | null {
     return null;
   }
   const unmount = (): void => {
-    process.removeListener('exit', unmount);
+    forget();
     execFileSync('umount', ['-l', path], { stdio: 'ignore' });
     rmSync(path, { recursive: true });
   };
-  process.once('exit', unmount);
+  const forget = atEnd(unmount);
   t.teardown(unmount);
   return path;
 }
