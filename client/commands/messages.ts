@@ -175,6 +175,8 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
   if (left <= 0) return;
   // With --max, or told how long: wait for that many, that long. Else: until what waited has come.
   const isCounted = args.max !== undefined || args.timeout !== undefined;
+  /** What kept the server from bringing what waits. */
+  let missed: unknown = null;
   await new Promise<void>((resolve, reject) => {
     let quiet: NodeJS.Timeout | undefined;
     let isComing = !isCounted && !args.follow;
@@ -211,8 +213,13 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
       isComing = false;
       rest();
     };
-    if (isComing) void app.caughtUp().then(arrived, arrived); // what the server cannot bring now is left to the next command
+    const cutOff = (error: unknown): void => {
+      missed = error;
+      arrived();
+    };
+    if (isComing) void app.caughtUp().then(arrived, cutOff);
   });
+  if (missed !== null) throw missed; // nothing more was shown is not nothing more is there
   if (args.max !== undefined && left > 0 && !args.follow)
     throw new ChatError('NOT_REACHED', `${args.max - left} of ${args.max} messages came`);
 }

@@ -255,6 +255,18 @@ t.test('recv: what waited is waited for, however long the server takes to bring 
   t.match(lines((await alice.run(['recv', '--json'])).out), [{ body: 'from long ago' }]);
 });
 
+// Fails when what the server could not bring counts as what is not there.
+t.test('recv: where the server cannot bring what waits, that is said', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  server.script = (frame, link) => {
+    if (frame.type !== 'sync') return false;
+    link.close('UNAVAILABLE');
+    return true;
+  };
+  t.match(await alice.run(['recv']), { status: 3, out: '', err: /\[UNAVAILABLE\]\n$/ });
+});
+
 t.test('contact verify: a number to compare, and whose certificates are behind it', async (t) => {
   const { server, alice } = await world(t);
   await alice.register();
