@@ -16,7 +16,14 @@ import type { Terminal } from './terminal.ts';
 
 const TRIES = 3;
 
+/** @throws USAGE for what contradicts that it asks, and that standard input is what is said */
 export async function interactive(context: Context): Promise<void> {
+  if (context.args['no-input']) throw new ChatError('USAGE', '--no-input wants a command: without one, it is asked');
+  if (context.args['password-stdin'])
+    throw new ChatError(
+      'USAGE',
+      'without a command, standard input is the conversation: give --password-file, or use login --password-stdin before',
+    );
   const { terminal } = context;
   await context.withApp(async (app) => {
     app.on((event) => {

@@ -135,6 +135,7 @@ export class Terminal {
       this.#rl.write(null, { ctrl: true, name: 'u' });
       return;
     }
+    this.#out.write('\n'); // what is said of it has a line of its own
     this.#interrupt();
   }
 }

@@ -267,6 +267,16 @@ t.test('recv: where the server cannot bring what waits, that is said', async (t)
   t.match(await alice.run(['recv']), { status: 3, out: '', err: /\[UNAVAILABLE\]\n$/ });
 });
 
+// Fails when a password that was not needed becomes the name of somebody, or a message.
+t.test('without a command: who may not be asked is told so, and standard input holds no password', async (t) => {
+  const { alice } = await world(t);
+  await alice.register();
+  const words = 'correct horse battery\nbob\nhello\n';
+  const refused = await alice.run(['--password-stdin'], words);
+  t.match(refused, { status: 2, out: '', err: /give --password-file.*\[USAGE\]\n$/ });
+  t.match(await alice.run(['--no-input'], words), { status: 2, out: '', err: /--no-input.*\[USAGE\]\n$/ });
+});
+
 t.test('contact verify: a number to compare, and whose certificates are behind it', async (t) => {
   const { server, alice } = await world(t);
   await alice.register();

@@ -150,6 +150,7 @@ t.test('Ctrl+C on an empty line leaves', { skip }, async (t) => {
   await screen.sees('Register or login?');
   screen.type('\u0003');
   t.equal(await screen.ended, 130);
+  t.ok(screen.rows().includes('chat: interrupted [INTERRUPTED]'), 'what is said of it has a row of its own');
 });
 
 t.test('passwd asks for the password, and for the new one until it is typed the same twice', { skip }, async (t) => {
