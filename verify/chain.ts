@@ -1,5 +1,4 @@
 /** `chat-verify chain`: says whether, and why not, a certificate chain is accepted. The same rules as for a connection to the server. */
-import { readFileSync, statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { hex } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
@@ -7,6 +6,7 @@ import { parseCertificate, parsePem, type Certificate } from '../x509/certificat
 import { parseCrls } from '../x509/crl.ts';
 import { identityOf } from '../x509/identity.ts';
 import { MAX_PATH_LENGTH, validatePath, type PathQuery, type Purpose } from '../x509/path.ts';
+import { readInput } from './capped-file.ts';
 import { parseTime } from './time.ts';
 import { faultOf } from './usage.ts';
 
@@ -38,7 +38,6 @@ const OPTIONS = {
   help: { type: 'boolean', short: 'h' },
 } as const;
 
-const MAX_INPUT_BYTES = 32 * 1024 * 1024;
 const EXIT = { valid: 0, usage: 2, untrusted: 12, unreadable: 13 } as const;
 
 export interface ChainOutcome {
@@ -49,7 +48,7 @@ export interface ChainOutcome {
 
 /** What the command reads from the machine. */
 export interface ChainInput {
-  /** @throws whatever node:fs throws */
+  /** @throws USAGE */
   readonly read: (path: string) => Uint8Array;
   /** Unix ms. */
   readonly now: () => number;
@@ -65,21 +64,17 @@ export function chainCommand(argv: readonly string[], input: ChainInput = machin
     return { exit: EXIT.usage, lines: [`chat-verify: ${faultOf(error as Error)}`, CHAIN_USAGE] };
   }
   const { files, rules, json } = request;
-  let bytes: { ca: Uint8Array[]; chain: Uint8Array; crl: Uint8Array[] };
-  try {
-    bytes = { ca: files.ca.map(input.read), chain: input.read(files.chain), crl: files.crl.map(input.read) };
-  } catch (error) {
-    return { exit: EXIT.usage, lines: [`chat-verify: ${(error as Error).message}`] };
-  }
   let query: PathQuery;
   try {
-    const roots = files.ca.flatMap((path, i) => within(path, () => certificates(bytes.ca[i]!)));
-    const [leaf, ...intermediates] = within(files.chain, () => certificates(bytes.chain));
-    const crls = files.crl.flatMap((path, i) => within(path, () => parseCrls(bytes.crl[i]!)));
+    const certificatesIn = (path: string): Certificate[] => within(path, () => certificates(input.read(path)));
+    const roots = files.ca.flatMap(certificatesIn);
+    const [leaf, ...intermediates] = certificatesIn(files.chain);
+    const crls = files.crl.flatMap((path) => within(path, () => parseCrls(input.read(path))));
     query = { leaf: leaf!, intermediates, roots, crls, revocation: 'live', ...rules };
   } catch (error) {
     const failure = ChatError.from(error);
-    return refused(failure, failure.sub === 'malformed' ? EXIT.unreadable : EXIT.untrusted, rules, json);
+    const isUnread = failure.sub === 'malformed' || failure.code === 'USAGE';
+    return refused(failure, isUnread ? EXIT.unreadable : EXIT.untrusted, rules, json);
   }
   try {
     return accepted(validatePath(query), rules, json);
@@ -174,15 +169,9 @@ function refused(error: ChatError, exit: 12 | 13, { at, purpose }: Rules, json: 
   const { sub, message } = error;
   const verdict = exit === EXIT.unreadable ? 'UNREADABLE' : 'UNTRUSTED';
   if (json) return { exit, lines: [JSON.stringify({ verdict, sub, message, purpose, at: iso(at) })] };
-  return { exit, lines: [`${verdict} ${sub}: ${message}`] };
+  return { exit, lines: [`${verdict} ${sub === undefined ? '' : `${sub}: `}${message}`] };
 }
 
 const iso = (at: number): string => new Date(at).toISOString();
 
-const machine: ChainInput = {
-  read: (path) => {
-    if (statSync(path).size > MAX_INPUT_BYTES) throw new Error(`${path} is larger than ${MAX_INPUT_BYTES} bytes`);
-    return readFileSync(path);
-  },
-  now: Date.now,
-};
+const machine: ChainInput = { read: readInput, now: Date.now };

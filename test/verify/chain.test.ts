@@ -2,6 +2,7 @@ import t from 'tap';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ChatError } from '../../base/errors.ts';
 import { chainCommand, type ChainOutcome } from '../../verify/chain.ts';
 import { parseCertificate, toPem } from '../../x509/certificate.ts';
 import { chainCases } from '../x509/chain-cases.ts';
@@ -31,7 +32,7 @@ function run(files: Readonly<Record<string, string | Uint8Array>>, ...argv: read
     now: () => NOW,
     read: (path) => {
       const content = files[path];
-      if (content === undefined) throw new Error(`ENOENT: no such file or directory, open '${path}'`);
+      if (content === undefined) throw new ChatError('USAGE', "can't be read (ENOENT)");
       return Buffer.from(content);
     },
   });
@@ -141,6 +142,16 @@ t.test('as JSON', (t) => {
   t.end();
 });
 
+t.test('a file that cannot be read, which is named', (t) => {
+  for (const argv of ['--ca none --chain chain', '--ca ca --chain none', '--ca ca --chain chain --crl none']) {
+    const { exit, lines } = run(files, ...argv.split(' '));
+    t.strictSame([exit, lines], [13, [`UNREADABLE "none": can't be read (ENOENT)`]], argv);
+  }
+  const { lines } = run(files, '--ca', 'none', '--chain', 'chain', '--json');
+  t.match(JSON.parse(lines[0]!), { verdict: 'UNREADABLE', message: /^"none": / });
+  t.end();
+});
+
 t.test('usage', (t) => {
   for (const [argv, message] of [
     ['', /want --ca/],
@@ -148,8 +159,6 @@ t.test('usage', (t) => {
     ['--ca ca', /want --chain/],
     ['--ca ca --chain chain --unknown', /^chat-verify: unknown option '--unknown'$/],
     ['--ca ca --chain chain more', /^chat-verify: unexpected argument 'more'$/],
-    ['--ca ca --chain none', /ENOENT/],
-    ['--ca ca --chain chain --crl none', /ENOENT/],
     ['--ca ca --chain chain --at yesterday', /--at/],
     ['--ca ca --chain chain --at 2026-06-15', /--at/],
     ['--ca ca --chain chain --at 2026-06-15T00:00:00', /--at/],
@@ -219,8 +228,6 @@ t.test('the program, with files of openssl', (t) => {
   t.equal(future.status, 12);
   t.match(future.stdout, /^UNTRUSTED expired: /);
   const missing = verify('--ca', 'ca.crt', '--chain', 'none');
-  t.equal(missing.status, 2);
-  t.match(missing.stderr, /none/);
-  t.equal(missing.stdout, '');
+  t.match(missing, { status: 13, stdout: `UNREADABLE "none": can't be read (ENOENT)\n`, stderr: '' });
   t.end();
 });
