@@ -91,15 +91,20 @@ export interface CheckResult {
   readonly result: 'ok' | 'warned' | 'failed' | 'none';
 }
 
-/** @param skipped names of checks for which there was nothing @param partial of those that only a part of the bundle stands */
+/**
+ * @param skipped names of checks for which there was nothing @param partial of those that only a part of the bundle stands
+ * @param broken of those that fell for findings that are listed under others
+ */
 export const resultsOf = (
   findings: Findings,
   skipped: ReadonlySet<string>,
   partial: ReadonlySet<string>,
+  broken: ReadonlySet<string>,
 ): CheckResult[] =>
   CHECKS.map(({ name, claim, codes }) => {
     const found = codes.filter((code) => findings.count(code) > 0);
-    const worst = found.some((code) => code.startsWith('E_')) ? 'failed' : found.length > 0 ? 'warned' : null;
+    const isBroken = broken.has(name) || found.some((code) => code.startsWith('E_'));
+    const worst = isBroken ? 'failed' : found.length > 0 ? 'warned' : null;
     const best = partial.has(name) ? 'warned' : 'ok';
     return { name, claim, result: worst ?? (skipped.has(name) ? 'none' : best) };
   });

@@ -61,12 +61,13 @@ const tallied = ({ tally }: AuditedLog): string =>
   `${counted(tally.entries, 'entry', 'entries')}, ${counted(tally.senders.size, 'sender')}` +
   span(tally.firstTime, tally.lastTime);
 
-/** @param said what is disclosed and without fault
+/** @param between what was found where both bundles were held against each other; null: they were not
+ * @param said what is disclosed and without fault
  * @param report kind of page, and what of each message is on it */
 export function bundleOutcome(
   audited: AuditedBundle,
   findings: Findings,
-  isCompared: boolean,
+  between: Findings | null,
   said: readonly Saying[],
   report: { readonly kind: ReportKind; readonly rows: readonly ReportRow[] } | undefined,
 ): Outcome {
@@ -78,10 +79,11 @@ export function bundleOutcome(
     ...(receipts === 0 ? ['receipts'] : []),
     ...(logs.some(({ attested }) => attested.isCosigned) ? [] : ['witnesses']),
     ...(logs.some(({ attested }) => attested.isCosigned || attested.isStamped) ? [] : ['trusted time']),
-    ...(isCompared ? [] : ['comparison']),
+    ...(between ? [] : ['comparison']),
   ];
   const partial = logs.every(({ attested }) => attested.isDated) ? [] : ['trusted time'];
-  const checks = resultsOf(findings, new Set(skipped), new Set(partial));
+  const broken = between && between.errors > 0 ? ['comparison'] : [];
+  const checks = resultsOf(findings, new Set(skipped), new Set(partial), new Set(broken));
   const { certificates } = audited;
   return {
     logs: logs.map(({ origin }) => origin),

@@ -176,13 +176,18 @@ function judgeBundle(
     ...(progress && { onProgress: progress }),
   });
   if (own === null) return null;
+  let between: Findings | null = null;
   if (compare !== undefined) {
     const others = new Findings();
     const other = read(compare, others, {});
     findings.include(others, `${compare}: `);
-    if (other) compareBundles(own, other, compare, findings);
+    if (other) {
+      between = new Findings();
+      compareBundles(own, other, compare, between);
+      findings.include(between, '');
+    }
   }
-  return bundleOutcome(own, findings, compare !== undefined, said, report && { kind: report, rows });
+  return bundleOutcome(own, findings, between, said, report && { kind: report, rows });
 }
 
 function linesOf(findings: Findings, outcome: Outcome | null, ca: readonly string[]): string[] {

@@ -68,7 +68,7 @@ export const showCommand = (run: Run, { version, exit }: Verifier): CommandModul
         const onMessage = (message: JudgedMessage): void => void rows.push(reportRow(message, sayings));
         const audited = auditBundle(pieces, { roots, crls: [] }, findings, { onMessage });
         const kind = args.report as ReportKind;
-        const outcome = bundleOutcome(audited, findings, false, [], { kind, rows });
+        const outcome = bundleOutcome(audited, findings, null, [], { kind, rows });
         const verdict = findings.verdict(false);
         const summary = outcome.summary(findings);
         if (args.json) context.json('verdict', { verdict, exit: EXIT[verdict], checked: outcome.checked });

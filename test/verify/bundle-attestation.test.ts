@@ -27,7 +27,7 @@ function judge(logs: readonly Log[], more = 0) {
   });
   const findings = new Findings();
   const audited = auditBundle([archive], { roots: [ca], crls: [], outside }, findings);
-  const { checks } = bundleOutcome(audited, findings, false, [], undefined);
+  const { checks } = bundleOutcome(audited, findings, null, [], undefined);
   return `${findings.verdict(false)} ${checks?.find(({ name }) => name === 'trusted time')?.result}`;
 }
 const [one, two] = [old.logs[0]!, later.logs[0]!];

@@ -63,7 +63,7 @@ function shown(editor: 'other' | 'again') {
     },
   });
   t.equal(findings.errors, 0);
-  const outcome = bundleOutcome(audited, findings, false, texts, { kind: 'md', rows });
+  const outcome = bundleOutcome(audited, findings, null, texts, { kind: 'md', rows });
   const basis = { roots, crls: [], at: undefined, version: '1' };
   return { lines: outcome.texts?.() ?? [], page: outcome.page?.('VALID', '', basis) ?? '' };
 }
