@@ -320,7 +320,10 @@ export async function startServer(
   /** Files were to be read again meanwhile. */
   let isReloadDue = false;
   if (isHeld) {
-    log.info('transcript.held', { size: transcript.size, ms: Math.ceil(heldMs) });
+    const held = { size: transcript.size, ms: Math.ceil(heldMs) };
+    // Who had it rotated may think that the key before is out of use.
+    if (transcript.certification.isTakeoverDue) log.warn('transcript.held', { ...held, reason: 'rotate' });
+    else log.info('transcript.held', held);
     sequencer.hold();
     const goOn = async (): Promise<void> => {
       await sequencer.vouch(identityOf(own));

@@ -74,7 +74,9 @@ export function rotateKey(config: LoadedServerConfig, out: (line: string) => voi
   const { transcript, stateDir } = config.values;
   checkOwner(stateDir, 'state_dir');
   prepareKey(newestEpoch(transcript.dir, stateDir).keyFile);
-  out('a new key of the log is made; it takes over at the next start');
+  out(
+    'a new key of the log is made; it takes over at the next start, if the server was stopped for less than 10 seconds',
+  );
 }
 
 const nothing = (why: string): ChatError => new ChatError('CONFIG_INVALID', why, { field: 'transcript.dir' });

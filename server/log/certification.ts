@@ -104,6 +104,11 @@ export class Certification {
     this.#keep(certificate, identity);
   }
 
+  /** Whether a key was prepared, and has not taken over yet. @throws CONFIG_INVALID, UNSAFE_FILE */
+  get isTakeoverDue(): boolean {
+    return this.#signer.prepared() !== null;
+  }
+
   /**
    * Lets the key take over that was prepared, if there is one: a CERT and a KEY leaf are appended, which both keys have signed, and the
    * new one signs from there on. One at a time, as all appends.

@@ -37,7 +37,10 @@ export function prepareKey(keyFile: string): void {
     throw new ChatError('CONFIG_INVALID', why, { field: 'transcript.key' });
   };
   if (!existsSync(keyFile)) refuse(`${keyFile} is missing: there is no log to give another key`);
-  if (existsSync(nextOf(keyFile))) refuse(`${nextOf(keyFile)} is there already, and takes over at the next start`);
+  if (existsSync(nextOf(keyFile)))
+    refuse(
+      `${nextOf(keyFile)} is there already, and takes over at the next start, if the server was stopped for less than 10 seconds`,
+    );
   createLogKey(nextOf(keyFile));
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { ChatError } from '../../base/errors.ts';
+import { prepareKey } from '../../server/log/key-succession.ts';
 import { decodeLeaf } from '../../transcript/leaf.ts';
 import { ca } from '../support/pair.ts';
 import type { RawClient } from '../support/raw-client.ts';
@@ -129,6 +130,19 @@ t.test('a certificate that is renewed meanwhile is taken when the time is over',
   t.match(await w.line('certificate.renewed'), { level: 'info' });
   t.notOk(w.lines.some(({ event }) => event === 'config.failed'));
   await until(async () => say(await w.login(alice), alice, 'two'));
+});
+
+// Fails when somebody can think that a key is out of use which signs on.
+t.test('another key of the log does not take over after an absence, and that is said', async (t) => {
+  const w = await world(t, { 'transcript.settle': '1h' });
+  await w.stop();
+  prepareKey(join(w.dir, 'state/log.key'));
+  w.aheadMs = 60_000;
+  await w.restart();
+  t.match(await w.line('transcript.held'), { level: 'warn', reason: 'rotate' });
+  await w.restart();
+  t.notOk(isHeld(w));
+  t.match(await w.line('transcript.rekeyed'), { level: 'info' });
 });
 
 t.test('a transcript that is older than what stands beside it is refused at once', async (t) => {
