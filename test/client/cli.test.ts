@@ -267,6 +267,18 @@ t.test('recv: where the server cannot bring what waits, that is said', async (t)
   t.match(await alice.run(['recv']), { status: 3, out: '', err: /\[UNAVAILABLE\]\n$/ });
 });
 
+// Fails when somebody is not told that what he wrote goes by itself, and sends it twice.
+t.test('send: what the server does not take in time is kept, and that is said', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  server.script = ({ type }) => type === 'msg_send';
+  t.match(await alice.run(['send', 'bob', 'later', '--timeout', '1s']), {
+    status: 7,
+    out: '',
+    err: 'chat: the message is kept, not accepted yet: it is sent as soon as the server takes it [NOT_REACHED]\n',
+  });
+});
+
 // Fails when a password that was not needed becomes the name of somebody, or a message.
 t.test('without a command: who may not be asked is told so, and standard input holds no password', async (t) => {
   const { alice } = await world(t);
