@@ -177,7 +177,8 @@ const FINER: Readonly<Record<string, string>> = {
   'NOT_FOUND/contact': 'there is nothing of the kind between the two of you',
   'NOT_CONTACT/closed': 'the operator of this server decides who is in contact',
   'BLOCKED/by_you': 'you have blocked this person: unblock first',
-  // With a field in place of a sub: of what there are too many.
+  // With a field in place of a sub: where somebody is no member, and of what there are too many.
+  'NO_SUCH_PEER/username': 'no member of the room has this name',
   'QUOTA/room': 'a limit of the server is reached: of your rooms, or of devices, members or bans of this one',
   'QUOTA/account': 'a limit of the server is reached: too many of your questions wait for an answer',
   'QUOTA/presence_watch.username': 'a limit of the server is reached: too many people are watched',

@@ -36,6 +36,12 @@ t.test('a room from the shell', async (t) => {
     status: 0,
     out: /"result":"kicked","user":"bob","is_out":true/,
   });
+  const twice = await alice('room', 'kick', '#ops', 'bob');
+  t.match(
+    twice,
+    { status: 8, err: 'chat: no member of the room has this name [NO_SUCH_PEER]\n' },
+    'he exists, elsewhere',
+  );
   t.match(await alice('room', 'members', '#ops'), { out: 'alice: owner, can read\n' });
   t.match(await bob('recv', '--quiet'), { status: 0 });
   t.match(await bob('history', '#ops'), { status: 0, out: /alice: stand by\n$/ }, 'what was said stays');
