@@ -271,7 +271,7 @@ export class App {
 
   /** Resolves when all that waited at the server for this device has come in and was dealt with. @throws what keeps the server from being asked */
   caughtUp(): Promise<void> {
-    return this.#line.asked((session) => session.caughtUp());
+    return this.#line.asked((session) => patiently(session, () => session.caughtUp()));
   }
   /**
    * What was delivered is dealt with and receipted, what the log signed is proven, and what others need to write to this device is at the server.

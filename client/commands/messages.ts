@@ -1,7 +1,7 @@
 /** `send`, `recv`, `history`. */
 import type { CommandModule } from 'yargs';
 import { fromUtf8, hex, utf8 } from '../../base/bytes.ts';
-import { ChatError } from '../../base/errors.ts';
+import { ChatError, CODES } from '../../base/errors.ts';
 import { printable } from '../../runtime/printable.ts';
 import { canonicalEmail, canonicalUsername } from '../../x509/identity.ts';
 import type { Milestone } from '../milestones.ts';
@@ -179,6 +179,7 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
   let missed: unknown = null;
   await new Promise<void>((resolve, reject) => {
     let quiet: NodeJS.Timeout | undefined;
+    let late: NodeJS.Timeout | undefined;
     let isComing = !isCounted && !args.follow;
     let isOver = false;
     const rest = (): void => {
@@ -195,6 +196,7 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
     };
     const stop = app.on((event) => {
       if (event.on === 'lost' && !event.willRetry) fail(event.error);
+      if (event.on === 'connected' && isComing) ask();
       if (event.on !== 'message') return;
       void look();
       if (!isCounted) rest();
@@ -202,6 +204,7 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
     const finish = (outcome: () => void): void => {
       isOver = true;
       clearTimeout(quiet);
+      clearTimeout(late);
       stop();
       outcome();
     };
@@ -213,11 +216,19 @@ async function receive(context: Context, app: App, args: RecvArgs): Promise<void
       isComing = false;
       rest();
     };
-    const cutOff = (error: unknown): void => {
-      missed = error;
-      arrived();
-    };
-    if (isComing) void app.caughtUp().then(arrived, cutOff);
+    const ask = (): void =>
+      void app.caughtUp().then(
+        () => {
+          missed = null;
+          arrived();
+        },
+        (cause: unknown) => {
+          missed = cause;
+          if (CODES[ChatError.from(cause).code].exit !== CODES.CONNECTION_LOST.exit) return arrived();
+          if (!isOver) late ??= setTimeout(arrived, context.timeoutMs); // there may be another connection soon
+        },
+      );
+    if (isComing) ask();
   });
   if (missed !== null) throw missed; // nothing more was shown is not nothing more is there
   if (args.max !== undefined && left > 0 && !args.follow)

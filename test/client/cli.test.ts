@@ -261,10 +261,10 @@ t.test('recv: where the server cannot bring what waits, that is said', async (t)
   await alice.register();
   server.script = (frame, link) => {
     if (frame.type !== 'sync') return false;
-    link.close('UNAVAILABLE');
+    link.send({ type: 'error', id: frame.id, code: 'QUOTA' });
     return true;
   };
-  t.match(await alice.run(['recv']), { status: 3, out: '', err: /\[UNAVAILABLE\]\n$/ });
+  t.match(await alice.run(['recv']), { status: 5, out: '', err: /\[QUOTA\]\n$/ });
 });
 
 // Fails when somebody is not told that what he wrote goes by itself, and sends it twice.
@@ -287,6 +287,24 @@ t.test('without a command: who may not be asked is told so, and standard input h
   const refused = await alice.run(['--password-stdin'], words);
   t.match(refused, { status: 2, out: '', err: /give --password-file.*\[USAGE\]\n$/ });
   t.match(await alice.run(['--no-input'], words), { status: 2, out: '', err: /--no-input.*\[USAGE\]\n$/ });
+});
+
+// Fails when it ends with the connection over which that was coming.
+t.test('recv: what waited is waited for over the next connection as well', async (t) => {
+  const { server, alice } = await world(t);
+  await alice.register();
+  const sent = await server.compose('bob', ['from long ago']);
+  const delivery = server.delivery(sent, server.append(sent));
+  let times = 0;
+  server.script = (frame, link) => {
+    if (frame.type !== 'sync') return false;
+    times++;
+    if (times === 1) link.close('SHUTTING_DOWN');
+    else if (times === 2) link.send({ type: 'error', id: frame.id, code: 'UNAVAILABLE', retry_after_ms: 60 });
+    else link.send(delivery);
+    return times < 3;
+  };
+  t.match(lines((await alice.run(['recv', '--json'])).out), [{ body: 'from long ago' }]);
 });
 
 t.test('contact verify: a number to compare, and whose certificates are behind it', async (t) => {
