@@ -134,7 +134,7 @@ export class AccountSession {
     this.#begin('login');
     const name = canonicalAccount(frame.account);
     const user = await this.#find(name);
-    await this.#guesses.refuseIfLocked(name, this.#pwdHashOf(user, name));
+    await this.#guesses.refuseIfLocked(calledBy(user, name), this.#pwdHashOf(user, name));
     // Both are made in any case: the time this takes must not tell.
     const fake = fakeSalt(fakeSecret, name);
     const salt = user?.salt ?? fake;
@@ -213,15 +213,16 @@ export class AccountSession {
     await this.#guesses.countEarlier();
     const user = await this.#find(name); // as he is now: a challenge can be kept for as long as the connection
     const pwdHash = this.#pwdHashOf(user, name);
-    await this.#guesses.refuseIfLocked(name, pwdHash); // the turn may have come after somebody else's last guess
+    const guess = [calledBy(user, name), pwdHash] as const;
+    await this.#guesses.refuseIfLocked(...guess); // the turn may have come after somebody else's last guess
     const isRight = checkProof(Buffer.from(pwdHash, 'hex'), message, frame.proof);
     try {
       if (!isRight || user === null) {
-        const retryAfterMs = await this.#guesses.failed(name, pwdHash);
+        const retryAfterMs = await this.#guesses.failed(...guess);
         if (retryAfterMs > 0) log.warn('login.locked', { address: this.#peer.address, retryAfterMs });
         throw new ChatError('AUTH_FAIL', 'name or password is wrong');
       }
-      await this.#guesses.succeeded(name, pwdHash); // nothing that may fail comes behind a login: it would be half done
+      await this.#guesses.succeeded(...guess); // nothing that may fail comes behind a login: it would be half done
       const signature = serverSignature(user.serverKey, message);
       const done = await this.#enter(frame.id, user, { signature, continues: frame.continues });
       this.#proven = { user, at: now() };
@@ -311,5 +312,8 @@ export function canonicalAccount(account: string): string {
     return account;
   }
 }
+
+/** What wrong passwords count against: by his address nobody may try as often again as by his name. */
+const calledBy = (user: User | null, name: string): string => user?.username ?? name;
 
 const outOfOrder = (type: string): ChatError => new ChatError('BAD_FRAME', `${type}: not now`, { field: 'frame.type' });

@@ -69,7 +69,8 @@ export class Guesses {
   /**
    * By name, password and key: a stranger's certificate cannot lock anybody out, and guesses at a password that was changed since lock
    * nobody. By key alone: who tries the names of others is stopped however many there are, and a login of his own does not wipe that
-   * out. Whether a name is one's own is read from the certificate and not from the accounts, so the answer tells nothing.
+   * out. Whether a name is one's own is read from the certificate and not from the accounts, so the answer tells nothing: the only account
+   * that is known here is that of the certificate's username, and comes by it.
    */
   #subjects(name: string, pwdHash: string): string[] {
     const own = this.#accountSubject(name, pwdHash);

@@ -4,9 +4,10 @@ import type { Rules } from './mutant.ts';
 export const SERVER_RULES: Rules = {
   'server/accounts.ts': [
     ['found === null || !tokens.isCurrent(generation, found.user.pwdHash)', 'found === null'],
-    ['    await this.#guesses.refuseIfLocked(name, pwdHash); // the turn', '    // the turn'],
+    ['    await this.#guesses.refuseIfLocked(...guess); // the turn', '    // the turn'],
     ['!isRight || user === null', 'user === null'],
-    ['      await this.#guesses.succeeded(name, pwdHash); //', '      //'],
+    ['      await this.#guesses.succeeded(...guess); //', '      //'],
+    ['user?.username ?? name', 'name'],
     ['user.certIdentity !== certIdentity(peerChain)', 'false'],
     ['device.revokedAt !== null', 'false'],
     ['user?.username === identityOf(this.#peer.peerChain[0]).username ? user : null', 'user'],

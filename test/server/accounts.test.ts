@@ -535,6 +535,24 @@ t.test('guessing locks the guesser out, for longer and longer, and nobody else',
   t.ok(world.lines.some(({ event }) => event === 'login.locked'));
 });
 
+t.test('an account is guessed at as one, by its name and by an address that no certificate names', async (t) => {
+  const world = await World.open(t);
+  const alice = person('alice', { san: ['URI:chat:alice'] });
+  const login = (account: string, password = 'right') => codeOf(world.link(alice).login(account, password));
+  await world.link(alice).register('alice');
+  for (let i = 0; i < 4; i++) {
+    t.equal(await login('alice@example.org', 'wrong'), 'AUTH_FAIL');
+    t.equal(await login('alice@example.org'), 'ok', 'who knows it in the end begins anew');
+  }
+  for (const account of ['alice', 'alice@example.org', 'alice']) t.equal(await login(account, 'wrong'), 'AUTH_FAIL');
+  for (const account of ['alice', 'alice@example.org']) t.equal(await login(account), 'LOCKED');
+  const { stored_key, server_key } = verifier('another');
+  const record = { salt: Buffer.alloc(16, 2), pwdHash: stored_key.toString('hex'), serverKey: server_key, pwdKdf: KDF };
+  await world.store.setPassword((await world.store.findUser('alice'))!.id, record, null);
+  for (const account of ['alice@example.org', 'alice'])
+    t.equal(await login(account, 'another'), 'ok', 'another password lifts it');
+});
+
 t.test('while the database takes no failures one guess is judged, and is counted before the next', async (t) => {
   const full = async (): Promise<never> => Promise.reject(new ChatError('DISK_FULL', 'full'));
   let isFull = false;
