@@ -82,9 +82,12 @@ const remove = (run: Run, args: GlobalArgs): Promise<void> =>
     say(context, 'removed', 'removed: whoever can read the files of this profile can read its records');
   });
 
+/** @throws USAGE where there is none; NOT_FOUND for a profile that there is not */
 function known(context: Context, path: string): Promise<Secret> {
-  if (!isWrapped(path)) throw new ChatError('USAGE', 'the records of this profile take no passphrase: use set');
-  return context.passphrase();
+  if (isWrapped(path)) return context.passphrase();
+  return context.withRecords(() => {
+    throw new ChatError('USAGE', 'the records of this profile take no passphrase; set gives them one');
+  });
 }
 
 async function put(context: Context, path: string, before: Secret | null, after: Secret | null): Promise<void> {

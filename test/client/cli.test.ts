@@ -560,6 +560,11 @@ t.test('vault passphrase set: of a profile that there is', async (t) => {
   const first = join(t.testdirName, 'first');
   writeFileSync(first, 'open barley\n', { mode: 0o600 });
   const before = readdirSync(home, { recursive: true });
+  for (const word of ['change', 'remove'])
+    t.match(await alice.run(['vault', 'passphrase', word, '-P', 'mistyped', '--passphrase-file', first]), {
+      status: 8,
+      err: /\[NOT_FOUND\]\n$/,
+    });
   t.match(await alice.run(['vault', 'passphrase', 'set', '-P', 'mistyped', '--passphrase-file', first]), {
     status: 8,
     out: '',
@@ -594,7 +599,7 @@ t.test('vault passphrase: set, asked for, given, changed, removed', async (t) =>
     err: /give --passphrase-file, or run in a terminal \[USAGE\/passphrase\]/,
   });
   t.match(await passphrase('set', '--passphrase-file', short), { status: 2, err: /at least 8 characters/ });
-  t.match(await passphrase('change'), { status: 2, err: /take no passphrase: use set \[USAGE\]/ });
+  t.match(await passphrase('change'), { status: 2, err: /take no passphrase; set gives them one \[USAGE\]/ });
   t.equal((await alice.run(['history', 'bob'])).status, 8, 'nothing is locked yet');
   t.match(await passphrase('set', '--passphrase-file', first), {
     status: 0,
