@@ -140,8 +140,8 @@ for (const [title, table] of [
     const head: Field = { name: 'type', isOptional: false, ...words(type) };
     // Of two forms of an item the first is read here; the other is in test/protocol/messages.test.ts.
     const said = row
-      .replace(/, one of each[^{]* either (\{.*\}) or \{.*$/, ' × $1')
-      .replace(/, of each .*$|; codes are in .*$/, '');
+      .replace(/, one for each[^{]* either (\{.*\}) or \{.*$/, ' × $1')
+      .replace(/, for each .*$|; codes are in .*$/, '');
     const { good, bad } = mapOf([head, ...(said.trim() === '' ? [] : fieldsOf(type, said))]);
     t.doesNotThrow(() => good.forEach((frame) => decode(frame, type)), `${type}: all that the page allows`);
     for (const frame of bad) t.throws(() => decode(frame, type), { code: 'BAD_FRAME' }, `${type}: nothing else`);
