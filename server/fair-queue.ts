@@ -4,20 +4,29 @@
  * share of it, measured in what it costs, and whoever asks for little is next however many ask for much: what he has left of his share, he
  * may have later. Of one user, what came first goes first.
  */
+import { Heap } from '../base/heap.ts';
 
 interface Waiting {
   readonly cost: number;
   /** its start tag and what it costs */
   readonly finish: number;
+  /** of all that had to wait: of those that would be done at the same time, the first that came */
+  readonly number: number;
   readonly enter: () => void;
 }
 /** Of one user. */
 interface Flow {
-  /** the oldest first */
+  /** the oldest first; not empty while it is among those that wait */
   readonly waiting: Waiting[];
   /** finish tag of the last that it brought */
   finish: number;
 }
+
+/** So many flows are kept in any case. */
+const MIN_FLOWS = 1000;
+
+const isBefore = ({ waiting: [a] }: Flow, { waiting: [b] }: Flow): boolean =>
+  a!.finish < b!.finish || (a!.finish === b!.finish && a!.number < b!.number);
 
 /** One piece of work, before, in and after its turn. */
 export class Place {
@@ -51,9 +60,14 @@ export class FairQueue {
   readonly #credit: number;
   /** user → also those of whom nothing waits, until others have had as much as they */
   readonly #flows = new Map<number, Flow>();
+  /** those of whom something waits, by whose first would be done first */
+  readonly #order = new Heap(isBefore);
+  /** Twice what was left the last time: looking through all of them costs nothing on average. */
+  #sweepAt = MIN_FLOWS;
   /** the highest start tag of what was let in since there was somebody to wait */
   #virtualTime = 0;
   #waiting = 0;
+  #number = 0;
   /** of what is inside, as it is counted */
   #inside = 0;
   #isTurnDue = false;
@@ -70,6 +84,11 @@ export class FairQueue {
       () => this.#enter(user, cost),
       () => this.#leave(cost),
     );
+  }
+
+  /** Users of whom something is remembered. */
+  get users(): number {
+    return this.#flows.size;
   }
 
   /** There is more to do than is done. */
@@ -91,8 +110,10 @@ export class FairQueue {
     if (flow === undefined) this.#flows.set(user, (flow = { waiting: [], finish: -Infinity }));
     const { promise, resolve } = Promise.withResolvers<void>();
     flow.finish = Math.max(this.#virtualTime - this.#credit, flow.finish) + cost;
-    flow.waiting.push({ cost, finish: flow.finish, enter: resolve });
+    flow.waiting.push({ cost, finish: flow.finish, number: this.#number++, enter: resolve });
+    if (flow.waiting.length === 1) this.#order.add(flow);
     this.#waiting++;
+    if (this.#flows.size > this.#sweepAt) this.#forget();
     this.#letIn();
     return promise;
   }
@@ -116,10 +137,12 @@ export class FairQueue {
   }
 
   #letIn(isForced = false): void {
-    for (let next = this.#next(); next !== null; next = this.#next()) {
+    for (let next = this.#order.first; next !== undefined; next = this.#order.first) {
       const { cost, finish, enter } = next.waiting[0]!;
       if (!isForced && !this.#hasRoomFor(cost)) return;
+      this.#order.take();
       next.waiting.shift();
+      if (next.waiting.length > 0) this.#order.add(next);
       this.#waiting--;
       this.#virtualTime = Math.max(this.#virtualTime, finish - cost);
       this.#inside += this.#counted(cost);
@@ -129,15 +152,10 @@ export class FairQueue {
     this.#virtualTime = 0;
   }
 
-  /** Whose first would be done first. */
-  #next(): Flow | null {
-    let next: Flow | null = null;
-    for (const [user, flow] of this.#flows) {
-      const [first] = flow.waiting;
-      if (first === undefined) {
-        if (flow.finish <= this.#virtualTime - this.#credit) this.#flows.delete(user);
-      } else if (next === null || first.finish < next.waiting[0]!.finish) next = flow;
-    }
-    return next;
+  /** Flows that would begin like new ones. */
+  #forget(): void {
+    for (const [user, { waiting, finish }] of this.#flows)
+      if (waiting.length === 0 && finish <= this.#virtualTime - this.#credit) this.#flows.delete(user);
+    this.#sweepAt = Math.max(MIN_FLOWS, 2 * this.#flows.size);
   }
 }

@@ -145,3 +145,31 @@ t.test('when nothing can be done for anybody all are let in, to be refused', asy
   desk.ask('next', 1, 10);
   t.equal(desk.order.at(-1), 'next', 'and nothing is left of them');
 });
+
+t.test('of those whose turn would be over at the same time, who came first goes first', async (t) => {
+  const desk = new Desk(10);
+  desk.ask('first', 0, 10);
+  const names = Array.from({ length: 40 }, (_, i) => `${i}`);
+  for (const [i, name] of names.entries()) desk.ask(name, i + 1, 10);
+  await desk.serve();
+  t.strictSame(desk.order.slice(1), names);
+});
+
+t.test('who has come and gone is forgotten, also while somebody always waits', async (t) => {
+  const desk = new Desk(10);
+  let [served, most, isAlwaysBusy] = [0, 0, true];
+  for (let i = 0; i < 5; i++) desk.ask(`flood ${i}`, 0, 10);
+  for (let user = 1; user <= 2500; user++) {
+    desk.ask(`${user}`, user, 1);
+    desk.ask(`flood ${user + 5}`, 0, 10);
+    for (const goal = served + 2; served < goal;) {
+      desk.leave(desk.order[served++]!);
+      await turn();
+    }
+    most = Math.max(most, desk.queue.users);
+    isAlwaysBusy &&= desk.queue.isBusy;
+  }
+  t.ok(isAlwaysBusy);
+  t.ok(desk.order.includes('2500'), 'all of them had their turn');
+  t.ok(most < 1100, `${most} at once`);
+});
