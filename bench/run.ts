@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { CHECKED, excesses, ratiosOf, writeBaseline } from './baseline.ts';
 import { monotonicUs, summary } from './profile.ts';
 import { relay } from './relay.ts';
-import { asMarkdown, asText, circumstances, linesOf, type Line } from './report.ts';
+import { asMarkdown, asText, circumstances, linesOf, OURS, type Line } from './report.ts';
 import { PAIRS, SCENARIOS, type Bench, type Scenario } from './scenarios.ts';
 import { root, temporaryFolder } from './server-process.ts';
 import { KEY_TYPES } from './target.ts';
@@ -30,6 +30,9 @@ const HELP = `npm run bench -- [options]
   --write-baseline   measures the same, and writes that file
   --profile          a processor profile of relay1 and relay32 in place of measurements
 Results are also written to bench/results/ as JSON. CHAT_BENCH_DIR: where the servers keep their files.`;
+
+/** of traffic, with each window */
+const WARM_SECONDS = 30;
 
 const { values: o } = parseArgs({
   options: {
@@ -77,11 +80,15 @@ const bench: Bench = {
   },
 };
 
-/** Compiled and grown: of code that has run a few thousand times, half the time is compiling it. */
+/**
+ * Compiled and grown. V8 goes on compiling for a minute of traffic, which takes a tenth of the processor time meanwhile: with `--quick` some
+ * of that is measured. The relay and the rivals have nothing to compile for so long.
+ */
 async function warm(): Promise<World> {
   const world = await openWorld(o.rivals ? { clients, onMissingPeer: bench.skip } : { clients });
   for (const target of world.targets.toReversed())
-    for (const window of [32, 1]) await relay(target, PAIRS, window, isQuick ? 1.5 : 5);
+    for (const window of [32, 1])
+      await relay(target, PAIRS, window, isQuick ? 1.5 : target.name === OURS ? WARM_SECONDS : 5);
   return world;
 }
 
