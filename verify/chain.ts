@@ -17,8 +17,8 @@ export const CHAIN_USAGE = `chat-verify chain: why a certificate chain is accept
 options
   --ca FILE               trusted CA certificates (PEM or DER); may be repeated
   --chain FILE            the certificate in question, then its intermediates in any order (PEM, or one in DER)
-  --crl FILE              revocation lists (PEM or DER); may be repeated; with any, every CA of the chain needs a current one
-  --at TIME               judge as of this time, such as 2026-03-01T12:00:00Z; now if left out
+  --crl FILE              revocation lists (PEM or DER); may be repeated; if any is given, every CA of the chain needs a current one
+  --at TIME               judge as of this time, such as 2026-03-01T12:00:00Z; the present time if left out
   --purpose PURPOSE       clientAuth (default) or serverAuth
   --max-intermediates N   accept at most N intermediates, not counting those that a CA issued to itself
   --allow-no-eku          accept a leaf without extended key usage, as RFC 5280 would and chat-server would not
