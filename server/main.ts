@@ -44,7 +44,7 @@ const cli = yargs(hideBin(process.argv))
     for (const [name, value] of Object.entries(argv))
       if (Array.isArray(value) && !LISTS.has(name)) argv[name] = value.at(-1);
   }, true)
-  .usage('$0 <command>\n\nA chat daemon on your own certificate authority.')
+  .usage('$0 <command>\n\nA chat server that uses your own certificate authority.')
   .option('config', {
     alias: 'c',
     type: 'string',
@@ -56,7 +56,7 @@ const cli = yargs(hideBin(process.argv))
   .option('quiet', { alias: 'q', type: 'boolean', describe: 'log warnings and errors only', global: true })
   .option('log-format', {
     choices: ['text', 'json'] as const,
-    describe: 'form of the log on standard error',
+    describe: 'format of the log on standard error',
     global: true,
   })
   .command(
@@ -77,8 +77,8 @@ const cli = yargs(hideBin(process.argv))
       )
       .command(
         'show',
-        'print what is in force, and where each value comes from',
-        (s) => s.option('redact', { type: 'boolean', default: true, describe: 'hide where secrets are' }),
+        'print the settings in force, and where each value comes from',
+        (s) => s.option('redact', { type: 'boolean', default: true, describe: 'hide the locations of secrets' }),
         (argv) => finish(() => effectiveConfig(argv, argv.redact).forEach(out)),
       )
       .command('defaults', 'print an annotated example of the configuration file', noFlags, () =>
@@ -91,13 +91,13 @@ const cli = yargs(hideBin(process.argv))
   )
   .command('db', 'the database and its schema', (y) =>
     y
-      .command('init', 'make the schema in an empty database', noFlags, (argv) =>
+      .command('init', 'create the schema in an empty database', noFlags, (argv) =>
         finish(() => migrateDatabase(configOf(argv), 'init', out)),
       )
       .command(
         'migrate',
         'bring the schema up to date',
-        (s) => s.option('dry-run', { type: 'boolean', default: false, describe: 'only say what would be done' }),
+        (s) => s.option('dry-run', { type: 'boolean', default: false, describe: 'only print what would be done' }),
         (argv) =>
           finish(() =>
             argv.dryRun ? databaseStatus(configOf(argv), out) : migrateDatabase(configOf(argv), 'migrate', out),
@@ -115,18 +115,18 @@ const cli = yargs(hideBin(process.argv))
       .command(
         'list',
         'list all accounts',
-        (s) => s.option('json', { type: 'boolean', default: false, describe: 'one JSON object a line' }),
+        (s) => s.option('json', { type: 'boolean', default: false, describe: 'one JSON object per line' }),
         (argv) => finish(() => listUsers(configOf(argv), argv.json, out)),
       )
       .command(
         'show <account>',
-        'show one, with its devices',
+        'show an account and its devices',
         (s) => account(s as typeof y).option('json', { type: 'boolean', default: false, describe: 'one JSON object' }),
         (argv) => finish(() => showUser(configOf(argv), argv.account, argv.json, Date.now(), out)),
       )
       .command(
         'suspend <account>',
-        'end its connections, and let it log in no more; what is sent to it waits',
+        'end its connections and refuse its logins; what is sent to it waits',
         (s) => account(s as typeof y).option('reason', { type: 'string', requiresArg: true, describe: 'for the log' }),
         (argv) => finish(() => suspendUser(configOf(argv), argv.account, argv.reason, out)),
       )
@@ -138,15 +138,18 @@ const cli = yargs(hideBin(process.argv))
       )
       .command(
         'passwd <account>',
-        'give it another password, and end what was logged in with the one before',
+        'set another password, and end all logins with the old one',
         (s) =>
           account(s as typeof y)
             .option('password-stdin', {
               type: 'boolean',
               demandOption: true,
-              describe: 'the password is one line of standard input',
+              describe: 'read the password from standard input, one line',
             })
-            .example('$0 user passwd alice --password-stdin < new.txt', 'it is in no list of processes, and in no log'),
+            .example(
+              '$0 user passwd alice --password-stdin < new.txt',
+              'the password appears in no process list and in no log',
+            ),
         (argv) =>
           finish(async () => {
             if (!argv.passwordStdin) throw new ChatError('USAGE', 'the password comes with --password-stdin');
@@ -165,13 +168,13 @@ const cli = yargs(hideBin(process.argv))
     return y
       .command(
         'add <person> <other>',
-        'bring two people together, without asking them',
+        'make two people contacts, without asking them',
         (z) => pair(z as typeof y),
         (argv) => finish(() => changeContacts(configOf(argv), 'add', [argv.person, argv.other], out)),
       )
       .command(
         'remove <person> <other>',
-        'end their contact',
+        'end the contact of two people',
         (z) => pair(z as typeof y),
         (argv) => finish(() => changeContacts(configOf(argv), 'remove', [argv.person, argv.other], out)),
       )
@@ -179,7 +182,7 @@ const cli = yargs(hideBin(process.argv))
   })
   .command(
     'status',
-    'ask the running daemon how it is',
+    'show the state of the running daemon',
     (y) => y.option('json', { type: 'boolean', default: false, describe: 'one JSON object' }),
     (argv) => finish(() => printStatus(argv, argv.json)),
   )
@@ -187,19 +190,19 @@ const cli = yargs(hideBin(process.argv))
     y
       .command(
         'list',
-        'conversations of the log: how many messages, when, by whom',
-        (s) => s.option('json', { type: 'boolean', default: false, describe: 'one JSON object a line' }),
+        'list the conversations in the log: how many messages, when, and by whom',
+        (s) => s.option('json', { type: 'boolean', default: false, describe: 'one JSON object per line' }),
         (argv) => finish(() => listTranscript(configOf(argv), argv.json, out)),
       )
       .command(
         'checkpoint',
-        'print the newest published checkpoint, which chat-verify --known reads',
+        'print the newest published checkpoint, for chat-verify --known',
         (s) => s.option('json', { type: 'boolean', default: false, describe: 'one JSON object' }),
         (argv) => finish(() => showCheckpoint(configOf(argv), argv.json, out)),
       )
       .command(
         'export',
-        'write what proves a conversation to a file that chat-verify reads: who wrote when, and no content',
+        'write the evidence of a conversation to a file for chat-verify: who wrote when, but no content',
         (s) =>
           s
             .option('room', { type: 'string', requiresArg: true, describe: 'name of a room' })
@@ -230,12 +233,12 @@ const cli = yargs(hideBin(process.argv))
           process.exitCode = verifyProgram(args, version, { out, err: complain });
         },
       )
-      .command('rotate', 'give the log another key, which takes over at the next start', noFlags, (argv) =>
+      .command('rotate', 'create another key for the log, which takes over at the next start', noFlags, (argv) =>
         finish(() => rotateKey(configOf(argv), out)),
       )
       .command(
         'recover',
-        'after entries were lost for good: begin a new log at the next start, which says so',
+        'after entries were lost for good: begin a new log at the next start, which states the loss',
         (s) =>
           s.option('known', {
             type: 'string',
@@ -260,7 +263,7 @@ const cli = yargs(hideBin(process.argv))
   .alias('h', 'help')
   .version(version)
   .epilogue(
-    'Exit status: 0 done, 1 failure, 2 usage or configuration, 3 unreachable or I/O, 8 a migration is pending; docs/ERRORS.md has all.',
+    'Exit status: 0 done, 1 failure, 2 usage or configuration, 3 unreachable or I/O, 8 a migration is pending; docs/ERRORS.md lists all.',
   )
   .wrap(110)
   .exitProcess(false)
