@@ -42,25 +42,25 @@ export const OUTSIDE_SETTINGS = {
   tsaUrl: optionalSetting(
     'transcript.tsa_url',
     httpUrl,
-    'Time-stamping authority (RFC 3161) that stamps the published checkpoint. It is told a hash, and nothing else.',
+    'Time-stamping authority (RFC 3161) that stamps the published checkpoint. It learns a hash, and nothing else.',
     { example: 'https://tsa.example.org/tsr' },
   ),
   tsaCa: optionalSetting(
     'transcript.tsa_ca',
     path,
-    'Root certificates of that authority (PEM). A time-stamp that they do not vouch for is not logged.',
+    'Root certificates of that authority (PEM). Only time-stamps that they vouch for are logged.',
     { example: '/etc/chat-server/tsa-ca.crt' },
   ),
   tsaEveryMs: setting(
     'transcript.tsa_every',
     duration('1s', '20d'),
-    'How often it is asked, if anything was logged since.',
+    'How often it is asked, if anything was logged since the last time.',
     { default: '1h' },
   ),
   witnesses: setting(
     'transcript.witness',
     listOf(witness, 0, 16),
-    'Witnesses (C2SP tlog-witness) that cosign the published checkpoint: the key of each, and where it takes checkpoints. Whoever answers there can stop the server by saying that it was set back, so use https, or this machine.',
+    'Witnesses (C2SP tlog-witness) that cosign the published checkpoint: the key of each, and the URL that accepts checkpoints. Whoever answers there can stop the server by claiming that it was set back, so use https, or this machine.',
     {
       default: [],
       example: ['w.example+3e6d1c1c+BOpKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs https://w.example'],
@@ -69,7 +69,7 @@ export const OUTSIDE_SETTINGS = {
   witnessEveryMs: setting(
     'transcript.witness_every',
     duration('1s', '1d'),
-    'How often they are shown the newest checkpoint.',
+    'How often the witnesses are shown the newest checkpoint.',
     { default: '10s' },
   ),
 } as const;

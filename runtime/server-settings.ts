@@ -86,22 +86,24 @@ export const SERVER_SETTINGS = {
   serverName: optionalSetting(
     'server_name',
     dnsName,
-    'Name of this server; it is part of the name of its log, for ever.',
+    'Name of this server. It is a permanent part of the name of its log.',
     {
       defaultDoc: 'the first DNS name of the certificate',
       example: 'chat.example.org',
     },
   ),
-  node: setting('node', word, 'Name of this process among those of the same server; each keeps a log of its own.', {
+  node: setting('node', word, 'Name of this process among those of the same server. Each keeps its own log.', {
     default: 'n1',
   }),
-  drainTimeoutMs: setting('drain_timeout', duration('0s', '1h'), 'Time to finish at SIGTERM.', { default: '10s' }),
+  drainTimeoutMs: setting('drain_timeout', duration('0s', '1h'), 'How long a shutdown may take after SIGTERM.', {
+    default: '10s',
+  }),
   tls: {
-    cert: setting('tls.cert', path, 'Certificate of the server, and intermediate ones after it (PEM).', {
+    cert: setting('tls.cert', path, 'Certificate of the server, followed by intermediate ones (PEM).', {
       default: 'certs/server.crt',
       example: '/etc/chat-server/server.crt',
     }),
-    key: setting('tls.key', path, 'Its private key (PEM). Nobody else may be able to read the file.', {
+    key: setting('tls.key', path, 'Its private key (PEM). Other users must not be able to read the file.', {
       default: 'certs/server.key',
       example: '/etc/chat-server/server.key',
       secretFile: true,
@@ -120,7 +122,7 @@ export const SERVER_SETTINGS = {
     ca: setting(
       'tls.ca',
       listOf(path, 1, 64),
-      'Authorities whose client certificates are accepted (PEM). No others are.',
+      'Authorities whose client certificates are accepted (PEM). No others are accepted.',
       {
         default: ['certs/ca.crt'],
         example: ['/etc/chat-server/ca.crt'],
@@ -129,7 +131,7 @@ export const SERVER_SETTINGS = {
     crl: setting(
       'tls.crl',
       listOf(path, 0, 64),
-      'Revocation lists (PEM or DER), one of each authority. Read again on SIGHUP and when a file changes. A list that is missing or stale refuses everybody.',
+      'Revocation lists (PEM or DER), one for each authority. They are read again on SIGHUP and when a file changes. If a list is missing or stale, everybody is refused.',
       {
         default: [],
         example: ['/etc/chat-server/ca.crl'],
@@ -138,13 +140,13 @@ export const SERVER_SETTINGS = {
     crlGraceMs: setting(
       'tls.crl_grace',
       duration('0s', '30d'),
-      'How long a revocation list is still believed after its next update was due.',
+      'How long a revocation list is still accepted after its next update was due.',
       { default: '0s', example: '6h' },
     ),
     handshakeTimeoutMs: setting(
       'tls.handshake_timeout',
       duration('1s', '60s'),
-      'Time for TLS and the handshake inside it.',
+      'Time limit for TLS and the handshake inside it.',
       { default: '10s' },
     ),
   },
@@ -160,7 +162,7 @@ export const SERVER_SETTINGS = {
     url: setting(
       'db.url',
       databaseUrl,
-      'Where accounts and queues are kept. A relative SQLite path starts from the working directory.',
+      'Where accounts and queues are kept. A relative SQLite path is relative to the working directory.',
       {
         default: inState('chat.db', 'sqlite:'),
         defaultDoc: 'sqlite:STATE_DIR/chat.db; MySQL as soon as one of the settings below is set',
@@ -168,7 +170,7 @@ export const SERVER_SETTINGS = {
         redact: true,
       },
     ),
-    host: optionalSetting('db.host', host, 'MySQL server, instead of db.url.', {
+    host: optionalSetting('db.host', host, 'MySQL server, as an alternative to db.url.', {
       defaultDoc: '127.0.0.1',
       example: '127.0.0.1',
       aliases: ['DB_HOST'],
@@ -200,14 +202,14 @@ export const SERVER_SETTINGS = {
     password: optionalSetting(
       'db.password',
       secret,
-      'Password of the MySQL account. Prefer db.password_file: other processes can often read an environment.',
+      'Password of the MySQL account. Prefer db.password_file: other processes can often read environment variables.',
       {
         aliases: ['DB_PASS'],
         environmentOnly: true,
         redact: true,
       },
     ),
-    tls: optionalSetting('db.tls', oneOf('off', 'required'), 'TLS to MySQL.', {
+    tls: optionalSetting('db.tls', oneOf('off', 'required'), 'Whether connections to MySQL use TLS.', {
       defaultDoc: 'required, except to this machine itself',
       example: 'required',
     }),
@@ -220,13 +222,13 @@ export const SERVER_SETTINGS = {
     registration: setting(
       'auth.registration',
       oneOf('open', 'closed'),
-      'Who may make an account: any valid certificate, or nobody.',
+      'Who may create an account: anybody with a valid certificate, or nobody.',
       { default: 'open' },
     ),
     kdf: setting(
       'auth.kdf',
       kdf,
-      'What a password must cost to try, at least, for accounts that are made from now on; chat-client takes no less than the default.',
+      'Minimum cost of trying a password, for accounts that are created from now on. chat-client accepts no less than the default.',
       {
         default: 'argon2id m=65536,t=3,p=1',
       },
@@ -234,13 +236,13 @@ export const SERVER_SETTINGS = {
     maxFailures: setting(
       'auth.max_failures',
       integer(1, 1000),
-      'Wrong passwords, of one account and certificate key, before a lockout.',
+      'Wrong passwords, for one account and certificate key, before a lockout.',
       { default: 10 },
     ),
     lockoutMs: setting(
       'auth.lockout',
       duration('1s', '24h'),
-      'How long the first lockout lasts; each further failure doubles it, up to 24h, which is the most.',
+      'How long the first lockout lasts. Each further failure doubles it, up to 24h.',
       { default: '15m' },
     ),
     tokenTtlMs: setting(
@@ -254,7 +256,7 @@ export const SERVER_SETTINGS = {
     policy: setting(
       'contacts.policy',
       oneOf('open', 'request', 'closed'),
-      'Who may write to whom: everybody to everybody; only to those who accepted; only to those whom the operator brought together.',
+      'Who may write to whom: everybody to everybody; only to people who have accepted; only to people whom the operator has made contacts.',
       { default: 'open', example: 'request' },
     ),
   },
@@ -262,7 +264,7 @@ export const SERVER_SETTINGS = {
     visibility: setting(
       'directory.visibility',
       oneOf('everybody', 'contacts', 'nobody'),
-      'Which accounts a person may list. An address that is known can be asked for in any case.',
+      'Which accounts a person may list. A known address can be looked up in any case.',
       { default: 'everybody' },
     ),
   },
@@ -270,38 +272,38 @@ export const SERVER_SETTINGS = {
     frameBytes: setting('limits.frame_bytes', integer(65_536, 1_048_576), 'Largest frame, in bytes.', {
       default: 1_048_576,
     }),
-    devicesPerAccount: setting('limits.devices_per_account', integer(1, 64), 'Certificates of one account.', {
+    devicesPerAccount: setting('limits.devices_per_account', integer(1, 64), 'Certificates per account.', {
       default: 8,
     }),
-    connections: setting('limits.connections', integer(1, 1_000_000), 'Connections in all.', { default: 10_000 }),
+    connections: setting('limits.connections', integer(1, 1_000_000), 'Connections in total.', { default: 10_000 }),
     connectionsPerAddress: setting(
       'limits.connections_per_address',
       integer(1, 1_000_000),
-      'Connections of one IPv4 address, or of one /64 of IPv6.',
+      'Connections per IPv4 address, or per /64 of IPv6.',
       { default: 256 },
     ),
     handshakesPerAddressPerSecond: setting(
       'limits.handshakes_per_address_per_s',
       integer(1, 1_000_000),
-      'New connections of one IPv4 address, or of one /64 of IPv6, in a second.',
+      'New connections per second from one IPv4 address, or from one /64 of IPv6.',
       { default: 50 },
     ),
     messagesPerMinute: setting(
       'limits.messages_per_min',
       integer(1, 100_000_000),
-      'Messages of one account in a minute.',
+      'Messages per minute from one account.',
       { default: 6000 },
     ),
     roomDeliveriesPerMinute: setting(
       'limits.room_deliveries_per_min',
       integer(1, 100_000_000),
-      'Messages in one room in a minute, over all its members, each as many times as the room has other devices.',
+      'Messages per minute in one room, from all its members, each counted as many times as the room has other devices.',
       { default: 600_000 },
     ),
     queueMbPerUser: setting(
       'limits.queue_mb_per_user',
       integer(1, 1_000_000),
-      'What may wait for one device that is away, in MB (10^6 bytes); one sender fills no more than half of what is free.',
+      'What may wait for one device that is away, in MB (10^6 bytes). One sender fills no more than half of what is free.',
       { default: 64 },
     ),
   },
@@ -319,13 +321,13 @@ export const SERVER_SETTINGS = {
     publishEveryMs: setting(
       'transcript.publish_every',
       duration('10ms', '1h'),
-      'How often tiles and the public checkpoint are written: a dozen synced files each time, beside those of messages.',
+      'How often tiles and the public checkpoint are written: a dozen synced files each time, in addition to those of messages.',
       { default: '5s' },
     ),
     settleMs: setting(
       'transcript.settle',
       duration('0s', '1h'),
-      'After an absence, how long at most nothing is signed, so that clients can show a newer checkpoint; 0s waits for nobody.',
+      'How long at most the server signs nothing after an absence, so that clients can show a newer checkpoint. With 0s, it does not wait.',
       { default: '30s' },
     ),
     ...OUTSIDE_SETTINGS,
@@ -341,10 +343,10 @@ export const SERVER_SETTINGS = {
     }),
   },
   log: {
-    level: setting('log.level', oneOf('debug', 'info', 'warn', 'error', 'silent'), 'The least that is logged.', {
+    level: setting('log.level', oneOf('debug', 'info', 'warn', 'error', 'silent'), 'The lowest level that is logged.', {
       default: 'info',
     }),
-    format: setting('log.format', oneOf('json', 'text'), 'Form of the log on standard error.', {
+    format: setting('log.format', oneOf('json', 'text'), 'Format of the log on standard error.', {
       default: ((_, { isTerminal }) => (isTerminal ? 'text' : 'json')) satisfies ComputedDefault,
       defaultDoc: 'text on a terminal, else json',
       example: 'json',

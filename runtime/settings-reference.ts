@@ -6,7 +6,7 @@ import { settingsOf, variableOf, type Setting, type Table } from './settings.ts'
  * example line is valid; a test does that.
  */
 export function describeSettings(table: Table, prefix: string, title: string): string {
-  const lines = [`# ${title}`, '# Every setting is shown with an example; what is left out has its default.'];
+  const lines = [`# ${title}`, '# Every setting is shown with an example. A setting that is left out has its default.'];
   let section = '';
   for (const setting of settingsOf(table)) {
     const place = setting.key.split('.').slice(0, -1).join('.');
