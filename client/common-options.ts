@@ -75,9 +75,9 @@ export const withCommonOptions = (y: Argv) =>
     .option('passphrase-file', {
       type: 'string',
       requiresArg: true,
-      describe: 'opens the records of this profile, if they take a passphrase [CHAT_VAULT_PASSPHRASE_FILE]',
+      describe: 'opens the records of this profile, if they have a passphrase [CHAT_VAULT_PASSPHRASE_FILE]',
     })
-    .option('json', { type: 'boolean', describe: 'one JSON object a line' })
+    .option('json', { type: 'boolean', describe: 'one JSON object per line' })
     .option('no-input', { type: 'boolean', describe: 'ask nothing: fail instead' })
     .option('timeout', {
       type: 'string',
@@ -86,4 +86,4 @@ export const withCommonOptions = (y: Argv) =>
     })
     .option('quiet', { alias: 'q', type: 'boolean', describe: 'exit status only' })
     .option('verbose', { alias: 'v', type: 'count', describe: 'say more on standard error' })
-    .option('all-options', { type: 'boolean', describe: 'with --help: those of every command as well' });
+    .option('all-options', { type: 'boolean', describe: 'with --help: also show the options that every command has' });

@@ -17,7 +17,7 @@ interface RegisterArgs extends GlobalArgs {
 
 export const registerCommand = (run: Run): CommandModule<GlobalArgs, RegisterArgs> => ({
   command: 'register',
-  describe: 'Make an account for this certificate, and log in',
+  describe: 'Create an account for this certificate, and log in',
   builder: (y) =>
     y
       .option('username', {
@@ -53,7 +53,7 @@ interface LoginArgs extends GlobalArgs {
 
 export const loginCommand = (run: Run): CommandModule<GlobalArgs, LoginArgs> => ({
   command: 'login [account]',
-  describe: 'Log in; the following commands need no password for a while',
+  describe: 'Log in; later commands need no password for a while',
   builder: (y) =>
     y
       .positional('account', { type: 'string', describe: "username or e-mail address (default: the certificate's)" })
@@ -79,12 +79,12 @@ interface PasswdArgs extends GlobalArgs {
 
 export const passwdCommand = (run: Run): CommandModule<GlobalArgs, PasswdArgs> => ({
   command: 'passwd',
-  describe: 'Give the account another password, which ends what is logged in elsewhere',
+  describe: 'Change the password of the account, which ends all other logins',
   builder: (y) =>
     y
       .option('new-password-file', {
         type: 'string',
-        describe: 'holds the new one (default: the terminal asks for it)',
+        describe: 'file with the new one (default: ask on the terminal)',
         requiresArg: true,
       })
       .example('$0 passwd', 'asks for the password, and twice for the new one')
@@ -106,7 +106,7 @@ export const passwdCommand = (run: Run): CommandModule<GlobalArgs, PasswdArgs> =
 
 export const logoutCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'logout',
-  describe: 'Forget the login, and close the signed session at the server if it can be reached',
+  describe: 'Forget the login, and close the signed session if the server can be reached',
   handler: (args) =>
     run(args, async (context) => {
       let isOpen = false;
@@ -149,7 +149,7 @@ function forget(context: Context, vault: Vault, isEnded: boolean): void {
 
 export const whoamiCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'whoami',
-  describe: 'Account and certificate of this profile; asks no server',
+  describe: 'Show account and certificate of this profile; contacts no server',
   handler: (args) =>
     run(args, (context) =>
       context.withApp(async (app) => {

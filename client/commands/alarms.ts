@@ -19,7 +19,7 @@ interface AlarmArgs extends GlobalArgs {
 
 export const alarmsCommand = (run: Run): CommandModule<GlobalArgs, AlarmArgs> => ({
   command: 'alarms',
-  describe: 'What was found to be false, and the notes that the server signed and that contradict each other',
+  describe: 'List what was found to be false, and the notes signed by the server that contradict each other',
   builder: (y) =>
     y
       .option('out', {
@@ -29,7 +29,7 @@ export const alarmsCommand = (run: Run): CommandModule<GlobalArgs, AlarmArgs> =>
       })
       .example(
         '$0 transcript alarms --out proof',
-        'then: chat-verify BUNDLE --ca ca.crt --known, with one file of proof/ after the other',
+        'then: chat-verify BUNDLE --ca ca.crt --known, with each file of proof/ in turn',
       )
       .example('$0 transcript alarms --json', 'one object for each, with its notes'),
   handler: (args) =>

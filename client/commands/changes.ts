@@ -28,7 +28,7 @@ const ID = {
 
 export const editCommand = (run: Run): CommandModule<GlobalArgs, EditArgs> => ({
   command: 'edit <peer> <id> [message]',
-  describe: 'One of your messages says something else from now on; the others can see that it was edited',
+  describe: 'Change one of your messages; others can see that it was edited',
   builder: (y) =>
     y
       .positional('peer', PEER)
@@ -44,7 +44,7 @@ export const editCommand = (run: Run): CommandModule<GlobalArgs, EditArgs> => ({
 
 export const deleteCommand = (run: Run): CommandModule<GlobalArgs, ChangeArgs> => ({
   command: 'delete <peer> <id>',
-  describe: 'One of your messages is erased, here and by all who have it; that it was sent stays proven',
+  describe: 'Erase one of your messages, here and on all devices that have it; it remains proven that it was sent',
   builder: (y) => y.positional('peer', PEER).positional('id', ID).example('$0 delete bob 7', 'message number 7'),
   handler: (args) =>
     run(args, (context) => context.withLogin((app) => change(app, context, args, (message) => app.delete(message)))),
@@ -58,9 +58,9 @@ export const reactCommand = (run: Run): CommandModule<GlobalArgs, ReactArgs> => 
       .positional('peer', PEER)
       .positional('id', ID)
       .positional('sign', { type: 'string', describe: 'such as 👍' })
-      .option('remove', { type: 'boolean', default: false, describe: 'take your reaction back' })
+      .option('remove', { type: 'boolean', default: false, describe: 'withdraw your reaction' })
       .example('$0 react bob 7 👍', 'to message number 7')
-      .example('$0 react bob 7 --remove', 'as if it had not been'),
+      .example('$0 react bob 7 --remove', 'withdraws the reaction'),
   handler: (args) =>
     run(args, async (context) => {
       const { sign, remove } = args;

@@ -20,12 +20,12 @@ interface VerifyArgs extends PersonArgs {
 }
 
 const ACTIONS: readonly (readonly [ContactAction, string])[] = [
-  ['add', 'Ask somebody to be in contact (accepts, if that person has asked already)'],
-  ['accept', 'Accept somebody who asks'],
-  ['decline', 'Decline somebody who asks'],
-  ['remove', 'End a contact, or take one’s own question back'],
-  ['block', 'Neither hear of somebody nor be seen, whatever the server allows'],
-  ['unblock', 'End that'],
+  ['add', 'Ask somebody to become a contact (accepts, if that person has already asked)'],
+  ['accept', 'Accept a request'],
+  ['decline', 'Decline a request'],
+  ['remove', 'End a contact, or withdraw your own request'],
+  ['block', 'Neither hear from somebody nor be seen by them, whatever the server allows'],
+  ['unblock', 'End a block'],
 ];
 export const contactCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'contact <command>',
@@ -34,26 +34,26 @@ export const contactCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> 
     let commands: Argv<GlobalArgs> = y
       .command({
         command: 'list',
-        describe: 'Everybody who is in contact, asks, was asked, or is blocked',
+        describe: 'List contacts, requests in both directions, and people you have blocked',
         handler: (args) => list(run, args as unknown as GlobalArgs),
       })
       .command({
         command: 'directory',
-        describe: 'Everybody who has an account, as far as the server shows them',
+        describe: 'List everybody who has an account, as far as the server shows them',
         handler: (args) => directory(run, args as unknown as GlobalArgs),
       });
     commands = commands.command({
       command: 'verify <person>',
-      describe: 'The number to compare with somebody, by voice or face to face, and the certificates behind it',
+      describe: 'Show the number to compare with somebody, by voice or face to face, and the certificates behind it',
       builder: (z: Argv) =>
         z
           .positional('person', { type: 'string', describe: 'username or e-mail address' })
           .option('confirm', {
             type: 'boolean',
             default: false,
-            describe: 'it was the same: the person counts as verified until there is another key',
+            describe: 'it was the same: the person counts as verified until a key changes',
           })
-          .option('clear', { type: 'boolean', default: false, describe: 'the person counts as verified no more' })
+          .option('clear', { type: 'boolean', default: false, describe: 'the person no longer counts as verified' })
           .example('$0 contact verify bob', 'read the number to each other')
           .example('$0 contact verify bob --confirm', 'it was the same'),
       handler: (args) => verify(run, args as unknown as VerifyArgs),
@@ -66,7 +66,7 @@ export const contactCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> 
         handler: (args) => change(run, action, args as unknown as PersonArgs),
       });
     return commands
-      .example('$0 contact add bob@example.org', 'bob sees it at once, or at his next login')
+      .example('$0 contact add bob@example.org', 'bob sees it at once, or at the next login')
       .demandCommand(1, 'want list, add, accept, decline, remove, block, unblock, verify or directory');
   },
   handler: () => {},

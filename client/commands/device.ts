@@ -28,12 +28,12 @@ export const deviceCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =
     y
       .command({
         command: 'list',
-        describe: 'Every certificate that your account was ever used with',
+        describe: 'List every certificate that your account was ever used with',
         handler: (args) => list(run, args as unknown as GlobalArgs),
       })
       .command({
         command: 'approve <fingerprint>',
-        describe: 'Say that a device is yours, and hand over to it what was said before, encrypted for it alone',
+        describe: 'Confirm that a device is yours, and hand over the history to it, encrypted for it alone',
         builder: (z) =>
           z
             .positional('fingerprint', {
@@ -44,13 +44,13 @@ export const deviceCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =
               type: 'string',
               requiresArg: true,
               default: 'all',
-              describe: 'all, none, or a time (2026-11-20T12:00:00Z): what was said from then on',
+              describe: 'all, none, or a time (2026-11-20T12:00:00Z): what was said since then',
             }),
         handler: (args) => approve(run, args as unknown as ApproveArgs),
       })
       .command({
         command: 'revoke <fingerprint>',
-        describe: 'End a device for good: it is cut off, and reads nothing that is written from then on',
+        describe: 'Revoke a device for good: it is cut off, and cannot read what is written from then on',
         builder: (z) =>
           z.positional('fingerprint', {
             type: 'string',
@@ -58,7 +58,7 @@ export const deviceCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =
           }),
         handler: (args) => revoke(run, args as unknown as RevokeArgs),
       })
-      .example('$0 device approve 3cc14118', 'the new laptop, with all that was said')
+      .example('$0 device approve 3cc14118', 'the new laptop, with the whole history')
       .example('$0 device revoke 3cc14118', 'the laptop that was stolen')
       .demandCommand(1, 'want list, approve or revoke'),
   handler: () => {},

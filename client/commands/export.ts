@@ -33,7 +33,8 @@ import { conversationWith } from './messages.ts';
 
 export const listCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'list',
-  describe: 'Conversations that can be exported, and how many messages of them are proven; asks no server',
+  describe:
+    'List the conversations that can be exported, and how many of their messages are proven; contacts no server',
   builder: (y) => y.example('$0 transcript list --json', 'one object for each conversation'),
   handler: (args) =>
     run(args, (context) =>
@@ -67,7 +68,7 @@ interface ExportArgs extends GlobalArgs {
 
 export const exportCommand = (run: Run): CommandModule<GlobalArgs, ExportArgs> => ({
   command: 'export <peer>',
-  describe: 'Write what proves a conversation to a file that chat-verify reads; asks no server',
+  describe: 'Write the evidence of a conversation to a file for chat-verify; contacts the server only with --prove',
   builder: (y) =>
     y
       .positional('peer', { type: 'string', demandOption: true, describe: 'username, e-mail address, or #room' })
@@ -76,7 +77,7 @@ export const exportCommand = (run: Run): CommandModule<GlobalArgs, ExportArgs> =
         type: 'string',
         default: 'none',
         requiresArg: true,
-        describe: 'whose texts are in it: none, mine, all, or places such as 3,7-9',
+        describe: 'which texts are in it: none, mine, all, or places such as 3,7-9',
       })
       .option('since', {
         type: 'string',
@@ -88,14 +89,14 @@ export const exportCommand = (run: Run): CommandModule<GlobalArgs, ExportArgs> =
         type: 'boolean',
         default: false,
         describe:
-          'ask the server to prove that all checkpoints are of one history, and for what witnesses and time-stamps say',
+          'ask the server to prove that all checkpoints are of one history, and for revocation lists, cosignatures and time-stamps',
       })
       .option('force', { type: 'boolean', default: false, describe: 'replace the file' })
       .example('$0 transcript export bob -o bob.tar --disclose mine', 'then: chat-verify bob.tar --ca ca.crt')
       .example("$0 transcript export '#ops' -o ops.tar", 'a room')
       .example(
         '$0 transcript export bob -o bob.tar --disclose 3,7-9 --prove',
-        'three or four texts, and proofs of the server',
+        'three or four texts, and proofs from the server',
       ),
   handler: (args) =>
     run(args, (context) => {

@@ -39,12 +39,12 @@ export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
       .positional('peer', { type: 'string', demandOption: true, describe: 'username, e-mail address, or #room' })
       .positional('message', {
         type: 'string',
-        describe: '- or nothing: standard input (one line end at its end is left out)',
+        describe: '- or nothing: standard input (one line ending at its end is removed)',
       })
       .option('wait', {
         choices: ['accepted', 'delivered', 'read'] as const,
         default: 'accepted' as const,
-        describe: 'what to wait for: in the record and queued, or what a device of the recipient signs: kept, or shown',
+        describe: 'what to wait for: logged and queued, or signed by a device of the recipient as stored, or as shown',
       })
       .option('reply-to', {
         type: 'string',
@@ -54,9 +54,9 @@ export const sendCommand = (run: Run): CommandModule<GlobalArgs, SendArgs> => ({
       .option('expire', {
         type: 'string',
         requiresArg: true,
-        describe: 'it disappears everywhere after this time, such as 1h; off: never',
+        describe: 'make it disappear everywhere after this time, such as 1h; off: never',
       })
-      .example('$0 send bob "stand by" --wait delivered', 'exit status 7 if bob does not take it in 30 s')
+      .example('$0 send bob "stand by" --wait delivered', 'exit status 7 if bob does not receive it within 30 s')
       .example('df -h | $0 send bob -', 'the body from standard input'),
   handler: (args) =>
     run(args, async (context) => {
@@ -103,18 +103,18 @@ const PAGE = 500;
 
 export const recvCommand = (run: Run): CommandModule<GlobalArgs, RecvArgs> => ({
   command: 'recv [peer]',
-  describe: 'Print messages that were not shown yet',
+  describe: 'Print messages that have not been shown yet',
   builder: (y) =>
     y
       .positional('peer', { type: 'string', describe: 'only those of one conversation' })
-      .option('follow', { alias: 'f', type: 'boolean', default: false, describe: 'go on until interrupted' })
-      .option('max', { type: 'number', describe: 'stop after so many', requiresArg: true })
+      .option('follow', { alias: 'f', type: 'boolean', default: false, describe: 'continue until interrupted' })
+      .option('max', { type: 'number', describe: 'stop after this many', requiresArg: true })
       .option('since', {
         type: 'number',
-        describe: 'with a peer: those after this place, also if shown before',
+        describe: 'with a peer: those after this place, even if shown before',
         requiresArg: true,
       })
-      .example('$0 recv -f --json', 'one object a line, as they come')
+      .example('$0 recv -f --json', 'one object per line, as they arrive')
       .example('$0 recv bob --max 1 --timeout 10s', 'wait for one'),
   handler: (args) =>
     run(args, (context) =>
@@ -242,7 +242,7 @@ interface HistoryArgs extends GlobalArgs {
 
 export const historyCommand = (run: Run): CommandModule<GlobalArgs, HistoryArgs> => ({
   command: 'history <peer>',
-  describe: "Messages of a conversation, in its order, from this profile's own records",
+  describe: "Print messages of a conversation, in order, from this profile's own records",
   builder: (y) =>
     y
       .positional('peer', { type: 'string', demandOption: true, describe: 'username, e-mail address, or #room' })

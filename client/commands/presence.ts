@@ -12,7 +12,7 @@ interface SetArgs extends GlobalArgs {
 
 export const presenceCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'presence',
-  describe: 'What others are told of whether you are there; set changes it',
+  describe: 'Show what others are told about your presence; set changes it',
   builder: (y) =>
     y
       .command({
@@ -23,12 +23,12 @@ export const presenceCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs>
             .positional('state', { choices: PRESENCE_STATES, describe: 'for all your devices, until it is set again' })
             .option('last-seen', {
               choices: ['on', 'off'] as const,
-              describe: 'may others see when you were there last',
+              describe: 'whether others may see when you were last there',
             }),
         handler: (args) => set(run, args as unknown as SetArgs),
       })
       .example('$0 presence set away', 'until: presence set online')
-      .example('$0 presence set --last-seen off', 'nobody is told when you were there last'),
+      .example('$0 presence set --last-seen off', 'nobody is told when you were last there'),
   handler: (args) => run(args, (context) => context.withLogin(async (app) => say(context, await app.presence({})))),
 });
 

@@ -11,19 +11,20 @@ interface ReceiptsArgs extends GlobalArgs {
 
 export const receiptsCommand = (run: Run): CommandModule<GlobalArgs, ReceiptsArgs> => ({
   command: 'receipts [state] [peer]',
-  describe: 'Whether others are told what you have read (off at first); that a message came is always told',
+  describe:
+    'Show or choose whether others are told what you have read (off by default); they are always told what has arrived',
   builder: (y) =>
     y
       .positional('state', {
         choices: READ_CHOICES,
-        describe: 'nothing: say what is so now; default: no exception any more',
+        describe: 'left out: show the present choice; default: end an exception',
       })
       .positional('peer', {
         type: 'string',
-        describe: 'username, e-mail address, or #room; nobody: all that are no exceptions',
+        describe: 'username, e-mail address, or #room; left out: everybody who is no exception',
       })
       .example('$0 receipts on', 'from now on, for what is shown by any command or in the interactive mode')
-      .example('$0 receipts off bob', 'whatever all the others are told'),
+      .example('$0 receipts off bob', 'whatever the others are told'),
   handler: (args) =>
     run(args, (context) =>
       context.withRecords((vault) => {

@@ -26,7 +26,8 @@ interface TopicArgs extends RoomArgs {
   readonly text?: string | undefined;
 }
 
-const named = (y: Argv): Argv => y.positional('room', { type: 'string', describe: 'its name: #, quoted in a shell' });
+const named = (y: Argv): Argv =>
+  y.positional('room', { type: 'string', describe: 'its name, with #; quote it in a shell' });
 const withPerson = (y: Argv): Argv => named(y).positional('user', { type: 'string', describe: 'username' });
 
 export const roomCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
@@ -36,10 +37,10 @@ export const roomCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => 
     y
       .command({
         command: 'create <room>',
-        describe: 'Make a room, with you as its owner; it is private, unless --public is given',
+        describe: 'Create a room, with you as its owner; it is private unless --public is given',
         builder: (z: Argv) =>
           named(z)
-            .option('private', { type: 'boolean', describe: 'by invitation, and unseen by others' })
+            .option('private', { type: 'boolean', describe: 'by invitation, and not listed' })
             .option('public', { type: 'boolean', describe: 'listed, and open to everybody' })
             .conflicts('private', 'public')
             .option('topic', { type: 'string', requiresArg: true, describe: 'what it is about (the server reads it)' }),
@@ -47,37 +48,37 @@ export const roomCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => 
       })
       .command({
         command: 'list',
-        describe: 'Public rooms, and your own',
+        describe: 'List public rooms, and your own',
         handler: (args) => list(run, args as unknown as GlobalArgs),
       })
       .command({
         command: 'join <room>',
-        describe: 'Come into a public room; what was written before stays unreadable',
+        describe: 'Join a public room; what was written before stays unreadable',
         builder: named,
         handler: (args) =>
           done(run, args as unknown as RoomArgs, 'joined', async (app, { room }) => void (await app.rooms.join(room))),
       })
       .command({
         command: 'leave <room>',
-        describe: 'Go out of a room; what was said stays in this profile',
+        describe: 'Leave a room; what was said stays in this profile',
         builder: named,
         handler: (args) => done(run, args as unknown as RoomArgs, 'left', (app, { room }) => app.rooms.leave(room)),
       })
       .command({
         command: 'invite <room> <user>',
-        describe: 'Make somebody a member, and let his devices read from now on',
+        describe: 'Make somebody a member; their devices can read from now on',
         builder: withPerson,
         handler: (args) => invite(run, args as unknown as PersonArgs),
       })
       .command({
         command: 'kick <room> <user>',
-        describe: 'Take somebody out (admins and owners)',
+        describe: 'Remove somebody (admins and owners)',
         builder: withPerson,
         handler: (args) => remove(run, 'kick', args as unknown as PersonArgs),
       })
       .command({
         command: 'ban <room> <user>',
-        describe: 'Take somebody out, and keep him out',
+        describe: 'Remove somebody, and keep them out',
         builder: withPerson,
         handler: (args) => remove(run, 'ban', args as unknown as PersonArgs),
       })
@@ -92,7 +93,7 @@ export const roomCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => 
       })
       .command({
         command: 'role <room> <user> <role>',
-        describe: 'What a member may do (owners)',
+        describe: 'Set what a member may do (owners)',
         builder: (z: Argv) => withPerson(z).positional('role', { choices: ROLES, describe: 'owner, admin or member' }),
         handler: (args) =>
           done(run, args as unknown as RoleArgs, 'changed', (app, { room, user, role }) =>
@@ -101,13 +102,13 @@ export const roomCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => 
       })
       .command({
         command: 'topic <room> [text]',
-        describe: 'Set the topic, or with an empty text take it away; without one: print it',
+        describe: 'Set the topic, or remove it with an empty text; without a text, print it',
         builder: (z: Argv) => named(z).positional('text', { type: 'string', describe: 'the server reads it' }),
         handler: (args) => topic(run, args as unknown as TopicArgs),
       })
       .command({
         command: 'members <room>',
-        describe: "Who is in it by the server's word, and who can read by this device's own knowledge",
+        describe: 'List who is in it according to the server, and who can read according to this device',
         builder: named,
         handler: (args) => members(run, args as unknown as RoomArgs),
       })

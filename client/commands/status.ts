@@ -7,7 +7,8 @@ import type { Run } from './account.ts';
 
 export const statusCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> => ({
   command: 'status',
-  describe: 'Connection, account, certificate, queue and record; the exit status says whether the server can be used',
+  describe:
+    'Show connection, account, certificate, queue and record; the exit status says whether the server can be used',
   builder: (y) => y.example('$0 status --json', 'one object, for scripts'),
   handler: (args) =>
     run(args, (context) =>

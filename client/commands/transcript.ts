@@ -33,7 +33,7 @@ export const transcriptCommand = (run: Run, verifier: Verifier): CommandModule<G
 const anchorsCommand = (run: Run): CommandModule<GlobalArgs, AnchorArgs> => ({
   command: 'anchors',
   describe:
-    'The newest checkpoint that was verified, and the counters of this device: a record that lacks them was cut',
+    'Show the newest verified checkpoint and the counters of this device: a record that lacks them was truncated',
   builder: (y) =>
     y
       .option('out', { type: 'string', requiresArg: true, describe: 'write the checkpoint to this file' })

@@ -22,23 +22,23 @@ export const vaultCommand = (run: Run): CommandModule<GlobalArgs, GlobalArgs> =>
           z
             .command({
               command: 'set',
-              describe: 'From now on they take a passphrase, which --passphrase-file gives or the terminal asks for',
+              describe: 'Protect them with a passphrase, from --passphrase-file or from the terminal',
               handler: (args) => set(run, args as unknown as GlobalArgs),
             })
             .command({
               command: 'change',
-              describe: 'Another passphrase',
+              describe: 'Change the passphrase',
               builder: (w) =>
                 w.option('new-passphrase-file', {
                   type: 'string',
                   requiresArg: true,
-                  describe: 'holds the new one (default: the terminal asks for it)',
+                  describe: 'file with the new one (default: ask on the terminal)',
                 }),
               handler: (args) => change(run, args as unknown as ChangeArgs),
             })
             .command({
               command: 'remove',
-              describe: 'From now on they take none: whoever can read the files of the profile can read them',
+              describe: 'Remove the passphrase: whoever can read the files of the profile can then read the records',
               handler: (args) => remove(run, args as unknown as GlobalArgs),
             })
             .example('$0 vault passphrase set', 'asks for it twice, and shows nothing')

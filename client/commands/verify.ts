@@ -48,7 +48,7 @@ interface ShowArgs extends GlobalArgs {
 
 export const showCommand = (run: Run, { version, exit }: Verifier): CommandModule<GlobalArgs, ShowArgs> => ({
   command: 'show <peer>',
-  describe: 'What this profile can prove of a conversation, judged and with all its texts; asks no server',
+  describe: 'Show what this profile can prove of a conversation, with a verdict and all texts; contacts no server',
   builder: (y) =>
     y
       .positional('peer', { type: 'string', demandOption: true, describe: 'username, e-mail address, or #room' })
