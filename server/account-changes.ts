@@ -66,9 +66,11 @@ export async function tellServer(
     return Number((reply as { connections?: unknown } | null)?.connections ?? 0);
   } catch (cause) {
     write();
+    // Not the code of who may not ask: as a fault of the command line it would say that nothing was done.
+    const whose = ChatError.from(cause).code === 'UNSAFE_FILE' ? ' as its user or as root' : '';
     throw new ChatError(
       'UNREACHABLE',
-      `the database has it, and the chat-server at ${socket} was not told: repeat this, or whoever is connected stays`,
+      `the database has it, and the chat-server at ${socket} was not told: repeat this${whose}, or whoever is connected stays`,
       { cause },
     );
   }

@@ -99,7 +99,7 @@ async function answer(commands: AdminCommands, line: string): Promise<unknown> {
   }
 }
 
-/** Asks the daemon. @throws UNREACHABLE when none answers; what it refused the command with */
+/** Asks the daemon. @throws UNREACHABLE when none answers; UNSAFE_FILE when this user may not ask; what it refused the command with */
 export async function askAdmin(
   path: string,
   command: string,
@@ -120,7 +120,7 @@ function exchange(path: string, request: object): Promise<unknown> {
     const socket = connect(path, () => socket.write(`${JSON.stringify(request)}\n`));
     socket.setEncoding('utf8');
     socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error('no answer')));
-    socket.on('error', unreachable);
+    socket.on('error', (cause) => (isForbidden(cause) ? reject(forbidden(path, cause)) : unreachable(cause)));
     socket.on('data', (chunk: string) => {
       reply += chunk;
       if (reply.length > MAX_REPLY_BYTES) socket.destroy(new Error('too long an answer'));
@@ -134,3 +134,10 @@ function exchange(path: string, request: object): Promise<unknown> {
     });
   });
 }
+
+const isForbidden = ({ code }: NodeJS.ErrnoException): boolean => code === 'EACCES' || code === 'EPERM';
+const forbidden = (path: string, cause: unknown): ChatError =>
+  new ChatError('UNSAFE_FILE', `no permission for ${path}: run this as the user of the chat-server, or as root`, {
+    field: 'admin.socket',
+    cause,
+  });

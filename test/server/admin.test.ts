@@ -1,10 +1,11 @@
 import { once } from 'node:events';
-import { statSync, writeFileSync, existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, statSync, writeFileSync, existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { ChatError } from '../../base/errors.ts';
+import { tellServer } from '../../server/account-changes.ts';
 import { askAdmin, serveAdmin } from '../../server/admin.ts';
 
 function place(t: Test): string {
@@ -80,6 +81,31 @@ t.test('a socket that was left behind is replaced, and nothing else is', async (
   t.ok(existsSync(path));
   await t.rejects(askAdmin(path, 'status'), { code: 'UNREACHABLE' }, 'no socket');
   await t.rejects(serveAdmin(join(path, 'below'), {}), { code: 'UNAVAILABLE' });
+});
+
+/** Root may do what it likes: it is another user for as long as this lasts. */
+async function asAnother(work: () => Promise<void>): Promise<void> {
+  if (process.geteuid?.() !== 0) return work();
+  process.seteuid?.(65_534);
+  try {
+    await work();
+  } finally {
+    process.seteuid?.(0);
+  }
+}
+
+t.test('who may not ask is told so', async (t) => {
+  const path = await serving(t);
+  chmodSync(path, 0o000); // as for anybody but its owner
+  const config = { values: { admin: { socket: path }, log: { level: 'silent', format: 'json' } } };
+  await asAnother(async () => {
+    const why = `no permission for ${path}: run this as the user of the chat-server, or as root`;
+    await t.rejects(askAdmin(path, 'status'), { code: 'UNSAFE_FILE', field: 'admin.socket', message: why });
+    await t.rejects(tellServer(config as never, 'user_resumed', 'bob'), {
+      code: 'UNREACHABLE',
+      message: /: repeat this as its user or as root, or/,
+    });
+  });
 });
 
 t.test('a daemon that says something else, or too much, or nothing', async (t) => {
