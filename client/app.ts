@@ -125,10 +125,11 @@ export class App {
   /**
    * @param username must be the certificate's, where the server wants that
    * @param password from preparePassword()
+   * @returns whether the account is new, as Connection.register()
    * @throws USER_EXISTS, BAD_NAME, CERT_ACCOUNT_MISMATCH, REGISTRATION_CLOSED, …
    */
-  async register(account: { readonly username: string; readonly email: string }, password: Secret): Promise<void> {
-    await this.#line.connection.register(
+  register(account: { readonly username: string; readonly email: string }, password: Secret): Promise<boolean> {
+    return this.#line.connection.register(
       { username: canonicalUsername(account.username), email: canonicalEmail(account.email) },
       password,
     );

@@ -103,9 +103,19 @@ export class Connection {
     return requester.link;
   }
 
-  /** @throws USER_EXISTS, BAD_NAME, REGISTRATION_CLOSED, … */
-  async register(account: { readonly username: string; readonly email: string }, password: Secret): Promise<void> {
-    await answered(register(await this.#dialled(), account, password));
+  /**
+   * @returns whether the account is new; false: this certificate had it, perhaps by a registration whose answer did not come, and whether
+   *   the password is that of the account is for login() to find
+   * @throws USER_EXISTS, BAD_NAME, REGISTRATION_CLOSED, …
+   */
+  async register(account: { readonly username: string; readonly email: string }, password: Secret): Promise<boolean> {
+    try {
+      await answered(register(await this.#dialled(), account, password));
+      return true;
+    } catch (error) {
+      if (error instanceof ChatError && error.code === 'USER_EXISTS' && error.sub === 'this_device') return false;
+      throw error;
+    }
   }
 
   /**

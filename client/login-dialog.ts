@@ -53,9 +53,10 @@ async function registerAndLogin(context: Context, app: App, terminal: Terminal):
     const username = await withDefault(terminal, 'Username', identity.username);
     const password = await passwordOf(context, terminal, true);
     try {
-      await app.register({ username, email }, password);
+      const isNew = await app.register({ username, email }, password);
       terminal.print('✔ Registration request sent (encrypted)');
-      terminal.print(`Server response: ${statusReply(null)}`);
+      terminal.print(`Server response: ${statusReply(isNew ? null : 'USER_EXISTS')}`);
+      if (!isNew) terminal.print('This certificate has an account already: logging in to it.');
       await app.login(password, username);
       terminal.print(`Login response: ${statusReply(null)}`);
       return context.remember();

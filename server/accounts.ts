@@ -23,7 +23,7 @@ import {
 } from '../protocol/scram.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields } from '../runtime/log.ts';
-import type { Device, KnownUser, Store, User } from '../store/store.ts';
+import type { Device, KnownUser, NewDevice, Store, User } from '../store/store.ts';
 import { canonicalEmail, canonicalUsername, certIdentity, identityOf } from '../x509/identity.ts';
 import { revocationKeys } from '../x509/revocation.ts';
 import { joinChain } from './chain-bytes.ts';
@@ -123,8 +123,7 @@ export class AccountSession {
   async register(frame: Request<'register'>): Promise<void> {
     const { options } = this.#accounts;
     this.#begin('register');
-    const user = await createAccount(options, this.#peer.peerChain, frame);
-    await this.#addDevice(user, options.devicesPerAccount);
+    const user = await createAccount(options, this.#peer.peerChain, this.#device(), frame);
     options.log.info('register.done', { user: user.username, address: this.#peer.address });
   }
 
@@ -263,22 +262,23 @@ export class AccountSession {
 
   async #addDevice(user: User, limit: number, claim?: Continuity): ReturnType<Store['addDevice']> {
     const { store, now } = this.#accounts.options;
+    const device = this.#device();
+    const continues = claim === undefined ? null : await continuedDevice(store, user, claim, device.fingerprint);
+    const added = { ...device, userId: user.id, ...(continues === null ? {} : { continues }) };
+    return store.addDevice(added, now(), limit);
+  }
+
+  /** What the certificate makes of whoever has it. */
+  #device(): Omit<NewDevice, 'userId' | 'continues'> {
     const { peerChain } = this.#peer;
     const [leaf] = peerChain;
-    const continues = claim === undefined ? null : await continuedDevice(store, user, claim, leaf.fingerprint);
-    return store.addDevice(
-      {
-        userId: user.id,
-        fingerprint: leaf.fingerprint,
-        serialKey: revocationKeys(leaf)[0],
-        spkiHash: leaf.spkiHash,
-        chain: joinChain(peerChain.map(({ der }) => der)),
-        notAfter: leaf.notAfter,
-        ...(continues === null ? {} : { continues }),
-      },
-      now(),
-      limit,
-    );
+    return {
+      fingerprint: leaf.fingerprint,
+      serialKey: revocationKeys(leaf)[0],
+      spkiHash: leaf.spkiHash,
+      chain: joinChain(peerChain.map(({ der }) => der)),
+      notAfter: leaf.notAfter,
+    };
   }
 
   #begin(type: 'register' | 'login' | 'resume'): void {

@@ -5,7 +5,7 @@ import type { Request } from '../protocol/messages.ts';
 import { checkNotBelow, parseKdf } from '../protocol/scram.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Chain } from '../runtime/tls.ts';
-import type { NewUser, Store, User } from '../store/store.ts';
+import type { NewDevice, NewUser, Store, User } from '../store/store.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import { canonicalEmail, canonicalUsername, certIdentity, identityOf } from '../x509/identity.ts';
 import { splitChain } from './chain-bytes.ts';
@@ -26,10 +26,16 @@ const UNPROVEN = '@unproven.invalid';
 const MAX_DEVICES_ASKED = 200;
 
 /**
+ * With the certificate as its first device.
  * @throws REGISTRATION_CLOSED, BAD_NAME, WEAK_KDF, CERT_ACCOUNT_MISMATCH with field `register.username` or `register.email` (not that
- *   of the certificate) or `certificate` (the certificate is another account's device), USER_EXISTS
+ *   of the certificate) or `certificate` (the certificate is another account's device), USER_EXISTS; with sub `this_device` when the certificate is the account's already
  */
-export async function createAccount(rules: RegistrationRules, chain: Chain, frame: Request<'register'>): Promise<User> {
+export async function createAccount(
+  rules: RegistrationRules,
+  chain: Chain,
+  device: Omit<NewDevice, 'userId'>,
+  frame: Request<'register'>,
+): Promise<User> {
   const { store, registration, kdf, now } = rules;
   if (registration === 'closed') throw new ChatError('REGISTRATION_CLOSED', 'this server makes no new accounts');
   const username = named('register.username', () => canonicalUsername(frame.username));
@@ -42,11 +48,13 @@ export async function createAccount(rules: RegistrationRules, chain: Chain, fram
   const known = await store.deviceByFingerprint(chain[0].fingerprint);
   if (known !== null && known.username !== username)
     throw mismatch('certificate', 'the certificate is a device of another account');
+  // To nobody else is it said. Whether the password is the account's is not said either: that is for a login to show, which counts guesses.
+  if (known !== null) throw taken('register.username', 'this_device');
   if (email !== certified.email && email.endsWith(UNPROVEN)) throw taken('register.email');
   // A name may look like an e-mail address: neither may be somebody else's in either column.
   await take(rules, username, certified.email, 'register.username');
   await take(rules, email, certified.email, 'register.email');
-  return insert(store, {
+  const user = {
     email,
     username,
     displayName: frame.display_name ?? null,
@@ -56,7 +64,8 @@ export async function createAccount(rules: RegistrationRules, chain: Chain, fram
     pwdKdf: frame.kdf,
     certIdentity: certIdentity(chain),
     createdAt: now(),
-  });
+  };
+  return insert(store, user, device);
 }
 
 /**
@@ -82,9 +91,13 @@ async function isProven(store: RegistrationRules['store'], { id, email }: User):
   return devices.some(({ chain }) => identityOf(parseCertificate(splitChain(chain)[0]!)).email === email);
 }
 
-async function insert(store: RegistrationRules['store'], user: NewUser): Promise<User> {
+async function insert(
+  store: RegistrationRules['store'],
+  user: NewUser,
+  device: Omit<NewDevice, 'userId'>,
+): Promise<User> {
   try {
-    return await store.createUser(user);
+    return await store.createUser(user, device);
   } catch (error) {
     // Somebody was faster than our own look.
     const { code, field } = ChatError.from(error);
@@ -102,4 +115,5 @@ function named(field: string, canonical: () => string): string {
 }
 
 const mismatch = (field: string, why: string): ChatError => new ChatError('CERT_ACCOUNT_MISMATCH', why, { field });
-const taken = (field: string): ChatError => new ChatError('USER_EXISTS', 'the name is taken', { field });
+const taken = (field: string, sub?: 'this_device'): ChatError =>
+  new ChatError('USER_EXISTS', 'the name is taken', { field, ...(sub && { sub }) });

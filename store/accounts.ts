@@ -38,7 +38,7 @@ const USERS: Target = {
   onConflict: 'fail',
 };
 
-export function* createUser(user: NewUser): Operation<User> {
+export function* createUser(user: NewUser, device?: Omit<NewDevice, 'userId' | 'continues'>): Operation<User> {
   const { email, username, displayName, salt, pwdHash, serverKey, pwdKdf, certIdentity, createdAt } = user;
   const row = [email, username, displayName, salt, pwdHash, serverKey, pwdKdf, certIdentity, 'active', createdAt];
   try {
@@ -49,8 +49,11 @@ export function* createUser(user: NewUser): Operation<User> {
     const field = (yield* first('SELECT id FROM users WHERE username = ?', username)) ? 'username' : 'email';
     throw new ChatError('USER_EXISTS', `this ${field} is taken`, { field });
   }
-  const created = yield* first('SELECT * FROM users WHERE username = ?', username);
-  return userOf(created as Row);
+  const find = () => first('SELECT * FROM users WHERE username = ?', username);
+  const created = userOf((yield* find()) as Row);
+  if (device === undefined) return created;
+  yield* addDevice({ ...device, userId: created.id }, createdAt, 1);
+  return userOf((yield* find()) as Row);
 }
 
 export function* setEmail(userId: number, email: string): Operation<void> {

@@ -359,8 +359,12 @@ export interface Store {
   /** `sqlite` or `mysql`, for status and messages */
   readonly kind: 'sqlite' | 'mysql';
 
-  /** @throws USER_EXISTS with field `username` or `email`; when two race, exactly one wins */
-  createUser(user: NewUser): Promise<User>;
+  /**
+   * With his first device, if there is one, or not at all.
+   * @throws USER_EXISTS with field `username` or `email`; when two race, exactly one wins
+   * @throws CERT_ACCOUNT_MISMATCH when the certificate belongs to another user
+   */
+  createUser(user: NewUser, device?: Omit<NewDevice, 'userId' | 'continues'>): Promise<User>;
   /** In place of the address that the user had. @throws USER_EXISTS with field `email` */
   setEmail(userId: number, email: string): Promise<void>;
   /** @returns whether it was another one before @throws NOT_FOUND */

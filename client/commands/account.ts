@@ -36,7 +36,8 @@ export const registerCommand = (run: Run): CommandModule<GlobalArgs, RegisterArg
         if (email === undefined) throw new ChatError('USAGE', 'the certificate names no e-mail address: give --email');
         await app.connect();
         const password = await context.password(true);
-        await app.register({ username, email }, password);
+        if (!(await app.register({ username, email }, password)))
+          context.note('this certificate has an account already: logging in to it');
         await app.login(password, username);
         await app.settled(); // from now on others can write to this device
         context.remember();

@@ -94,7 +94,13 @@ export class Listener extends ScriptedServer {
     switch (frame.type) {
       case 'register':
         if (this.#accounts.has(frame.username))
-          return link.send({ type: 'error', id: frame.id, code: 'USER_EXISTS', field: 'username' });
+          return link.send({
+            type: 'error',
+            id: frame.id,
+            code: 'USER_EXISTS',
+            sub: 'this_device',
+            field: 'register.username',
+          });
         this.#accounts.set(frame.username, frame);
         return link.send({ type: 'ok', id: frame.id });
       case 'login': {

@@ -240,6 +240,23 @@ const TESTS: readonly (readonly [string, (t: Test, suite: Suite) => Promise<void
     },
   ],
   [
+    'accounts: with a first device, or not at all',
+    async (t, { store }) => {
+      const [name, other] = [tag(), tag()];
+      const { userId: _, ...device } = newDevice(0);
+      const user = await store.createUser(newUser(name), device);
+      t.equal(user.deviceEpoch, 1);
+      t.strictSame(await store.findUser(name), user);
+      const [added, ...more] = await store.devicesOf(user.id, 5);
+      t.match(added, { userId: user.id, firstSeen: NOW, revokedAt: null, serialKey: device.serialKey });
+      t.equal(more.length, 0);
+      t.equal((await store.addDevice({ ...device, userId: user.id }, NOW, 1)).isNew, false);
+      await t.rejects(store.createUser(newUser(other), device), { code: 'CERT_ACCOUNT_MISMATCH' });
+      t.equal(await store.findUser(other), null, 'his name is free');
+      t.ok(await store.createUser(newUser(other)));
+    },
+  ],
+  [
     'devices: a certificate is registered once, and raises the epoch once',
     async (t, { store }) => {
       const user = await store.createUser(newUser(tag()));

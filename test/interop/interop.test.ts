@@ -295,7 +295,7 @@ t.test('a client that was written from the documents', async (t) => {
     t.strictSame(refused, [
       ['wrong password', 'AUTH_FAIL', false],
       ['no such account', 'AUTH_FAIL', false],
-      ['an account that is there', 'USER_EXISTS', false],
+      ['an account that is there', 'USER_EXISTS this_device', false],
       ["somebody else's name", 'CERT_ACCOUNT_MISMATCH', false],
       ["somebody else's address", 'CERT_ACCOUNT_MISMATCH', false],
       ['no name', 'BAD_NAME', false],

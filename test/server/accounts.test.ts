@@ -265,6 +265,42 @@ t.test('a name is taken once, also when many want it at the same time', async (t
   );
 });
 
+t.test('a registration that the database did not take, or whose answer was lost, is repeated', async (t) => {
+  for (const step of ['createUser', 'addDevice'] as const)
+    for (const moment of ['before', 'after'] as const)
+      await t.test(`${moment} ${step}`, async (t) => {
+        let fails = true;
+        const failing = (store: Store): Store => ({
+          ...store,
+          [step]: async (...args: never[]) => {
+            const work = () => (store[step] as (...args: never[]) => Promise<unknown>)(...args);
+            if (!fails) return work();
+            fails = false;
+            if (moment === 'after') await work();
+            throw new ChatError('STORE_FAILED', 'nobody knows whether');
+          },
+        });
+        const world = await World.open(t, {}, failing);
+        const alice = person('alice');
+        t.equal(await codeOf(world.link(alice).register('alice')), fails ? 'ok' : 'STORE_FAILED');
+        fails = false;
+        const isThere = (await world.store.findUser('alice')) !== null;
+        const again = world.link(alice).register('alice', { salt: Buffer.alloc(16, 2) });
+        if (isThere) {
+          await t.rejects(again, { code: 'USER_EXISTS', field: 'register.username', sub: 'this_device' });
+          const wrong = world.link(alice).register('alice', { password: 'wrong' });
+          await t.rejects(wrong, { code: 'USER_EXISTS', sub: 'this_device' }, 'which says nothing of the password');
+        } else await again;
+        await t.rejects(
+          world.link(person('alice')).register('alice'),
+          { code: 'USER_EXISTS', field: 'register.username', sub: undefined },
+          'to another certificate it is a name that is taken',
+        );
+        await t.rejects(world.link(alice).login('alice', 'wrong'), { code: 'AUTH_FAIL' });
+        t.equal((await world.link(alice).login('alice')).isNewDevice, false);
+      });
+});
+
 t.test('an address belongs to whose certificate names it, whoever came first', async (t) => {
   const world = await World.open(t);
   const unaddressed = (name: string) => ca.issue({ cn: name, san: [`URI:chat:${name}`] });
