@@ -14,7 +14,7 @@ export type ReadChoice = (typeof READ_CHOICES)[number];
 /**
  * @param choice undefined: nothing changes
  * @param peer username, e-mail address or #room; undefined: all that have no choice of their own
- * @throws USAGE, BAD_NAME
+ * @throws USAGE, BAD_NAME; NOT_FOUND for a name that this profile has heard of nowhere: it is mistyped, and would be set for nobody
  */
 export function setReadReceipts(vault: Vault, choice: string | undefined, peer: string | undefined): void {
   if (choice === undefined) return;
@@ -22,6 +22,11 @@ export function setReadReceipts(vault: Vault, choice: string | undefined, peer: 
   if (known === undefined) throw new ChatError('USAGE', `receipts: want one of ${READ_CHOICES.join(', ')}`);
   if (peer === undefined && known === 'default') throw new ChatError('USAGE', 'receipts default: want a name');
   const name = peer === undefined || isRoomName(peer) ? peer : usernameOf(vault, canonicalUsername(peer));
+  if (name !== undefined && !isKnown(vault, name))
+    throw new ChatError(
+      'NOT_FOUND',
+      `receipts: this profile knows no ${printable(name, 64)}: add a contact, or write first`,
+    );
   vault.transaction(() => {
     if (name === undefined) vault.profile.setSendsRead(known === 'on');
     else vault.profile.setReadException(name, known === 'default' ? null : known === 'on');
@@ -32,6 +37,12 @@ export function setReadReceipts(vault: Vault, choice: string | undefined, peer: 
 /** Of an address, whose it is, if that is known here; an address may be a username as well. */
 const usernameOf = (vault: Vault, name: string): string =>
   name.includes('@') ? (vault.conversationWith(name)?.peer ?? name) : name;
+
+/** Of a conversation, of a room, as a contact, or by an exception that there is. */
+const isKnown = (vault: Vault, name: string): boolean =>
+  vault.profile.readExceptions().some(({ peer }) => peer === name) ||
+  vault.profile.contacts().some(({ username }) => username === name) ||
+  vault.conversations().some(({ peer, members }) => peer === name || members.some(({ username }) => username === name));
 
 /** In words, fit for a terminal. */
 export function shownReadReceipts({ profile }: Vault): string[] {

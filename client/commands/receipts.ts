@@ -21,7 +21,7 @@ export const receiptsCommand = (run: Run): CommandModule<GlobalArgs, ReceiptsArg
       })
       .positional('peer', {
         type: 'string',
-        describe: 'username, e-mail address, or #room; left out: everybody who is no exception',
+        describe: 'username, e-mail address, or #room, known here; left out: everybody who is no exception',
       })
       .example('$0 receipts on', 'from now on, for what is shown by any command or in the interactive mode')
       .example('$0 receipts off bob', 'whatever the others are told'),

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import t, { type Test } from 'tap';
-import { hex } from '../../base/bytes.ts';
+import { hex, type ConversationId } from '../../base/bytes.ts';
 import { safetyNumber } from '../../client/e2ee/safety-number.ts';
 import { main } from '../../client/main.ts';
 import { resolveSettings } from '../../client/settings.ts';
@@ -902,6 +902,27 @@ t.test('receipts: off at first; history says who has signed what', async (t) => 
     out: '{"v":1,"type":"receipts","read":"on","exceptions":[]}\n',
   });
   t.match(await alice.run(['receipts', 'maybe']), { status: 2, err: /\[USAGE\]/ });
+  const unknown = { status: 8, out: '', err: /^chat: receipts: this profile knows no \S+: .*\[NOT_FOUND\]\n$/ };
+  for (const name of ['bob', 'bob@example.org', '#ops']) {
+    t.match(await alice.run(['receipts', 'off', name]), unknown, `${name}, of whom nothing was heard yet`);
+    t.match(await alice.run(['receipts', 'default', name]), unknown);
+  }
+  t.match(await alice.run(['receipts']), { out: 'read receipts: on\n' }, 'nothing was set');
+  t.match(await alice.run(['send', 'bob', 'hello']), { status: 0 });
+  const vault = Vault.open(resolveSettings({}, alice.env).folder);
+  const facts = { public: false, founder: false, closed: false };
+  vault.putRoster(Buffer.alloc(32, 7) as Uint8Array as ConversationId, {
+    peer: '#ops',
+    epoch: 1,
+    members: [{ username: 'carol', devices: [] }],
+    room: facts,
+  });
+  vault.profile.setContacts([{ username: 'dave', state: 'asked' }]);
+  vault.close();
+  for (const name of ['carol', 'dave']) {
+    t.match(await alice.run(['receipts', 'off', name]), { status: 0 }, `${name}, of a room or a contact`);
+    t.match(await alice.run(['receipts', 'default', name]), { out: 'read receipts: on\n' });
+  }
   t.match(await alice.run(['receipts', 'off', 'Bob']), { out: 'read receipts: on\nbob: off\n' });
   t.match(await alice.run(['receipts', 'on', '#ops', '--json']), {
     out: '{"v":1,"type":"receipts","read":"on","exceptions":[{"peer":"bob","read":"off"},{"peer":"#ops","read":"on"}]}\n',
@@ -915,8 +936,8 @@ t.test('receipts: off at first; history says who has signed what', async (t) => 
     void server.receipts(link, 'bob', [leafOf(frame.messages.at(-1)!.statement)], KIND.read);
     return true;
   };
-  t.match(await alice.run(['send', 'bob', 'now', '--wait', 'read']), { status: 0, out: 'bob #1 read\n' });
-  const [line] = (await alice.run(['history', 'bob', '--json'])).out.split('\n');
+  t.match(await alice.run(['send', 'bob', 'now', '--wait', 'read']), { status: 0, out: 'bob #2 read\n' });
+  const [line] = (await alice.run(['history', 'bob', '--json', '--last', '1'])).out.split('\n');
   t.match(JSON.parse(line!), { state: 'read', receipts: [{ by: 'bob', said: 'read', device: /^[0-9a-f]{64}$/ }] });
   t.match((await alice.run(['history', 'bob'])).out, /✓✓ read\n$/);
 });
