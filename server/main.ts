@@ -263,7 +263,7 @@ const cli = yargs(hideBin(process.argv))
   .alias('h', 'help')
   .version(version)
   .epilogue(
-    'Exit status: 0 done, 1 failure, 2 usage or configuration, 3 unreachable or I/O, 8 a migration is pending; docs/ERRORS.md lists all.',
+    'Exit status: 0 done, 1 failure, 2 usage or configuration, 3 unreachable or I/O, 8 not found or a migration is pending; docs/ERRORS.md lists all.',
   )
   .wrap(110)
   .exitProcess(false)

@@ -28,8 +28,8 @@ import { Signer } from './log/signer.ts';
 
 /**
  * @param knownFiles checkpoints of this log that somebody holds
- * @throws IN_USE while the server runs; CONFIG_INVALID if nothing is lost, or a file is no checkpoint of this log; UNSAFE_FILE for another
- * user than the server's
+ * @throws NOT_FOUND if there is no log, or nothing is lost; IN_USE while the server runs; CONFIG_INVALID if a file is no checkpoint of this log;
+ * UNSAFE_FILE for another user than the server's
  */
 export async function beginEpoch(
   config: LoadedServerConfig,
@@ -43,6 +43,10 @@ export async function beginEpoch(
   const old = newestEpoch(transcript.dir, stateDir);
   const origin = originOf(old, host, node);
   if (!existsSync(old.dir)) throw nothing('there is no log yet');
+  if (isToBegin(old)) {
+    if (knownFiles.length > 0) throw unfit('--known', `${origin} begins at the next start, without ${knownFiles[0]}`);
+    return out(`nothing is changed: the next start begins ${origin} already`);
+  }
   const locks: Lock[] = [];
   try {
     locks.push(acquireLock(join(old.dir, 'lock')), acquireLock(`${old.keyFile}.lock`));
@@ -53,7 +57,7 @@ export async function beginEpoch(
     const { kept, isWhole } = await keptOf(old, keys, known);
     const newest = known.reduce((a, b) => (b.size > a.size ? b : a), { size: 0, root: EMPTY_ROOT });
     if (isWhole && newest.size <= kept.size)
-      throw nothing('the log has everything that is known to have been signed: start the server');
+      throw nothing('nothing is known to be lost: the log has everything that is known to have been signed');
     const last = newest.size >= kept.size ? newest : kept;
     const next = epochAt(transcript.dir, stateDir, old.epoch + 1);
     await makeEpoch(next, { previous, kept: kept.size, known: last });
@@ -68,25 +72,30 @@ export async function beginEpoch(
 
 /**
  * `chat-server transcript rotate`: another key for the same log.
- * @throws CONFIG_INVALID if there is no log, or a key waits already; UNSAFE_FILE for another user than the server's
+ * @throws NOT_FOUND if there is no log; UNSAFE_FILE for another user than the server's
  */
 export function rotateKey(config: LoadedServerConfig, out: (line: string) => void): void {
   const { transcript, stateDir } = config.values;
   checkOwner(stateDir, 'state_dir');
-  prepareKey(newestEpoch(transcript.dir, stateDir).keyFile);
-  out(
-    'a new key of the log is made; it takes over at the next start, if the server was stopped for less than 10 seconds',
-  );
+  const isNew = prepareKey(newestEpoch(transcript.dir, stateDir).keyFile);
+  const what = isNew ? 'a new key of the log is made' : 'nothing is changed: a new key of the log was made already';
+  out(`${what}; it takes over at the next start, if the server was stopped for less than 10 seconds`);
 }
 
-const nothing = (why: string): ChatError => new ChatError('CONFIG_INVALID', why, { field: 'transcript.dir' });
+const nothing = (why: string): ChatError => new ChatError('NOT_FOUND', why, { field: 'transcript.dir' });
+const unfit = (field: string, why: string): ChatError => new ChatError('CONFIG_INVALID', why, { field });
+
+/** It was made by an earlier call, and no server was started since. */
+const isToBegin = ({ epoch, dir, keyFile }: Epoch): boolean =>
+  epoch > 1 && !existsSync(keyFile) && !existsSync(join(dir, 'key.stmt'));
 
 /** The key that the log had: by its statement, or by its file. */
 function keyOf({ dir, keyFile }: Epoch, origin: string): VerifierKey {
   const statement = join(dir, 'key.stmt');
   if (existsSync(statement)) {
     const { log } = parseKeyStatement(readFileSync(statement));
-    if (log.name !== origin) throw nothing(`${statement} is of ${log.name}, and this server writes ${origin}`);
+    if (log.name !== origin)
+      throw unfit('transcript.dir', `${statement} is of ${log.name}, and this server writes ${origin}`);
     return log;
   }
   return verifierKey(origin, createPublicKey(loadLogKey(keyFile, false)));

@@ -31,17 +31,15 @@ export interface FormerKey {
 const listOf = (keyFile: string): string => keyFile.replace(/(\.key)?$/, '.takeovers');
 const nextOf = (keyFile: string): string => `${keyFile}.next`;
 
-/** Makes the key that is to take over. @throws CONFIG_INVALID if there is one already, or no key before it */
-export function prepareKey(keyFile: string): void {
-  const refuse = (why: string): never => {
-    throw new ChatError('CONFIG_INVALID', why, { field: 'transcript.key' });
-  };
-  if (!existsSync(keyFile)) refuse(`${keyFile} is missing: there is no log to give another key`);
-  if (existsSync(nextOf(keyFile)))
-    refuse(
-      `${nextOf(keyFile)} is there already, and takes over at the next start, if the server was stopped for less than 10 seconds`,
-    );
+/** Makes the key that is to take over. @returns false: there is one already @throws NOT_FOUND without a key before it */
+export function prepareKey(keyFile: string): boolean {
+  if (!existsSync(keyFile))
+    throw new ChatError('NOT_FOUND', `${keyFile} is missing: there is no log to give another key`, {
+      field: 'transcript.key',
+    });
+  if (existsSync(nextOf(keyFile))) return false;
   createLogKey(nextOf(keyFile));
+  return true;
 }
 
 /** Null: none is prepared. @throws UNSAFE_FILE, CONFIG_INVALID */

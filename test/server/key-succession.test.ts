@@ -23,8 +23,11 @@ async function replaced(t: Test) {
   await log.publish();
   await log.anchor();
   t.equal(await log.certification.takeOver(own), false, 'none is prepared');
-  prepareKey(options.keyFile);
-  t.throws(() => prepareKey(options.keyFile), { code: 'CONFIG_INVALID' });
+  t.throws(() => prepareKey(`${dir}/none.key`), { code: 'NOT_FOUND' });
+  t.equal(prepareKey(options.keyFile), true);
+  const made = readFileSync(`${options.keyFile}.next`);
+  t.equal(prepareKey(options.keyFile), false);
+  t.strictSame(readFileSync(`${options.keyFile}.next`), made, 'the one that was made stays');
   copyFileSync(options.keyFile, `${dir}/old`);
   copyFileSync(`${options.keyFile}.next`, `${dir}/new`);
   const [before, { size }] = [log.vkey, log];
