@@ -301,6 +301,7 @@ export async function startServer(
         requests,
         log,
         now,
+        isCut: () => revocation.isCut(link),
         onLoggedIn: () => notLoggedIn.delete(link),
       });
       serving.set(link, session);

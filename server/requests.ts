@@ -56,6 +56,8 @@ export interface RequestOptions {
   readonly requests: RateLimit;
   readonly log: Log;
   readonly now: () => number;
+  /** the link was closed for its certificate (revocation.ts): what was asked over it and was not begun is not carried out */
+  readonly isCut: () => boolean;
   readonly onLoggedIn?: () => void;
 }
 
@@ -86,7 +88,7 @@ export class Requests {
 
   /** Never rejects. */
   async take(frame: Request): Promise<Taken> {
-    if (this.member?.isEnded) return ANSWERED; // and no answer: the end is the last that he is told
+    if (this.#isEnded) return ANSWERED; // and no answer: the end is the last that he is told
     try {
       if (this.member === null || !FREE.has(frame.type)) this.#takeRequest();
       if (frame.type === 'msg_send') return await this.#send(frame);
@@ -107,12 +109,13 @@ export class Requests {
     const place = intake.place(member.user.id, SEND_COST + length);
     await place.enter();
     setImmediate(() => place.leave());
-    if (member.isEnded) return ANSWERED;
+    if (this.#isEnded) return ANSWERED;
     // What many devices are to get costs as much as many messages: one to a full room is work for 1,000 mailboxes.
     const charges = new Charges(user, length, sends, roomDeliveries);
     const admitted = hub.admit(member, frame, charges.charge);
     admitted.catch(() => charges.giveBack());
     const submission = await admitted;
+    if (this.#isEnded) return ANSWERED;
     this.#on.onAdmitted();
     const refused = (error: unknown): void => {
       charges.giveBack();
@@ -138,7 +141,7 @@ export class Requests {
         hub.changed(login);
         // Only now: looking it up costs reads, and what it finds may end this process. Waited for: whoever is logged in may write.
         if (frame.checkpoint !== undefined) await transcript.present(frame.checkpoint);
-        if (this.isOver) return; // who has gone must not take the place of whoever came after him
+        if (this.isOver || this.#isEnded) return; // who has gone must not take the place of whoever came after him
         this.member = hub.join(login, link, judgedAt);
         this.#o.onLoggedIn?.();
         link.send(login.reply);
@@ -280,6 +283,10 @@ export class Requests {
       case 'bye':
         return link.close();
     }
+  }
+
+  get #isEnded(): boolean {
+    return this.member?.isEnded === true || this.#o.isCut();
   }
 
   /** What waits for acknowledgements must not keep them from being read. */

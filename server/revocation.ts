@@ -54,6 +54,7 @@ const MAX_SHOWN = 1000;
 export class Revocation {
   readonly #o: RevocationOptions;
   readonly #links = new Set<ServerLink>();
+  readonly #cutLinks = new WeakSet<ServerLink>();
   readonly #denied = new Set<string>();
   readonly #told = new Set<string>();
   /** fingerprint → an intermediate of a path that was found, which may be in no file of ours; it has lists as well */
@@ -107,6 +108,11 @@ export class Revocation {
     void link.closed.then(() => this.#links.delete(link));
     this.#warnOfExpiry(link.peerChain[0]);
     this.#recheck(link); // between the handshake and now a list may have changed
+  }
+
+  /** Whether it was closed for what its certificate is now: nothing that is asked over it is carried out any more. */
+  isCut(link: ServerLink): boolean {
+    return this.#cutLinks.has(link);
   }
 
   /** Reads the lists again, and asks all live links again. Never throws. */
@@ -253,6 +259,7 @@ export class Revocation {
 
   #cut(link: ServerLink, refused: ChatError): void {
     this.#links.delete(link);
+    this.#cutLinks.add(link);
     const event = refused.sub === 'expired' ? 'certificate.expired' : 'certificate.revoked';
     const subject = link.peerChain[0].subject.text;
     this.#o.log.info(event, { address: link.address, subject, ...errorFields(refused) });

@@ -2,6 +2,7 @@ import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Reply } from '../../protocol/messages.ts';
+import type { ServerLink } from '../../runtime/link.ts';
 import { Revocation, type RevocationOptions } from '../../server/revocation.ts';
 import { parsePem } from '../../x509/certificate.ts';
 import { revocationKeys } from '../../x509/revocation.ts';
@@ -37,9 +38,11 @@ async function connected(
   certificates = [alice, bob],
 ) {
   const opened = open(t, crlFiles, options);
+  const links: ServerLink[] = [];
   const server = await startServer(t, {
     admit: opened.revocation.admit,
     onLink: (link) => {
+      links.push(link);
       opened.revocation.watch(link);
       link.onFrame((frame) => frame.type === 'ping' && link.send({ type: 'pong', id: frame.id, server_time: 0 }));
     },
@@ -51,7 +54,7 @@ async function connected(
     t.teardown(() => client.close());
   }
   const [first, second] = clients;
-  return { ...opened, server, first: first!, second: second! };
+  return { ...opened, server, links, first: first!, second: second! };
 }
 /** The link still carries frames. */
 async function isAlive({ link, inbox: replies }: Awaited<ReturnType<typeof connected>>['first']): Promise<boolean> {
@@ -197,13 +200,16 @@ t.test('a list that ends is announced a day before, and recovers', (t) => {
 t.test('a live link is cut when its certificate is revoked, and only that', async (t) => {
   const dir = t.testdir({ crl: ca.crl([]) });
   const file = join(dir, 'crl');
-  const { first, second, line, revocation } = await connected(t, [file]);
+  const { first, second, line, revocation, links } = await connected(t, [file]);
+  const cut = () => links.map((link) => revocation.isCut(link));
+  t.notOk(cut().includes(true));
   writeFileSync(`${file}.new`, ca.crl([alice]));
   renameSync(`${file}.new`, file); // no reload: the change of the file is enough
   t.same(await first.inbox.next(), { type: 'error', code: 'BAD_CERT', sub: 'revoked' });
   t.same(await first.link.closed, { code: 'BAD_CERT', sub: 'revoked' });
   t.match(await line('certificate.revoked'), { subject: 'CN=alice', code: 'BAD_CERT', sub: 'revoked' });
   t.ok(await isAlive(second));
+  t.strictSame(cut(), [true, false]);
   t.throws(() => revocation.admit(presented(alice)), { code: 'BAD_CERT', sub: 'revoked' }, 'and does not come back');
 });
 

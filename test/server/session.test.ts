@@ -101,6 +101,7 @@ class Peer {
       requests: new RateLimit(1_000_000),
       log: this.log.log,
       now: () => 5,
+      isCut: () => false,
       ...(options as object),
     });
   }
@@ -313,6 +314,62 @@ t.test('what a connection has asked for before it is ended, and was not begun, i
     peer.end();
     await peer.served;
   }
+});
+
+t.test('of a certificate that was cut nothing more is carried out, logged in or not', async (t) => {
+  for (const isLoggedIn of [true, false]) {
+    const { hub, login } = realHub();
+    let isCut = false;
+    const began: number[] = [];
+    const first = Promise.withResolvers<never>();
+    const begin = (frame: Request<'register' | 'password_set'>) => (began.push(frame.id), first.promise);
+    const account = { resume: async () => login, setPassword: begin, register: begin };
+    const peer = new Peer({ hub, account, isCut: () => isCut });
+    if (isLoggedIn) await peer.logIn();
+    const verifier = { salt: zeros, kdf: 'k', stored_key: zeros, server_key: zeros };
+    for (const id of [2, 3]) {
+      if (isLoggedIn) peer.says({ type: 'password_set', id, ...verifier });
+      else peer.says({ type: 'register', id, username: 'a', email: 'a@example.org', ...verifier });
+    }
+    await turn();
+    isCut = true; // and the socket is there for a while, for the last words
+    first.reject(new ChatError('AUTH_FAIL', 'refused'));
+    await turn();
+    t.strictSame(began, [2]);
+    peer.end();
+    await peer.served;
+  }
+});
+
+t.test('a login under a certificate that is cut meanwhile does not come in', async (t) => {
+  const { hub, login } = realHub();
+  let isCut = false;
+  const slow = Promise.withResolvers<unknown>();
+  const peer = new Peer({ hub, account: { resume: () => slow.promise }, isCut: () => isCut });
+  peer.says({ type: 'resume', id: 1, token: 't' });
+  await turn();
+  isCut = true;
+  slow.resolve(login);
+  await turn();
+  t.strictSame([hub.isOnline(11), peer.sent], [false, []]);
+  peer.end();
+  await peer.served;
+});
+
+t.test('a batch that is judged while its certificate is cut is not logged', async (t) => {
+  let isCut = false;
+  const peer = new Peer({ isCut: () => isCut });
+  await peer.logIn();
+  const judged = Promise.withResolvers<void>();
+  peer.admits = () => judged.promise;
+  peer.says(batch(2));
+  await turn();
+  isCut = true;
+  judged.resolve();
+  await turn();
+  t.strictSame([peer.admitted, peer.commits.length], [[2], 0]);
+  peer.end();
+  await peer.served;
 });
 
 t.test('a batch whose turn comes after the end of its connection is not judged', async (t) => {
