@@ -41,7 +41,7 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** Calls that may wait for a connection. More fail at once: whoever sent them is told so and repeats. */
 const MAX_WAITING_CALLS = 4096;
 /** Runs of an operation that keeps meeting deadlocks. */
-const MAX_RUNS = 8;
+export const MAX_RUNS = 8;
 
 /**
  * @param isServing no other process may write windows meanwhile

@@ -3,17 +3,22 @@ import { setTimeout } from 'node:timers/promises';
 import mysql from 'mysql2/promise';
 import t, { type Test } from 'tap';
 import { migrateStore, openStore } from '../../store/open.ts';
-import type { Store } from '../../store/store.ts';
+import { MAX_RUNS } from '../../store/mysql.ts';
+import type { Store, User } from '../../store/store.ts';
 import { mariadb, type Mariadb } from '../support/mariadb.ts';
-import { LATER, NOW, World } from '../support/store-world.ts';
+import { LATER, newUser, NOW, World } from '../support/store-world.ts';
 
 t.setTimeout(120_000);
+const BALLAST_ROWS = 200;
 
 const server = await mariadb(t);
 if (server) await all(server);
 
-/** Somebody who is no server of ours, in a transaction in which he holds Bob's row, and with more to lose than whoever waits for it. */
-async function holding(t: Test, { url, password }: Mariadb, { bob }: World) {
+/**
+ * Somebody who is no server of ours, in a transaction in which he holds rows, and with more to lose than whoever waits for them.
+ * @param holds one statement @param place among those who hold something at once
+ */
+async function holding(t: Test, { url, password }: Mariadb, holds: string, place = 0) {
   const { hostname: host, port, username: user } = new URL(url);
   const secret = password().use((bytes) => bytes.toString('utf8'));
   const connection = await mysql.createConnection({
@@ -25,11 +30,13 @@ async function holding(t: Test, { url, password }: Mariadb, { bob }: World) {
   });
   t.teardown(() => connection.end());
   await connection.query('START TRANSACTION');
-  await connection.query('INSERT INTO ballast SELECT seq FROM (SELECT 1 AS seq UNION SELECT 2 UNION SELECT 3) few');
-  for (let doubled = 3; doubled < 200; doubled *= 2)
-    await connection.query(`INSERT INTO ballast SELECT n + ${doubled} FROM ballast`);
-  await connection.query(`UPDATE users SET last_seen = 1 WHERE id = ${bob.id}`);
+  const rows = Array.from({ length: BALLAST_ROWS }, (_, i) => `(${place * BALLAST_ROWS + i})`);
+  await connection.query(`INSERT INTO ballast VALUES ${rows.join()}`);
+  await connection.query(holds);
   return connection;
+}
+function seen({ id }: User): string {
+  return `UPDATE users SET last_seen = 1 WHERE id = ${id}`;
 }
 
 async function all(server: Mariadb): Promise<void> {
@@ -39,7 +46,7 @@ async function all(server: Mariadb): Promise<void> {
   const store: Store = await openStore(url, password());
   t.teardown(() => store.close());
   const w = await World.open(store);
-  const seen = async (): Promise<(string | undefined)[]> => {
+  const lastSeen = async (): Promise<(string | undefined)[]> => {
     const text = await sql(`SELECT last_seen FROM users WHERE id IN (${w.alice.id}, ${w.bob.id})`, 'securechat');
     return text.match(/\d+/g) ?? [];
   };
@@ -68,35 +75,70 @@ async function all(server: Mariadb): Promise<void> {
     store.setLastSeen([w.alice, w.bob].map(({ id: userId }) => ({ userId, at })));
 
   await t.test('of two who wait for each other the operation gives way, and is done again', async (t) => {
-    const other = await holding(t, server, w);
+    const other = await holding(t, server, seen(w.bob));
     const told = tell(LATER);
     await until(told, () => true);
     // Only who has given way lets him have this one.
-    await other.query(`UPDATE users SET last_seen = 1 WHERE id = ${w.alice.id}`);
+    await other.query(seen(w.alice));
     await other.query('ROLLBACK');
     await told;
-    t.strictSame(await seen(), [`${LATER}`, `${LATER}`]);
+    t.strictSame(await lastSeen(), [`${LATER}`, `${LATER}`]);
   });
 
+  for (const deadlocks of [MAX_RUNS - 1, MAX_RUNS])
+    await t.test(`of ${MAX_RUNS} runs ${deadlocks} give way`, async (t) => {
+      // In each run it has the first row, and waits for the next of those that were held from the start, whose holder then wants the first.
+      const people = await Promise.all(
+        Array.from({ length: deadlocks + 1 }, (_, i) => store.createUser(newUser(`${deadlocks}-${i}`))),
+      );
+      const [first, ...held] = people.toSorted((a, b) => a.id - b.id);
+      const others = await Promise.all(held.map((user, i) => holding(t, server, seen(user), i)));
+      const told = store.setLastSeen(people.map(({ id: userId }) => ({ userId, at: LATER })));
+      const end = told.then(
+        () => 'done',
+        ({ code, message }: Error & { code: string }) => `${code} ${message}`,
+      );
+      let trx = '';
+      for (const other of others) {
+        const before = trx;
+        trx = await until(told, (now) => now !== before);
+        await other.query(seen(first!));
+        await other.query('ROLLBACK');
+      }
+      const last = async () => (await store.listUsers()).filter(({ id }) => people.some((each) => each.id === id));
+      if (deadlocks < MAX_RUNS) {
+        t.equal(await end, 'done');
+        t.ok((await last()).every(({ lastSeen }) => lastSeen === LATER));
+        return;
+      }
+      t.match(await end, /^STORE_FAILED .*ER_LOCK_DEADLOCK/);
+      t.ok(
+        (await last()).every(({ lastSeen }) => lastSeen === null),
+        'nothing of it is done',
+      );
+      t.equal(await transactions('COUNT(*)', 'TRUE'), '0', 'nor is anything held');
+      await store.setLastSeen([{ userId: first!.id, at: LATER }]); // by itself it is done
+    });
+
   await t.test('what has waited too long is done again', async (t) => {
-    const other = await holding(t, server, w);
+    const other = await holding(t, server, seen(w.bob));
     const told = tell(LATER + 1);
     const first = await until(told, () => true);
     await until(told, (trx) => trx !== first);
     await other.query('ROLLBACK');
     await told;
-    t.strictSame(await seen(), [`${LATER + 1}`, `${LATER + 1}`]);
+    t.strictSame(await lastSeen(), [`${LATER + 1}`, `${LATER + 1}`]);
   });
 
   await t.test('what is cut off in its midst is undone', async (t) => {
-    const before = await seen();
-    const other = await holding(t, server, w);
+    const before = await lastSeen();
+    const other = await holding(t, server, seen(w.bob));
     const told = tell(LATER + 2).catch(({ code }: { code: string }) => code);
     await until(told, () => true);
     await sql(`KILL QUERY ${await transactions('trx_mysql_thread_id', "trx_state = 'LOCK WAIT'")}`);
     t.equal(await told, 'STORE_FAILED');
     await other.query('ROLLBACK');
     t.equal(await transactions('COUNT(*)', 'TRUE'), '0', 'nothing is held any longer');
-    t.strictSame(await seen(), before);
+    t.strictSame(await lastSeen(), before);
   });
 }
