@@ -42,6 +42,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const MAX_WAITING_CALLS = 4096;
 /** Runs of an operation that keeps meeting deadlocks. */
 export const MAX_RUNS = 8;
+/** After that no other one begins: of one that waits for rows which somebody holds each takes as long as the one before. */
+const RUNS_BEGIN_MS = 15_000;
 
 /**
  * @param isServing no other process may write windows meanwhile
@@ -58,6 +60,7 @@ export async function openMysql(location: MysqlLocation, password: Secret | null
   const call: Call = async <M extends Method>(method: M, args: Arguments<M>): Promise<Result<M>> => {
     const operation = (): Operation<Result<M>> => OPERATIONS[method](...args);
     const over = OWN.has(method) ? (own ?? connections) : connections;
+    const latestMs = performance.now() + RUNS_BEGIN_MS;
     for (let run = 1; ; run++) {
       try {
         return await over.use((session) =>
@@ -67,7 +70,7 @@ export async function openMysql(location: MysqlLocation, password: Secret | null
         // Of one's own, perhaps, that was cut off: the database will notice.
         if (error instanceof ChatError && error.code === 'IN_USE') throw failed('locked by another connection');
         if (!(error instanceof Retry)) throw ChatError.from(error);
-        if (run === MAX_RUNS) throw failed(error.reason);
+        if (run === MAX_RUNS || performance.now() > latestMs) throw failed(error.reason);
       }
     }
   };

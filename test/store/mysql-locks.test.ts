@@ -6,7 +6,7 @@ import { migrateStore, openStore } from '../../store/open.ts';
 import { MAX_RUNS } from '../../store/mysql.ts';
 import type { Store, User } from '../../store/store.ts';
 import { mariadb, type Mariadb } from '../support/mariadb.ts';
-import { LATER, newUser, NOW, World } from '../support/store-world.ts';
+import { LATER, newUser, NOW, random32, World } from '../support/store-world.ts';
 
 t.setTimeout(120_000);
 const BALLAST_ROWS = 200;
@@ -129,6 +129,21 @@ async function all(server: Mariadb): Promise<void> {
     await told;
     t.strictSame(await lastSeen(), [`${LATER + 1}`, `${LATER + 1}`]);
   });
+
+  await t.test(
+    'a room that somebody keeps held is not waited for any longer than a database that says nothing',
+    async (t) => {
+      const room = { name: '#held', isPublic: true, topic: null, ownerId: w.alice.id };
+      await store.createRoom(room, random32(), NOW, 9);
+      const other = await holding(t, server, "SELECT 1 FROM rooms WHERE name = '#held' FOR UPDATE");
+      const [began, limits] = [performance.now(), { devices: 9, bans: 9, owned: 9 }];
+      const topic = (text: string) => store.changeRoom('#held', w.alice.id, { do: 'topic', topic: text }, NOW, limits);
+      await t.rejects(topic('in vain'), { code: 'STORE_FAILED', message: /ER_LOCK_WAIT_TIMEOUT/ });
+      t.ok(performance.now() - began < 25_000, `${performance.now() - began} ms`);
+      await other.query('ROLLBACK');
+      t.match(await topic('now'), { room: { topic: 'now' } });
+    },
+  );
 
   await t.test('what is cut off in its midst is undone', async (t) => {
     const before = await lastSeen();
