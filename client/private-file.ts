@@ -1,6 +1,7 @@
 /** The client's folder and files: refused when others may use them. Keys and passwords are read by runtime/secret-file.ts. */
-import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { ChatError } from '../base/errors.ts';
+import { makeFolder } from '../runtime/files.ts';
 import { writeFailure } from '../runtime/whole-file.ts';
 
 /** Mode bits mean nothing there; access control lists do, and Node does not read them. */
@@ -33,7 +34,7 @@ export function readBounded(path: string, maxBytes: number): Buffer {
 /** Makes a folder that only its owner can enter. @throws UNSAFE_FILE when it exists and is open to others, DISK_FULL, STORE_FAILED */
 export function makePrivateFolder(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolder(path);
   } catch (cause) {
     throw writeFailure(path, cause);
   }

@@ -86,10 +86,27 @@ export function checkOwner(path: string, field: string): void {
     });
 }
 
+/**
+ * The folder, and those on the way to it, made with mode 0700 where they are missing. One by one: Node's own way never ends where a folder is
+ * there and none can be made in it, as in /proc. @throws what mkdir() does
+ */
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (isFolder(path)) return;
+    const parent = dirname(path);
+    if (errnoOf(error) !== 'ENOENT' || parent === path || existsSync(parent)) throw error;
+    makeFolder(parent);
+    makeFolder(path);
+  }
+}
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+
 /** The folder, made with mode 0700 when it is missing. @throws UNSAFE_FILE with `field` when others may enter or change it */
 export function ensurePrivateDirectory(path: string, field: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolder(path);
     checkOwner(path, field);
     const { mode } = statSync(path);
     if ((mode & 0o077) !== 0)

@@ -4,11 +4,11 @@
  * turn a power cut into a fork signed by an honest server. After a failed write nothing is known about the disk, and the log stops for
  * good: the process should end and recover by starting again.
  */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { equal, utf8, type Hash } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { Scratch } from '../../base/scratch.ts';
+import { makeFolder } from '../../runtime/files.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { formatVkey } from '../../transcript/note.ts';
 import { encodeRecord, PAGE_BYTES } from '../../transcript/wal.ts';
@@ -87,7 +87,11 @@ export class TranscriptLog {
   static async open(options: LogOptions): Promise<TranscriptLog> {
     const { dir, keyFile, origin, anchorFile, files = disk, segmentBytes = SEGMENT_BYTES } = options;
     const certificate = serverCertificate(origin, options.serverChain, options.serverPrivateKey);
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    try {
+      makeFolder(dir);
+    } catch (error) {
+      throw diskError(error, `making ${dir}`);
+    }
     const locks: Lock[] = [];
     let log: TranscriptLog | null = null;
     try {

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { scrypt } from 'node:crypto';
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   renameSync,
   rmSync,
@@ -95,6 +96,34 @@ t.test('a private folder', (t) => {
   });
   t.end();
 });
+
+t.test(
+  'a folder that cannot be made ends in an error',
+  { skip: existsSync('/proc/self') ? false : 'no /proc' },
+  (t) => {
+    const files = new URL('../../runtime/files.ts', import.meta.url).href;
+    const script = `import { makeFolder } from '${files}';
+    try { makeFolder(process.argv[1]); } catch ({ code }) { console.log(code); }`;
+    const made = (path: string) =>
+      spawnSync(process.execPath, ['--input-type=module', '-e', script, path], { encoding: 'utf8', timeout: 30_000 });
+    for (const path of ['/proc/none', '/proc/none/below/that'])
+      t.match(made(path), { status: 0, stdout: 'ENOENT\n', signal: null }, path);
+    const dir = t.testdir({ file: '', there: {}, nowhere: t.fixture('symlink', 'none') });
+    t.equal(made(join(dir, 'file')).stdout, 'EEXIST\n');
+    t.equal(made(join(dir, 'file', 'below')).stdout, 'ENOTDIR\n');
+    t.equal(made(join(dir, 'nowhere')).stdout, 'EEXIST\n');
+    for (const path of ['there', 'there/a/b/', 'there/a/../c/d']) {
+      t.match(made(join(dir, 'there')), { status: 0, stdout: '' });
+      t.match(made(`${dir}/${path}`), { status: 0, stdout: '' });
+      t.ok(statSync(join(dir, path)).isDirectory(), path);
+    }
+    t.strictSame(
+      ['there/a', 'there/a/b', 'there/c/d'].map((path) => mode(join(dir, path))),
+      [0o700, 0o700, 0o700],
+    );
+    t.end();
+  },
+);
 
 t.test('changes of files are seen', async (t) => {
   const dir = t.testdir({ one: 'a', two: 'b' });
