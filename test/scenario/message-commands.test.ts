@@ -58,6 +58,7 @@ t.test('at a shell', async (t) => {
   t.match(await bob('delete', 'alice', 'first'), { status: 2, err: /\[USAGE\]\n$/ });
   t.match(await bob('send', 'alice', 'x', '--reply-to', '99'), { status: 8, err: /\[NOT_FOUND\]\n$/ });
   t.match(await bob('react', 'alice', place), { status: 2, err: /want a sign, or --remove/ });
+  t.match(await bob('react', 'alice', place, '👍', '--remove'), { status: 2, err: /want a sign, or --remove/ });
   t.match(await bob('react', 'alice', place, 'two words'), { status: 2, err: /\[USAGE\]\n$/ });
   t.match(await bob('send', 'alice', 'x', '--expire', 'soon'), { status: 2, err: /--expire/ });
 
