@@ -691,6 +691,30 @@ t.test('a server that dates a message beyond all calendars', async (t) => {
 
 // ---- the interactive mode, through pipes -------------------------------------------------------------------------------------------
 
+t.test('who registers again because no answer came is logged in, by the right password alone', async (t) => {
+  const { server, alice } = await world(t);
+  server.script = (frame, link) => {
+    if (frame.type !== 'register') return false;
+    link.close('UNAVAILABLE');
+    server.answer(frame, link, 'alice'); // it has the account, and nobody hears of it
+    return true;
+  };
+  const answers = (password: string) => ['', '', '', password, password, 'bob', '/quit', ''].join('\n');
+  t.equal((await alice.run([], answers('correct horse'))).status, 3);
+  server.script = () => false;
+  const wrong = await alice.run([], answers('incorrect horse'));
+  t.match(wrong, { status: 4, err: 'chat: name or password is wrong [AUTH_FAIL]\n' });
+  const right = await alice.run([], answers('correct horse'));
+  t.equal(right.status, 0, right.err);
+  const steps = [
+    '✔ Registration request sent (encrypted)',
+    "Server response: {'status': 'error', 'code': 'USER_EXISTS'}",
+    'This certificate has an account already: logging in to it.',
+    "Login response: {'status': 'ok'}",
+  ];
+  t.match(right.out, steps.join('\n'));
+});
+
 t.test('no arguments: the whole flow, line by line', async (t) => {
   const { server, alice, address } = await world(t);
   const input = new PassThrough();
