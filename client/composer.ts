@@ -1,27 +1,23 @@
 /**
- * What is sent next: a commit that makes, enters or changes the group of a conversation, or else a batch of sealed messages and receipts. A batch is
- * staged in the transaction that also stores the groups as they are after the sealing, so no key is used twice however the process ends.
- * A conversation that cannot be written in now waits by itself, and holds up no other.
+ * What is sent next: a commit that makes, enters or changes the group of a conversation, or else a batch of sealed messages and receipts; the
+ * batch writer makes and stages it. A conversation that cannot be written in now waits by itself, and holds up no other.
  */
-import { randomBytes } from 'node:crypto';
 import { equal, hex, type ConversationId } from '../base/bytes.ts';
 import { encode } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import { MAX_BATCH_MESSAGES, MAX_SEND_BYTES } from '../protocol/messages.ts';
-import { COMMITMENT_KEY_BYTES } from '../transcript/statement.ts';
+import { BatchWriter } from './batch-writer.ts';
 import type { DeviceKeys } from './device.ts';
 import { MAX_ADDS } from './e2ee/conversation.ts';
 import { GroupPlanner, type Plan, type Wishes } from './group-plan.ts';
 import { isSelf } from './group-rules.ts';
-import type { GroupEngine } from './group-engine.ts';
-import { makeCommit, sealMessage } from './group-writer.ts';
 import type { Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
 import { Pauses } from './pauses.ts';
 import { ASK_AGAIN_MS } from './taken-packages.ts';
 import type { Session } from './session.ts';
 import type { DueReceipt } from './receipt-table.ts';
-import { composeBatch, composeClose, composeCommit, fillBatch, withReceipts, type Signer } from './statements.ts';
+import { fillBatch, withReceipts, type Signer } from './statements.ts';
 import { deviceCount, type Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
 import type { StagedBatch } from './staged-batch.ts';
@@ -64,7 +60,7 @@ export class Composer {
   readonly #groups: Groups;
   readonly #devices: DeviceKeys;
   readonly #planner: GroupPlanner;
-  readonly #signer: Signer;
+  readonly #writer: BatchWriter;
   readonly #events: ComposerEvents;
   readonly #now: () => number;
   /** conversations whose group is wanted though nothing waits to be sent */
@@ -113,7 +109,7 @@ export class Composer {
       waitsUntil: (id) => lobby.waitsUntil(id),
     };
     this.#planner = new GroupPlanner(groups, signer.fingerprint, wishes, now);
-    this.#signer = signer;
+    this.#writer = new BatchWriter(vault, groups, devices, signer, now);
     this.#events = events;
     this.#now = now;
     this.#pauses = new Pauses(now);
@@ -182,6 +178,7 @@ export class Composer {
   async next(session: Session): Promise<StagedBatch | null> {
     /** conversations that have to wait, as was found here */
     const later = new Set<string>();
+    this.#upkeep = this.#renewing = null; // nothing is staged
     const isIdle = (id: ConversationId): boolean => !this.#wanted.has(hex(id)) && !this.#vault.isWaiting(id);
     for (let outdated = 1; ;) {
       if (this.#ending === 'done') return null;
@@ -218,7 +215,7 @@ export class Composer {
         const { messages, receipts } = this.#withReceipts(taken.filter((each) => ready.has(hex(each.conversation))));
         if (messages.length + receipts.length > 0) {
           concerned = messages.map(({ conversation }) => conversation);
-          return await this.#sealed(session, messages, receipts);
+          return await this.#writer.messages(session, messages, receipts);
         }
         // What stands behind those that wait has its turn, and what was written meanwhile.
         if (left === MAX_VAIN && tended.length === upkeep.length) return this.#close(session);
@@ -361,34 +358,15 @@ export class Composer {
     plan: Exclude<Plan, { kind: 'ready' | 'wait' }>,
   ): Promise<StagedBatch> {
     try {
-      return await this.#groups.exclusively(session, [id], (engine) => this.#committed(session, engine, id, plan));
+      const batch = await this.#writer.commit(session, id, plan);
+      if (plan.kind === 'change' && plan.add.length + plan.remove.length === 0) this.#renewing = id;
+      return batch;
     } catch (cause) {
       const error = ChatError.from(cause);
       if (plan.kind !== 'enter' || !VERDICTS.has(error.code)) throw error;
       this.#planner.shut(id, plan.door);
       throw FINAL.has(error.code) ? new ChatError('DECRYPT_FAIL', error.message, { sub: 'group_info', cause }) : error;
     }
-  }
-
-  async #committed(
-    session: Session,
-    engine: GroupEngine,
-    id: ConversationId,
-    plan: Exclude<Plan, { kind: 'ready' | 'wait' }>,
-  ): Promise<StagedBatch> {
-    const roster = this.#vault.conversation(id)!;
-    const device = await this.#devices.ready(session, engine);
-    const batch = await composeCommit(
-      this.#signer,
-      this.#vault.sessions.current(this.#signer.fingerprint),
-      roster,
-      session.log.origin,
-      this.#now(),
-      (aad) => makeCommit(this.#groups, session, engine, roster, plan, device, aad),
-    );
-    const staged = this.#stage(batch, [id]);
-    if (plan.kind === 'change' && plan.add.length + plan.remove.length === 0) this.#renewing = id;
-    return staged;
   }
 
   /** Receipts go with these messages, or by themselves, once they have waited; where each goes alone, they and messages take turns. */
@@ -412,53 +390,7 @@ export class Composer {
   #close(session: Session): StagedBatch | null {
     if (this.#ending !== 'asked') return null;
     this.#ending = 'done';
-    if (!this.#vault.sessions.isOpen(this.#signer.fingerprint)) return null;
-    const own = this.#vault.sessions.current(this.#signer.fingerprint);
-    return this.#stage(composeClose(this.#signer, own, session.log.origin, this.#now()), []);
-  }
-
-  #sealed(session: Session, messages: readonly Message[], receipts: readonly DueReceipt[]): Promise<StagedBatch> {
-    const ids = messages.map(({ conversation }) => conversation);
-    return this.#groups.exclusively(session, ids, async (engine) => {
-      const batch = await composeBatch(
-        this.#signer,
-        this.#vault.sessions.current(this.#signer.fingerprint),
-        messages,
-        new Map(messages.map(({ conversation: id }) => [hex(id), this.#vault.conversation(id)!])),
-        messages.map(() => randomBytes(COMMITMENT_KEY_BYTES)),
-        session.log.origin,
-        this.#now(),
-        async ({ conversation }, opening, aad) => {
-          if (isSelf(this.#vault.conversation(conversation)!))
-            await this.#assertApproved(session, engine, conversation);
-          return sealMessage(this.#groups, engine, conversation, opening, aad);
-        },
-        receipts,
-      );
-      if (!this.#vault.areWaiting(batch.rows))
-        throw new ChatError('STALE', 'a message has expired while it was sealed', { sub: 'epoch' });
-      return this.#stage(batch, ids);
-    });
-  }
-
-  /** The group may have become another since it was planned: what is for the own devices is sealed for those it is meant for alone. */
-  async #assertApproved(session: Session, engine: GroupEngine, id: ConversationId): Promise<void> {
-    const { conversation } = this.#groups.of(id);
-    const members =
-      conversation === null ? [] : await this.#groups.resolving(session, () => engine.members(conversation));
-    const wanted = [hex(this.#signer.fingerprint), ...this.#vault.handovers.targets()];
-    if (!members.every(({ certificate }) => wanted.includes(hex(certificate))))
-      throw new ChatError('STALE', 'another device is among the own ones', { sub: 'epoch' });
-  }
-
-  #stage(batch: StagedBatch, ids: readonly ConversationId[]): StagedBatch {
-    this.#upkeep = this.#renewing = null;
-    this.#vault.transaction(() => {
-      this.#vault.stage(batch);
-      this.#groups.save(ids);
-      if (batch.rows.length > 0) for (const id of ids) this.#vault.seen.pass(id);
-    });
-    return batch;
+    return this.#writer.close(session);
   }
 }
 
