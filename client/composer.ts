@@ -16,10 +16,9 @@ import type { Lobby } from './lobby.ts';
 import { Pauses } from './pauses.ts';
 import { ASK_AGAIN_MS } from './taken-packages.ts';
 import type { Session } from './session.ts';
-import type { DueReceipt } from './receipt-table.ts';
-import { fillBatch, withReceipts, type Signer } from './statements.ts';
+import { ReceiptTurns } from './receipt-turns.ts';
+import { fillBatch, type Signer } from './statements.ts';
 import { deviceCount, type Conversation } from './roster.ts';
-import type { Message } from './message-table.ts';
 import type { StagedBatch } from './staged-batch.ts';
 import type { Vault } from './vault.ts';
 
@@ -61,6 +60,7 @@ export class Composer {
   readonly #devices: DeviceKeys;
   readonly #planner: GroupPlanner;
   readonly #writer: BatchWriter;
+  readonly #receipts: ReceiptTurns;
   readonly #events: ComposerEvents;
   readonly #now: () => number;
   /** conversations whose group is wanted though nothing waits to be sent */
@@ -81,12 +81,6 @@ export class Composer {
   #wasUpkeep = false;
   /** the conversation of a commit that only replaces keys, for whatever reason */
   #renewing: ConversationId | null = null;
-  /** Receipts have waited long enough for a batch to go with. */
-  #isReceiptTime = false;
-  /** One may have been refused, and which is not known: each goes alone, until all have gone. */
-  #isReceiptAlone = false;
-  /** what went last then */
-  #wasReceipt = false;
   /** The session of this device is to end with what waits now; after that nothing is said on this connection. */
   #ending: 'no' | 'asked' | 'done' = 'no';
 
@@ -110,6 +104,7 @@ export class Composer {
     };
     this.#planner = new GroupPlanner(groups, signer.fingerprint, wishes, now);
     this.#writer = new BatchWriter(vault, groups, devices, signer, now);
+    this.#receipts = new ReceiptTurns(vault.receipts);
     this.#events = events;
     this.#now = now;
     this.#pauses = new Pauses(now);
@@ -123,7 +118,7 @@ export class Composer {
     this.#hadWanted.clear();
     this.#expecting.clear();
     this.#planner.forget();
-    this.#isReceiptAlone = false;
+    this.#receipts.begin();
     this.#ending = 'no';
   }
   /** The session ends when nothing else can be sent. */
@@ -132,11 +127,11 @@ export class Composer {
   }
   /** What this device has to say about what it has received goes now, also if nothing else does. */
   receipt(): void {
-    this.#isReceiptTime = true;
+    this.#receipts.call();
   }
-  /** @see #isReceiptAlone */
+  /** One may have been refused: each goes alone, until all have gone. */
   receiptAlone(): void {
-    this.#isReceiptAlone = true;
+    this.#receipts.separate();
   }
   /** Once on each connection, or whenever there is a new reason. Answers whether that is news. */
   want(id: ConversationId, isNewReason: boolean): boolean {
@@ -212,7 +207,7 @@ export class Composer {
           else if (result !== 'later') return result;
           else if (left-- > 0) later.add(hex(id));
         }
-        const { messages, receipts } = this.#withReceipts(taken.filter((each) => ready.has(hex(each.conversation))));
+        const { messages, receipts } = this.#receipts.with(taken.filter((each) => ready.has(hex(each.conversation))));
         if (messages.length + receipts.length > 0) {
           concerned = messages.map(({ conversation }) => conversation);
           return await this.#writer.messages(session, messages, receipts);
@@ -369,23 +364,6 @@ export class Composer {
     }
   }
 
-  /** Receipts go with these messages, or by themselves, once they have waited; where each goes alone, they and messages take turns. */
-  #withReceipts(messages: readonly Message[]): {
-    readonly messages: readonly Message[];
-    readonly receipts: readonly DueReceipt[];
-  } {
-    if (!this.#isReceiptTime) return { messages, receipts: [] };
-    const due = this.#vault.receipts.due();
-    this.#isReceiptAlone &&= due.length > 0;
-    if (this.#isReceiptAlone) {
-      this.#wasReceipt = messages.length === 0 || !this.#wasReceipt;
-      return this.#wasReceipt ? { messages: [], receipts: due.slice(0, 1) } : { messages, receipts: [] };
-    }
-    const receipts = withReceipts(messages, due);
-    if (this.#vault.receipts.owed() === count(receipts)) this.#isReceiptTime = false;
-    return { messages, receipts };
-  }
-
   /** Nothing to close in a session that has said nothing. */
   #close(session: Session): StagedBatch | null {
     if (this.#ending !== 'asked') return null;
@@ -404,9 +382,6 @@ function waiting(peer: string, why: 'no_device' | 'alone' | 'not_let_in'): strin
       return `no member of ${peer} has let this device in yet`;
   }
 }
-
-const count = (receipts: readonly DueReceipt[]): number =>
-  receipts.reduce((sum, { messages }) => sum + messages.length, 0);
 
 /** Those for which it holds, and the others. */
 function partition<T>(all: readonly T[], holds: (one: T) => boolean): [T[], T[]] {
