@@ -14,13 +14,13 @@ import { isSelf } from './group-rules.ts';
 import type { Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
 import { Pauses } from './pauses.ts';
-import { ASK_AGAIN_MS } from './taken-packages.ts';
 import type { Session } from './session.ts';
 import { ReceiptTurns } from './receipt-turns.ts';
 import { fillBatch, type Signer } from './statements.ts';
 import { deviceCount, type Conversation } from './roster.ts';
 import type { StagedBatch } from './staged-batch.ts';
 import type { Vault } from './vault.ts';
+import { WantedGroups, type Reason } from './wanted-groups.ts';
 
 export interface ComposerEvents {
   /** nothing is signed for such an audience: the messages of the conversation have failed */
@@ -49,11 +49,6 @@ const VERDICTS: ReadonlySet<Code> = new Set<Code>([
 const FINAL: ReadonlySet<Code> = new Set<Code>(['BAD_CERT', 'NOT_FOUND', 'NOT_CONTACT', 'BLOCKED']);
 const LATER: ReadonlySet<Code> = new Set<Code>(['RATE_LIMIT', 'UNAVAILABLE', 'QUOTA']);
 
-/** Why a group is looked at; each time another object, so that what comes while one is dealt with is not taken for it. */
-interface Reason {
-  readonly id: ConversationId;
-}
-
 export class Composer {
   readonly #vault: Vault;
   readonly #groups: Groups;
@@ -63,14 +58,7 @@ export class Composer {
   readonly #receipts: ReceiptTurns;
   readonly #events: ComposerEvents;
   readonly #now: () => number;
-  /** conversations whose group is wanted though nothing waits to be sent */
-  readonly #wanted = new Map<string, Reason>();
-  readonly #hadWanted = new Set<string>();
-  /** rooms with somebody who is to be let in as soon as he has a device that can read, which nobody tells: → Unix ms of the next look */
-  readonly #expecting = new Map<
-    string,
-    { readonly id: ConversationId; readonly from: number; readonly until: number }
-  >();
+  readonly #wanted: WantedGroups;
   readonly #pauses: Pauses;
   readonly #warned = new Set<string>();
   /** conversation → until when nothing is done for its keys alone */
@@ -107,6 +95,7 @@ export class Composer {
     this.#receipts = new ReceiptTurns(vault.receipts);
     this.#events = events;
     this.#now = now;
+    this.#wanted = new WantedGroups(vault.rooms, now);
     this.#pauses = new Pauses(now);
   }
 
@@ -114,9 +103,7 @@ export class Composer {
   begin(): void {
     this.#pauses.endAll();
     this.#deferred.clear();
-    this.#wanted.clear();
-    this.#hadWanted.clear();
-    this.#expecting.clear();
+    this.#wanted.begin();
     this.#planner.forget();
     this.#receipts.begin();
     this.#ending = 'no';
@@ -135,9 +122,8 @@ export class Composer {
   }
   /** Once on each connection, or whenever there is a new reason. Answers whether that is news. */
   want(id: ConversationId, isNewReason: boolean): boolean {
-    if (this.#hadWanted.size === this.#hadWanted.add(hex(id)).size && !isNewReason) return false;
+    if (!this.#wanted.add(id, isNewReason)) return false;
     if (isNewReason) this.#pauses.end(id);
-    this.#wanted.set(hex(id), { id });
     return true;
   }
   /** The conversation waits for a while, each time for longer. */
@@ -164,8 +150,7 @@ export class Composer {
     const due = this.#vault.freshness.next(now);
     const untils = this.#pauses.ends;
     const later = [...this.#deferred.values(), ...(due === null ? [] : [due])].filter((until) => until > now);
-    const looks = [...this.#expecting.values()].map(({ from, until }) => (from > now ? now : until));
-    const all = [...untils, ...later, ...looks];
+    const all = [...untils, ...later, ...this.#wanted.looks];
     return all.length === 0 ? null : Math.min(...all);
   }
 
@@ -174,16 +159,19 @@ export class Composer {
     /** conversations that have to wait, as was found here */
     const later = new Set<string>();
     this.#upkeep = this.#renewing = null; // nothing is staged
-    const isIdle = (id: ConversationId): boolean => !this.#wanted.has(hex(id)) && !this.#vault.isWaiting(id);
+    const isIdle = (id: ConversationId): boolean => !this.#wanted.has(id) && !this.#vault.isWaiting(id);
     for (let outdated = 1; ;) {
       if (this.#ending === 'done') return null;
-      this.#expect();
+      const wanted = this.#wanted.all();
       const paused = this.#pauses.look(MAX_VAIN, isIdle, later);
       const isPaused = new Set(paused.map(hex));
       const waiting = this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused);
       const taken = fillBatch(waiting, (id) => deviceCount(this.#vault.conversation(id)));
-      const wanted = [...this.#wanted.values()].map(({ id }) => id).filter((id) => !isPaused.has(hex(id)));
-      const all = new Map([...taken.map(({ conversation }) => conversation), ...wanted].map((id) => [hex(id), id]));
+      const sought = [
+        ...taken.map(({ conversation }) => conversation),
+        ...wanted.filter((id) => !isPaused.has(hex(id))),
+      ];
+      const all = new Map(sought.map((id) => [hex(id), id]));
       const [vain, others] = partition([...all.values()], (id) => this.#pauses.has(id));
       const upkeep = this.#due(isPaused).filter((id) => !all.has(hex(id)));
       const ready = new Set<string>();
@@ -219,16 +207,6 @@ export class Composer {
         // Others are faster, each time. That is no fault of anybody's.
         if (outdated++ % MAX_OUTDATED === 0) for (const id of concerned) this.pause(id);
       }
-    }
-  }
-
-  /** Rooms in which somebody was waited for long enough are looked at again. */
-  #expect(): void {
-    const now = this.#now();
-    for (const [key, { id, from, until }] of this.#expecting) {
-      if (from <= now && now < until) continue;
-      this.#expecting.delete(key);
-      if (this.#vault.rooms.invited(id).length > 0) this.#wanted.set(key, { id });
     }
   }
 
@@ -272,17 +250,14 @@ export class Composer {
 
   /** Answers the commit that has to go first, if there is one. */
   async #prepare(session: Session, id: ConversationId): Promise<'ready' | 'later' | StagedBatch> {
-    const reason = this.#wanted.get(hex(id));
+    const reason = this.#wanted.reason(id);
     try {
       const roster = await session.rosters.trusted(id);
       if (roster.room?.closed === true) throw new ChatError('NOT_FOUND', `you are not in ${roster.peer} any more`);
       const engine = await this.#groups.engine(session);
       const device = await this.#groups.exclusively(session, [id], (e) => this.#devices.ready(session, e));
       const plan = await this.#planner.plan(session, engine, roster, device);
-      if (this.#vault.rooms.invited(id).length > 0) {
-        const now = this.#now();
-        this.#expecting.set(hex(id), { id, from: now, until: now + ASK_AGAIN_MS });
-      }
+      this.#wanted.looked(id);
       if (plan.kind === 'wait') {
         // Another device may come, and nothing is sent by which the server could say that it is there: the next look has to know it.
         const isAlone = plan.why === 'no_device';
@@ -290,7 +265,7 @@ export class Composer {
       }
       const commit = plan.kind === 'ready' ? null : await this.#commit(session, id, plan);
       // Of more than one commit has room for, the rest goes with the next one.
-      const isDone = !(plan.kind === 'change' && plan.add.length === MAX_ADDS) && this.#looked(id, reason);
+      const isDone = !(plan.kind === 'change' && plan.add.length === MAX_ADDS) && this.#wanted.done(id, reason);
       if (commit !== null) return commit;
       this.#pauses.end(id);
       if (isDone) this.#events.idle(id);
@@ -299,7 +274,7 @@ export class Composer {
       const error = ChatError.from(cause);
       if (LATER.has(error.code)) this.pause(id, error.retryAfterMs ?? 0);
       else if (FINAL.has(error.code) || error.sub === 'fingerprint') {
-        const isDone = this.#looked(id, reason);
+        const isDone = this.#wanted.done(id, reason);
         this.#events.refused(id, error.code);
         this.#events.warn(`not sent: ${error.message}`);
         if (isDone) this.#events.idle(id);
@@ -311,13 +286,6 @@ export class Composer {
     }
   }
 
-  /** Nothing more is to be done for this reason. Answers false when another has come since, for which the group is looked at again. */
-  #looked(id: ConversationId, reason: Reason | undefined): boolean {
-    if (this.#wanted.get(hex(id)) !== reason) return false;
-    this.#wanted.delete(hex(id));
-    return true;
-  }
-
   #waits(roster: Conversation, plan: Extract<Plan, { kind: 'wait' }>, reason: Reason | undefined): 'later' {
     const { id, peer, room, members } = roster;
     if (plan.why === 'asked') {
@@ -326,11 +294,11 @@ export class Composer {
     }
     const { why } = plan;
     if (isSelf(roster) && !this.#vault.isWaiting(id)) {
-      this.#looked(id, reason); // the device that has something to hand over makes the group
+      this.#wanted.done(id, reason); // the device that has something to hand over makes the group
       return 'later';
     }
     // Others have to do something first, and that will be heard.
-    if (room !== undefined && why !== 'no_group_info' && this.#looked(id, reason)) this.#events.idle(id);
+    if (room !== undefined && why !== 'no_group_info' && this.#wanted.done(id, reason)) this.#events.idle(id);
     if (room !== undefined && why !== 'no_group_info' && !this.#vault.isWaiting(id)) return 'later';
     this.pause(id);
     // Whoever has an account has had a device: one that is not listed any more is revoked, or has expired.
