@@ -54,7 +54,7 @@ export class BatchWriter {
         },
         receipts,
       );
-      if (!this.#vault.areWaiting(batch.rows))
+      if (!this.#vault.outgoing.areWaiting(batch.rows))
         throw new ChatError('STALE', 'a message has expired while it was sealed', { sub: 'epoch' });
       return this.#stage(batch, ids);
     });
@@ -100,7 +100,7 @@ export class BatchWriter {
 
   #stage(batch: StagedBatch, ids: readonly ConversationId[]): StagedBatch {
     this.#vault.transaction(() => {
-      this.#vault.stage(batch);
+      this.#vault.outgoing.stage(batch);
       this.#groups.save(ids);
       if (batch.rows.length > 0) for (const id of ids) this.#vault.seen.pass(id);
     });

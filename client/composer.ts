@@ -132,13 +132,13 @@ export class Composer {
     /** conversations that have to wait, as was found here */
     const later = new Set<string>();
     this.#upkeep.unstaged();
-    const isIdle = (id: ConversationId): boolean => !this.#wanted.has(id) && !this.#vault.isWaiting(id);
+    const isIdle = (id: ConversationId): boolean => !this.#wanted.has(id) && !this.#vault.outgoing.isWaiting(id);
     for (let outdated = 1; ;) {
       if (this.#ending === 'done') return null;
       const wanted = this.#wanted.all();
       const paused = this.#pauses.look(MAX_VAIN, isIdle, later);
       const isPaused = new Set(paused.map(hex));
-      const waiting = this.#vault.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused);
+      const waiting = this.#vault.outgoing.waiting(MAX_BATCH_MESSAGES, MAX_SEND_BYTES, paused);
       const taken = fillBatch(waiting, (id) => deviceCount(this.#vault.conversation(id)));
       const sought = [
         ...taken.map(({ conversation }) => conversation),

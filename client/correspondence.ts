@@ -141,7 +141,7 @@ export class Correspondence {
           listeners.tell({ on: 'group', conversation, isIdle: false });
           const isIn = groups.stored(conversation).conversation !== null && !groups.isBroken(conversation);
           const isExpected = isIn && lobby.entered(conversation);
-          if (isExpected || vault.isWaiting(conversation)) this.want(conversation, true);
+          if (isExpected || vault.outgoing.isWaiting(conversation)) this.want(conversation, true);
           else this.#outbox.pump(); // keys in it may have to be replaced
         },
       },
@@ -165,9 +165,9 @@ export class Correspondence {
       throw new ChatError('TOO_LARGE', `a message has at most ${MAX_TEXT_BYTES} bytes`, { field: 'body' });
     const row = this.#vault.transaction(() => {
       // Of messages that wait together the first one tells: the others may be read by who was not there at what is behind it.
-      const extensions = this.#vault.isWaiting(conversation) ? new Map() : this.#gossip.take(conversation);
+      const extensions = this.#vault.outgoing.isWaiting(conversation) ? new Map() : this.#gossip.take(conversation);
       const content = make({ salt: randomBytes(SALT_BYTES), extensions });
-      return this.#vault.enqueue(conversation, this.#username, encodeContent(content), this.#now());
+      return this.#vault.outgoing.enqueue(conversation, this.#username, encodeContent(content), this.#now());
     });
     this.#outbox.pump();
     return row;

@@ -132,7 +132,7 @@ export class Gossip {
 
   /** One of ours, whose acknowledgement has not come yet. */
   #isOnItsWay(id: ConversationId, { session, convCtr, leaf }: SeenStatement): boolean {
-    return (this.#vault.outbox()?.messages ?? []).some(({ statement }) => {
+    return (this.#vault.outgoing.staged()?.messages ?? []).some(({ statement }) => {
       const ms = decodeMs(statement);
       const isIt = equal(ms.conversation, id) && equal(ms.session, session) && ms.convCtr === convCtr;
       return isIt && equal(leafHash(statement).subarray(0, LEAF_PREFIX_BYTES), leaf);

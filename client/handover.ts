@@ -170,7 +170,12 @@ export class Handover {
       if (this.#isStopped) return;
       if (row === undefined || this.#vault.message(row) === null) {
         row = this.#vault.transaction(() => {
-          const waiting = this.#vault.enqueue(self, this.#username, this.#contentOf(announcement, next), this.#now());
+          const waiting = this.#vault.outgoing.enqueue(
+            self,
+            this.#username,
+            this.#contentOf(announcement, next),
+            this.#now(),
+          );
           handovers.setOutgoing({ announcement, next, row: waiting });
           return waiting;
         });

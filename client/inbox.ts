@@ -120,7 +120,7 @@ export class Inbox {
         this.#waitingBytes -= FRAME_BYTES;
         // Its acknowledgement comes behind this, which is said again after the next login.
         if (this.#vault.messageByHash(message as Hash)?.state === 'signed') return;
-        const row = this.#vault.expire(message as Hash);
+        const row = this.#vault.outgoing.expire(message as Hash);
         session.acknowledgements.add(cursor);
         if (row !== null) this.#changed([row]);
       })

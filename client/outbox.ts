@@ -235,7 +235,7 @@ export class Outbox {
       items: sent.messages.map((statement) => ({ statement })),
     };
     session.log.keep(receipt.checkpoint, receipt.note); // by itself: a fork must leave its proof behind
-    const keep = () => this.#vault.accept(batch, session.log.origin, receipt.serverTime, seqs, evidence);
+    const keep = () => this.#vault.outgoing.accept(batch, session.log.origin, receipt.serverTime, seqs, evidence);
     const warnings = await this.#stage.adopt(session, batch, keep);
     this.#sizeAtSend = null;
     this.#refusals.accepted(batch);
@@ -284,7 +284,7 @@ export class Outbox {
       this.#later(waitMs(error));
       return false;
     }
-    const batch = this.#vault.outbox();
+    const batch = this.#vault.outgoing.staged();
     const subject = batch === null ? 'outbox' : hex(leafHash(batch.batch) as Hash);
     // Of what is in blobs the hashes are enough, and are what was signed.
     const sent = batch === null ? {} : { ...batch, messages: batch.messages.map(named) };

@@ -154,13 +154,13 @@ export class Preparation {
       return 'later';
     }
     const { why } = plan;
-    if (isSelf(roster) && !this.#vault.isWaiting(id)) {
+    if (isSelf(roster) && !this.#vault.outgoing.isWaiting(id)) {
       this.#wanted.done(id, reason); // the device that has something to hand over makes the group
       return 'later';
     }
     // Others have to do something first, and that will be heard.
     if (room !== undefined && why !== 'no_group_info' && this.#wanted.done(id, reason)) this.#events.idle(id);
-    if (room !== undefined && why !== 'no_group_info' && !this.#vault.isWaiting(id)) return 'later';
+    if (room !== undefined && why !== 'no_group_info' && !this.#vault.outgoing.isWaiting(id)) return 'later';
     this.#pauses.add(id);
     // Whoever has an account has had a device: one that is not listed any more is revoked, or has expired.
     const isOver =

@@ -111,15 +111,15 @@ export class Refusals {
     }
     // Which of them was meant is not said: each goes alone, and only the ones that are refused again have failed.
     if (batch.messages.length - openings(batch) > 1) {
-      this.#vault.unstage(true);
+      this.#vault.outgoing.unstage(true);
       this.#composer.receiptAlone();
     } else if (batch.rows.length === 1) this.#fail(batch.rows, code);
-    else this.#vault.dropReceipts(batch);
+    else this.#vault.outgoing.dropReceipts(batch);
   }
 
   /** Nothing is signed for whom a conversation goes to now: what waits in it has failed. */
   abandon(id: ConversationId, code: Code): void {
-    this.#fail(this.#vault.waitingIn(id), code);
+    this.#fail(this.#vault.outgoing.waitingIn(id), code);
   }
 
   /** Somebody's devices are others than the batch was made for. In a room where many come and go that may be so many times in a row. */
@@ -169,7 +169,7 @@ export class Refusals {
   }
 
   #fail(rows: readonly number[], code: Code): void {
-    this.#vault.fail(rows, code);
+    this.#vault.outgoing.fail(rows, code);
     for (const row of rows) {
       const message = this.#vault.message(row);
       if (message !== null) this.#events.failed(message);

@@ -30,7 +30,7 @@ export class Stage {
 
   /** The batch on disk, made for this log. */
   async batch(session: Session): Promise<StagedBatch | null> {
-    const batch = this.#vault.outbox();
+    const batch = this.#vault.outgoing.staged();
     if (batch === null) return null;
     const bs = decodeBs(batch.batch);
     const audience = audienceOf(session.log.origin);
@@ -43,7 +43,7 @@ export class Stage {
     // The statements stay what they are, so that a reader who finds them in both logs knows them for the same.
     const renewed = encodeBs({ ...bs, audience, signTime: this.#now() });
     const signed = { ...batch, ...sign(this.#signer.privateKey, CONTEXT.senderBatch, renewed), batch: renewed };
-    this.#vault.stage(signed);
+    this.#vault.outgoing.stage(signed);
     return signed;
   }
 
@@ -104,7 +104,7 @@ export class Stage {
     return this.#groups.exclusively(session, ids, async (engine) => {
       const dropped = id && (await this.#groups.dropped(id, engine));
       this.#vault.transaction(() => {
-        this.#vault.unstage(false);
+        this.#vault.outgoing.unstage(false);
         if (id !== null) this.#groups.set(id, dropped!);
         more();
         for (const each of lost) this.#groups.set(each, NO_GROUP);

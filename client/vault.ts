@@ -1,19 +1,13 @@
 /**
  * All that one profile keeps on disk: its conversations, its messages in both directions, what waits to be sent, and the tables beside them. One
  * process has it at a time. Every method is one transaction that is durable when it returns, so a kill between two calls leaves a
- * state that the next start carries on from: waiting → signed (the outbox, resent byte for byte) → accepted → delivered → read.
- *
- * The counters of a session advance only when a batch is acknowledged; there is never more than one batch in the outbox, so what the
- * next statements must say follows from the last acknowledged ones, and a refused batch leaves no gap.
+ * state that the next start carries on from: waiting → signed → accepted (outgoing.ts) → delivered → read.
  */
-import { randomBytes, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { existsSync } from 'node:fs';
-import { hex, utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
-import { decode, encode, type Encodable } from '../base/cbor.ts';
-import { encodeContent, SALT_BYTES } from '../transcript/content.ts';
-import { leafHash } from '../transcript/merkle.ts';
-import { decodeBs, decodeMs, isOfSession, isReceipt, KIND } from '../transcript/statement.ts';
+import { utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { KIND } from '../transcript/statement.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import { identityOf } from '../x509/identity.ts';
 import { Annotations } from './annotations.ts';
@@ -23,20 +17,19 @@ import { FreshnessTable } from './freshness-table.ts';
 import { GroupTable } from './group-table.ts';
 import { HandoverTable } from './handover-table.ts';
 import { KeyTable } from './key-table.ts';
-import { Ledger, type Evidence } from './ledger.ts';
+import { Ledger } from './ledger.ts';
 import { MarkTable } from './mark-table.ts';
 import { NoticeTable } from './notice-table.ts';
 import { MessageTable, UNREADABLE, type Message } from './message-table.ts';
+import { Outgoing } from './outgoing.ts';
 import { ProfileTable } from './profile-table.ts';
-import { ReceiptTable, type ReceiptKind } from './receipt-table.ts';
+import { ReceiptTable } from './receipt-table.ts';
 import { RoomTable } from './room-table.ts';
 import type { Conversation, Roster } from './roster.ts';
 import { Seal } from './seal.ts';
 import { SeenTable, type Place } from './seen-table.ts';
 import { SessionTable } from './session-table.ts';
-import { openings, staged, type StagedBatch } from './staged-batch.ts';
 import { clearKey, keyPath, removeLeftover } from './vault-key.ts';
-import { contentOfBody } from './writing.ts';
 
 export interface Received {
   readonly conversation: ConversationId;
@@ -82,6 +75,7 @@ export class Vault {
   readonly seen: SeenTable;
   readonly marks: MarkTable;
   readonly notices: NoticeTable;
+  readonly outgoing: Outgoing;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -105,6 +99,10 @@ export class Vault {
     this.seen = new SeenTable(db);
     this.marks = new MarkTable(db, seal);
     this.notices = new NoticeTable(db, seal);
+    const { profile, sessions, ledger, groups, receipts, annotations, seen } = this;
+    const [messages, conversations] = [this.#table, this.#conversations];
+    const tables = { messages, conversations, annotations, profile, sessions, receipts, groups, seen, ledger };
+    this.outgoing = new Outgoing(db, seal, tables);
   }
 
   /** Whether there is one. */
@@ -174,48 +172,6 @@ export class Vault {
     this.#conversations.put(id, roster);
   }
 
-  /** A message of ours that waits to be signed. Answers its row. @param plaintext content, encoded: what will be committed to */
-  enqueue(id: ConversationId, sender: string, plaintext: Uint8Array, now: number): number {
-    const value = { sender, body: plaintext, form: 1 as const, client_time: now };
-    return this.#table.add(id, 'out', 'waiting', null, null, value);
-  }
-  /**
-   * In the order in which they were written: at least one if there is any, then as many as stay below both limits.
-   * @param except conversations whose messages have to wait longer
-   */
-  waiting(limit: number, maxBytes: number, except: readonly ConversationId[] = []): Message[] {
-    const which = `${WAITING} AND lower(hex(conversation)) NOT IN (SELECT value FROM json_each(?))`;
-    const sql = `SELECT row, length(sealed) AS bytes FROM message WHERE ${which} ORDER BY row LIMIT ?`;
-    const excluded = JSON.stringify(except.map(hex));
-    let bytes = 0;
-    let last = 0;
-    for (const row of this.#db.all(sql, excluded, limit)) {
-      bytes += row['bytes'] as number;
-      if (last > 0 && bytes > maxBytes) break;
-      last = row['row'] as number;
-    }
-    const messages = this.#table.select(`WHERE ${which} AND row <= ? ORDER BY row`, excluded, last);
-    return messages.map((message) => (isContent(message) ? message : this.#asContent(message)));
-  }
-  /** What was written before there was content, and not signed yet, becomes content. */
-  #asContent({ row, body }: Message): Message {
-    const content = contentOfBody({ salt: randomBytes(SALT_BYTES) }, body);
-    this.#table.rewrite(row, { body: encodeContent(content), form: 1 });
-    return this.message(row)!;
-  }
-  /** Whether anything waits to be signed there. */
-  isWaiting(id: ConversationId): boolean {
-    return this.#db.one(`SELECT 1 ${WAITING_IN} LIMIT 1`, id) !== undefined;
-  }
-  /** Rows of all that does. */
-  waitingIn(id: ConversationId): number[] {
-    return this.#db.all(`SELECT row ${WAITING_IN} ORDER BY row`, id).map(({ row }) => row as number);
-  }
-  /** Whether every one of these does. */
-  areWaiting(rows: readonly number[]): boolean {
-    const sql = `SELECT count(*) AS n FROM message WHERE ${WAITING} AND row IN (SELECT value FROM json_each(?))`;
-    return this.#db.one(sql, JSON.stringify(rows))?.['n'] === rows.length;
-  }
   message(row: number): Message | null {
     return this.#table.one(row);
   }
@@ -279,109 +235,6 @@ export class Vault {
   }
   #sendsReadIn(id: ConversationId): boolean {
     return this.profile.sendsReadTo(this.conversation(id)?.peer ?? '');
-  }
-
-  /** The batch that is signed and not yet acknowledged. */
-  outbox(): StagedBatch | null {
-    const row = this.#db.one('SELECT * FROM outbox');
-    if (row === undefined) return null;
-    const place = `outbox/${hex(row['hash'] as Uint8Array)}`;
-    return staged(decode(this.#seal.open(place, row['sealed'] as Uint8Array)), 'outbox');
-  }
-  /** Keeps a signed batch before its first byte is sent. */
-  stage(batch: StagedBatch): void {
-    const key = leafHash(batch.batch);
-    const sealed = this.#seal.seal(`outbox/${hex(key)}`, encode(batch as unknown as Encodable));
-    this.#db.transaction(() => {
-      this.#db.run('DELETE FROM outbox');
-      this.#db.run('INSERT INTO outbox (hash, sealed) VALUES (?,?)', key, sealed);
-      const opened = openings(batch);
-      batch.rows.forEach((row, i) => {
-        const leaf = leafHash(batch.messages[opened + i]!.statement);
-        this.#db.run("UPDATE message SET state = 'signed', hash = ? WHERE row = ?", leaf, row);
-      });
-    });
-  }
-  /** The batch was refused: its messages wait again. @param isSolo each in a batch of its own, to find out which one was meant */
-  unstage(isSolo: boolean): void {
-    this.#db.transaction(() => {
-      this.#db.run('DELETE FROM outbox');
-      this.#db.run(
-        "UPDATE message SET state = 'waiting', hash = NULL, is_solo = max(is_solo, ?) WHERE state = 'signed'",
-        isSolo ? 1 : 0,
-      );
-    });
-  }
-  /** The batch was refused for good. */
-  fail(rows: readonly number[], reason: string): void {
-    this.#db.transaction(() => {
-      this.#db.run('DELETE FROM outbox');
-      for (const row of rows) {
-        this.#table.rewrite(row, { reason });
-        this.#db.run("UPDATE message SET state = 'failed', hash = NULL WHERE row = ?", row);
-      }
-    });
-  }
-  /** A batch of receipts was refused for good: nobody wants to hear them. */
-  dropReceipts({ messages }: StagedBatch): void {
-    this.#db.transaction(() => {
-      this.#db.run('DELETE FROM outbox');
-      for (const { statement, parts } of messages) {
-        const { kind } = decodeMs(statement);
-        if (isReceipt(kind)) this.receipts.drop(kind as ReceiptKind, parts[0]!);
-      }
-    });
-  }
-  /**
-   * The batch is in the log: advances session and conversations, gives the messages their places, keeps the evidence.
-   * @param seqs one for each message, in order
-   */
-  accept(batch: StagedBatch, origin: string, serverTime: number, seqs: readonly number[], evidence: Evidence): void {
-    const bs = decodeBs(batch.batch);
-    const batchHash = leafHash(batch.batch);
-    this.#db.transaction(() => {
-      this.#db.run('DELETE FROM outbox');
-      const last = bs.firstCtr + bs.count - 1;
-      this.sessions.advance(bs.session, last, batchHash);
-      const opened = openings(batch);
-      batch.messages.forEach(({ statement, parts }, i) => {
-        const ms = decodeMs(statement);
-        const leaf = leafHash(statement);
-        if (ms.kind === KIND.close) this.sessions.end(bs.session);
-        if (isOfSession(ms.kind)) return;
-        if (isReceipt(ms.kind)) {
-          const kind = ms.kind as ReceiptKind;
-          const part = parts[0]!;
-          const place = { hash: leaf, batch: batchHash, conversation: ms.conversation };
-          this.receipts.drop(kind, part);
-          const by = this.profile.account()?.username ?? '';
-          this.receipts.add({ ...place, kind, by, device: ms.sender, at: serverTime, part }, true);
-          return;
-        }
-        this.#conversations.advance(ms.conversation, ms.session, ms.convCtr, leaf);
-        const { sender: device, session, convCtr } = ms;
-        this.seen.add(ms.conversation, { device, session, convCtr, leaf, place: null }, true);
-        const row = batch.rows[i - opened];
-        if (row === undefined) return this.groups.addCommit(leaf, ms.conversation, seqs[i]!);
-        const isGone = this.message(row)!.gone !== null;
-        this.#table.rewrite(row, { server_time: serverTime, kf: isGone ? undefined : batch.kfs[i - opened] });
-        this.#db.run("UPDATE message SET state = 'accepted', seq = ?, hash = ? WHERE row = ?", seqs[i]!, leaf, row);
-        this.annotations.apply(row);
-        this.receipts.catchUp(row, leaf);
-      });
-      this.ledger.addEvidence(batchHash, origin, evidence);
-    });
-  }
-
-  /** The server says that one of our messages has waited too long. Answers its row, or null if that changes nothing. */
-  expire(leaf: Hash): number | null {
-    return this.#db.transaction(() => {
-      const found = this.messageByHash(leaf);
-      if (found === null || found.direction !== 'out' || found.state !== 'accepted') return null;
-      this.#table.rewrite(found.row, { reason: 'EXPIRED' });
-      this.#db.run("UPDATE message SET state = 'failed' WHERE row = ?", found.row);
-      return found.row;
-    });
   }
 
   /** How far a device has got in this session; of which there is nothing yet: in the one that began last. */
@@ -458,8 +311,4 @@ export class Vault {
   }
 }
 
-const isContent = ({ content, fault }: Message): boolean => content !== null || fault !== null;
-/** What has disappeared after it was signed, and was refused, is not sent any more: annotations.purge() */
-const WAITING = "state = 'waiting' AND gone IS NULL";
-const WAITING_IN = `FROM message WHERE ${WAITING} AND conversation = ?`;
 const SELECT_VALUE = 'SELECT sealed FROM value WHERE name = ?';

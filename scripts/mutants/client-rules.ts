@@ -7,6 +7,10 @@ export const CLIENT_RULES: Rules = {
     ["message.contentType === 'application' ? ratchets.application : ratchets.handshake", 'ratchets.application'],
   ],
   'client/e2ee/judge.ts': [['`${user}/${hex(deviceId)}`', 'hex(deviceId)']],
+  'client/outgoing.ts': [
+    ['          this.#receipts.drop(kind, part);\n          const by', '          const by'],
+    ['this.#seen.add(ms.conversation, { device, session, convCtr, leaf, place: null }, true);', ''],
+  ],
   'client/pauses.ts': [['this.#passedOver.has(key) ?', 'until > now ?']],
   'client/refusals.ts': [
     ["  'LOG_FAILED',\n", ''],
@@ -36,7 +40,5 @@ export const CLIENT_RULES: Rules = {
   'client/vault.ts': [
     ['all.findLast((c) => c.peer === peer)', 'all.find((c) => c.peer === peer)'],
     ['members.find(({ username }) => username === peer)?.devices ?? []', 'members.flatMap(({ devices }) => devices)'],
-    ['          this.receipts.drop(kind, part);\n          const by', '          const by'],
-    ['this.seen.add(ms.conversation, { device, session, convCtr, leaf, place: null }, true);', ''],
   ],
 };

@@ -355,7 +355,12 @@ t.test('what was to disappear is erased on time, and before anybody sees it afte
     'bob: [message expired]',
     'bob: for ever',
   ]);
-  const row = talk.vault.enqueue(id, 'alice', encodeContent(textContent(frame(until(NOW + 1000)), 'too late')), NOW);
+  const row = talk.vault.outgoing.enqueue(
+    id,
+    'alice',
+    encodeContent(textContent(frame(until(NOW + 1000)), 'too late')),
+    NOW,
+  );
   t.strictSame(talk.vault.annotations.purge(NOW + 4_000_000), [row]);
   t.match(talk.vault.message(row), { state: 'failed', reason: 'EXPIRED', gone: 'expired' }, 'one that was never sent');
 });
@@ -403,7 +408,9 @@ t.test('what one may write about a message', async (t) => {
     () => reaction(frame(), 'x', gone),
   ])
     t.throws(write, { code: 'NOT_FOUND' });
-  const waiting = talk.vault.message(talk.vault.enqueue(id, 'alice', encodeContent(textContent(frame(), 'x')), NOW))!;
+  const waiting = talk.vault.message(
+    talk.vault.outgoing.enqueue(id, 'alice', encodeContent(textContent(frame(), 'x')), NOW),
+  )!;
   t.throws(() => deletion(frame(), waiting), { code: 'NOT_FOUND' });
 });
 

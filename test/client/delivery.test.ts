@@ -430,7 +430,7 @@ t.test('nothing is signed for a conversation: what waits there fails, however mu
   for (let i = 0; i < 3; i++) app.send(other, Buffer.alloc(500_000, 1));
   await quiet(side);
   await t.rejects(accepted(side, say(side, 'not to be said')), { code: 'NOT_FOUND' });
-  t.ok(app.vault.isWaiting(other));
+  t.ok(app.vault.outgoing.isWaiting(other));
 });
 
 t.test('a server that does not want to answer is asked again on the next connection', async (t) => {

@@ -60,10 +60,12 @@ function setting() {
     furthest: { generation: 1, epoch: 3 },
   };
   const vault = {
-    unstage: note('unstage'),
-    dropReceipts: () => note('dropReceipts')(),
-    fail: note('fail'),
-    waitingIn: () => [1, 2],
+    outgoing: {
+      unstage: note('unstage'),
+      dropReceipts: () => note('dropReceipts')(),
+      fail: note('fail'),
+      waitingIn: () => [1, 2],
+    },
     message: (row: number) => (row === 2 ? null : { row }),
   };
   const groups = { stored: () => state.group, furthest: () => state.furthest, markBroken: note('markBroken') };

@@ -35,10 +35,10 @@ function open(t: Test): Vault {
   vault.putRoster(other, rosterOf('carol'));
   return vault;
 }
-const write = (vault: Vault, text: string, to = id): number => vault.enqueue(to, 'alice', textBytes(text), 1);
+const write = (vault: Vault, text: string, to = id): number => vault.outgoing.enqueue(to, 'alice', textBytes(text), 1);
 
 async function stage(vault: Vault) {
-  const messages = vault.waiting(10, 1e6, [other]);
+  const messages = vault.outgoing.waiting(10, 1e6, [other]);
   const batch = await composeBatch(
     alice,
     vault.sessions.current(alice.fingerprint),
@@ -49,16 +49,16 @@ async function stage(vault: Vault) {
     1000,
     inTheOpen,
   );
-  vault.stage(batch);
+  vault.outgoing.stage(batch);
   return batch;
 }
 function accept(vault: Vault, firstSeq: number): void {
-  const batch = vault.outbox()!;
+  const batch = vault.outgoing.staged()!;
   const seqs = batch.messages.map((_, i) => firstSeq + i - openings(batch));
   const { algorithm, signature } = batch;
   const items = batch.messages.map(({ statement }) => ({ statement }));
   const evidence = { algorithm, signature, batch: batch.batch, ack: Buffer.alloc(40), note: 'note', items };
-  vault.accept(batch, 'localhost/log/n1', 5000, seqs, evidence);
+  vault.outgoing.accept(batch, 'localhost/log/n1', 5000, seqs, evidence);
 }
 
 let hashes = 0;
@@ -82,14 +82,15 @@ t.test(
   async (t) => {
     const vault = open(t);
     const rows = [write(vault, 'x'.repeat(1000)), write(vault, 'y'.repeat(1000), other), write(vault, 'z')];
-    const taken = (...limits: Parameters<Vault['waiting']>) => vault.waiting(...limits).map(({ row }) => row);
+    const taken = (...limits: Parameters<Vault['outgoing']['waiting']>) =>
+      vault.outgoing.waiting(...limits).map(({ row }) => row);
     t.strictSame(taken(10, 1e6), rows);
     t.strictSame(taken(2, 1e6), rows.slice(0, 2));
     t.strictSame(taken(10, 1500), rows.slice(0, 1));
     t.strictSame(taken(10, 1), rows.slice(0, 1), 'one, however large it is');
     t.strictSame(taken(10, 1e6, [id]), [rows[1]]);
-    t.ok(vault.areWaiting(rows));
-    t.notOk(vault.areWaiting([...rows, 99]));
+    t.ok(vault.outgoing.areWaiting(rows));
+    t.notOk(vault.outgoing.areWaiting([...rows, 99]));
   },
 );
 
@@ -109,7 +110,7 @@ t.test('a batch: its messages are known by their statements, and are written onc
   const vault = open(t);
   const rows = [write(vault, 'one'), write(vault, 'two')];
   await stage(vault);
-  vault.unstage(false);
+  vault.outgoing.unstage(false);
   const batch = await stage(vault);
   t.equal(openings(batch), 1);
   const leaves = batch.messages.slice(1).map(({ statement }) => leafHash(statement));
@@ -117,27 +118,27 @@ t.test('a batch: its messages are known by their statements, and are written onc
     leaves.map((leaf) => vault.messageByHash(leaf)?.row),
     rows,
   );
-  vault.unstage(true);
+  vault.outgoing.unstage(true);
   await stage(vault);
-  vault.unstage(false);
+  vault.outgoing.unstage(false);
   t.ok(
     rows.every((row) => vault.message(row)?.isSolo),
     'once alone, always alone',
   );
   t.equal(vault.messageByHash(leaves[0]!), null);
   await stage(vault);
-  vault.fail(rows.slice(0, 1), 'QUOTA');
+  vault.outgoing.fail(rows.slice(0, 1), 'QUOTA');
   t.match(vault.message(rows[0]!), { state: 'failed', reason: 'QUOTA', hash: null });
-  t.equal(vault.outbox(), null);
-  vault.unstage(false);
+  t.equal(vault.outgoing.staged(), null);
+  vault.outgoing.unstage(false);
   const again = await stage(vault);
   accept(vault, 7);
   t.match(vault.message(rows[1]!), { state: 'accepted', seq: 7, isSolo: true });
   t.ok(vault.ledger.evidence(leafHash(again.batch)), 'the proof is kept');
   const leaf = vault.message(rows[1]!)!.hash!;
   t.ok(vault.seen.has(id, alice.fingerprint, leaf), 'others can be told of it');
-  t.equal(vault.expire(leaf), rows[1]);
-  t.equal(vault.expire(leaf), null, 'once');
+  t.equal(vault.outgoing.expire(leaf), rows[1]);
+  t.equal(vault.outgoing.expire(leaf), null, 'once');
   t.match(vault.message(rows[1]!), { state: 'failed', reason: 'EXPIRED' });
 });
 
@@ -150,7 +151,7 @@ t.test('what came is kept once, and is found by its place', async (t) => {
   t.ok(vault.addReceived(second));
   const own = received(3, { direction: 'out', sender: 'alice' });
   vault.addReceived(own);
-  t.equal(vault.expire(second.hash), null, 'only what this user has sent can wait too long');
+  t.equal(vault.outgoing.expire(second.hash), null, 'only what this user has sent can wait too long');
   const seqs = (from: number) => vault.receivedAfter(id, from, 10).map(({ seq }) => seq);
   t.strictSame([seqs(0), seqs(1), seqs(2)], [[1, 2], [2], []]);
   t.strictSame(
@@ -198,8 +199,8 @@ t.test('a batch takes the place of the one before it', async (t) => {
   write(vault, 'one');
   const first = await stage(vault);
   const second = { ...first, batch: Buffer.from(first.batch).fill(1, 100, 101) };
-  vault.stage(second);
-  t.ok(equal(vault.outbox()!.batch, second.batch));
+  vault.outgoing.stage(second);
+  t.ok(equal(vault.outgoing.staged()!.batch, second.batch));
 });
 
 t.test('a commit is dealt with once, and its sender has got so far', async (t) => {
@@ -252,7 +253,7 @@ t.test('a commit of this device, once it is accepted, is one that was dealt with
   const session = vault.sessions.current(alice.fingerprint);
   const sealed = { parts: [Buffer.from('commit')], group: { generation: 1, epoch: 0 } };
   const batch = await composeCommit(alice, session, vault.conversation(id)!, 'localhost/log/n1', 1, async () => sealed);
-  vault.stage(batch);
+  vault.outgoing.stage(batch);
   const leaf = leafHash(batch.messages.at(-1)!.statement);
   t.notOk(vault.groups.hasCommit(leaf));
   accept(vault, 4);
@@ -277,13 +278,13 @@ t.test('what was said of what was received is owed until it is accepted, or refu
       inTheOpen,
       vault.receipts.due(),
     );
-    vault.stage(batch);
+    vault.outgoing.stage(batch);
     t.equal(vault.receipts.owed(), 1, 'also while it is on its way');
-    if (isRefused) vault.dropReceipts(batch);
+    if (isRefused) vault.outgoing.dropReceipts(batch);
     else accept(vault, 0);
     t.equal(vault.receipts.owed(), 0);
     t.equal(vault.receipts.of(hash!).length, isRefused ? 0 : 1, 'what was accepted is kept');
-    t.equal(vault.outbox(), null);
+    t.equal(vault.outgoing.staged(), null);
     vault.close();
   }
 });

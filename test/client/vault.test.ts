@@ -49,7 +49,10 @@ const receiptOf = (kind: ReceiptKind, message: Hash): SignedReceipt => ({
   part: message,
 });
 
-async function stage(vault: Vault, messages: readonly Message[] = fillBatch(vault.waiting(1024, 1_000_000), () => 2)) {
+async function stage(
+  vault: Vault,
+  messages: readonly Message[] = fillBatch(vault.outgoing.waiting(1024, 1_000_000), () => 2),
+) {
   const conversation = vault.conversation(id)!;
   const batch = await composeBatch(
     alice,
@@ -61,15 +64,15 @@ async function stage(vault: Vault, messages: readonly Message[] = fillBatch(vaul
     1000,
     inTheOpen,
   );
-  vault.stage(batch);
+  vault.outgoing.stage(batch);
   return batch;
 }
 function accept(vault: Vault, firstSeq: number) {
-  const batch = vault.outbox()!;
+  const batch = vault.outgoing.staged()!;
   const seqs = batch.messages.map((_, i) => firstSeq + i - openings(batch));
   const items = batch.messages.map(({ statement }) => ({ statement }));
   const { algorithm, signature } = batch;
-  vault.accept(batch, 'localhost/log/n1', 5000, seqs, {
+  vault.outgoing.accept(batch, 'localhost/log/n1', 5000, seqs, {
     algorithm,
     signature,
     batch: batch.batch,
@@ -84,12 +87,12 @@ t.test('the life of a message, and what the next batch continues from', async (t
   const folder = join(testFolder(t), 'p');
   const vault = Vault.open(folder);
   vault.putRoster(id, roster);
-  const row = vault.enqueue(id, 'alice', textBytes('one'), 1);
+  const row = vault.outgoing.enqueue(id, 'alice', textBytes('one'), 1);
   t.equal(vault.message(row)?.state, 'waiting');
   const first = await stage(vault);
   t.equal(vault.message(row)?.state, 'signed');
   t.match(vault.sessions.current(alice.fingerprint), { lastCtr: 0 }, 'nothing is counted before it is acknowledged');
-  vault.unstage(false);
+  vault.outgoing.unstage(false);
   t.match(vault.message(row), { state: 'waiting', hash: null });
   const second = await stage(vault);
   t.equal(decodeBs(second.batch).firstCtr, decodeBs(first.batch).firstCtr);
@@ -98,7 +101,7 @@ t.test('the life of a message, and what the next batch continues from', async (t
   const session = vault.sessions.current(alice.fingerprint);
   t.equal(session.lastCtr, 2, 'its opening, and the message');
   t.ok(equal(session.lastBatch, leafHash(second.batch)));
-  t.equal(vault.outbox(), null);
+  t.equal(vault.outgoing.staged(), null);
   const conversation = vault.conversation(id)!;
   t.equal(conversation.convCtr, 1);
   t.ok(equal(conversation.lastLeaf, leafHash(second.messages.at(-1)!.statement)));
@@ -106,7 +109,7 @@ t.test('the life of a message, and what the next batch continues from', async (t
   const leaf = leafHash(second.messages.at(-1)!.statement);
   t.strictSame(vault.receipts.add(receiptOf(KIND.delivered, leaf), false), [row]);
   t.equal(vault.message(row)?.state, 'delivered');
-  t.equal(vault.expire(leaf), null, 'delivered stays delivered');
+  t.equal(vault.outgoing.expire(leaf), null, 'delivered stays delivered');
   t.strictSame(vault.receipts.add(receiptOf(KIND.read, leaf), false), [row]);
   t.equal(vault.message(row)?.state, 'read');
   t.strictSame(vault.receipts.add(receiptOf(KIND.delivered, leaf), false), [], 'from another device, and later');
@@ -121,10 +124,10 @@ t.test('the life of a message, and what the next batch continues from', async (t
 t.test('history is in the order of the conversation, both directions; what has no place comes last', async (t) => {
   const vault = Vault.open(join(testFolder(t), 'p'));
   vault.putRoster(id, roster);
-  const mine = vault.enqueue(id, 'alice', textBytes('second'), 2);
+  const mine = vault.outgoing.enqueue(id, 'alice', textBytes('second'), 2);
   await stage(vault);
   accept(vault, 2);
-  vault.enqueue(id, 'alice', textBytes('not yet'), 3);
+  vault.outgoing.enqueue(id, 'alice', textBytes('not yet'), 3);
   for (const [seq, text] of [
     [3, 'third'],
     [1, 'first'],
@@ -155,7 +158,7 @@ t.test('history is in the order of the conversation, both directions; what has n
 t.test('a new certificate begins a session; the conversation goes on linking', async (t) => {
   const vault = Vault.open(join(testFolder(t), 'p'));
   vault.putRoster(id, roster);
-  vault.enqueue(id, 'alice', textBytes('x'), 1);
+  vault.outgoing.enqueue(id, 'alice', textBytes('x'), 1);
   await stage(vault);
   accept(vault, 1);
   const { id: session, lastCtr, lastBatch, before } = vault.sessions.current(alice.fingerprint);
@@ -176,10 +179,10 @@ t.test('a session that was closed is over when the server has that; the next one
   vault.sessions.current(alice.fingerprint);
   t.notOk(vault.sessions.isOpen(alice.fingerprint), 'one that has said nothing is not open');
   const begun = { ...vault.sessions.current(alice.fingerprint), lastCtr: 3, lastBatch: randomBytes(32) as never };
-  vault.stage(composeClose(alice, begun, 'localhost/log/n1', 1000));
+  vault.outgoing.stage(composeClose(alice, begun, 'localhost/log/n1', 1000));
   vault.close();
   vault = Vault.open(folder); // killed before the answer: the same bytes are sent
-  t.match(vault.outbox()?.messages.length, 1);
+  t.match(vault.outgoing.staged()?.messages.length, 1);
   const closed = accept(vault, 0);
   t.notOk(vault.sessions.isOpen(alice.fingerprint));
   const next = vault.sessions.current(alice.fingerprint);
@@ -224,9 +227,9 @@ t.test('content is nowhere in the files', async (t) => {
   vault.profile.setAccount({ username: 'canary-user', email: 'canary@example.org', server: 'canary.example:1' });
   vault.profile.setResumeToken({ token: 'canary-token', expires: 1, fingerprint: Buffer.alloc(32) });
   vault.profile.setLastPeer('canary-last');
-  vault.enqueue(id, 'alice', textBytes('canary-waiting'), 1);
+  vault.outgoing.enqueue(id, 'alice', textBytes('canary-waiting'), 1);
   await stage(vault);
-  t.equal(vault.outbox()?.messages.length, 2);
+  t.equal(vault.outgoing.staged()?.messages.length, 2);
   const sealed = () =>
     Buffer.concat(readdirSync(folder).map((file) => readFileSync(join(folder, file)))).toString('latin1');
   t.notMatch(sealed(), /canary/, 'while it is open');
@@ -254,8 +257,8 @@ t.test('a value that was altered, moved, or sealed under another key is refused'
   for (const [name, harm] of rows) {
     rmSync(folder, { recursive: true, force: true });
     const vault = Vault.open(folder);
-    vault.enqueue(id, 'alice', textBytes('one'), 1);
-    vault.enqueue(id, 'alice', textBytes('two'), 1);
+    vault.outgoing.enqueue(id, 'alice', textBytes('one'), 1);
+    vault.outgoing.enqueue(id, 'alice', textBytes('two'), 1);
     vault.close();
     const db = new DatabaseSync(join(folder, 'vault.db'));
     harm(db);
@@ -302,13 +305,13 @@ t.test('a store of the first version is taken over; what was signed in the open 
   put('INSERT INTO outbox VALUES (?,?)', Buffer.alloc(32, 2), Buffer.from('a batch as it was then'));
   old.close();
   const vault = Vault.open(folder);
-  t.equal(vault.outbox(), null);
+  t.equal(vault.outgoing.staged(), null);
   t.match(vault.message(1), { state: 'waiting', hash: null });
   vault.putRoster(id, roster);
   t.equal((await stage(vault)).rows.length, 1);
   t.equal(vault.keys.device(), null);
   vault.close();
-  t.equal(Vault.open(folder).outbox()?.messages.at(-1)?.group?.generation, 1, 'and it is of this version now');
+  t.equal(Vault.open(folder).outgoing.staged()?.messages.at(-1)?.group?.generation, 1, 'and it is of this version now');
   t.end();
 });
 
@@ -479,11 +482,11 @@ t.test('a transaction is all or nothing, also when it is part of another', (t) =
   const vault = Vault.open(join(testFolder(t), 'p'));
   t.throws(() =>
     vault.transaction(() => {
-      vault.enqueue(id, 'alice', textBytes('half'), 1);
+      vault.outgoing.enqueue(id, 'alice', textBytes('half'), 1);
       throw new Error('in the middle');
     }),
   );
-  t.strictSame(vault.waiting(10, 1000), []);
+  t.strictSame(vault.outgoing.waiting(10, 1000), []);
   vault.close();
   t.end();
 });
@@ -511,8 +514,8 @@ t.test('killed between any two steps', async (t) => {
       process_.on('close', () => resolve(text.split('\n').slice(0, -1)));
     });
     const vault = Vault.open(folder);
-    const waiting = vault.waiting(10, 1_000_000).length;
-    const outbox = vault.outbox();
+    const waiting = vault.outgoing.waiting(10, 1_000_000).length;
+    const outbox = vault.outgoing.staged();
     const signed = outbox?.rows.length ?? 0;
     const accepted = [1, 2, 3].filter((row) => vault.message(row)?.state === 'accepted').length;
     const has = (step: string): boolean => done.includes(step);

@@ -38,7 +38,7 @@ t.test('more waits in one than there is room for in a batch: what is behind it g
   for (let i = 0; i < 1100; i++) side.app.send(id!, Buffer.from('waits'));
   const row = say(side, 'goes');
   t.equal((await side.app.waitFor(row, 'accepted', 30_000)).state, 'accepted');
-  t.ok(side.app.vault.isWaiting(id!));
+  t.ok(side.app.vault.outgoing.isWaiting(id!));
 });
 
 // Fails when all of them are tried first: with many, and a slow line, they never end.

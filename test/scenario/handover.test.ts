@@ -287,7 +287,7 @@ t.test('nobody else puts a history into a profile', async (t) => {
     announcementContent(salt, { v: 1, archive, to: fingerprintOf(alice), ...announced }),
     pieceContent(salt, { v: 1, archive, n: 0, sealed }),
   ]) {
-    const row = bob.vault.enqueue(id, 'bob', content, Date.now());
+    const row = bob.vault.outgoing.enqueue(id, 'bob', content, Date.now());
     await bob.say('alice', 'well?');
     await bob.app.waitFor(row, 'accepted', PATIENCE_MS);
   }
