@@ -11,7 +11,8 @@ import { sha256 } from '../base/hash.ts';
 import { byInvitation, openToAll, type Conversation } from '../client/e2ee/group.ts';
 import { delta, restore, snapshot } from '../client/e2ee/delta.ts';
 import type { Evidence } from '../client/ledger.ts';
-import { Vault, type Received } from '../client/vault.ts';
+import type { Received } from '../client/incoming.ts';
+import { Vault } from '../client/vault.ts';
 import { encodeContent, SALT_BYTES } from '../transcript/content.ts';
 import { textContent } from '../transcript/content-meaning.ts';
 import { World } from '../test/e2ee/people.ts';
@@ -235,7 +236,7 @@ for (const [name, start] of Object.entries({ 'of 2': a, 'of 101': hundred, [`of 
   const id = randomBytes(32) as Uint8Array as ConversationId;
   vault.groups.setCurrent(id, { generation: 1, since: 1, snapshot: snapshot(start), sketch: null });
   vault.transaction(() => {
-    for (let n = 0; n < members; n++) vault.addReceived(received(id, n));
+    for (let n = 0; n < members; n++) vault.incoming.add(received(id, n));
   });
   let state = start;
   const [all, keeping, taking]: [number[], number[], number[]] = [[], [], []];
@@ -252,7 +253,7 @@ for (const [name, start] of Object.entries({ 'of 2': a, 'of 101': hundred, [`of 
     const opened = performance.now();
     vault.transaction(() => {
       vault.ledger.addEvidence(message.hash, 'bench/log/n1', EVIDENCE);
-      vault.addReceived(message);
+      vault.incoming.add(message);
       vault.groups.addDelta(id, delta(conversation, state)!);
     });
     taking.push(performance.now() - opened);

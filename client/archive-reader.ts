@@ -32,7 +32,8 @@ import { readReceipt, type HeldReceipt } from './receipt-reader.ts';
 import type { Session } from './session.ts';
 import type { Conversation } from './roster.ts';
 import { admitStatement } from './trust.ts';
-import type { Received, Vault } from './vault.ts';
+import type { Received } from './incoming.ts';
+import type { Vault } from './vault.ts';
 
 /** What came of a history. */
 export interface Imported {
@@ -109,7 +110,7 @@ export class ArchiveReader {
         const replay = findReplay(this.#vault.ledger, checked);
         if (replay !== null) this.#refused(errorOf(replay), replay.subject, replay.detail);
         this.#vault.ledger.addEvidence(leafHash(record.batch), log.origin, checked.evidence);
-        for (const message of received) if (this.#vault.addImported(message, now)) this.result.messages++;
+        for (const message of received) if (this.#vault.incoming.addImported(message, now)) this.result.messages++;
         for (const { receipt, isMine } of receipts) this.#vault.receipts.add(receipt, isMine);
       }
     });

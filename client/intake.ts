@@ -15,7 +15,8 @@ import { UNREADABLE, type Message } from './message-table.ts';
 import { checkOrder, findReplay, type Finding } from './order-check.ts';
 import type { Session } from './session.ts';
 import type { Good } from './statement-reader.ts';
-import type { ReceivedCommit, Vault } from './vault.ts';
+import type { ReceivedCommit } from './incoming.ts';
+import type { Vault } from './vault.ts';
 
 /** A message, or a commit (null), that was not here before. */
 export interface Fresh {
@@ -94,7 +95,7 @@ export class Intake {
           fresh.push({ message, remark, isContinued: order.isContinued });
         };
         if (opened.kind === 'commit') {
-          this.#vault.addReceivedCommit(place);
+          this.#vault.incoming.addCommit(place);
           if (opened.usedPackage !== null) this.#vault.keys.deletePackage(opened.usedPackage);
           came.push(...opened.came);
           parted.push(opened);
@@ -105,12 +106,12 @@ export class Intake {
             warnings.push(`${batch.username} took this device out of ${room === undefined ? 'a conversation' : peer}`);
           heard(null);
         } else if (session.rosters.isSelf(ms.conversation)) {
-          this.#vault.addReceivedCommit(place);
+          this.#vault.incoming.addCommit(place);
           if (opened.kind === 'message')
             this.#handover.take(readOpening(opened.opening).body, place.lineage.fingerprint);
           hasHistory = true;
         } else {
-          const message = this.#vault.addReceived({ ...place, ...this.#contentOf(batch, ms, opened) });
+          const message = this.#vault.incoming.add({ ...place, ...this.#contentOf(batch, ms, opened) });
           if (message !== null) heard(message);
         }
       }

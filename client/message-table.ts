@@ -1,6 +1,6 @@
 /**
  * The message table: one row for each message of either direction, its content sealed, its place and state in the clear. What a state
- * means and when it changes is decided in outgoing.ts and vault.ts, what one message does to another in annotations.ts; inside their transactions all
+ * means and when it changes is decided in outgoing.ts and incoming.ts, what one message does to another in annotations.ts; inside their transactions all
  * of this happens.
  */
 import type { ConversationId, Hash } from '../base/bytes.ts';

@@ -59,7 +59,7 @@ export function checkOrder(vault: Vault, batch: CheckedBatch, ms: MessageStateme
   if (finding !== null) return { isContinued: false, finding, remark: null };
   const { username } = batch;
   const order = { isContinued: false, finding: null, remark: null };
-  const last = vault.senderLineage(ms.sender, ms.conversation, ms.session);
+  const last = vault.incoming.lineage(ms.sender, ms.conversation, ms.session);
   if (last === null) return order; // a device that is new to this profile may begin anywhere
   const isSameSession = equal(last.session, ms.session);
   const due = isSameSession ? last.convCtr + 1 : 1;

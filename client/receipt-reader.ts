@@ -75,7 +75,7 @@ async function mayReceipt(
 ): Promise<boolean> {
   const isIn = ({ members }: Conversation): boolean => members.some(({ username }) => username === by);
   const roster = await session.rosters.trusted(ms.conversation);
-  if (vault.senderLineage(ms.sender, ms.conversation, ms.session) !== null) return true;
+  if (vault.incoming.lineage(ms.sender, ms.conversation, ms.session) !== null) return true;
   if (roster.room !== undefined && inside !== null) return inside.includes(by);
   if (isIn(roster)) return true;
   if (roster.room === undefined)

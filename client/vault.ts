@@ -6,7 +6,7 @@
 import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { existsSync } from 'node:fs';
-import { utf8, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
+import { utf8, type ConversationId, type Fingerprint, type Hash } from '../base/bytes.ts';
 import { KIND } from '../transcript/statement.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import { identityOf } from '../x509/identity.ts';
@@ -16,50 +16,21 @@ import { Database } from './database.ts';
 import { FreshnessTable } from './freshness-table.ts';
 import { GroupTable } from './group-table.ts';
 import { HandoverTable } from './handover-table.ts';
+import { Incoming } from './incoming.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger } from './ledger.ts';
 import { MarkTable } from './mark-table.ts';
 import { NoticeTable } from './notice-table.ts';
-import { MessageTable, UNREADABLE, type Message } from './message-table.ts';
+import { MessageTable, type Message } from './message-table.ts';
 import { Outgoing } from './outgoing.ts';
 import { ProfileTable } from './profile-table.ts';
 import { ReceiptTable } from './receipt-table.ts';
 import { RoomTable } from './room-table.ts';
 import type { Conversation, Roster } from './roster.ts';
 import { Seal } from './seal.ts';
-import { SeenTable, type Place } from './seen-table.ts';
+import { SeenTable } from './seen-table.ts';
 import { SessionTable } from './session-table.ts';
 import { clearKey, keyPath, removeLeftover } from './vault-key.ts';
-
-export interface Received {
-  readonly conversation: ConversationId;
-  readonly seq: number;
-  readonly hash: Hash;
-  readonly direction: 'in' | 'out';
-  readonly sender: string;
-  readonly body: Uint8Array;
-  /** null for one that cannot be read */
-  readonly kf: Uint8Array | null;
-  /** why it cannot be read; null for one that was */
-  readonly reason: string | null;
-  readonly clientTime: number;
-  readonly serverTime: number;
-  readonly lineage: Lineage;
-}
-/** Of the sender, after one of his statements. */
-export interface Lineage {
-  readonly fingerprint: Fingerprint;
-  readonly session: SessionId;
-  readonly convCtr: number;
-  readonly place?: Place;
-}
-/** What of a commit is kept: that it was dealt with, and where its sender has got to. */
-export type ReceivedCommit = Pick<Received, 'conversation' | 'seq' | 'hash' | 'lineage'>;
-export interface SenderLineage {
-  readonly session: SessionId;
-  readonly convCtr: number;
-  readonly lastLeaf: Hash;
-}
 
 export class Vault {
   readonly profile: ProfileTable;
@@ -76,6 +47,7 @@ export class Vault {
   readonly marks: MarkTable;
   readonly notices: NoticeTable;
   readonly outgoing: Outgoing;
+  readonly incoming: Incoming;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -103,6 +75,7 @@ export class Vault {
     const [messages, conversations] = [this.#table, this.#conversations];
     const tables = { messages, conversations, annotations, profile, sessions, receipts, groups, seen, ledger };
     this.outgoing = new Outgoing(db, seal, tables);
+    this.incoming = new Incoming(db, tables);
   }
 
   /** Whether there is one. */
@@ -237,74 +210,10 @@ export class Vault {
     return this.profile.sendsReadTo(this.conversation(id)?.peer ?? '');
   }
 
-  /** How far a device has got in this session; of which there is nothing yet: in the one that began last. */
-  senderLineage(fingerprint: Fingerprint, id: ConversationId, session: SessionId): SenderLineage | null {
-    const sql =
-      'SELECT * FROM sender WHERE fingerprint = ? AND conversation = ? ORDER BY session = ? DESC, row DESC LIMIT 1';
-    const row = this.#db.one(sql, fingerprint, id, session);
-    if (row === undefined) return null;
-    return {
-      session: row['session'] as Uint8Array as SessionId,
-      convCtr: row['conv_ctr'] as number,
-      lastLeaf: row['last_leaf'] as Uint8Array as Hash,
-    };
-  }
-  /** Null for a message that is here already (the server repeats what it does not know to be received). */
-  addReceived(received: Received): Message | null {
-    return this.#db.transaction(() => {
-      if (this.messageByHash(received.hash) !== null) return null;
-      const row = this.#addMessage(received);
-      this.#advance(received);
-      this.receipts.catchUp(row, received.hash);
-      if (received.direction === 'in' && received.kf !== null) this.receipts.owe(row, KIND.delivered);
-      return this.message(row);
-    });
-  }
-  /** A message that was said before this device was there, and is none to be told of. False for one that is here already. */
-  addImported(received: Received, now: number): boolean {
-    return this.#db.transaction(() => {
-      if (this.messageByHash(received.hash) !== null) return false;
-      const row = this.#addMessage(received);
-      this.#db.run('UPDATE message SET is_shown = 1 WHERE row = ?', row);
-      this.annotations.read([row], now);
-      this.annotations.apply(row);
-      this.receipts.catchUp(row, received.hash);
-      return true;
-    });
-  }
   /** Of a message of ours of which nothing is to stay but the proof. */
   forgetMessage(row: number): void {
     this.#db.run('DELETE FROM message WHERE row = ?', row);
   }
-  addReceivedCommit(commit: ReceivedCommit): void {
-    this.#db.transaction(() => {
-      if (this.groups.hasCommit(commit.hash)) return;
-      this.groups.addCommit(commit.hash, commit.conversation, commit.seq);
-      this.#advance(commit);
-    });
-  }
-
-  #addMessage(received: Received): number {
-    const { conversation: id, direction, seq, hash: leaf, sender, body, kf, reason } = received;
-    const times = { client_time: received.clientTime, server_time: received.serverTime };
-    const value = { sender, body, ...(reason === UNREADABLE ? {} : { form: 1 as const }), ...times };
-    const state = direction === 'in' ? 'received' : 'accepted';
-    const more = { ...(kf === null ? {} : { kf }), ...(reason === null ? {} : { reason }) };
-    return this.#table.add(id, direction, state, seq, leaf, { ...value, ...more });
-  }
-
-  /** The sender has got this far, or further if this one is late; sessions keep the order in which they began. */
-  #advance({ conversation: id, hash: leaf, lineage }: ReceivedCommit): void {
-    const row = 1 + Number(this.#db.one('SELECT max(row) AS last FROM sender')?.['last'] ?? 0);
-    this.#db.run(
-      `INSERT INTO sender (fingerprint, session, conversation, conv_ctr, last_leaf, row) VALUES (?,?,?,?,?,?)
-       ON CONFLICT DO UPDATE SET conv_ctr = excluded.conv_ctr, last_leaf = excluded.last_leaf WHERE excluded.conv_ctr > conv_ctr`,
-      ...[lineage.fingerprint, lineage.session, id, lineage.convCtr, leaf, row],
-    );
-    const { fingerprint: device, session, convCtr, place = null } = lineage;
-    this.seen.add(id, { device, session, convCtr, leaf, place }, false);
-  }
-
   #setValue(name: string, value: Uint8Array): void {
     const sealed = this.#seal.seal(`value/${name}`, value);
     this.#db.run('INSERT OR REPLACE INTO value (name, sealed) VALUES (?,?)', name, sealed);

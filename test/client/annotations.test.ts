@@ -46,7 +46,7 @@ class Talk {
   hears(sender: string, content: Content | Uint8Array, hash = randomBytes(32) as unknown as Hash): Message {
     const body = content instanceof Uint8Array ? content : encodeContent(content);
     const seq = ++this.#seq;
-    const message = this.vault.addReceived({
+    const message = this.vault.incoming.add({
       conversation: id,
       seq,
       hash,

@@ -354,7 +354,7 @@ t.test('what could not be read is not receipted', async (t) => {
   const { vault } = side.app;
   vault.putRoster(side.id, { peer: 'bob', epoch: 2, members: [{ username: 'bob', devices: [] }] });
   const received = (kf: Uint8Array | null) =>
-    vault.addReceived({
+    vault.incoming.add({
       conversation: side.id,
       seq: 1,
       hash: randomBytes(32) as unknown as Hash,

@@ -5,7 +5,8 @@ import t, { type Test } from 'tap';
 import { equal, hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import { openings } from '../../client/staged-batch.ts';
 import { composeBatch, composeCommit } from '../../client/statements.ts';
-import { Vault, type Received } from '../../client/vault.ts';
+import type { Received } from '../../client/incoming.ts';
+import { Vault } from '../../client/vault.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { KIND } from '../../transcript/statement.ts';
 import { identityOf } from '../../x509/identity.ts';
@@ -145,12 +146,12 @@ t.test('a batch: its messages are known by their statements, and are written onc
 t.test('what came is kept once, and is found by its place', async (t) => {
   const vault = open(t);
   const [first, second] = [received(1), received(2)];
-  t.ok(vault.addReceived(first));
-  t.equal(vault.addReceived(first), null);
-  t.notOk(vault.addImported(first, 1));
-  t.ok(vault.addReceived(second));
+  t.ok(vault.incoming.add(first));
+  t.equal(vault.incoming.add(first), null);
+  t.notOk(vault.incoming.addImported(first, 1));
+  t.ok(vault.incoming.add(second));
   const own = received(3, { direction: 'out', sender: 'alice' });
-  vault.addReceived(own);
+  vault.incoming.add(own);
   t.equal(vault.outgoing.expire(second.hash), null, 'only what this user has sent can wait too long');
   const seqs = (from: number) => vault.receivedAfter(id, from, 10).map(({ seq }) => seq);
   t.strictSame([seqs(0), seqs(1), seqs(2)], [[1, 2], [2], []]);
@@ -158,25 +159,25 @@ t.test('what came is kept once, and is found by its place', async (t) => {
     vault.unshown(null, 10).map(({ seq }) => seq),
     [1, 2],
   );
-  t.ok(vault.addImported(received(4), 1));
+  t.ok(vault.incoming.addImported(received(4), 1));
   t.equal(vault.unshown(null, 10).length, 2, 'what was said before this device was there is no news');
   t.strictSame(vault.receipts.owedOf(KIND.delivered).length, 2, 'nor is it said that it came');
   const { session } = first.lineage;
-  t.match(vault.senderLineage(bob, id, session), { convCtr: 3 });
+  t.match(vault.incoming.lineage(bob, id, session), { convCtr: 3 });
   const later = Buffer.alloc(16, 2) as Uint8Array as SessionId;
-  vault.addReceived(received(5, { lineage: { fingerprint: bob, session: later, convCtr: 1 } }));
-  vault.addReceived(received(6, { lineage: { fingerprint: bob, session, convCtr: 2 } }));
-  t.match(vault.senderLineage(bob, id, session), { convCtr: 3 }, 'one that comes late takes nobody back');
-  t.match(vault.senderLineage(bob, id, later), { convCtr: 1 });
-  const unknown = vault.senderLineage(bob, id, Buffer.alloc(16, 3) as Uint8Array as SessionId);
+  vault.incoming.add(received(5, { lineage: { fingerprint: bob, session: later, convCtr: 1 } }));
+  vault.incoming.add(received(6, { lineage: { fingerprint: bob, session, convCtr: 2 } }));
+  t.match(vault.incoming.lineage(bob, id, session), { convCtr: 3 }, 'one that comes late takes nobody back');
+  t.match(vault.incoming.lineage(bob, id, later), { convCtr: 1 });
+  const unknown = vault.incoming.lineage(bob, id, Buffer.alloc(16, 3) as Uint8Array as SessionId);
   t.ok(unknown && equal(unknown.session, later), 'of a new one: the one that began last');
-  t.equal(vault.senderLineage(randomBytes(32) as Uint8Array as Fingerprint, id, session), null);
+  t.equal(vault.incoming.lineage(randomBytes(32) as Uint8Array as Fingerprint, id, session), null);
 });
 
 t.test('that something was read is said where that is wanted, and of what could be read', async (t) => {
   const vault = open(t);
   const rows = [received(1), received(2, { kf: null, reason: 'UNREADABLE' }), received(3, { conversation: other })].map(
-    (each) => vault.addReceived(each)!.row,
+    (each) => vault.incoming.add(each)!.row,
   );
   const owed = () => vault.receipts.owedOf(KIND.read);
   vault.markShown(rows, 1);
@@ -207,10 +208,10 @@ t.test('a commit is dealt with once, and its sender has got so far', async (t) =
   const vault = open(t);
   const { lineage } = received(3);
   const commit = { conversation: id, seq: 3, hash: randomBytes(32) as Uint8Array as Hash, lineage };
-  vault.addReceivedCommit(commit);
-  vault.addReceivedCommit({ ...commit, lineage: { ...lineage, convCtr: 9 } });
+  vault.incoming.addCommit(commit);
+  vault.incoming.addCommit({ ...commit, lineage: { ...lineage, convCtr: 9 } });
   t.ok(vault.groups.hasCommit(commit.hash));
-  t.match(vault.senderLineage(bob, id, lineage.session), { convCtr: 3, lastLeaf: commit.hash });
+  t.match(vault.incoming.lineage(bob, id, lineage.session), { convCtr: 3, lastLeaf: commit.hash });
 });
 
 t.test('with whom: the newest of a name, or the address in the certificate of one of his devices', (t) => {
@@ -238,7 +239,7 @@ t.test('with whom: the newest of a name, or the address in the certificate of on
 t.test('what was received and not shown yet, of one conversation or of all', (t) => {
   const vault = open(t);
   const rows = [received(1), received(2, { conversation: other }), received(3)].map(
-    (each) => vault.addReceived(each)!.row,
+    (each) => vault.incoming.add(each)!.row,
   );
   const shown = (of: ConversationId | null, limit = 10) => vault.unshown(of, limit).map(({ row }) => row);
   t.strictSame([shown(null), shown(id), shown(other)], [rows, [rows[0], rows[2]], [rows[1]]]);
@@ -265,7 +266,7 @@ t.test('a commit of this device, once it is accepted, is one that was dealt with
 t.test('what was said of what was received is owed until it is accepted, or refused for good', async (t) => {
   for (const isRefused of [false, true]) {
     const vault = open(t);
-    const { hash } = vault.addReceived(received(1))!;
+    const { hash } = vault.incoming.add(received(1))!;
     t.equal(vault.receipts.owed(), 1);
     const batch = await composeBatch(
       alice,

@@ -132,7 +132,7 @@ t.test('history is in the order of the conversation, both directions; what has n
     [3, 'third'],
     [1, 'first'],
   ] as const)
-    vault.addReceived({
+    vault.incoming.add({
       conversation: id,
       seq,
       hash: randomBytes(32) as unknown as Hash,
