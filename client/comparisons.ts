@@ -3,7 +3,7 @@ import { ChatError } from '../base/errors.ts';
 import { canonicalUsername } from '../x509/identity.ts';
 import type { ClientIdentity } from './identity.ts';
 import { confirmNumber, showNumber } from './marks.ts';
-import { isRoomName } from './rooms.ts';
+import { isRoomName } from './room-terms.ts';
 import type { Conversation } from './roster.ts';
 import type { Vault } from './vault.ts';
 import { verificationOf, type Verification } from './verification.ts';

@@ -7,7 +7,8 @@ import { iso } from '../verify/time.ts';
 import { MIN_ID_DIGITS, type Reading } from './annotations.ts';
 import { UNREADABLE } from './message-table.ts';
 import type { SignedReceipt } from './receipt-table.ts';
-import { isRoomName, type Occupant } from './rooms.ts';
+import { isRoomName } from './room-terms.ts';
+import type { Occupant } from './rooms.ts';
 import type { Message } from './message-table.ts';
 
 /** A body for a terminal: line by line, so that line breaks survive and nothing else does. */

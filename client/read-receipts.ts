@@ -5,7 +5,7 @@
 import { ChatError } from '../base/errors.ts';
 import { printable } from '../runtime/printable.ts';
 import { canonicalUsername } from '../x509/identity.ts';
-import { isRoomName } from './rooms.ts';
+import { isRoomName } from './room-terms.ts';
 import type { Vault } from './vault.ts';
 
 export const READ_CHOICES = ['on', 'off', 'default'] as const;

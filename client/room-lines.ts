@@ -4,7 +4,7 @@ import { printable } from '../runtime/printable.ts';
 import { canonicalUsername } from '../x509/identity.ts';
 import type { App } from './app.ts';
 import { shownOccupant } from './presentation.ts';
-import { isRoomName, ROLES } from './rooms.ts';
+import { isRoomName, ROLES } from './room-terms.ts';
 import type { Conversation } from './roster.ts';
 
 export const ROOM_HELP = [

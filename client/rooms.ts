@@ -11,12 +11,10 @@ import { NO_GROUP, type Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
 import { isPassing, waitMs } from './refusals.ts';
 import { listRooms, type RoomReply, type RoomSummary } from './room-list.ts';
+import { roomName, roomTopic, type Role } from './room-terms.ts';
 import type { Session } from './session.ts';
 import type { Conversation } from './roster.ts';
 import type { Vault } from './vault.ts';
-
-export const ROLES = ['owner', 'admin', 'member'] as const;
-export type Role = (typeof ROLES)[number];
 
 export interface Occupant {
   readonly username: string;
@@ -69,7 +67,7 @@ export class Rooms {
   /** @throws BAD_NAME, ROOM_EXISTS, QUOTA, TOO_LARGE */
   async create(name: string, isPublic: boolean, topic?: string): Promise<Conversation> {
     const visibility = isPublic ? ('public' as const) : ('private' as const);
-    const more = topic === undefined ? {} : { topic: sayable(topic) };
+    const more = topic === undefined ? {} : { topic: roomTopic(topic) };
     const conversation = await this.#host.asked(async (session) => {
       const reply = await session.requester.request(
         { type: 'room_create', room: roomName(name), visibility, ...more },
@@ -151,7 +149,7 @@ export class Rooms {
   /** @param topic empty: none. @throws NOT_ALLOWED/role, TOO_LARGE */
   async setTopic(name: string, topic: string): Promise<void> {
     const room = roomName(name);
-    const more = topic === '' ? {} : { topic: sayable(topic) };
+    const more = topic === '' ? {} : { topic: roomTopic(topic) };
     await this.#host.asked(({ requester }) => requester.request({ type: 'room_topic', room, ...more }, 'room'));
   }
 
@@ -351,25 +349,6 @@ async function isGone({ rosters }: Session, id: ConversationId): Promise<boolean
     return ChatError.from(error).code === 'NOT_FOUND';
   }
   return false;
-}
-
-export const isRoomName = (name: string): boolean => name.startsWith('#');
-
-/** @throws BAD_NAME */
-export function roomName(name: string): string {
-  if (/^#[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/.test(name)) return name;
-  throw new ChatError('BAD_NAME', 'a room is # and 1 to 63 of a-z, 0-9, ".", "_", "-" (in a shell: quote it)', {
-    field: 'room',
-  });
-}
-
-/** UTF-16 code units (docs/PROTOCOL.md §5.1). */
-const MAX_TOPIC_CHARS = 512;
-
-/** @throws TOO_LARGE */
-function sayable(topic: string): string {
-  if (topic.length <= MAX_TOPIC_CHARS) return topic;
-  throw new ChatError('TOO_LARGE', `a topic has at most ${MAX_TOPIC_CHARS} characters`, { field: 'topic' });
 }
 
 function asAsked(reply: RoomReply, name: string): RoomReply {

@@ -9,7 +9,7 @@ import type { App } from '../app.ts';
 import { parseExpiry, type Context, type GlobalArgs } from '../context.ts';
 import { written } from '../output.ts';
 import { messageFields, receiptFields, shownMessage } from '../presentation.ts';
-import { isRoomName, roomName } from '../rooms.ts';
+import { isRoomName, roomName } from '../room-terms.ts';
 import type { Conversation } from '../roster.ts';
 import type { Message } from '../message-table.ts';
 import type { Vault } from '../vault.ts';

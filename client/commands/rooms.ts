@@ -5,7 +5,7 @@ import { canonicalUsername } from '../../x509/identity.ts';
 import type { App } from '../app.ts';
 import type { Context, GlobalArgs } from '../context.ts';
 import { shownOccupant } from '../presentation.ts';
-import { ROLES, type Role } from '../rooms.ts';
+import { ROLES, type Role } from '../room-terms.ts';
 import type { Run } from './account.ts';
 
 interface RoomArgs extends GlobalArgs {
