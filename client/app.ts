@@ -335,7 +335,7 @@ export class App {
       case 'contact_changed':
         return this.#contacts.changed(frame);
       case 'room_changed':
-        return this.rooms.changed(session, frame);
+        return this.rooms.changes.heard(session, frame);
       case 'checkpoint': // kept by the requester, for the acknowledgement that it belongs to
       case 'error':
       case 'bye':
@@ -345,7 +345,7 @@ export class App {
 
   #detach(): void {
     this.#correspondence.detach();
-    this.rooms.detach();
+    this.rooms.changes.detach();
   }
 }
 

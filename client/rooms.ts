@@ -1,15 +1,15 @@
 /**
  * Rooms of this profile. The server keeps names, members and roles, and its word about them is shown; who can read is decided by the
  * members' devices alone. So every change of members is two: one at the server, and one of the group, which is asked for here.
+ * What others do is followed in room-changes.ts.
  */
-import { equal, hex, type ConversationId } from '../base/bytes.ts';
+import { equal, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { REPORTED } from '../protocol/hello.ts';
-import type { Reply } from '../protocol/messages.ts';
 import { usersIn } from './e2ee/held.ts';
-import { NO_GROUP, type Groups } from './groups.ts';
+import type { Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
-import { isPassing, waitMs } from './refusals.ts';
+import { RoomChanges } from './room-changes.ts';
+import { RoomEntry } from './room-entry.ts';
 import { listRooms, type RoomReply, type RoomSummary } from './room-list.ts';
 import { roomName, roomTopic, type Role } from './room-terms.ts';
 import type { Session } from './session.ts';
@@ -41,20 +41,15 @@ export interface RoomsHost {
   warn(sentence: string): void;
 }
 
-/** Of many who are told of one change, the first one's commit is enough. */
-const MAX_DELAY_MS = 2000;
-
 export class Rooms {
+  /** what others do in them, told on the connection that there is */
+  readonly changes: RoomChanges;
   readonly #vault: Vault;
   readonly #groups: Groups;
   readonly #lobby: Lobby;
   readonly #own: string;
+  readonly #entry: RoomEntry;
   readonly #host: RoomsHost;
-  readonly #timers = new Set<NodeJS.Timeout>();
-  /** of the connection */
-  #ending = new AbortController();
-  /** conversation → the look at its members that is under way, or comes behind that */
-  readonly #looks = new Map<string, { isBegun: boolean; readonly done: Promise<void> }>();
 
   constructor(vault: Vault, groups: Groups, lobby: Lobby, own: string, host: RoomsHost) {
     this.#vault = vault;
@@ -62,6 +57,8 @@ export class Rooms {
     this.#lobby = lobby;
     this.#own = own;
     this.#host = host;
+    this.#entry = new RoomEntry(vault, groups, (id) => host.want(id));
+    this.changes = new RoomChanges(vault, lobby, this.#entry, own, host);
   }
 
   /** @throws BAD_NAME, ROOM_EXISTS, QUOTA, TOO_LARGE */
@@ -89,7 +86,7 @@ export class Rooms {
     const conversation = await this.#host.asked(async (session) => {
       const reply = asAsked(await session.requester.request({ type: 'room_join', room: roomName(name) }, 'room'), name);
       if (reply.asked === true) this.#lobby.wait(reply.conversation as ConversationId);
-      return this.#enter(session, reply);
+      return this.#entry.enter(session, reply);
     });
     await this.#comesIn(conversation.id);
     return conversation;
@@ -177,7 +174,7 @@ export class Rooms {
       const reply = await this.#get(name);
       if (!reply.members.some(({ username }) => username === this.#own))
         throw new ChatError('NOT_FOUND', `you are not in ${name}: join it, or be invited`, { field: 'room' });
-      return this.#enter(session, reply);
+      return this.#entry.enter(session, reply);
     });
   }
 
@@ -194,7 +191,7 @@ export class Rooms {
       const { id } =
         known !== null && known.room?.closed !== true
           ? known
-          : await this.#enter(session, await session.requester.request({ type: 'room_get', room }, 'room'));
+          : await this.#entry.enter(session, await session.requester.request({ type: 'room_get', room }, 'room'));
       await this.#dropInvitations(session, id, room);
       const isLeft = this.#groups.stored(id).conversation === null || this.#vault.rooms.invited(id).length > 0;
       if (isLeft) this.#host.want(id);
@@ -214,108 +211,12 @@ export class Rooms {
     );
   }
 
-  /** Somebody has changed a room. A hint: who is in it is asked for again. */
-  changed(session: Session, frame: Reply<'room_changed'>): void {
-    const { change, username = frame.by } = frame;
-    const known = this.#vault.conversation(frame.conversation as ConversationId);
-    const isOut = change === 'left' || change === 'kicked' || change === 'banned';
-    if (isOut && known !== null) {
-      this.#vault.rooms.forget(known.id, [username]);
-      this.#lobby.forget(known.id, [username]);
-    }
-    if (isOut && known !== null && username === this.#own) session.rosters.close(known.id);
-    this.#host.warn(announcement(frame, this.#own));
-    if (change !== 'topic' && change !== 'role' && change !== 'unbanned')
-      this.#persist(() => this.#follow(session, frame, isOut, username === this.#own));
-  }
-
-  /** What the server cannot say now it is asked again when it said, and all else at the next login. */
-  #persist(ask: () => Promise<void>): void {
-    const { signal } = this.#ending;
-    ask().catch((cause: unknown) => {
-      const error = ChatError.from(cause);
-      if (signal.aborted || error.cause !== REPORTED || !isPassing(error)) return;
-      this.#after(waitMs(error), () => this.#persist(ask));
-    });
-  }
-
-  /** Nothing is looked at later. */
-  detach(): void {
-    this.#ending.abort();
-    this.#ending = new AbortController();
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
-    this.#looks.clear();
-    this.#lobby.detach();
-  }
-
-  async #follow(
-    session: Session,
-    { room, conversation, change, by, turn }: Reply<'room_changed'>,
-    isOut: boolean,
-    isOwn: boolean,
-  ): Promise<void> {
-    const id = conversation as ConversationId;
-    const known = this.#vault.conversation(id);
-    if (isOwn && isOut) return;
-    if (isOwn) {
-      if (change === 'joined') this.#lobby.wait(id); // another device of this user has asked for all
-      return void (await this.#enter(session, await session.requester.request({ type: 'room_get', room }, 'room')));
-    }
-    if (known === null || known.room?.closed !== false) return;
-    await this.#looked(session, id);
-    if (isOut) this.#after(Math.random() * MAX_DELAY_MS, () => this.#host.want(id));
-    if (change === 'joined' && turn !== undefined && known.room.public) this.#lobby.ask(id, by, turn);
-  }
-
-  /** Who is in it now: asked once for all changes that come while it is being asked. */
-  #looked(session: Session, id: ConversationId): Promise<void> {
-    const last = this.#looks.get(hex(id));
-    if (last?.isBegun === false) return last.done;
-    const look = { isBegun: false, done: Promise.resolve() };
-    look.done = (last?.done ?? Promise.resolve())
-      .catch(() => {})
-      .then(async () => {
-        look.isBegun = true;
-        await session.rosters.refresh(id);
-      })
-      .finally(() => {
-        if (this.#looks.get(hex(id)) === look) this.#looks.delete(hex(id));
-      });
-    this.#looks.set(hex(id), look);
-    return look.done;
-  }
-
   async #get(name: string): Promise<RoomReply> {
     const room = roomName(name);
     return asAsked(
       await this.#host.asked(({ requester }) => requester.request({ type: 'room_get', room }, 'room')),
       name,
     );
-  }
-
-  async #enter(session: Session, reply: RoomReply): Promise<Conversation> {
-    const id = reply.conversation as ConversationId;
-    const before = this.#vault.conversation(id);
-    // Whoever was out does not know what the group has become, also if this process ends before it has come in again.
-    const isBack = before?.room?.closed === true && this.#groups.stored(id).conversation !== null;
-    if (isBack && before.room.public) await this.#letGo(session, id);
-    const conversation = await session.rosters.enter(reply);
-    if (isBack && !before.room.public) this.#groups.markBroken(id); // who was inside is still to be known
-    this.#host.want(id);
-    return conversation;
-  }
-
-  /** What was said while this device was in its group is read first. */
-  async #letGo(session: Session, id: ConversationId): Promise<void> {
-    const { generation, since } = this.#groups.stored(id);
-    await session.caughtUp();
-    await this.#groups.exclusively(session, [id], async () => {
-      const group = this.#groups.of(id);
-      if (group.generation !== generation || group.since !== since) return; // it was let in meanwhile
-      this.#groups.set(id, NO_GROUP);
-      this.#vault.transaction(() => this.#groups.save([id]));
-    });
   }
 
   #readers(id: ConversationId): string[] {
@@ -330,14 +231,6 @@ export class Rooms {
     const settled = this.#host.settles(id, isSo);
     this.#host.want(id);
     return settled;
-  }
-
-  #after(ms: number, work: () => void): void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      work();
-    }, ms);
-    this.#timers.add(timer);
   }
 }
 
@@ -354,27 +247,4 @@ async function isGone({ rosters }: Session, id: ConversationId): Promise<boolean
 function asAsked(reply: RoomReply, name: string): RoomReply {
   if (reply.room === name) return reply;
   throw new ChatError('BAD_FRAME', 'another room than asked for', { field: 'room.room' });
-}
-
-/** In words. */
-function announcement({ room, change, by, username, role, topic }: Reply<'room_changed'>, own: string): string {
-  const whom = username === own ? 'you' : (username ?? '');
-  switch (change) {
-    case 'joined':
-      return `${by} has joined ${room}`;
-    case 'left':
-      return `${by} has left ${room}`;
-    case 'invited':
-      return `${by} has invited ${whom} into ${room}`;
-    case 'kicked':
-      return `${by} has removed ${whom} from ${room}`;
-    case 'banned':
-      return `${by} has banned ${whom} from ${room}`;
-    case 'unbanned':
-      return `${by} lets ${whom} into ${room} again`;
-    case 'role':
-      return `${by} made ${whom} ${role ?? 'member'} of ${room}`;
-    case 'topic':
-      return topic === undefined ? `${by} took the topic of ${room} away` : `${by} set the topic of ${room}: ${topic}`;
-  }
 }

@@ -102,7 +102,13 @@ t.test('a room has changed, and the server cannot say now who is in it: it is as
   const groups = { stored: () => ({ conversation: null }) };
   const rooms = new Rooms(vault as never, groups as never, lobby as never, 'alice', host as never);
   const changed = (by: string): void =>
-    rooms.changed(session as never, { type: 'room_changed', room: '#plan', conversation: id, change: 'joined', by });
+    rooms.changes.heard(session as never, {
+      type: 'room_changed',
+      room: '#plan',
+      conversation: id,
+      change: 'joined',
+      by,
+    });
   changed('bob');
   await answered.promise;
   refusals.push('RATE_LIMIT', 'UNAVAILABLE');
@@ -122,7 +128,7 @@ t.test('what the server does not have it is not asked for again', async (t) => {
     warn: () => {},
   } as never);
   const change = { room: '#plan', conversation: known.id, change: 'joined', by: 'bob' } as const;
-  rooms.changed({ rosters: { refresh } } as never, { type: 'room_changed', ...change });
+  rooms.changes.heard({ rosters: { refresh } } as never, { type: 'room_changed', ...change });
   for (let i = 0; i < 20; i++) await new Promise(setImmediate);
   t.equal(asked, 1);
 });
