@@ -10,21 +10,22 @@ import { equal, hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Delivered } from '../protocol/messages.ts';
 import { messageAad, type MessageStatement } from '../transcript/statement.ts';
-import type { Conversation as Roster } from './roster.ts';
 import { fetchBlob } from './blobs.ts';
+import { guessing, withoutRival } from './commit-under-way.ts';
 import { isVerdict } from './delivery-check.ts';
-import { checkEntry } from './group-rules.ts';
-import type { GroupEngine, Heard } from './group-engine.ts';
-import { entered, epochOf, isOf, NO_GROUP, type Group, type Groups } from './groups.ts';
-import type { Session } from './session.ts';
-import type { Vault } from './vault.ts';
-import type { OwnDevice } from './e2ee/key-package.ts';
 import { refuse } from './e2ee/guard.ts';
 import { headerOf, type Header } from './e2ee/header.ts';
-import { groupIdIn, pendingEpoch, settingsIn, usersIn } from './e2ee/held.ts';
+import { usersIn } from './e2ee/held.ts';
 import type { WelcomeParts } from './e2ee/invitation.ts';
-import { readCommitParts, readDoor, TREE_AT_SERVER } from './e2ee/layout.ts';
+import type { OwnDevice } from './e2ee/key-package.ts';
+import { readCommitParts } from './e2ee/layout.ts';
 import type { Member } from './e2ee/sketch.ts';
+import type { GroupEngine, Heard } from './group-engine.ts';
+import { epochOf, isOf, NO_GROUP, type Group, type Groups } from './groups.ts';
+import { Invitations } from './invitations.ts';
+import type { KeyTable } from './key-table.ts';
+import type { Conversation as Roster } from './roster.ts';
+import type { Session } from './session.ts';
 
 /** What comes of one statement. */
 export type Opened =
@@ -76,14 +77,14 @@ interface Place {
 }
 
 export class GroupReader {
-  readonly #vault: Vault;
   readonly #groups: Groups;
+  readonly #invitations: Invitations;
   /** conversation → commit that brought an invitation which could not be used */
   readonly #refused = new Map<string, { readonly generation: number; readonly epoch: number }>();
 
-  constructor(vault: Vault, groups: Groups) {
-    this.#vault = vault;
+  constructor(keys: KeyTable, groups: Groups) {
     this.#groups = groups;
+    this.#invitations = new Invitations(keys, groups);
   }
 
   /**
@@ -101,7 +102,7 @@ export class GroupReader {
     if (sealed === undefined || delivered.parts.length !== 1)
       throw new ChatError('BAD_FRAME', 'a message of several parts', { field: 'parts' });
     const { header, generation } = this.#place(item, sealed);
-    return this.#guessing(engine, this.#groups.of(ms.conversation), header, ms.conversation, (group) =>
+    return guessing(engine, this.#groups.of(ms.conversation), header, ms.conversation, (group) =>
       this.#opened(session, engine, group, sealed, { header, generation }, item, check),
     );
   }
@@ -142,7 +143,7 @@ export class GroupReader {
     const id = ms.conversation;
     const alone = withoutRival(this.#groups.of(id), header, generation, commit);
     if (alone !== this.#groups.of(id)) this.#groups.set(id, alone);
-    return this.#guessing(engine, alone, header, id, (before) =>
+    return guessing(engine, alone, header, id, (before) =>
       this.#carriedOut(session, engine, before, commit, welcome, { header, generation }, item, device),
     );
   }
@@ -160,14 +161,15 @@ export class GroupReader {
     const id = item.ms.conversation;
     // Who was taken out and is let in again has not heard of what was between.
     const isAhead = before.conversation !== null && header.epoch > epochOf(before.conversation);
-    const again = generation === before.generation && isAhead && welcome !== null ? this.#invitation(welcome) : null;
+    const again =
+      generation === before.generation && isAhead && welcome !== null ? this.#invitations.find(welcome) : null;
     const isOurs = before.conversation !== null && generation === before.generation && header.epoch >= before.since;
     const isFollowed = isOurs && again === null;
     const followed = isFollowed ? await this.#follow(session, engine, before, commit, header, item) : null;
     const isNews = before.conversation === null || generation > before.generation;
     // What takes this device out may also let it in again: it was in under the certificate before a renewal.
     const isInvited = isNews || followed?.isOut === true;
-    const invitation = isInvited && welcome !== null ? this.#invitation(welcome) : again;
+    const invitation = isInvited && welcome !== null ? this.#invitations.find(welcome) : again;
     if (followed !== null && invitation === null) return followed;
     // Where this device knows who is in a private room, nobody else leads it into another group of that room, or out of the one it has.
     if (
@@ -178,7 +180,11 @@ export class GroupReader {
       refuse('policy', `${item.by} was not in the room, and made another group for it`);
     if (invitation !== null)
       try {
-        return await this.#join(session, engine, item, device, header, generation, invitation);
+        const place = { header, generation };
+        const accepted = await this.#invitations.accept(session, engine, item, place, invitation, device);
+        if (accepted !== null) return { ...NOTHING, came: accepted.members, usedPackage: accepted.usedPackage };
+        this.#lost(session, id, generation, true);
+        return NOTHING;
       } catch (error) {
         if (isVerdict(ChatError.from(error))) {
           this.#refused.set(hex(id), { generation, epoch: header.epoch });
@@ -191,27 +197,6 @@ export class GroupReader {
     if (item.roster.room?.public === false) this.#groups.markBroken(id);
     else this.#groups.set(id, { ...NO_GROUP, entry: before.entry });
     return { ...NOTHING, isReplaced: true };
-  }
-
-  /**
-   * By what withEvidence() makes of the group; or by the group as it is, where that was wrong: somebody else's commit, which was not for this device
-   * yet, has made the state that our own was to make, and ours is about to be refused.
-   */
-  async #guessing<T>(
-    engine: GroupEngine,
-    group: Group,
-    header: Header,
-    id: ConversationId,
-    work: (group: Group) => Promise<T>,
-  ): Promise<T> {
-    const ahead = await withEvidence(engine, group, header, id);
-    const isGuess = group.entry !== null && ahead.conversation === group.entry.conversation;
-    try {
-      return await work(ahead);
-    } catch (error) {
-      if (!isGuess || ChatError.from(error).code !== 'DECRYPT_FAIL') throw error;
-      return work(group);
-    }
   }
 
   async #follow(
@@ -245,39 +230,6 @@ export class GroupReader {
       ({ bindingHash }) => !inside.some((each) => equal(each.bindingHash, bindingHash)),
     );
     return { ...NOTHING, came: added, gone, inside, newcomers, leavers };
-  }
-
-  async #join(
-    session: Session,
-    engine: GroupEngine,
-    { ms, roster }: Item,
-    device: OwnDevice,
-    header: Header,
-    generation: number,
-    { shared, tree, reference, secrets, own }: Invitation,
-  ): Promise<Opened> {
-    const found =
-      tree !== null && equal(tree, TREE_AT_SERVER) ? await treeOf(session, ms, generation, header.epoch + 1) : tree;
-    if (found === undefined) {
-      this.#lost(session, ms.conversation, generation, true);
-      return NOTHING;
-    }
-    const { conversation, by } = await this.#groups.resolving(session, () =>
-      engine.join({ shared, tree: found, secrets }, device, own.secret),
-    );
-    const members = await engine.members(conversation);
-    if (!equal(groupIdIn(conversation), header.groupId) || epochOf(conversation) !== header.epoch + 1)
-      refuse('welcome', 'an invitation into another group than the commit is of');
-    if (!equal(by.certificate, ms.sender))
-      refuse('sender', `the invitation was made by a device of ${by.user} that did not sign for it`);
-    checkEntry(roster, settingsIn(conversation), members);
-    const joined = entered({ generation, conversation, commit: new Uint8Array() });
-    const { entry } = this.#groups.of(ms.conversation);
-    // Our own commit may be on its way from a later state, and then it still counts when it is accepted.
-    const isLater = entry?.generation === generation && epochOf(entry.conversation) > joined.since;
-    this.#groups.set(ms.conversation, isLater ? { ...joined, entry } : joined);
-    if (own.isLastResort) this.#groups.hurry(ms.conversation); // whoever has it comes into every group that it was used for
-    return { ...NOTHING, came: members, usedPackage: own.isLastResort ? null : reference };
   }
 
   async #receive(
@@ -324,37 +276,6 @@ export class GroupReader {
     if (isNews) this.#groups.markBroken(id);
     if (generation >= own) session.wantGroup(id, isNews || isLetIn);
   }
-
-  #invitation({ shared, tree, each }: WelcomeParts): Invitation | null {
-    for (const { reference, secrets } of each) {
-      const own = this.#vault.keys.package(reference);
-      if (own !== null) return { shared, tree, reference, secrets, own };
-    }
-    return null;
-  }
-}
-
-/**
- * The tree of a large group as a commit has made it; what it has to be is in the invitation. Undefined: the server does not keep it any
- * more, for the invitation has waited too long, and this device has to come in from outside.
- */
-async function treeOf(
-  session: Session,
-  { conversation }: MessageStatement,
-  generation: number,
-  epoch: number,
-): Promise<Uint8Array | null | undefined> {
-  try {
-    const ask = { type: 'group_get', conversation, group: { generation, epoch } } as const;
-    const { group_info: info } = await session.requester.request(ask, 'group');
-    if (info === undefined) return undefined;
-    const { tree } = readDoor(info);
-    return tree && (await fetchBlob(session.requester, tree));
-  } catch (cause) {
-    const error = ChatError.from(cause);
-    if (error.code === 'NOT_FOUND') return undefined;
-    throw error;
-  }
 }
 
 /** A commit that was delivered, and what it refers to is not to be had: as if it had not been. Whose doing that is, nobody can tell. */
@@ -363,36 +284,6 @@ function withheld(cause: unknown): never {
   if (code === 'NOT_FOUND' && sub === 'blob')
     refuse('gap', 'a change of the group did not arrive: it was never put, or the server keeps it back');
   throw cause;
-}
-
-interface Invitation extends Pick<WelcomeParts, 'shared' | 'tree'> {
-  readonly reference: Uint8Array;
-  readonly secrets: Uint8Array;
-  readonly own: { readonly secret: Uint8Array; readonly isLastResort: boolean };
-}
-
-/**
- * The group as it must be if somebody wrote in the state that our own commit, on its way, makes: nobody can have that but from the log. The
- * acknowledgement is still to come; after a kill the others' messages are here before it. Who comes in from outside may be wrong
- * (GroupReader.#guessing).
- */
-async function withEvidence(engine: GroupEngine, group: Group, header: Header, id: ConversationId): Promise<Group> {
-  const { entry, conversation } = group;
-  if (entry !== null && isOf(header, id, entry.generation) && header.epoch === epochOf(entry.conversation))
-    return entered(entry);
-  if (conversation !== null && isOf(header, id, group.generation) && header.epoch === pendingEpoch(conversation))
-    return { ...group, conversation: await engine.adopt(conversation) };
-  return group;
-}
-
-/** The server takes one commit in each epoch: where somebody else's stands, our own, by which we wanted to come in, was not it. */
-function withoutRival(group: Group, header: Header, generation: number, commit: Uint8Array): Group {
-  const { entry } = group;
-  if (entry === null || generation < entry.generation || equal(commit, entry.commit)) return group;
-  const isLater = generation > entry.generation || header.epoch >= epochOf(entry.conversation) - 1;
-  return isLater && !(generation === entry.generation && header.epoch >= epochOf(entry.conversation))
-    ? { ...group, entry: null }
-    : group;
 }
 
 /** Whether it was sealed in a state that this device was never in. */

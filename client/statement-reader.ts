@@ -56,7 +56,7 @@ export class StatementReader {
     this.#vault = vault;
     this.#groups = groups;
     this.#devices = devices;
-    this.#reader = new GroupReader(vault, groups);
+    this.#reader = new GroupReader(vault.keys, groups);
     this.#username = username;
   }
 
