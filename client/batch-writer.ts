@@ -92,7 +92,7 @@ export class BatchWriter {
   async #assertApproved(session: Session, engine: GroupEngine, id: ConversationId): Promise<void> {
     const { conversation } = this.#groups.of(id);
     const members =
-      conversation === null ? [] : await this.#groups.resolving(session, () => engine.members(conversation));
+      conversation === null ? [] : await this.#groups.bindings.resolving(session, () => engine.members(conversation));
     const wanted = [hex(this.#signer.fingerprint), ...this.#vault.handovers.targets()];
     if (!members.every(({ certificate }) => wanted.includes(hex(certificate))))
       throw new ChatError('STALE', 'another device is among the own ones', { sub: 'epoch' });

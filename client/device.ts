@@ -88,7 +88,7 @@ export class DeviceKeys {
         certificate,
         organisation,
       });
-      this.#groups.addBinding(binding);
+      this.#groups.bindings.add(binding);
     });
     return { user, deviceId, bindingHash: sha256(binding), mlsKey, mlsPrivateKey };
   }

@@ -119,7 +119,7 @@ export class GroupPlanner {
       !this.#wishes.isDue(id)
     )
       return { kind: 'ready' };
-    const members = await this.#groups.resolving(session, () => engine.members(conversation));
+    const members = await this.#groups.bindings.resolving(session, () => engine.members(conversation));
     const self = members.find((member) => nameOf(member) === nameOf(device));
     if (self === undefined || !equal(self.bindingHash, device.bindingHash))
       return this.#fromOutside(session, engine, roster, device);
@@ -137,7 +137,7 @@ export class GroupPlanner {
     );
     const { conversation } = this.#groups.stored(id);
     if (conversation !== null && !this.#groups.isBroken(id)) {
-      const members = await this.#groups.resolving(session, () => engine.members(conversation));
+      const members = await this.#groups.bindings.resolving(session, () => engine.members(conversation));
       const wanted = [this.#own, ...approved];
       const isIn = (device: Fingerprint) => members.some(({ certificate }) => equal(certificate, device));
       const isWanted = ({ certificate }: Member) => wanted.some((each) => equal(each, certificate));

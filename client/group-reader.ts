@@ -246,7 +246,7 @@ export class GroupReader {
       this.#lost(session, ms.conversation, group.generation);
       refuse('gap', 'a change of the group before it did not arrive');
     }
-    const result = await this.#groups.resolving(session, () => engine.receive(conversation, bytes, at));
+    const result = await this.#groups.bindings.resolving(session, () => engine.receive(conversation, bytes, at));
     if (result.kind !== 'adopted' && !equal(result.authenticatedData, messageAad(delivered.statement)))
       refuse('statement', 'it was sealed for another statement');
     return result;

@@ -64,7 +64,7 @@ export async function makeCommit(
   const group = groups.of(id);
   const at = session.serverNow();
   const commitOf = (conversation: Held, wanted: Wanted) =>
-    groups.resolving(session, () => engine.commit(conversation, { ...wanted, authenticatedData: aad }, at));
+    groups.bindings.resolving(session, () => engine.commit(conversation, { ...wanted, authenticatedData: aad }, at));
   switch (plan.kind) {
     case 'create': {
       const { generation, add } = plan;
@@ -77,7 +77,7 @@ export async function makeCommit(
     }
     case 'enter': {
       const { generation, epoch } = plan;
-      const { conversation, commit } = await groups.resolving(session, () =>
+      const { conversation, commit } = await groups.bindings.resolving(session, () =>
         engine.joinExternal(plan.door, device, at, aad),
       );
       checkEntry(roster, settingsIn(conversation), await engine.members(conversation));

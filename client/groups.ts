@@ -6,26 +6,24 @@
  * takes seconds in the other thread, and nothing else waits for it. Locks are never held while somebody waits for the inbox or the outbox.
  */
 import { equal, hex, utf8, type ConversationId, type Fingerprint } from '../base/bytes.ts';
-import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';
+import { Bindings } from './bindings.ts';
 import type { ClientIdentity } from './identity.ts';
-import { ASKED_AT_ONCE, inParallel } from './in-parallel.ts';
 import { isSameIdentity } from './renewal.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 import { changeOf, GroupEngine, type Change } from './group-engine.ts';
 import { ThreadLost } from './group-thread.ts';
 import type { StoredGroup } from './group-table.ts';
-import { bindingName, readBinding } from './e2ee/binding.ts';
+import { readBinding } from './e2ee/binding.ts';
 import { seenCertificates } from './marks.ts';
 import { restore } from './e2ee/delta.ts';
 import { erase } from './e2ee/group.ts';
 import { groupIdOf } from './e2ee/direct.ts';
 import { Distant, epochOf, isDistant, nextHandle, ownKeyIn, pendingEpoch, type Held } from './e2ee/held.ts';
 import type { Header } from './e2ee/header.ts';
-import { MissingBindings } from './e2ee/judge.ts';
 import { ConversationQueue } from './e2ee/queue.ts';
 import { decodeSketch, encodeSketch, type Member } from './e2ee/sketch.ts';
 
@@ -57,11 +55,11 @@ const MAX_DELTAS = 200;
 const MAX_ROUNDS = 4;
 
 export class Groups {
+  readonly bindings: Bindings;
   readonly #vault: Vault;
   readonly #own: ClientIdentity;
   readonly #now: () => number;
   readonly #queue = new ConversationQueue();
-  readonly #bindings: Map<string, Uint8Array>;
   /** as they are on disk, and as the work that is under way has made them */
   readonly #stored = new Map<string, Group>();
   readonly #changed = new Map<string, Changes>();
@@ -74,7 +72,7 @@ export class Groups {
     this.#vault = vault;
     this.#own = own;
     this.#now = now;
-    this.#bindings = vault.keys.bindings();
+    this.bindings = new Bindings(vault);
   }
 
   /** Bindings are worth something in one organisation alone: the one whose server keeps this log. */
@@ -174,22 +172,6 @@ export class Groups {
     if (before.generation !== group.generation || before.since !== group.since) this.#broken.delete(hex(id)); // it came in anew
   }
 
-  /** Does it again when bindings had to be fetched. @throws SIG_FAIL/binding for another binding than was asked for; NOT_FOUND/binding */
-  async resolving<T>(session: Session, work: () => Promise<T>): Promise<T> {
-    for (let round = 1; ; round++)
-      try {
-        return await work();
-      } catch (error) {
-        if (!(error instanceof MissingBindings) || round === MAX_ROUNDS) throw error;
-        await this.#fetch(session, error.names);
-      }
-  }
-  addBinding(binding: Uint8Array): void {
-    const name = bindingName(binding);
-    if (!this.#bindings.has(name)) this.#vault.keys.addBinding(binding);
-    this.#bindings.set(name, binding);
-  }
-
   /**
    * Remembers devices, and leaves word of those that are new; inside a transaction. Whoever is met for the first time has no new ones; but of one's
    * own devices the first is this one.
@@ -198,7 +180,7 @@ export class Groups {
     const { keys, notices } = this.#vault;
     const strangers = new Set<string>();
     for (const { user, deviceId, certificate, bindingHash } of devices) {
-      const { mlsKey, certificate: der } = readBinding(this.#bindings.get(hex(bindingHash))!);
+      const { mlsKey, certificate: der } = readBinding(this.bindings.of(bindingHash));
       const meeting = keys.meet(user, deviceId, certificate, mlsKey);
       if (meeting === 'known') continue;
       const found = parseCertificate(der);
@@ -337,30 +319,10 @@ export class Groups {
     if (this.#engine?.organisation !== organisation) {
       const { roots, intermediates } = this.#own;
       await this.close();
-      const opening = GroupEngine.open({ organisation, roots, intermediates, bindings: this.#bindings });
+      const opening = GroupEngine.open({ organisation, roots, intermediates, bindings: this.bindings.all });
       this.#engine = { organisation, opening };
     }
     return this.#engine.opening;
-  }
-
-  /** What has come is kept, also if something else has not. */
-  async #fetch(session: Session, names: readonly string[]): Promise<void> {
-    const fetched: Uint8Array[] = [];
-    try {
-      await inParallel(names, ASKED_AT_ONCE, async (name) => {
-        const hash = Buffer.from(name, 'hex');
-        const { binding } = await session.requester.request({ type: 'binding_get', hash }, 'binding');
-        if (bindingName(binding) !== name)
-          throw new ChatError('SIG_FAIL', 'the server answered with another device binding than asked for', {
-            sub: 'binding',
-          });
-        fetched.push(binding);
-      });
-    } finally {
-      this.#vault.transaction(() => {
-        for (const binding of fetched) this.addBinding(binding);
-      });
-    }
   }
 }
 

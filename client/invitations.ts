@@ -67,7 +67,7 @@ export class Invitations {
     const found =
       tree !== null && equal(tree, TREE_AT_SERVER) ? await treeOf(session, ms, generation, header.epoch + 1) : tree;
     if (found === undefined) return null;
-    const { conversation, by } = await this.#groups.resolving(session, () =>
+    const { conversation, by } = await this.#groups.bindings.resolving(session, () =>
       engine.join({ shared, tree: found, secrets }, device, own.secret),
     );
     const members = await engine.members(conversation);

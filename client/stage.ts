@@ -64,7 +64,7 @@ export class Stage {
       const group = await this.#groups.adopted(id, engine);
       const { conversation } = group;
       const membersOf = async (state: typeof before): Promise<readonly Member[]> =>
-        state === null ? [] : this.#groups.resolving(session, () => engine.members(state));
+        state === null ? [] : this.#groups.bindings.resolving(session, () => engine.members(state));
       const members = await membersOf(conversation);
       const gone = (await membersOf(before)).filter(
         ({ deviceId }) => !members.some((each) => equal(each.deviceId, deviceId)),

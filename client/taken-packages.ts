@@ -180,7 +180,9 @@ export class TakenPackages {
     published: Uint8Array,
   ): Promise<Holder | 'over' | null> {
     try {
-      const holder = await this.#groups.resolving(session, () => engine.holder(published, session.serverNow()));
+      const holder = await this.#groups.bindings.resolving(session, () =>
+        engine.holder(published, session.serverNow()),
+      );
       const isMembers = roster.members.some(
         ({ username, devices }) => username === holder.user && devices.some((each) => equal(each, device)),
       );

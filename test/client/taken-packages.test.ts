@@ -56,7 +56,7 @@ function desk(...stocked: readonly Fingerprint[]) {
     keys: async () => made.inside,
   };
   const groups = {
-    resolving: (_: unknown, work: () => unknown) => work(),
+    bindings: { resolving: (_: unknown, work: () => unknown) => work() },
     exclusively: (_: unknown, __: unknown, work: (e: typeof engine) => unknown) => work(engine),
     of: () => ({ generation: made.group[0], conversation: { state: { groupContext: { epoch: made.group[1] } } } }),
   };
