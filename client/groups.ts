@@ -5,27 +5,23 @@
  * States are values, and two encryptions from one would use one key twice, so there is a lock for each conversation: work on a large group
  * takes seconds in the other thread, and nothing else waits for it. Locks are never held while somebody waits for the inbox or the outbox.
  */
-import { equal, hex, utf8, type ConversationId, type Fingerprint } from '../base/bytes.ts';
-import { sha256 } from '../base/hash.ts';
+import { equal, hex, type ConversationId } from '../base/bytes.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
-import { parseCertificate, type Certificate } from '../x509/certificate.ts';
+import { Acquaintances } from './acquaintances.ts';
 import { Bindings } from './bindings.ts';
 import type { ClientIdentity } from './identity.ts';
-import { isSameIdentity } from './renewal.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
 import { changeOf, GroupEngine, type Change } from './group-engine.ts';
 import { ThreadLost } from './group-thread.ts';
 import type { StoredGroup } from './group-table.ts';
-import { readBinding } from './e2ee/binding.ts';
-import { seenCertificates } from './marks.ts';
 import { restore } from './e2ee/delta.ts';
 import { erase } from './e2ee/group.ts';
 import { groupIdOf } from './e2ee/direct.ts';
 import { Distant, epochOf, isDistant, nextHandle, ownKeyIn, pendingEpoch, type Held } from './e2ee/held.ts';
 import type { Header } from './e2ee/header.ts';
 import { ConversationQueue } from './e2ee/queue.ts';
-import { decodeSketch, encodeSketch, type Member } from './e2ee/sketch.ts';
+import { decodeSketch, encodeSketch } from './e2ee/sketch.ts';
 
 /** What a commit of ours makes, by which this device creates a group or comes in from outside. It counts once the commit is accepted. */
 export interface Entry {
@@ -56,6 +52,7 @@ const MAX_ROUNDS = 4;
 
 export class Groups {
   readonly bindings: Bindings;
+  readonly acquaintances: Acquaintances;
   readonly #vault: Vault;
   readonly #own: ClientIdentity;
   readonly #now: () => number;
@@ -73,6 +70,7 @@ export class Groups {
     this.#own = own;
     this.#now = now;
     this.bindings = new Bindings(vault);
+    this.acquaintances = new Acquaintances(vault, own, this.bindings, now);
   }
 
   /** Bindings are worth something in one organisation alone: the one whose server keeps this log. */
@@ -170,61 +168,6 @@ export class Groups {
     this.#keepFresh(id, before, group);
     this.#stored.set(hex(id), group);
     if (before.generation !== group.generation || before.since !== group.since) this.#broken.delete(hex(id)); // it came in anew
-  }
-
-  /**
-   * Remembers devices, and leaves word of those that are new; inside a transaction. Whoever is met for the first time has no new ones; but of one's
-   * own devices the first is this one.
-   */
-  meet(devices: readonly Member[]): void {
-    const { keys, notices } = this.#vault;
-    const strangers = new Set<string>();
-    for (const { user, deviceId, certificate, bindingHash } of devices) {
-      const { mlsKey, certificate: der } = readBinding(this.bindings.of(bindingHash));
-      const meeting = keys.meet(user, deviceId, certificate, mlsKey);
-      if (meeting === 'known') continue;
-      const found = parseCertificate(der);
-      const issuer = found.issuer.text;
-      const isNewIssuer = keys.meetIssuer(user, issuer) === 'new';
-      const isOwn = user === this.#own.username;
-      if (meeting === 'first' && !isOwn) strangers.add(user);
-      if (strangers.has(user) || equal(certificate, this.#own.fingerprint)) continue;
-      if (isOwn && meeting === 'renewed') this.#inherit(deviceId, found);
-      const now = this.#now();
-      const which = shortName(certificate);
-      const whose = isOwn ? 'of yours' : `of ${user}`;
-      if (meeting === 'renewed') notices.add(now, `a device ${whose} has a new certificate (${which})`);
-      else notices.add(now, isOwn ? `you use another device (${which})` : `${user} uses a new device (${which})`);
-      if (isNewIssuer) notices.add(now, `a certificate ${whose} is issued by another authority than before: ${issuer}`);
-      const over = seenCertificates(this.#vault, user, [found], false, now);
-      if (over !== null) notices.add(now, over);
-    }
-  }
-
-  /** What was decided about a device of this user holds when it goes on with another certificate. */
-  #inherit(deviceId: Uint8Array, certificate: Certificate): void {
-    const { keys, handovers, ledger } = this.#vault;
-    const isEarlier = (approved: Uint8Array): boolean => {
-      const [der] = ledger.certificate(approved as Fingerprint) ?? [];
-      const isMet = keys.hasMet(this.#own.username, deviceId, approved);
-      return isMet && der !== undefined && isSameIdentity(parseCertificate(der), certificate);
-    };
-    handovers.inherit(certificate.fingerprint, isEarlier, this.#now());
-  }
-
-  /**
-   * Leaves word of devices that are in a group no more, of people who have others in it; inside a transaction. Such a device goes out of one group
-   * after the other, and that is told once. @param after who is in it now
-   */
-  parted(gone: readonly Member[], after: readonly Member[]): void {
-    for (const { user, deviceId, certificate } of gone) {
-      const theirs = after.filter((each) => each.user === user);
-      const isHere = theirs.some((each) => equal(each.deviceId, deviceId) || equal(each.certificate, certificate));
-      if (theirs.length === 0 || isHere || equal(certificate, this.#own.fingerprint)) continue;
-      const whose = user === this.#own.username ? 'of yours' : `of ${user}`;
-      const text = `a device ${whose} is out: it is revoked, or has expired (${shortName(certificate)})`;
-      this.#vault.notices.add(this.#now(), text, sha256(utf8('out '), certificate));
-    }
   }
 
   /** A proven statement was made in this state of the group. */
@@ -328,7 +271,6 @@ export class Groups {
 
 const current = ({ conversation }: Group): Held | null => conversation;
 const besides = ({ entry }: Group): Held | null => entry && entry.conversation;
-const shortName = (certificate: Uint8Array): string => `certificate ${hex(certificate).slice(0, 16)}…`;
 
 export { epochOf };
 export const entered = ({ generation, conversation }: Entry): Group => ({

@@ -120,8 +120,8 @@ export class Intake {
         if (warning !== null) warnings.push(warning);
       }
       changed.push(...this.#vault.annotations.purge(this.#now())); // what came too late is not shown
-      this.#groups.meet(came);
-      for (const { gone, inside } of parted) this.#groups.parted(gone, inside);
+      this.#groups.acquaintances.meet(came);
+      for (const { gone, inside } of parted) this.#groups.acquaintances.parted(gone, inside);
       this.#groups.save(ids);
     });
     return { fresh, changed, warnings, alarms, hasHistory };

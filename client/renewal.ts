@@ -1,6 +1,6 @@
 /**
  * When a certificate of one's own device takes the place of another: what was decided about the device stays so. With the same key the
- * certificates show it; with another one the device's MLS key does, once it is in a group under the new one (groups.ts).
+ * certificates show it; with another one the device's MLS key does, once it is in a group under the new one (acquaintances.ts).
  */
 import { equal, type Fingerprint } from '../base/bytes.ts';
 import { parseCertificate, type Certificate } from '../x509/certificate.ts';

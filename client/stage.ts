@@ -80,8 +80,8 @@ export class Stage {
         const roster = this.#vault.conversation(id);
         if (entry === null)
           for (const user of takenOut(roster, before, conversation)) this.#vault.rooms.invite(id, user);
-        this.#groups.meet(members);
-        this.#groups.parted(gone, members);
+        this.#groups.acquaintances.meet(members);
+        this.#groups.acquaintances.parted(gone, members);
         return newReaders(roster, before, conversation);
       });
     });
