@@ -4,10 +4,10 @@
  */
 import { equal, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { pendingEpoch } from './e2ee/held.ts';
+import { epochOf, pendingEpoch } from './e2ee/held.ts';
 import type { Header } from './e2ee/header.ts';
 import type { GroupEngine } from './group-engine.ts';
-import { entered, epochOf, isOf, type Group } from './groups.ts';
+import { entered, isOf, type Group } from './group-state.ts';
 
 /**
  * Works by what withEvidence() makes of the group; or by the group as it is, where that was wrong: somebody else's commit, which was not for this device

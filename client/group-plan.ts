@@ -7,7 +7,8 @@ import { ChatError, type Code } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { fetchBlob } from './blobs.ts';
 import { isSelf } from './group-rules.ts';
-import { epochOf, isOf, type Groups } from './groups.ts';
+import { isOf } from './group-state.ts';
+import type { Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import { deviceCount, type Conversation as Roster } from './roster.ts';
 import type { GroupEngine } from './group-engine.ts';
@@ -18,7 +19,7 @@ import { headerOf } from './e2ee/header.ts';
 import type { GroupDoor } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import { readDoor } from './e2ee/layout.ts';
-import { rosterToken, usersIn } from './e2ee/held.ts';
+import { epochOf, rosterToken, usersIn } from './e2ee/held.ts';
 import { nameOf } from './e2ee/judge.ts';
 import { ASK_AGAIN_MS, stateOf, TakenPackages } from './taken-packages.ts';
 

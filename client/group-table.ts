@@ -1,6 +1,6 @@
 /**
  * The MLS groups of the vault, one for each conversation: a snapshot and the deltas after it, the state that a commit of this device
- * would let it enter, and which commits were dealt with. Bytes alone: what they mean is known to groups.ts.
+ * would let it enter, and which commits were dealt with. Bytes alone: what they mean is known to group-store.ts.
  */
 import { hex, type ConversationId, type Hash } from '../base/bytes.ts';
 import { decode, encode } from '../base/cbor.ts';

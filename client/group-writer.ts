@@ -5,7 +5,7 @@
 import type { ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { MAX_BLOB_BYTES } from '../protocol/messages.ts';
-import { epochOf, type Groups } from './groups.ts';
+import type { Groups } from './groups.ts';
 import { checkEntry, settingsOf } from './group-rules.ts';
 import type { Wanted } from './group-task.ts';
 import type { Plan } from './group-plan.ts';
@@ -14,7 +14,7 @@ import type { Conversation as Roster } from './roster.ts';
 import type { GroupEngine } from './group-engine.ts';
 import { groupIdOf } from './e2ee/direct.ts';
 import { refuse } from './e2ee/guard.ts';
-import { pendingEpoch, settingsIn, usersIn, type Held } from './e2ee/held.ts';
+import { epochOf, pendingEpoch, settingsIn, usersIn, type Held } from './e2ee/held.ts';
 import type { GroupDoor, WelcomeParts } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import { commitParts, doorBytes } from './e2ee/layout.ts';

@@ -1,42 +1,25 @@
 /**
  * The owner of all MLS states: one at a time works on those of a conversation, whatever belongs together is stored in one transaction, and what
- * was not stored has not happened. Inbox and outbox decide what is done; how a state becomes bytes and back is decided here.
+ * was not stored has not happened. Inbox and outbox decide what is done; how a state becomes bytes and back, group-store.ts.
  *
  * States are values, and two encryptions from one would use one key twice, so there is a lock for each conversation: work on a large group
  * takes seconds in the other thread, and nothing else waits for it. Locks are never held while somebody waits for the inbox or the outbox.
  */
-import { equal, hex, type ConversationId } from '../base/bytes.ts';
+import { hex, type ConversationId } from '../base/bytes.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import { Acquaintances } from './acquaintances.ts';
 import { Bindings } from './bindings.ts';
 import type { ClientIdentity } from './identity.ts';
 import type { Session } from './session.ts';
 import type { Vault } from './vault.ts';
-import { changeOf, GroupEngine, type Change } from './group-engine.ts';
+import { GroupEngine } from './group-engine.ts';
+import { entered, type Group } from './group-state.ts';
+import { GroupStore } from './group-store.ts';
 import { ThreadLost } from './group-thread.ts';
-import type { StoredGroup } from './group-table.ts';
-import { restore } from './e2ee/delta.ts';
 import { erase } from './e2ee/group.ts';
-import { groupIdOf } from './e2ee/direct.ts';
-import { Distant, epochOf, isDistant, nextHandle, ownKeyIn, pendingEpoch, type Held } from './e2ee/held.ts';
-import type { Header } from './e2ee/header.ts';
+import { epochOf, pendingEpoch, type Held } from './e2ee/held.ts';
 import { ConversationQueue } from './e2ee/queue.ts';
-import { decodeSketch, encodeSketch } from './e2ee/sketch.ts';
 
-/** What a commit of ours makes, by which this device creates a group or comes in from outside. It counts once the commit is accepted. */
-export interface Entry {
-  readonly generation: number;
-  readonly commit: Uint8Array;
-  readonly conversation: Held;
-}
-export interface Group {
-  /** 0: none */
-  readonly generation: number;
-  readonly conversation: Held | null;
-  /** First epoch that this device can read. */
-  readonly since: number;
-  readonly entry: Entry | null;
-}
 /** Of one conversation, until they are saved. */
 interface Changes {
   group: Group | null;
@@ -44,10 +27,7 @@ interface Changes {
   /** what is stored of the age of keys, beside the group */
   readonly counts: (() => void)[];
 }
-export const NO_GROUP: Group = { generation: 0, conversation: null, since: 0, entry: null };
 
-/** Then a snapshot takes the place of the deltas. */
-const MAX_DELTAS = 200;
 const MAX_ROUNDS = 4;
 
 export class Groups {
@@ -55,7 +35,7 @@ export class Groups {
   readonly acquaintances: Acquaintances;
   readonly #vault: Vault;
   readonly #own: ClientIdentity;
-  readonly #now: () => number;
+  readonly #store: GroupStore;
   readonly #queue = new ConversationQueue();
   /** as they are on disk, and as the work that is under way has made them */
   readonly #stored = new Map<string, Group>();
@@ -68,7 +48,7 @@ export class Groups {
   constructor(vault: Vault, own: ClientIdentity, now: () => number) {
     this.#vault = vault;
     this.#own = own;
-    this.#now = now;
+    this.#store = new GroupStore(vault.groups, vault.freshness, now);
     this.bindings = new Bindings(vault);
     this.acquaintances = new Acquaintances(vault, own, this.bindings, now);
   }
@@ -152,7 +132,7 @@ export class Groups {
       if (changes === undefined) continue;
       this.#changed.delete(hex(id));
       const { group, counts, spent } = changes;
-      if (group !== null) this.#store(id, group);
+      if (group !== null) this.#put(id, group);
       for (const count of counts) count();
       erase(spent);
     }
@@ -162,10 +142,9 @@ export class Groups {
     this.#changed.set(hex(id), changes);
     return changes;
   }
-  #store(id: ConversationId, group: Group): void {
+  #put(id: ConversationId, group: Group): void {
     const before = this.#load(id);
-    this.#write(id, before, group);
-    this.#keepFresh(id, before, group);
+    this.#store.store(id, before, group);
     this.#stored.set(hex(id), group);
     if (before.generation !== group.generation || before.since !== group.since) this.#broken.delete(hex(id)); // it came in anew
   }
@@ -210,52 +189,9 @@ export class Groups {
   }
 
   #load(id: ConversationId): Group {
-    const known = this.#stored.get(hex(id));
-    if (known !== undefined) return known;
-    const current = this.#vault.groups.current(id);
-    const entry = this.#vault.groups.entry(id);
-    const group: Group = {
-      generation: current?.generation ?? 0,
-      conversation: current && heldOf(current),
-      since: current?.since ?? 0,
-      entry:
-        entry === null
-          ? null
-          : { generation: entry.generation, commit: entry.commit, conversation: heldOf({ ...entry, deltas: [] }) },
-    };
+    const group = this.#stored.get(hex(id)) ?? this.#store.load(id);
     this.#stored.set(hex(id), group);
     return group;
-  }
-
-  #write(id: ConversationId, before: Group, after: Group): void {
-    const { groups } = this.#vault;
-    if (after.conversation === null) {
-      if (before.conversation !== null) groups.dropCurrent(id);
-    } else if (after.conversation !== before.conversation) {
-      const isSame = before.generation === after.generation && before.since === after.since;
-      const { generation, since } = after;
-      const change = changeOf(isSame ? before.conversation : null, after.conversation);
-      if (change.snapshot !== null) groups.setCurrent(id, { generation, since, ...stored(change.snapshot) });
-      for (const delta of change.deltas)
-        if (groups.addDelta(id, delta) >= MAX_DELTAS && !isDistant(after.conversation))
-          groups.setCurrent(id, { generation, since, ...stored(changeOf(null, after.conversation).snapshot!) });
-    }
-    if (after.entry === before.entry) return;
-    if (after.entry === null) return groups.dropEntry(id);
-    const { generation, commit, conversation } = after.entry;
-    groups.setEntry(id, { generation, commit, ...stored(changeOf(null, conversation).snapshot!) });
-  }
-
-  /** Who has come in from outside has shown its new key before it was in the group: it is replaced from the inside. */
-  #keepFresh(id: ConversationId, before: Group, after: Group): void {
-    const { freshness } = this.#vault;
-    if (after.conversation === null) return freshness.drop(id);
-    const { key, isCommitted } = ownKeyIn(after.conversation);
-    const isSame = before.generation === after.generation && before.since === after.since;
-    if (isSame && before.conversation !== null && equal(ownKeyIn(before.conversation).key, key)) return;
-    freshness.renewed(id, this.#now());
-    const isFounded = after.since === 1;
-    if (!isSame && isCommitted && !isFounded) freshness.hurry(id);
   }
 
   async #open(organisation: string): Promise<GroupEngine> {
@@ -271,22 +207,3 @@ export class Groups {
 
 const current = ({ conversation }: Group): Held | null => conversation;
 const besides = ({ entry }: Group): Held | null => entry && entry.conversation;
-
-export { epochOf };
-export const entered = ({ generation, conversation }: Entry): Group => ({
-  generation,
-  conversation,
-  since: epochOf(conversation),
-  entry: null,
-});
-/** A large one is not read before something is done with it. */
-const heldOf = ({ snapshot, sketch, deltas }: Omit<StoredGroup, 'generation' | 'since'>): Held =>
-  sketch === null ? restore(snapshot, deltas) : new Distant(nextHandle(), decodeSketch(sketch), { snapshot, deltas });
-/** As the vault keeps it. */
-const stored = ({ bytes, sketch }: NonNullable<Change['snapshot']>): Pick<StoredGroup, 'snapshot' | 'sketch'> => ({
-  snapshot: bytes,
-  sketch: sketch && encodeSketch(sketch),
-});
-/** Whether the header is that of a group of this conversation and generation. */
-export const isOf = (header: Header, id: ConversationId, generation: number): boolean =>
-  equal(header.groupId, groupIdOf(id, generation));

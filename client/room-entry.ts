@@ -3,7 +3,8 @@
  * be looked at.
  */
 import type { ConversationId } from '../base/bytes.ts';
-import { NO_GROUP, type Groups } from './groups.ts';
+import { NO_GROUP } from './group-state.ts';
+import type { Groups } from './groups.ts';
 import type { RoomReply } from './room-list.ts';
 import type { Conversation } from './roster.ts';
 import type { Session } from './session.ts';

@@ -8,7 +8,7 @@ import { restore } from '../../client/e2ee/delta.ts';
 import { doorBytes } from '../../client/e2ee/layout.ts';
 import type { Conversation as Group } from '../../client/e2ee/group.ts';
 import type { OwnDevice } from '../../client/e2ee/key-package.ts';
-import { epochOf } from '../../client/groups.ts';
+import { epochOf } from '../../client/e2ee/held.ts';
 import type { ClientIdentity } from '../../client/identity.ts';
 import { named } from '../../client/staged-batch.ts';
 import { composeCommit } from '../../client/statements.ts';
