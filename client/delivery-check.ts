@@ -54,7 +54,7 @@ export async function checkBatch(
   if (!equal(bs.audience, audienceOf(session.log.origin)))
     throw new ChatError('SIG_FAIL', 'a batch that was signed for another log', { sub: 'audience' });
   const { serverTime } = ack;
-  const { leaf, username } = await session.rosters.certificate(bs.sender as Fingerprint, serverTime);
+  const { leaf, username } = await session.rosters.certificates.validAt(bs.sender as Fingerprint, serverTime);
   if (!verify(leaf.publicKey, algorithm, CONTEXT.senderBatch, batch, signature))
     throw new ChatError('SIG_FAIL', `a batch that ${username} did not sign`, { sub: 'batch' });
 

@@ -4,14 +4,12 @@
  */
 import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import { sha256 } from '../base/hash.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { selfConversation } from '../protocol/self-conversation.ts';
-import { parseCertificate, type Certificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
 import { canonicalEmail, canonicalUsername, identityOf } from '../x509/identity.ts';
-import { validatePath } from '../x509/path.ts';
+import { DeviceCertificates } from './device-certificates.ts';
 import type { ClientIdentity } from './identity.ts';
-import { ASKED_AT_ONCE, inParallel } from './in-parallel.ts';
 import type { Requester } from './requester.ts';
 import { roomWithId, type RoomReply } from './room-list.ts';
 import type { Conversation, RoomFacts, Roster } from './roster.ts';
@@ -21,6 +19,7 @@ import type { Vault } from './vault.ts';
 export type SeenDevices = (username: string, certificates: readonly Certificate[]) => void;
 
 export class Rosters {
+  readonly certificates: DeviceCertificates;
   readonly #vault: Vault;
   readonly #requester: Requester;
   readonly #own: ClientIdentity;
@@ -38,6 +37,7 @@ export class Rosters {
     this.#vault = vault;
     this.#requester = requester;
     this.#own = own;
+    this.certificates = new DeviceCertificates(vault, requester, own);
   }
 
   /**
@@ -110,49 +110,6 @@ export class Rosters {
       if (!(error instanceof ChatError) || (error.code !== 'BAD_CERT' && error.code !== 'NOT_FOUND')) throw error;
       return this.refresh(id);
     }
-  }
-
-  /**
-   * A sender's certificate chain, and whose it is. A chain that does not hold is never kept, and one that is kept and does not hold is asked for
-   * again: what lacks between it and the authority may be there now.
-   * @param at Unix ms at which it must have been valid
-   * @throws BAD_CERT, NOT_FOUND; SIG_FAIL/fingerprint when the server answers with another certificate
-   */
-  async certificate(fingerprint: Fingerprint, at: number): Promise<Judged> {
-    const known = this.#vault.ledger.certificate(fingerprint);
-    if (known === null) return this.#asked(fingerprint, at);
-    try {
-      return this.#judged(known, fingerprint, at);
-    } catch (error) {
-      if (!(error instanceof ChatError) || error.code !== 'BAD_CERT') throw error;
-      return this.#asked(fingerprint, at).catch((again: unknown) => {
-        throw ChatError.from(again).code === 'NOT_FOUND' ? error : again;
-      });
-    }
-  }
-  async #asked(fingerprint: Fingerprint, at?: number): Promise<Judged> {
-    const { chain } = await this.#requester.request({ type: 'certificate_get', fingerprint }, 'certificate');
-    const judged = this.#judged(chain, fingerprint, at);
-    this.#vault.ledger.addCertificate(fingerprint, chain);
-    return judged;
-  }
-  /** @param at left out: whenever it began to be valid */
-  #judged(ders: readonly Uint8Array[], fingerprint: Fingerprint, at?: number): Judged {
-    if (!equal(sha256(ders[0]!), fingerprint))
-      throw new ChatError('SIG_FAIL', 'the server answered with another certificate than asked for', {
-        sub: 'fingerprint',
-      });
-    const [leaf, ...others] = ders.map(parseCertificate) as [Certificate, ...Certificate[]];
-    const { roots } = this.#own;
-    const intermediates = [...others, ...this.#own.intermediates];
-    const purpose = 'clientAuth' as const;
-    validatePath({ leaf, intermediates, roots, crls: [], at: at ?? leaf.notBefore, purpose, revocation: 'at-signing' });
-    return { leaf, username: identityOf(leaf).username };
-  }
-
-  /** SHA-256 of the key that a device's certificate is for. @throws as certificate() */
-  async keyHash(device: Fingerprint): Promise<Uint8Array> {
-    return (await this.#certificateOfDevice(device)).leaf.spkiHash;
   }
 
   async #ask(id: ConversationId): Promise<Reply<'conversation'>> {
@@ -228,7 +185,7 @@ export class Rosters {
   /** Whether the certificate of every one of these devices names the e-mail address: that an account has it is the server's word alone. */
   async #isAddressOf(address: string, devices: readonly Uint8Array[]): Promise<boolean> {
     for (const device of devices) {
-      const { leaf } = await this.#certificateOfDevice(device as Fingerprint);
+      const { leaf } = await this.certificates.of(device as Fingerprint);
       if (identityOf(leaf).email !== address) return false;
     }
     return address.includes('@') && devices.length > 0;
@@ -246,11 +203,11 @@ export class Rosters {
         devices: devices.filter((device) => !equal(device, this.#own.fingerprint)) as Fingerprint[],
       }))
       .filter(({ username, devices }) => this.#known.get(username) !== nameOf(devices));
-    const fetched = await this.#fetch(unknown.flatMap(({ devices }) => devices));
+    const fetched = await this.certificates.fetch(unknown.flatMap(({ devices }) => devices));
     for (const { username, devices } of unknown) {
       const certificates: Certificate[] = [];
       for (const device of devices) {
-        const { leaf, username: owner } = fetched.get(hex(device)) ?? (await this.#certificateOfDevice(device));
+        const { leaf, username: owner } = fetched.get(hex(device)) ?? (await this.certificates.of(device));
         if (owner !== username)
           throw new ChatError('BAD_CERT', `the server lists a device of ${leaf.subject.text} as one of ${username}`, {
             sub: 'bad_name',
@@ -262,42 +219,7 @@ export class Rosters {
     }
     this.#checked.set(hex(id), epoch);
   }
-
-  /** Certificates that this profile does not have, many at a time; what does not hold is not kept, and is named by who asks for it next. */
-  async #fetch(devices: readonly Fingerprint[]): Promise<ReadonlyMap<string, Judged>> {
-    const { ledger } = this.#vault;
-    const missing = devices.filter((device) => ledger.certificate(device) === null);
-    const chains = await inParallel(missing, ASKED_AT_ONCE, async (fingerprint) => {
-      const { chain } = await this.#requester.request({ type: 'certificate_get', fingerprint }, 'certificate');
-      return { fingerprint, chain };
-    });
-    const good = new Map<string, Judged>();
-    this.#vault.transaction(() => {
-      for (const { fingerprint, chain } of chains)
-        try {
-          good.set(hex(fingerprint), this.#judged(chain, fingerprint));
-          ledger.addCertificate(fingerprint, chain);
-        } catch (error) {
-          if (!(error instanceof ChatError) || !isFalse(error)) throw error;
-        }
-    });
-    return good;
-  }
-
-  /** Whether it is still valid is the server's to know; that this authority gave it to this person must be true at any time. */
-  async #certificateOfDevice(device: Fingerprint): Promise<Judged> {
-    const known = this.#vault.ledger.certificate(device);
-    return known === null ? this.#asked(device) : this.certificate(device, parseCertificate(known[0]!).notBefore);
-  }
 }
-
-/** A certificate that holds, and the user whom it names. */
-interface Judged {
-  readonly leaf: Certificate;
-  readonly username: string;
-}
-
-const isFalse = ({ code }: ChatError): boolean => code === 'BAD_CERT' || code === 'SIG_FAIL';
 
 const copied = (members: Reply<'conversation'>['members']): Roster['members'] =>
   members.map((member) => ({ ...member, devices: [...member.devices] }));

@@ -188,7 +188,8 @@ export class TakenPackages {
       );
       if (isMembers && equal(holder.certificate, device)) return holder;
       // Published under the certificate before a renewal, and about to be replaced.
-      if (isMembers && equal(holder.certificateKeyHash, await session.rosters.keyHash(device))) return null;
+      if (isMembers && equal(holder.certificateKeyHash, await session.rosters.certificates.keyHash(device)))
+        return null;
       throw new ChatError('SIG_FAIL', `a key package of ${holder.user} in the place of another device's`, {
         sub: 'key_package',
       });

@@ -40,21 +40,21 @@ t.test('a chain that lacks something is not kept: the whole one, when it comes, 
   const { rosters, said, fingerprint, notBefore, kept, incomplete, whole } = world(t);
   said.chain = incomplete;
   await t.rejects(rosters.open('bob'), { code: 'BAD_CERT', sub: 'untrusted' });
-  await t.rejects(rosters.certificate(fingerprint, notBefore), { code: 'BAD_CERT', sub: 'untrusted' });
-  await t.rejects(rosters.keyHash(fingerprint), { code: 'BAD_CERT', sub: 'untrusted' });
+  await t.rejects(rosters.certificates.validAt(fingerprint, notBefore), { code: 'BAD_CERT', sub: 'untrusted' });
+  await t.rejects(rosters.certificates.keyHash(fingerprint), { code: 'BAD_CERT', sub: 'untrusted' });
   said.chain = [Buffer.from('anything')];
   await t.rejects(rosters.open('bob'), { code: 'SIG_FAIL', sub: 'fingerprint' });
   t.equal(kept(), 0);
   said.chain = whole;
   t.match(await rosters.open('bob'), { peer: 'bob' });
-  t.match(await rosters.certificate(fingerprint, notBefore), { username: 'bob' });
+  t.match(await rosters.certificates.validAt(fingerprint, notBefore), { username: 'bob' });
   t.equal(kept(), 2);
 });
 
 t.test('one that is kept, and does not hold, is asked for again', async (t) => {
   const { vault, rosters, said, fingerprint, notBefore, kept, incomplete, whole } = world(t);
   vault.ledger.addCertificate(fingerprint, incomplete);
-  await t.rejects(rosters.certificate(fingerprint, notBefore), { code: 'BAD_CERT', sub: 'untrusted' });
+  await t.rejects(rosters.certificates.validAt(fingerprint, notBefore), { code: 'BAD_CERT', sub: 'untrusted' });
   said.chain = incomplete;
   await t.rejects(rosters.open('bob'), { code: 'BAD_CERT', sub: 'untrusted' });
   said.chain = whole;
