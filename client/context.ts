@@ -4,9 +4,9 @@ import { ChatError } from '../base/errors.ts';
 import { preparePassword } from '../protocol/scram.ts';
 import { printable, printableJson } from '../runtime/printable.ts';
 import { readPasswordFile, readPasswords } from '../runtime/secret-file.ts';
-import { duration, Unwanted } from '../runtime/setting-types.ts';
 import { App } from './app.ts';
 import type { Dial } from './connection.ts';
+import { parseDuration } from './durations.ts';
 import { expiryWarning, loadIdentity, type ClientIdentity } from './identity.ts';
 import { formatAddress, remember, resolveSettings, type Settings } from './settings.ts';
 import type { Notice } from './notice-table.ts';
@@ -337,28 +337,5 @@ function passwordIn(file: string, field: string): Secret {
     return content.use((bytes) => new Secret(preparePassword(bytes.toString('utf8'))));
   } finally {
     content.wipe();
-  }
-}
-
-/** How long a message stays: null for `off`. @throws USAGE */
-export function parseExpiry(text: string, what: string): number | null {
-  if (text === 'off') return null;
-  const type = duration('1s', '365d');
-  try {
-    return type.parse(type.fromText(text), '/');
-  } catch (error) {
-    if (error instanceof Unwanted) throw new ChatError('USAGE', `${what}: ${error.message}, or off`);
-    throw error;
-  }
-}
-
-/** @throws USAGE */
-export function parseDuration(text: string, what: string): number {
-  const type = duration('1ms', '24d');
-  try {
-    return type.parse(type.fromText(text), '/');
-  } catch (error) {
-    if (error instanceof Unwanted) throw new ChatError('USAGE', `${what}: ${error.message}`);
-    throw error;
   }
 }

@@ -2,7 +2,7 @@
 import { utf8 } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { App } from './app.ts';
-import { parseExpiry } from './context.ts';
+import { parseExpiry } from './durations.ts';
 import { shownQuote } from './presentation.ts';
 import type { Conversation } from './roster.ts';
 import type { Message } from './message-table.ts';
