@@ -1,9 +1,7 @@
 /** What a command gets from main: settings, streams, and an app that is opened for it and closed behind it. */
-import { Secret } from '../base/secret.ts';
+import type { Secret } from '../base/secret.ts';
 import { ChatError } from '../base/errors.ts';
-import { preparePassword } from '../protocol/scram.ts';
 import { printable, printableJson } from '../runtime/printable.ts';
-import { readPasswordFile, readPasswords } from '../runtime/secret-file.ts';
 import { App } from './app.ts';
 import type { Dial } from './connection.ts';
 import { parseDuration } from './durations.ts';
@@ -11,7 +9,8 @@ import { expiryWarning, loadIdentity, type ClientIdentity } from './identity.ts'
 import { formatAddress, remember, resolveSettings, type Settings } from './settings.ts';
 import type { Notice } from './notice-table.ts';
 import { written } from './output.ts';
-import { needed, Terminal } from './terminal.ts';
+import { Passwords } from './passwords.ts';
+import { Terminal } from './terminal.ts';
 import { isWrapped, keyPath, unwrappedKey } from './vault-key.ts';
 import { Vault } from './vault.ts';
 
@@ -50,6 +49,7 @@ export class Context {
   readonly args: GlobalArgs;
   readonly timeoutMs: number;
   readonly streams: Streams;
+  readonly passwords: Passwords;
   readonly #dial: (settings: Settings, identity: ClientIdentity) => Dial;
   #terminal: Terminal | null = null;
   #app: App | null = null;
@@ -79,6 +79,12 @@ export class Context {
     };
     const given = Object.entries(flags).filter(([, value]) => value !== undefined);
     this.settings = resolveSettings(Object.fromEntries(given), env);
+    this.passwords = new Passwords({
+      files: this.settings,
+      stdin: streams.stdin,
+      isInput: args['password-stdin'] === true,
+      terminal: () => (this.mayAsk ? this.terminal : null),
+    });
   }
 
   /** A line of the result. The caller has made it printable. */
@@ -131,7 +137,7 @@ export class Context {
 
   /** Certificate checked, profile locked, nothing dialled yet. */
   async withApp<T>(work: (app: App) => Promise<T>): Promise<T> {
-    const identity = await loadIdentity(this.settings, Date.now(), (file) => this.#askPassphrase(file));
+    const identity = await loadIdentity(this.settings, Date.now(), (file) => this.passwords.keyPassphrase(file));
     const warning = expiryWarning(identity.notAfter, Date.now());
     if (warning !== null) this.note(warning);
     const vault = await this.#openVault();
@@ -170,51 +176,11 @@ export class Context {
         if (!(error instanceof ChatError) || error.code !== 'NOT_LOGGED_IN') throw error;
       }
     }
-    await app.login(await this.password(false), account);
+    await app.login(await this.passwords.password(false), account);
     this.remember();
   }
   remember(): void {
     remember(this.settings);
-  }
-
-  /**
-   * From --password-stdin, the password file, or the terminal.
-   * @param isNew asked for twice
-   * @throws NOT_LOGGED_IN when nobody can be asked; USAGE/password when it cannot be one
-   */
-  async password(isNew: boolean): Promise<Secret> {
-    if (this.args['password-stdin']) return (await readPasswords(this.streams.stdin, 1))[0]!;
-    const { passwordFile } = this.settings;
-    if (passwordFile !== undefined) return passwordIn(passwordFile, 'password_file');
-    if (!this.mayAsk)
-      throw new ChatError(
-        'NOT_LOGGED_IN',
-        'a password is needed: give --password-file or --password-stdin, or run in a terminal',
-      );
-    return askPassword(this.terminal, isNew);
-  }
-
-  /**
-   * The password of the account, and the one that is to take its place: two lines of --password-stdin, files, or the terminal.
-   * @param file that holds the new one, if given @throws as password(); USAGE/password when they are the same
-   */
-  async passwords(file: string | undefined): Promise<{ readonly before: Secret; readonly after: Secret }> {
-    const isInput = this.args['password-stdin'] === true && file === undefined;
-    const [before, after] = isInput
-      ? await readPasswords(this.streams.stdin, 2)
-      : [await this.password(false), await this.#newPassword(file)];
-    if (before!.use((one) => after!.use((other) => one.equals(other))))
-      throw new ChatError('USAGE', 'the new password is the one before', { sub: 'password' });
-    return { before: before!, after: after! };
-  }
-
-  async #newPassword(file: string | undefined): Promise<Secret> {
-    if (file !== undefined) return passwordIn(file, 'new_password_file');
-    if (!this.mayAsk)
-      throw new ChatError('USAGE', 'a new password is needed: give --new-password-file, or run in a terminal', {
-        sub: 'password',
-      });
-    return askPassword(this.terminal, true, NEW_PASSWORD);
   }
 
   async stdin(maxBytes = MAX_STDIN_BYTES): Promise<Buffer> {
@@ -267,75 +233,11 @@ export class Context {
     const { folder } = this.settings;
     const path = keyPath(folder);
     if (!isWrapped(path)) return Vault.open(folder);
-    const passphrase = known ?? (await this.passphrase());
+    const passphrase = known ?? (await this.passwords.passphrase());
     try {
       return Vault.open(folder, await unwrappedKey(path, passphrase));
     } finally {
       if (known === undefined) passphrase.wipe();
     }
-  }
-
-  /** Of the vault: from its file, or the terminal. @throws VAULT_LOCKED when nobody can be asked; USAGE/password when it cannot be one */
-  async passphrase(): Promise<Secret> {
-    const { vaultPassphraseFile } = this.settings;
-    if (vaultPassphraseFile !== undefined) return passwordIn(vaultPassphraseFile, 'vault_passphrase_file');
-    if (!this.mayAsk)
-      throw new ChatError(
-        'VAULT_LOCKED',
-        'the store of this profile takes a passphrase: give --passphrase-file, set CHAT_VAULT_PASSPHRASE_FILE, or run in a terminal',
-      );
-    return askPassword(this.terminal, false, VAULT_PASSPHRASE);
-  }
-
-  /**
-   * @param file the way that was given for it, or undefined @param flag that names a file @throws USAGE when nobody can be asked, or it is
-   * too short
-   */
-  async newPassphrase(file: string | undefined, flag: string): Promise<Secret> {
-    if (file === undefined && !this.mayAsk)
-      throw new ChatError('USAGE', `a new passphrase is needed: give ${flag}, or run in a terminal`, {
-        sub: 'passphrase',
-      });
-    const passphrase =
-      file === undefined
-        ? await askPassword(this.terminal, true, VAULT_PASSPHRASE)
-        : passwordIn(file, 'vault_passphrase_file');
-    if (passphrase.use((bytes) => bytes.toString().length) < MIN_PASSPHRASE_CHARS)
-      throw new ChatError('USAGE', `a passphrase has at least ${MIN_PASSPHRASE_CHARS} characters`, {
-        sub: 'passphrase',
-      });
-    return passphrase;
-  }
-
-  async #askPassphrase(file: string): Promise<string | null> {
-    return this.mayAsk ? this.terminal.secret(`Passphrase of ${printable(file)}: `) : null;
-  }
-}
-
-/** @param isNew asked for twice, until both are the same. @throws INTERRUPTED at the end of input, USAGE/password */
-export async function askPassword(terminal: Terminal, isNew: boolean, what = PASSWORD): Promise<Secret> {
-  for (let attempt = 1; ; attempt++) {
-    const first = preparePassword(needed(await terminal.secret(`${isNew ? what.fresh : what.known}: `)));
-    if (!isNew) return new Secret(first);
-    const second = needed(await terminal.secret(`Repeat ${what.name}: `));
-    if (first.equals(preparePassword(second))) return new Secret(first);
-    if (!terminal.isInteractive || attempt === 3)
-      throw new ChatError('USAGE', `the two ${what.name}s are not the same`, { sub: 'password' });
-    terminal.print(`The two ${what.name}s are not the same: once more.`);
-  }
-}
-
-const PASSWORD = { known: 'Password', fresh: 'Password', name: 'password' };
-const NEW_PASSWORD = { known: 'New password', fresh: 'New password', name: 'new password' };
-const VAULT_PASSPHRASE = { known: 'Passphrase of this profile', fresh: 'New passphrase', name: 'passphrase' };
-/** Whoever has the files can guess without being counted: shorter ones are found even through Argon2id. NIST SP 800-63B-4 §3.1.1.2 */
-const MIN_PASSPHRASE_CHARS = 8;
-
-function passwordIn(file: string, field: string): Secret {
-  const content = readPasswordFile(file, field);
-  try {
-    return content.use((bytes) => new Secret(preparePassword(bytes.toString('utf8'))));
-  } finally {
-    content.wipe();
   }
 }

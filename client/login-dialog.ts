@@ -2,7 +2,8 @@
 import { ChatError } from '../base/errors.ts';
 import { printable } from '../runtime/printable.ts';
 import type { App } from './app.ts';
-import { askPassword, type Context } from './context.ts';
+import type { Context } from './context.ts';
+import { askPassword } from './passwords.ts';
 import { statusReply } from './presentation.ts';
 import { needed, type Terminal } from './terminal.ts';
 
@@ -72,7 +73,7 @@ async function registerAndLogin(context: Context, app: App, terminal: Terminal):
 
 /** A password file serves here as well; standard input does not, for the answers come from there. */
 const passwordOf = (context: Context, terminal: Terminal, isNew: boolean) =>
-  context.settings.passwordFile === undefined ? askPassword(terminal, isNew) : context.password(isNew);
+  context.settings.passwordFile === undefined ? askPassword(terminal, isNew) : context.passwords.password(isNew);
 
 async function withDefault(terminal: Terminal, what: string, fallback: string | undefined): Promise<string> {
   for (;;) {

@@ -35,7 +35,7 @@ export const registerCommand = (run: Run): CommandModule<GlobalArgs, RegisterArg
         const email = args.email ?? app.identity.email;
         if (email === undefined) throw new ChatError('USAGE', 'the certificate names no e-mail address: give --email');
         await app.connect();
-        const password = await context.password(true);
+        const password = await context.passwords.password(true);
         if (!(await app.register({ username, email }, password)))
           context.note('this certificate has an account already: logging in to it');
         await app.login(password, username);
@@ -64,7 +64,7 @@ export const loginCommand = (run: Run): CommandModule<GlobalArgs, LoginArgs> => 
     run(args, async (context) => {
       await context.withApp(async (app) => {
         await app.connect();
-        await app.login(await context.password(false), args.account);
+        await app.login(await context.passwords.password(false), args.account);
         await app.settled();
         context.remember();
         const account = app.vault.profile.account()!;
@@ -94,7 +94,7 @@ export const passwdCommand = (run: Run): CommandModule<GlobalArgs, PasswdArgs> =
     run(args, async (context) => {
       await context.withApp(async (app) => {
         await app.connect();
-        const { before, after } = await context.passwords(args['new-password-file']);
+        const { before, after } = await context.passwords.change(args['new-password-file']);
         await app.changePassword(before, after);
         await app.settled();
         context.remember();

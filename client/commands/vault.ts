@@ -59,7 +59,7 @@ const set = (run: Run, args: GlobalArgs): Promise<void> =>
     if (isWrapped(path))
       throw new ChatError('USAGE', 'the records of this profile take a passphrase already: use change');
     await context.withRecords(async () => {
-      const after = await context.newPassphrase(context.settings.vaultPassphraseFile, '--passphrase-file');
+      const after = await context.passwords.newPassphrase(context.settings.vaultPassphraseFile, '--passphrase-file');
       await put(context, path, null, after);
     });
     say(context, 'set', 'set: without it nobody can read the records of this profile, and nobody can bring it back');
@@ -69,7 +69,7 @@ const change = (run: Run, args: ChangeArgs): Promise<void> =>
   run(args, async (context) => {
     const path = keyPath(context.settings.folder);
     const before = await known(context, path);
-    const after = await context.newPassphrase(args['new-passphrase-file'], '--new-passphrase-file');
+    const after = await context.passwords.newPassphrase(args['new-passphrase-file'], '--new-passphrase-file');
     await context.withVault(() => put(context, path, before, after), before);
     say(context, 'changed', 'changed');
   });
@@ -84,7 +84,7 @@ const remove = (run: Run, args: GlobalArgs): Promise<void> =>
 
 /** @throws USAGE where there is none; NOT_FOUND for a profile that there is not */
 function known(context: Context, path: string): Promise<Secret> {
-  if (isWrapped(path)) return context.passphrase();
+  if (isWrapped(path)) return context.passwords.passphrase();
   return context.withRecords(() => {
     throw new ChatError('USAGE', 'the records of this profile take no passphrase; set gives them one');
   });
