@@ -4,10 +4,8 @@
  */
 import { equal, hex, type ConversationId, type Fingerprint } from '../base/bytes.ts';
 import { ChatError, type Code } from '../base/errors.ts';
-import { sha256 } from '../base/hash.ts';
-import { fetchBlob } from './blobs.ts';
+import { doorInto, GroupDoors } from './group-doors.ts';
 import { isSelf } from './group-rules.ts';
-import { isOf } from './group-state.ts';
 import type { Groups } from './groups.ts';
 import type { Session } from './session.ts';
 import { deviceCount, type Conversation as Roster } from './roster.ts';
@@ -15,10 +13,8 @@ import type { GroupEngine } from './group-engine.ts';
 import type { Member } from './e2ee/sketch.ts';
 import type { DeviceName } from './e2ee/group.ts';
 import { refuse } from './e2ee/guard.ts';
-import { headerOf } from './e2ee/header.ts';
 import type { GroupDoor } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
-import { readDoor } from './e2ee/layout.ts';
 import { epochOf, rosterToken, usersIn } from './e2ee/held.ts';
 import { nameOf } from './e2ee/judge.ts';
 import { ASK_AGAIN_MS, stateOf, TakenPackages } from './taken-packages.ts';
@@ -52,30 +48,16 @@ export interface Wishes {
   waitsUntil(id: ConversationId): number;
 }
 
-/**
- * How long the sender of the newest commit may take to repeat it, and the server to show a state that can be entered, before the group
- * counts as lost.
- */
-const LOST_MS = 30_000;
-
 /** What says of a state of a group that nobody can use it. */
 const UNFIT: ReadonlySet<Code> = new Set<Code>(['DECRYPT_FAIL', 'SIG_FAIL', 'BAD_CERT', 'BAD_FRAME', 'TOO_LARGE']);
 
-/** A group that cannot be entered. */
-interface Closed {
-  /** Unix ms */
-  readonly since: number;
-  /** SHA-256 of the state that was tried in vain, in hexadecimal; null: there was none, or nothing that could be tried */
-  readonly tried: string | null;
-}
-
 export class GroupPlanner {
+  readonly doors: GroupDoors;
   readonly #groups: Groups;
   readonly #own: Fingerprint;
   readonly #now: () => number;
   readonly #wishes: Wishes;
   readonly #packages: TakenPackages;
-  readonly #closed = new Map<string, Closed>();
   /** conversation → tree and roster for which nothing was to be done; its epoch stays the same when devices are over by themselves */
   readonly #ready = new Map<
     string,
@@ -92,6 +74,7 @@ export class GroupPlanner {
   constructor(groups: Groups, own: Fingerprint, wishes: Wishes, now: () => number) {
     this.#groups = groups;
     this.#own = own;
+    this.doors = new GroupDoors(now);
     this.#wishes = wishes;
     this.#now = now;
     this.#packages = new TakenPackages(groups, now);
@@ -106,7 +89,7 @@ export class GroupPlanner {
     if (isSelf(roster)) return this.#ofOwnDevices(session, engine, roster);
     const { conversation } = this.#groups.stored(id);
     if (conversation === null || this.#groups.isBroken(id)) return this.#fromOutside(session, engine, roster, device);
-    this.#closed.delete(hex(id));
+    this.doors.entered(id);
     const known = this.#ready.get(hex(id));
     const now = this.#now();
     const tree = rosterToken(conversation);
@@ -232,7 +215,7 @@ export class GroupPlanner {
       this.#creation(session, engine, roster, Math.max(generation, this.#groups.furthest(id).generation) + 1, device);
     if (isBefore(asked)) {
       // It lies, or its database was put back from a backup: then nobody can end the state that everybody is in.
-      if (this.#isLost(id)) return renewed();
+      if (this.doors.isLost(id)) return renewed();
       refuse('group_info', 'the server shows a state of the group that is over');
     }
     // Not when it was asked for, but others have gone on since.
@@ -245,27 +228,14 @@ export class GroupPlanner {
     try {
       door = info === undefined ? null : await doorInto(session, id, { generation, epoch }, info);
       if (door !== null && roster.room?.public === false && !(await engine.usersBehind(door)).includes(device.user))
-        return now !== null && this.#isLost(id) ? renewed() : { kind: 'wait', why: 'not_let_in' };
+        return now !== null && this.doors.isLost(id) ? renewed() : { kind: 'wait', why: 'not_let_in' };
     } catch (error) {
-      if (UNFIT.has(ChatError.from(error).code) && this.#isLost(id)) return renewed();
+      if (UNFIT.has(ChatError.from(error).code) && this.doors.isLost(id)) return renewed();
       throw error;
     }
-    if (door === null) return this.#isLost(id) ? renewed() : { kind: 'wait', why: 'no_group_info' };
-    if (this.#closed.get(hex(id))?.tried === doorName(door) && this.#isLost(id)) return renewed();
+    if (door === null) return this.doors.isLost(id) ? renewed() : { kind: 'wait', why: 'no_group_info' };
+    if (this.doors.wasTried(id, door) && this.doors.isLost(id)) return renewed();
     return { kind: 'enter', generation, epoch, door };
-  }
-
-  /** What the server shows of the group was tried, and lets nobody in: a member has put it there, or the server has. */
-  shut(id: ConversationId, door: GroupDoor): void {
-    this.#closed.set(hex(id), { since: this.#closed.get(hex(id))?.since ?? this.#now(), tried: doorName(door) });
-  }
-  /** Whether it is long enough ago that the group could not be entered; from now on it is counted. */
-  #isLost(id: ConversationId): boolean {
-    const now = this.#now();
-    const { since: first, tried } = this.#closed.get(hex(id)) ?? { since: now, tried: null };
-    const since = Math.min(first, now); // the clock may have been set back
-    this.#closed.set(hex(id), { since, tried });
-    return now - since >= LOST_MS;
   }
 
   async #creation(
@@ -307,35 +277,9 @@ export class GroupPlanner {
   /** Another connection: a device may have published since, and what the server shows is tried again. Since when that was in vain stays known. */
   forget(): void {
     this.#packages.forget();
-    for (const [key, { since }] of this.#closed) this.#closed.set(key, { since, tried: null });
+    this.doors.forget();
   }
 }
-
-/** With its tree; null when the server does not keep that. */
-async function doorOf(session: Session, { groupInfo, tree }: ReturnType<typeof readDoor>): Promise<GroupDoor | null> {
-  try {
-    return { groupInfo, tree: tree && (await fetchBlob(session.requester, tree)) };
-  } catch (error) {
-    if (error instanceof ChatError && error.code === 'NOT_FOUND') return null;
-    throw error;
-  }
-}
-
-/** @throws DECRYPT_FAIL/group_info, BAD_FRAME for what is not this state of the group */
-async function doorInto(
-  session: Session,
-  id: ConversationId,
-  { generation, epoch }: { readonly generation: number; readonly epoch: number },
-  info: Uint8Array,
-): Promise<GroupDoor | null> {
-  const door = readDoor(info);
-  const header = headerOf(door.groupInfo);
-  if (!isOf(header, id, generation) || header.epoch !== epoch)
-    refuse('group_info', 'the server shows another state of the group than it says');
-  return doorOf(session, door);
-}
-
-const doorName = ({ groupInfo, tree }: GroupDoor): string => hex(sha256(groupInfo, tree ?? new Uint8Array()));
 
 const devicesOf = ({ members }: Pick<Roster, 'members'>): Fingerprint[] =>
   members.flatMap(({ devices }) => devices as Fingerprint[]);

@@ -188,7 +188,7 @@ export class Preparation {
     } catch (cause) {
       const error = ChatError.from(cause);
       if (plan.kind !== 'enter' || !VERDICTS.has(error.code)) throw error;
-      this.#planner.shut(id, plan.door);
+      this.#planner.doors.shut(id, plan.door);
       throw FINAL.has(error.code) ? new ChatError('DECRYPT_FAIL', error.message, { sub: 'group_info', cause }) : error;
     }
   }
