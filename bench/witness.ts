@@ -9,7 +9,7 @@ import { audienceOf, ciphertextHash, encodeBs, encodeMs, KIND } from '../transcr
 import type { SignedBatch } from './author.ts';
 import { sessionOpening } from '../test/support/session-opening.ts';
 
-/** After the last message, and after the first one that waits; those of client/outbox.ts. */
+/** After the last message, and after the first one that waits; those of client/quiet.ts. */
 const QUIET_MS = 200;
 const LONGEST_QUIET_MS = 1000;
 

@@ -18,6 +18,7 @@ import type { DeviceKeys } from './device.ts';
 import type { Groups } from './groups.ts';
 import type { Lobby } from './lobby.ts';
 import { LONGEST_TIMER_MS } from './pauses.ts';
+import { Quiet } from './quiet.ts';
 import { isPassing, Refusals, waitMs, type RefusalEvents } from './refusals.ts';
 import type { Session } from './session.ts';
 import { Stage } from './stage.ts';
@@ -36,9 +37,6 @@ export interface OutboxEvents extends RefusalEvents {
   grouped(id: ConversationId, isIdle: boolean): void;
 }
 
-/** How long receipts wait for the next message that needs one, and how long at most: each statement costs the server as much as a message. */
-const QUIET_MS = 200;
-const LONGEST_QUIET_MS = 1000;
 /** How often it is looked whether a session has ended: rarely more than once. */
 const END_STEP_MS = 10;
 
@@ -50,6 +48,8 @@ export class Outbox {
   readonly #refusals: Refusals;
   readonly #events: OutboxEvents;
   readonly #now: () => number;
+  /** for receipts */
+  readonly #quiet: Quiet;
   #session: Session | null = null;
   #isBusy = false;
   #sending: Promise<void> = Promise.resolve();
@@ -58,10 +58,6 @@ export class Outbox {
   #retry: NodeJS.Timeout | null = null;
   /** for conversations that wait by themselves, while others are sent */
   #wake: NodeJS.Timeout | null = null;
-  /** for receipts */
-  #quiet: NodeJS.Timeout | null = null;
-  /** Unix ms at which the first of them began to wait */
-  #owedSince = 0;
   /** size of the log when the staged batch was first sent; null: the log may hold it already, for it was sent before, or not refused for good */
   #sizeAtSend: number | null = null;
 
@@ -78,6 +74,10 @@ export class Outbox {
     this.#signer = signer;
     this.#events = events;
     this.#now = now;
+    this.#quiet = new Quiet(() => {
+      this.#composer.receipt();
+      this.pump();
+    }, now);
     this.#stage = new Stage(vault, groups, signer, now);
     const refused = (id: ConversationId, code: Code): void => this.#refusals.abandon(id, code);
     const warn = (sentence: string): void => events.warn(sentence);
@@ -96,8 +96,9 @@ export class Outbox {
   }
   detach(): void {
     this.#session = null;
-    for (const timer of [this.#retry, this.#wake, this.#quiet]) if (timer) clearTimeout(timer);
-    this.#retry = this.#wake = this.#quiet = null;
+    for (const timer of [this.#retry, this.#wake]) if (timer) clearTimeout(timer);
+    this.#retry = this.#wake = null;
+    this.#quiet.end();
   }
 
   /**
@@ -110,20 +111,8 @@ export class Outbox {
 
   /** There may be something to say about what was received: once nothing more comes, or soon. */
   owe(): void {
-    if (this.#session === null || (this.#quiet === null && this.#vault.receipts.owed() === 0)) return;
-    const now = this.#now();
-    // The clock may have been set back.
-    this.#owedSince = this.#quiet === null ? now : Math.min(this.#owedSince, now);
-    if (this.#quiet !== null) clearTimeout(this.#quiet);
-    const left = this.#owedSince + LONGEST_QUIET_MS - now;
-    this.#quiet = setTimeout(
-      () => {
-        this.#quiet = null;
-        this.#composer.receipt();
-        this.pump();
-      },
-      Math.max(0, Math.min(QUIET_MS, left)),
-    );
+    if (this.#session === null || (!this.#quiet.isAwaited && this.#vault.receipts.owed() === 0)) return;
+    this.#quiet.begin();
   }
   /** Resolves when all of that is said, as far as the server takes it now, and within so many milliseconds. */
   async receipt(withinMs: number): Promise<void> {
