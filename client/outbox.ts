@@ -10,8 +10,8 @@ import { encode, type Encodable } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import { REPORTED } from '../protocol/hello.ts';
 import type { Reply } from '../protocol/messages.ts';
-import { checkAck, decodeAck } from '../transcript/ack.ts';
 import { leafHash } from '../transcript/merkle.ts';
+import { checkAcceptance } from './ack-check.ts';
 import { putBlob } from './blobs.ts';
 import { Composer } from './composer.ts';
 import type { DeviceKeys } from './device.ts';
@@ -199,30 +199,8 @@ export class Outbox {
   }
 
   async #accept(session: Session, batch: StagedBatch, reply: Reply<'msg_ack'>): Promise<void> {
-    const ack = decodeAck(reply.ack);
-    const sent = {
-      algorithm: batch.algorithm,
-      signature: batch.signature,
-      bs: batch.batch,
-      messages: batch.messages.map(({ statement }) => statement),
-    };
-    const receipt = checkAck(ack, sent, session.log.key, session.requester.noteBefore(reply));
-    if (reply.messages.length !== batch.messages.length)
-      throw new ChatError('BAD_FRAME', 'places for another number of messages', { field: 'msg_ack.messages' });
-    const before = this.#sizeAtSend;
-    if (before !== null && receipt.first < before)
-      throw new ChatError('ROLLBACK', `the server's record has shrunk: it had ${before} entries before this message`, {
-        sub: 'shrunk',
-      });
-    const seqs = reply.messages.map(({ seq }) => seq);
-    const evidence = {
-      algorithm: batch.algorithm,
-      signature: batch.signature,
-      batch: batch.batch,
-      ack: reply.ack,
-      note: Buffer.from(receipt.note).toString('utf8'),
-      items: sent.messages.map((statement) => ({ statement })),
-    };
+    const noteBefore = session.requester.noteBefore(reply);
+    const { receipt, seqs, evidence } = checkAcceptance(batch, reply, session.log.key, noteBefore, this.#sizeAtSend);
     session.log.keep(receipt.checkpoint, receipt.note); // by itself: a fork must leave its proof behind
     const keep = () => this.#vault.outgoing.accept(batch, session.log.origin, receipt.serverTime, seqs, evidence);
     const warnings = await this.#stage.adopt(session, batch, keep);
