@@ -6,7 +6,7 @@ import { hex, type ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { fetchBlob } from './blobs.ts';
-import { refuse } from './e2ee/guard.ts';
+import { refuse } from './e2ee/refusal.ts';
 import { headerOf } from './e2ee/header.ts';
 import type { GroupDoor } from './e2ee/invitation.ts';
 import { readDoor } from './e2ee/layout.ts';

@@ -12,7 +12,7 @@ import { deviceCount, type Conversation as Roster } from './roster.ts';
 import type { GroupEngine } from './group-engine.ts';
 import type { Member } from './e2ee/sketch.ts';
 import type { DeviceName } from './e2ee/group.ts';
-import { refuse } from './e2ee/guard.ts';
+import { refuse } from './e2ee/refusal.ts';
 import type { GroupDoor } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';
 import { epochOf, rosterToken, usersIn } from './e2ee/held.ts';

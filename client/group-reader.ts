@@ -13,7 +13,7 @@ import { messageAad, type MessageStatement } from '../transcript/statement.ts';
 import { fetchBlob } from './blobs.ts';
 import { guessing, withoutRival } from './commit-under-way.ts';
 import { isVerdict } from './delivery-check.ts';
-import { refuse } from './e2ee/guard.ts';
+import { refuse } from './e2ee/refusal.ts';
 import { headerOf, type Header } from './e2ee/header.ts';
 import { epochOf, usersIn } from './e2ee/held.ts';
 import type { WelcomeParts } from './e2ee/invitation.ts';

@@ -13,7 +13,7 @@ import type { Session } from './session.ts';
 import type { Conversation as Roster } from './roster.ts';
 import type { GroupEngine } from './group-engine.ts';
 import { groupIdOf } from './e2ee/direct.ts';
-import { refuse } from './e2ee/guard.ts';
+import { refuse } from './e2ee/refusal.ts';
 import { epochOf, pendingEpoch, settingsIn, usersIn, type Held } from './e2ee/held.ts';
 import type { GroupDoor, WelcomeParts } from './e2ee/invitation.ts';
 import type { OwnDevice } from './e2ee/key-package.ts';

@@ -6,7 +6,7 @@ import { equal } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { MessageStatement } from '../transcript/statement.ts';
 import { fetchBlob } from './blobs.ts';
-import { refuse } from './e2ee/guard.ts';
+import { refuse } from './e2ee/refusal.ts';
 import type { Header } from './e2ee/header.ts';
 import { epochOf, groupIdIn, settingsIn } from './e2ee/held.ts';
 import type { WelcomeParts } from './e2ee/invitation.ts';

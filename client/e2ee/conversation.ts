@@ -11,7 +11,9 @@ import { ChatError } from '../../base/errors.ts';
 import { sha256 } from '../../base/hash.ts';
 import type { Crl } from '../../x509/crl.ts';
 import { checkStanding, parseCredential, type Authority, type Device } from './binding.ts';
-import { checkRoster, occupants, parseMessage, receive, refuse, type Change } from './guard.ts';
+import { parseMessage, receive } from './guard.ts';
+import { checkRoster, occupants, type Change } from './occupants.ts';
+import { refuse } from './refusal.ts';
 import {
   settings,
   type Commit,

@@ -8,7 +8,7 @@ import { list, literal, record, text, uint } from '../../base/decode.ts';
 import { sha256 } from '../../base/hash.ts';
 import type { Member } from './sketch.ts';
 import type { Policy } from './group.ts';
-import { refuse } from './guard.ts';
+import { refuse } from './refusal.ts';
 
 const shape = record({ v: uint(1, 1), kind: literal('direct'), users: list(text(64, 1), 2, 2) });
 const LABEL = utf8('chat/1 group\0');

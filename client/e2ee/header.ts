@@ -1,5 +1,6 @@
 /** What an MLS message says of itself, before any key is touched: whose group, which epoch. The sender's statement has signed for it. */
-import { parseMessage, refuse } from './guard.ts';
+import { parseMessage } from './guard.ts';
+import { refuse } from './refusal.ts';
 
 export interface Header {
   readonly groupId: Uint8Array;

@@ -1,7 +1,7 @@
 /** What those need who come in: Welcomes cut up so that the server keeps the common part once, group infos, and large trees beside them. */
 import { view } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
-import { refuse } from './guard.ts';
+import { refuse } from './refusal.ts';
 import type { PrivatePackage } from './key-package.ts';
 import {
   decodeEncryptedGroupSecrets,

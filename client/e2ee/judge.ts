@@ -6,7 +6,9 @@ import { equal, hex } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { isCurrent, parseCredential, type Authority, type Device } from './binding.ts';
 import type { DeviceName, RosterChange } from './group.ts';
-import { refuse, RETENTION, type Change, type Occupant } from './guard.ts';
+import type { Change, Occupant } from './occupants.ts';
+import { refuse } from './refusal.ts';
+import { RETENTION } from './sender-data.ts';
 import { isTimely } from './key-package.ts';
 import type { ClientConfig, LeafNode } from './mls.ts';
 

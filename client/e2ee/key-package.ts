@@ -4,7 +4,7 @@ import { ChatError } from '../../base/errors.ts';
 import { sha256 } from '../../base/hash.ts';
 import { Cursor } from '../../base/cursor.ts';
 import { credentialOf, type Device } from './binding.ts';
-import { refuse } from './guard.ts';
+import { refuse } from './refusal.ts';
 import {
   decodeKeyPackage,
   decodeMlsMessage,

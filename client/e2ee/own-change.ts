@@ -3,7 +3,7 @@ import { ChatError } from '../../base/errors.ts';
 import type { Device } from './binding.ts';
 import { parseCredential } from './binding.ts';
 import { settings, type DeviceName, type RosterChange } from './group.ts';
-import { occupants, type Change } from './guard.ts';
+import { occupants, type Change } from './occupants.ts';
 import { nameOf, toRosterChange } from './judge.ts';
 import type { ClientState, KeyPackage, LeafNode, RatchetTree } from './mls.ts';
 

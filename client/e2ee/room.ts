@@ -6,7 +6,7 @@
 import { decode, encode } from '../../base/cbor.ts';
 import { bool, literal, record, text, uint, type Decoded } from '../../base/decode.ts';
 import type { Policy } from './group.ts';
-import { refuse } from './guard.ts';
+import { refuse } from './refusal.ts';
 
 const shape = record({ v: uint(1, 1), kind: literal('room'), room: text(64, 2), public: bool, owner: text(64, 1) });
 export interface RoomRules {

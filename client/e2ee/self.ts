@@ -7,7 +7,7 @@ import { decode, encode } from '../../base/cbor.ts';
 import { literal, record, text, uint } from '../../base/decode.ts';
 import type { Member } from './sketch.ts';
 import type { Policy } from './group.ts';
-import { refuse } from './guard.ts';
+import { refuse } from './refusal.ts';
 
 const shape = record({ v: uint(1, 1), kind: literal('self'), user: text(64, 1) });
 

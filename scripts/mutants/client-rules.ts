@@ -4,9 +4,11 @@ import type { Rules } from './mutant.ts';
 export const CLIENT_RULES: Rules = {
   'client/e2ee/guard.ts': [
     ['const { content } = message;\n  checkGroup(content.groupId, state);', 'const { content } = message;'],
-    ["message.contentType === 'application' ? ratchets.application : ratchets.handshake", 'ratchets.application'],
   ],
   'client/e2ee/judge.ts': [['`${user}/${hex(deviceId)}`', 'hex(deviceId)']],
+  'client/e2ee/sender-data.ts': [
+    ["message.contentType === 'application' ? ratchets.application : ratchets.handshake", 'ratchets.application'],
+  ],
   'client/outgoing.ts': [
     ['          this.#receipts.drop(kind, part);\n          const by', '          const by'],
     ['this.#seen.add(ms.conversation, { device, session, convCtr, leaf, place: null }, true);', ''],

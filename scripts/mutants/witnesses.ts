@@ -62,6 +62,7 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   'store/waiting.ts': ['test/store/waiting.test.ts'],
   'client/e2ee/guard.ts': ['test/e2ee/guard.test.ts'],
   'client/e2ee/judge.ts': ['test/e2ee/guard.test.ts'],
+  'client/e2ee/sender-data.ts': ['test/e2ee/guard.test.ts'],
   'client/outgoing.ts': ['test/client/vault-messages.test.ts'],
   'client/pauses.ts': ['test/client/pauses.test.ts'],
   'client/refusals.ts': ['test/client/refusals.test.ts'],

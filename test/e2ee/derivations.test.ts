@@ -26,7 +26,7 @@ import { createSecretTree, ratchetToGeneration } from 'ts-mls/secretTree.js';
 import { expandSenderDataKey, expandSenderDataNonce } from 'ts-mls/sender.js';
 import { createConfirmedHash, createInterimHash } from 'ts-mls/transcriptHash.js';
 import { decryptGroupInfo, decryptGroupSecrets } from 'ts-mls/welcome.js';
-import { RETENTION } from '../../client/e2ee/guard.ts';
+import { RETENTION } from '../../client/e2ee/sender-data.ts';
 import { bytes, hexOf, withSuites } from './vectors.ts';
 
 const here = import.meta.filename;

@@ -13,7 +13,8 @@ import {
   type ClientState,
 } from 'ts-mls';
 import { decodeRatchetTree } from 'ts-mls/ratchetTree.js';
-import { parseMessage, receive, RETENTION, type Rules } from '../../client/e2ee/guard.ts';
+import { parseMessage, receive, type Rules } from '../../client/e2ee/guard.ts';
+import { RETENTION } from '../../client/e2ee/sender-data.ts';
 import { joinGroup } from '../../client/e2ee/join.ts';
 import { bytes, hexOf, withSuites } from './vectors.ts';
 

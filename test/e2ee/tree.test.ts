@@ -17,7 +17,7 @@ import {
   type RatchetTree,
 } from 'ts-mls';
 import { decodeRatchetTree } from 'ts-mls/ratchetTree.js';
-import { RETENTION } from '../../client/e2ee/guard.ts';
+import { RETENTION } from '../../client/e2ee/sender-data.ts';
 import { joinGroup } from '../../client/e2ee/join.ts';
 import { nodeHashes, resolutionsOf, validateTree } from '../../client/e2ee/tree.ts';
 import { nodeProvider } from '../../client/e2ee/provider.ts';
