@@ -8,8 +8,10 @@ import { verifyProgram } from '../../verify/program.ts';
 import { reportRow, type ReportRow } from '../../verify/report.ts';
 import { Sayings } from '../../verify/saying.ts';
 import type { Context, GlobalArgs } from '../context.ts';
+import { conversationBundle } from '../conversation-bundle.ts';
 import type { Run } from './account.ts';
-import { bundleWith, timeFrom } from './export.ts';
+import { timeFrom } from './export.ts';
+import { conversationWith } from './messages.ts';
 
 /** What main gives to commands that end with a verdict. */
 export interface Verifier {
@@ -60,7 +62,7 @@ export const showCommand = (run: Run, { version, exit }: Verifier): CommandModul
     run(args, (context) =>
       context.withApp(async (app) => {
         const range = { from: timeFrom('--since', args.since), until: timeFrom('--until', args.until) };
-        const { pieces } = await bundleWith(app, args.peer, range, 'all', false);
+        const { pieces } = await conversationBundle(app, conversationWith(app.vault, args.peer), range, 'all', false);
         const { roots } = app.identity;
         const findings = new Findings();
         const rows: ReportRow[] = [];

@@ -6,7 +6,7 @@ import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { concat, utf8 } from '../../base/bytes.ts';
-import { bundleWith } from '../../client/commands/export.ts';
+import { conversationBundle } from '../../client/conversation-bundle.ts';
 import { notesOf } from '../../client/trust.ts';
 import type { Request } from '../../protocol/messages.ts';
 import type { Member } from '../../server/hub.ts';
@@ -98,7 +98,13 @@ function provenBy(device: DeviceApp): string[] {
 /** Written to a file, as all that its holder can still prove without the server. */
 async function bundleOf(t: Test, device: DeviceApp, peer: string): Promise<string> {
   const path = join(t.testdirName, `${device.person.name}.tar`);
-  const { pieces } = await bundleWith(device.app, peer, { from: undefined, until: undefined }, 'all', false);
+  const { pieces } = await conversationBundle(
+    device.app,
+    device.app.vault.conversationWith(peer)!,
+    { from: undefined, until: undefined },
+    'all',
+    false,
+  );
   writeFileSync(path, concat(...pieces));
   return path;
 }

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { hex, type Fingerprint } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
-import { bundleWith } from '../../client/commands/export.ts';
+import { conversationBundle } from '../../client/conversation-bundle.ts';
 import { announcementContent, pieceContent } from '../../client/handover-content.ts';
 import type { Vault } from '../../client/vault.ts';
 import type { Reply } from '../../protocol/messages.ts';
@@ -108,7 +108,13 @@ t.test('it proves to others what was said under a certificate of the server that
   await laptop.enter();
   await alice.app.ownDevices.approve(fingerprintOf(laptop), 0);
   await took(laptop);
-  const { pieces } = await bundleWith(laptop.app, 'bob', { from: undefined, until: undefined }, 'all', false);
+  const { pieces } = await conversationBundle(
+    laptop.app,
+    laptop.app.vault.conversationWith('bob')!,
+    { from: undefined, until: undefined },
+    'all',
+    false,
+  );
   const findings = new Findings();
   const { messages } = auditBundle(pieces, { roots: parsePem(ca.pem), crls: [] }, findings);
   t.ok(messages >= 3);
