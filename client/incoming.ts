@@ -50,7 +50,7 @@ export interface IncomingTables {
   readonly seen: SeenTable;
 }
 
-export class Incoming {
+export class IncomingMessages {
   readonly #db: Database;
   readonly #messages: MessageTable;
   readonly #annotations: Annotations;

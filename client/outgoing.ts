@@ -38,7 +38,7 @@ export interface OutgoingTables {
   readonly ledger: Ledger;
 }
 
-export class Outgoing {
+export class OutgoingMessages {
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #messages: MessageTable;

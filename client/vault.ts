@@ -16,13 +16,13 @@ import { Database } from './database.ts';
 import { FreshnessTable } from './freshness-table.ts';
 import { GroupTable } from './group-table.ts';
 import { HandoverTable } from './handover-table.ts';
-import { Incoming } from './incoming.ts';
+import { IncomingMessages } from './incoming.ts';
 import { KeyTable } from './key-table.ts';
 import { Ledger } from './ledger.ts';
 import { MarkTable } from './mark-table.ts';
 import { NoticeTable } from './notice-table.ts';
 import { MessageTable, type Message } from './message-table.ts';
-import { Outgoing } from './outgoing.ts';
+import { OutgoingMessages } from './outgoing.ts';
 import { ProfileTable } from './profile-table.ts';
 import { ReceiptTable } from './receipt-table.ts';
 import { RoomTable } from './room-table.ts';
@@ -46,8 +46,8 @@ export class Vault {
   readonly seen: SeenTable;
   readonly marks: MarkTable;
   readonly notices: NoticeTable;
-  readonly outgoing: Outgoing;
-  readonly incoming: Incoming;
+  readonly outgoing: OutgoingMessages;
+  readonly incoming: IncomingMessages;
   readonly #db: Database;
   readonly #seal: Seal;
   readonly #table: MessageTable;
@@ -74,8 +74,8 @@ export class Vault {
     const { profile, sessions, ledger, groups, receipts, annotations, seen } = this;
     const [messages, conversations] = [this.#table, this.#conversations];
     const tables = { messages, conversations, annotations, profile, sessions, receipts, groups, seen, ledger };
-    this.outgoing = new Outgoing(db, seal, tables);
-    this.incoming = new Incoming(db, tables);
+    this.outgoing = new OutgoingMessages(db, seal, tables);
+    this.incoming = new IncomingMessages(db, tables);
   }
 
   /** Whether there is one. */
