@@ -11,6 +11,7 @@ import type { AppEvent } from './app-event.ts';
 import { Comparisons } from './comparisons.ts';
 import { announcement, Contacts, type Contact, type ContactAction, type Person } from './contacts.ts';
 import { Correspondence, type CorrespondenceOptions } from './correspondence.ts';
+import { Expiry } from './expiry.ts';
 import { daysLeft, type ClientIdentity } from './identity.ts';
 import { Line, type LineOptions } from './line.ts';
 import { Listeners } from './listeners.ts';
@@ -36,9 +37,6 @@ export interface AppOptions extends LineOptions, CorrespondenceOptions {
   readonly now?: () => number;
 }
 
-/** How often it is looked whether a message has to disappear: one step in an index. */
-const EXPIRY_MS = 1000;
-
 export class App {
   readonly identity: ClientIdentity;
   readonly vault: Vault;
@@ -53,7 +51,7 @@ export class App {
   readonly #correspondence: Correspondence;
   readonly #contacts: Contacts;
   readonly #whereabouts: Whereabouts;
-  readonly #expiry: NodeJS.Timeout;
+  readonly #expiry: Expiry;
   #refreshing: Promise<void> = Promise.resolve();
   #closing: Promise<void> | null = null;
 
@@ -94,23 +92,13 @@ export class App {
     this.ownDevices = new OwnDevices(vault, line, correspondence.handover, now);
     this.comparisons = new Comparisons(vault, identity, (peer) => this.open(peer), now);
     this.inquiries = new LogInquiries(line);
-    this.#expiry = setInterval(() => this.#expire(), EXPIRY_MS).unref();
+    this.#expiry = new Expiry(vault, listeners, now);
     this.rooms = new Rooms(vault, correspondence.groups, correspondence.lobby, identity.username, {
       asked: (ask) => line.asked(ask),
       want: (id) => correspondence.want(id, true),
       settles: (id, isSo) => settlement(listeners, id, isSo),
       warn: (sentence) => listeners.warn(sentence),
     });
-  }
-
-  #expire(): void {
-    try {
-      for (const row of this.vault.annotations.purge(this.#now()))
-        this.#listeners.tell({ on: 'state', message: this.vault.message(row)!, isQueued: false });
-    } catch (cause) {
-      const error = ChatError.from(cause);
-      this.#listeners.warn(`what was to disappear is still here: ${error.message} [${error.code}]`);
-    }
   }
 
   /** Answers a function that ends it. */
@@ -301,7 +289,7 @@ export class App {
     return (this.#closing ??= this.#close());
   }
   async #close(): Promise<void> {
-    clearInterval(this.#expiry);
+    this.#expiry.end();
     await this.#correspondence.end();
     this.#detach();
     await this.#line.close();
