@@ -115,7 +115,10 @@ export class Requests {
     const admitted = hub.admit(member, frame, charges.charge);
     admitted.catch(() => charges.giveBack());
     const submission = await admitted;
-    if (this.#isEnded) return ANSWERED;
+    if (this.#isEnded) {
+      charges.giveBack();
+      return ANSWERED;
+    }
     this.#on.onAdmitted();
     const refused = (error: unknown): void => {
       charges.giveBack();

@@ -107,8 +107,9 @@ export const SERVER_RULES: Rules = {
   ],
   'server/repetitions.ts': [['stored.origin !== this.#o.transcript.origin || ', '']],
   'server/requests.ts': [
-    ['    if (this.member?.isEnded) return ANSWERED; //', '    //'],
-    ['    if (member.isEnded) return ANSWERED;\n', ''],
+    ['    if (this.#isEnded) return ANSWERED; //', '    //'],
+    ['place.leave());\n    if (this.#isEnded) return ANSWERED;\n', 'place.leave());\n'],
+    ['    if (this.#isEnded) {\n      charges', '    if (false) {\n      charges'],
     ["blame === 'world') endOthers(", "blame === 'us') endOthers("],
   ],
   'server/revocation.ts': [
