@@ -10,12 +10,17 @@ import { ChatError } from '../base/errors.ts';
 import { printable } from '../runtime/printable.ts';
 
 type Waiting = (line: string | null) => void;
+/**
+ * What readline has and its types leave out: `prevRows` is how many rows it goes up before it writes the line anew, and forgets those of
+ * what was pasted; `isCompletionEnabled` is false while more keys have come with this one.
+ */
+type Editor = Interface & { prevRows?: number; readonly isCompletionEnabled?: boolean; history?: string[] };
 
 export class Terminal {
   readonly isInteractive: boolean;
   readonly #out: NodeJS.WritableStream;
   readonly #mute: MuteStream;
-  readonly #rl: Interface;
+  readonly #rl: Editor;
   readonly #lines: string[] = [];
   #waiting: Waiting | null = null;
   #isEnded = false;
@@ -36,10 +41,18 @@ export class Terminal {
     this.#rl.on('line', (line) => this.#take(line));
     this.#rl.on('close', () => this.#take(null));
     this.#rl.on('SIGINT', () => this.#interrupted());
-    if (this.isInteractive)
-      input.on('keypress', () => {
-        if (this.#isPrompting && !this.#mute.isMuted) this.#keyed?.(this.#rl.line);
-      });
+    if (!this.isInteractive) return;
+    input.prependListener('keypress', () => {
+      if (this.#rl.isCompletionEnabled) this.#rl.prevRows = this.#rl.getCursorPos().rows;
+    });
+    input.on('keypress', () => {
+      if (this.#isPrompting && !this.#mute.isMuted) this.#keyed?.(this.#rl.line);
+    });
+    output.on('resize', () => {
+      // A terminal breaks its rows anew, and the cursor goes with its character: the line begins as many rows above it as it now takes.
+      this.#rl.prevRows = this.#rl.getCursorPos().rows;
+      this.#mute.emit('resize');
+    });
   }
 
   /** The answer to a question; null at the end of input. */
@@ -80,7 +93,7 @@ export class Terminal {
     try {
       const line = await this.#next();
       // readline remembers lines for the arrow keys: a password is not one of them.
-      const { history } = this.#rl as Interface & { history?: string[] };
+      const { history } = this.#rl;
       if (history !== undefined && history[0] === line) history.shift();
       return line;
     } finally {
@@ -97,6 +110,7 @@ export class Terminal {
     cursorTo(this.#out as Writable, 0);
     clearScreenDown(this.#out as Writable);
     this.#out.write(`${text}\n`);
+    this.#rl.prevRows = 0; // the line begins where the cursor is, and nothing above it is its own
     this.#rl.prompt(true);
   }
 
@@ -148,7 +162,6 @@ class MuteStream extends Writable {
   constructor(out: NodeJS.WritableStream) {
     super({ decodeStrings: false });
     this.#out = out;
-    out.on('resize', () => this.emit('resize'));
   }
   get columns(): number {
     return (this.#out as WriteStream).columns ?? 80;

@@ -1,87 +1,42 @@
 /** On a pseudo-terminal: what arrives does not destroy the line being typed, passwords are not shown, and the keys do what they do. */
-import { spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { resolveSettings } from '../../client/settings.ts';
 import { decodeContent } from '../../transcript/content.ts';
 import { meaningOf } from '../../transcript/content-meaning.ts';
 import { KIND } from '../../transcript/statement.ts';
+import { testFolder } from '../support/folder.ts';
 import { Listener } from './listener.ts';
+import { Screen, skip } from './screen.ts';
 import { equip } from './side.ts';
 
-const launcher = fileURLToPath(new URL('../../bin/chat-client', import.meta.url));
-const python = spawnSync('python3', ['-c', 'import pty']).status === 0;
-const skip = python ? false : 'python3 makes the pseudo-terminal, and is not here';
-/** Copies between our pipes and a pseudo-terminal of 40 columns; ends with the status of the program. */
-const PTY = `
-import fcntl, os, pty, select, struct, sys, termios
-pid, fd = pty.fork()
-if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])
-fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 40, 0, 0))
-inputs = [0, fd]
-while fd in inputs:
-    for ready in select.select(inputs, [], [])[0]:
-        try: data = os.read(ready, 65536)
-        except OSError: data = b''
-        if not data: inputs.remove(ready)
-        elif ready == 0: os.write(fd, data)
-        else: os.write(1, data)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-`;
-import { testFolder } from '../support/folder.ts';
-
-class Screen {
-  raw = '';
-  readonly #child;
-  readonly ended: Promise<number | null>;
-  #wake: () => void = () => {};
-
-  constructor(t: Test, args: readonly string[], env: NodeJS.ProcessEnv) {
-    this.#child = spawn('python3', ['-c', PTY, launcher, ...args], {
-      env: { ...env, PATH: process.env['PATH'], TERM: 'xterm' },
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      this.raw += text;
-      this.#wake();
-    });
-    this.ended = new Promise((resolve) => this.#child.on('exit', resolve));
-    t.teardown(() => void this.#child.kill());
+/** Alice is registered and talks with bob, who says what the test wants him to say. */
+async function talking(t: Test, env: NodeJS.ProcessEnv = {}) {
+  testFolder(t);
+  const server = new Listener();
+  const address = await server.listen(t);
+  const all = {
+    CHAT_CLIENT_HOME: join(t.testdirName, 'home'),
+    CHAT_SERVER: address,
+    ...server.files(t, 'alice'),
+    ...env,
+  };
+  await equip(server, resolveSettings({}, all).folder);
+  const screen = new Screen(t, [], all);
+  const answers = [
+    ['Register or login? [register]: ', ''],
+    ['E-mail [alice@example.org]: ', ''],
+    ['Username [alice]: ', ''],
+    ['Password: ', 's3cret-one'],
+    ['Repeat password: ', 's3cret-one'],
+    ['Chat with: ', 'bob'],
+  ] as const;
+  for (const [question, answer] of answers) {
+    await screen.sees(question);
+    screen.type(`${answer}\r`);
   }
-  type(keys: string): void {
-    this.#child.stdin.write(keys);
-  }
-  async sees(what: string): Promise<void> {
-    while (!this.raw.includes(what)) await new Promise<void>((resolve) => (this.#wake = resolve));
-  }
-  /** The rows as they stand, after all that was written: cursor keys, carriage returns and erasures obeyed. */
-  rows(columns = 40): string[] {
-    const rows: string[][] = [[]];
-    let row = 0;
-    let column = 0;
-    for (const [token] of this.raw.matchAll(/\u001b\[(\d*)([A-Za-z])|[^]/gu)) {
-      const csi = /^\u001b\[(\d*)([A-Za-z])$/.exec(token);
-      const n = Number(csi?.[1] || 1);
-      if (csi?.[2] === 'A') row = Math.max(0, row - n);
-      else if (csi?.[2] === 'B') row += n;
-      else if (csi?.[2] === 'C') column += n;
-      else if (csi?.[2] === 'D') column = Math.max(0, column - n);
-      else if (csi?.[2] === 'G') column = n - 1;
-      else if (csi?.[2] === 'J') {
-        rows[row] = (rows[row] ?? []).slice(0, column);
-        rows.length = row + 1;
-      } else if (csi?.[2] === 'K') rows[row] = (rows[row] ?? []).slice(0, column);
-      else if (token === '\r') column = 0;
-      else if (token === '\n') row++;
-      else if (!csi) {
-        if (column === columns) [row, column] = [row + 1, 0];
-        (rows[row] ??= [])[column++] = token;
-      }
-      rows[row] ??= [];
-    }
-    return Array.from(rows, (cells) => Array.from(cells ?? [], (cell) => cell ?? ' ').join(''));
-  }
+  await screen.sees('You: ');
+  return { server, screen, env: all };
 }
 
 t.test('a conversation on a terminal', { skip }, async (t) => {
@@ -185,3 +140,40 @@ t.test('passwd asks for the password, and for the new one until it is typed the 
   t.equal(set, 1);
   t.notMatch(screen.raw, /s3cret/);
 });
+
+t.test(
+  'what arrives stays, wherever the cursor is in a line of several rows, and however wide the terminal becomes',
+  { skip },
+  async (t) => {
+    const { server, screen } = await talking(t);
+    const seen = async (what: string): Promise<void> => screen.shows(() => screen.rows().join('').includes(what));
+    screen.type('a line that goes on and on, over three rows of the terminal, or more than that');
+    await seen('than that');
+    screen.type('\u001b[D\u001b[D\u001b[DX'); // written anew from its first row on
+    await seen('than tXhat');
+    await server.say(server.latest, 'bob', ['the first']);
+    await seen('bob: the first');
+    await server.say(server.latest, 'bob', ['the second']);
+    await seen('bob: the second');
+    screen.type('\u001b[H'); // Home
+    screen.type('\u001b[F'); // End
+    await server.say(server.latest, 'bob', ['the third']);
+    await seen('bob: the third');
+    const typed = (columns: number): string[] =>
+      'You: a line that goes on and on, over three rows of the terminal, or more than tXhat'.match(
+        new RegExp(`.{1,${columns}}`, 'g'),
+      )!;
+    const settled = async (columns: number): Promise<void> => {
+      const lines = ['bob: the first', 'bob: the second', 'bob: the third', ...typed(columns)];
+      await screen.shows(() => screen.rows().slice(-lines.length).join('\n').trimEnd() === lines.join('\n'));
+      t.equal(screen.rows().filter((row) => row.startsWith('You: a')).length, 1, `once, at ${columns} columns`);
+    };
+    await settled(40);
+    for (const columns of [90, 30, 40]) {
+      screen.resize(columns);
+      await settled(columns);
+    }
+    screen.type('\u0003/quit\r');
+    t.equal(await screen.ended, 0);
+  },
+);
