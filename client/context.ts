@@ -51,6 +51,7 @@ export class Context {
   readonly streams: Streams;
   readonly passwords: Passwords;
   readonly #dial: (settings: Settings, identity: ClientIdentity) => Dial;
+  readonly #isDumb: boolean;
   #terminal: Terminal | null = null;
   #app: App | null = null;
 
@@ -65,6 +66,7 @@ export class Context {
     this.timeoutMs = args.timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDuration(args.timeout, '--timeout');
     this.streams = streams;
     this.#dial = dial;
+    this.#isDumb = env['TERM'] === 'dumb';
     const flags = {
       profile: args.profile,
       config: args.config,
@@ -107,10 +109,15 @@ export class Context {
   /** For questions and conversation. A terminal that is read key by key sends no signals: Ctrl+C is handed to main from here. */
   get terminal(): Terminal {
     if (this.#terminal === null) {
-      this.#terminal = new Terminal(this.streams.stdin, this.streams.stdout);
+      const { stdin, stdout, stderr } = this.streams;
+      this.#terminal = new Terminal(stdin, stdout, { errors: stderr, isDumb: this.#isDumb });
       this.#terminal.onInterrupt(() => void process.emit('SIGINT'));
     }
     return this.#terminal;
+  }
+  /** Whatever is said from now on has a row of its own. */
+  leaveTerminal(): void {
+    this.#terminal?.close();
   }
   get mayAsk(): boolean {
     return !this.args['no-input'] && !this.args['password-stdin'] && this.streams.stdin.isTTY === true;
@@ -196,7 +203,7 @@ export class Context {
 
   /** Ends what runs, in order. */
   async close(): Promise<void> {
-    this.#terminal?.close();
+    this.leaveTerminal();
     await this.#app?.close();
   }
 

@@ -66,6 +66,7 @@ export async function main(argv: readonly string[], env: NodeJS.ProcessEnv, stre
   } catch (cause) {
     if (isUnread(cause)) return status;
     const error = ChatError.from(cause);
+    (running as Context | null)?.leaveTerminal();
     streams.stderr.write(
       `chat: ${printable(error.message)} [${error.code}${error.sub === undefined ? '' : `/${printable(error.sub)}`}]\n`,
     );

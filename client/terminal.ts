@@ -1,57 +1,116 @@
 /**
  * Lines in and out, on a terminal or through pipes. On a terminal, what arrives while somebody types is printed above the line that is
- * being typed, which stays as it is; passwords are not shown. Through a pipe, prompts and the lines read are written out, so that the
- * output reads like a session (passwords are left out).
+ * being typed, which stays as it is; what is typed while nobody asks is shown with the next question; passwords are not shown. Through a
+ * pipe, prompts and the lines read are written out, so that the output reads like a session (passwords are left out). A terminal that
+ * cannot move its cursor (TERM=dumb), or shows the input and not the output, edits and shows by itself what is typed.
  */
 import { createInterface, clearScreenDown, cursorTo, moveCursor, type Interface } from 'node:readline';
 import { Writable } from 'node:stream';
 import type { ReadStream, WriteStream } from 'node:tty';
 import { ChatError } from '../base/errors.ts';
 import { printable } from '../runtime/printable.ts';
+import { HiddenLine } from './hidden-line.ts';
+import { Keys } from './keys.ts';
 
 type Waiting = (line: string | null) => void;
 /**
  * What readline has and its types leave out: `prevRows` is how many rows it goes up before it writes the line anew, and forgets those of
  * what was pasted; `isCompletionEnabled` is false while more keys have come with this one.
  */
-type Editor = Interface & { prevRows?: number; readonly isCompletionEnabled?: boolean; history?: string[] };
+type Editor = Omit<Interface, 'line' | 'cursor'> & {
+  line: string;
+  cursor: number;
+  prevRows?: number;
+  readonly isCompletionEnabled?: boolean;
+  history?: string[];
+};
+/** Where no job control is, nothing stops: then it goes on without a signal. */
+const STOP_MS = 100;
+
+export interface TerminalOptions {
+  /** where questions for passwords go when the output is no terminal */
+  readonly errors?: NodeJS.WritableStream;
+  /** It can only write on: nothing is taken back there. */
+  readonly isDumb?: boolean;
+}
 
 export class Terminal {
+  /** Somebody is there who can be asked again. */
   readonly isInteractive: boolean;
+  /** The line is edited here, and not by the terminal. */
+  readonly #isEditing: boolean;
+  /** null: the input is none */
+  readonly #keyboard: ReadStream | null;
+  readonly #input: NodeJS.ReadableStream;
   readonly #out: NodeJS.WritableStream;
+  /** where whoever types sees what is asked */
+  readonly #shown: NodeJS.WritableStream;
   readonly #mute: MuteStream;
   readonly #rl: Editor;
   readonly #lines: string[] = [];
+  readonly #continued = (): void => this.#resume(true);
   #waiting: Waiting | null = null;
   #isEnded = false;
-  #isPrompting = false;
+  #isClosed = false;
+  /** of the line that is being typed; null: nobody asks */
+  #prompt: string | null = null;
+  #hidden: { readonly prompt: string; readonly line: HiddenLine } | null = null;
+  #isSuspended = false;
   #interrupt: () => void = () => {};
   #keyed: ((line: string) => void) | null = null;
 
-  constructor(input: NodeJS.ReadableStream, output: NodeJS.WritableStream) {
-    this.isInteractive = (input as ReadStream).isTTY === true && (output as WriteStream).isTTY === true;
+  constructor(
+    input: NodeJS.ReadableStream,
+    output: NodeJS.WritableStream,
+    { errors = output, isDumb = false }: TerminalOptions = {},
+  ) {
+    this.#input = input;
+    this.#keyboard = (input as ReadStream).isTTY === true ? (input as ReadStream) : null;
+    const isShown = (output as WriteStream).isTTY === true;
+    this.isInteractive = this.#keyboard !== null && isShown;
+    this.#isEditing = this.isInteractive && !isDumb;
     this.#out = output;
+    this.#shown = this.#keyboard !== null && !isShown && (errors as WriteStream).isTTY === true ? errors : output;
     this.#mute = new MuteStream(output);
-    this.#rl = createInterface({
-      input,
-      output: this.#mute,
-      terminal: this.isInteractive,
-      historySize: this.isInteractive ? 100 : 0,
+    // Keys that belong to a password do not come to readline, which remembers what was typed.
+    const keys = new Keys((isRaw) => void this.#keyboard?.setRawMode(isRaw));
+    input.on('data', (chunk: Uint8Array) => {
+      if (this.#hidden === null) keys.take(chunk);
+      else this.#hidden.line.take(chunk);
     });
+    const ended = (): void => {
+      this.#hidden?.line.end();
+      keys.end();
+    };
+    input.on('end', ended);
+    input.on('error', ended); // a terminal that is gone
+    this.#rl = createInterface({
+      input: keys.stream,
+      output: this.#mute,
+      terminal: this.#isEditing,
+      historySize: this.#isEditing ? 100 : 0,
+    }) as Editor;
     this.#rl.on('line', (line) => this.#take(line));
     this.#rl.on('close', () => this.#take(null));
-    this.#rl.on('SIGINT', () => this.#interrupted());
-    if (!this.isInteractive) return;
-    input.prependListener('keypress', () => {
-      if (this.#rl.isCompletionEnabled) this.#rl.prevRows = this.#rl.getCursorPos().rows;
+    if (this.#isEditing) this.#edit(keys);
+  }
+
+  #edit(keys: Keys): void {
+    const rl = this.#rl;
+    rl.on('SIGINT', () => this.#interrupted());
+    rl.on('SIGTSTP', () => this.#suspend());
+    process.on('SIGCONT', this.#continued);
+    keys.prependListener('keypress', () => {
+      if (rl.isCompletionEnabled) rl.prevRows = rl.getCursorPos().rows;
     });
-    input.on('keypress', () => {
-      if (this.#isPrompting && !this.#mute.isMuted) this.#keyed?.(this.#rl.line);
+    keys.on('keypress', () => {
+      if (this.#prompt !== null) this.#keyed?.(rl.line);
     });
-    output.on('resize', () => {
+    this.#out.on('resize', () => {
+      if (this.#prompt === null) return;
       // A terminal breaks its rows anew, and the cursor goes with its character: the line begins as many rows above it as it now takes.
-      this.#rl.prevRows = this.#rl.getCursorPos().rows;
-      this.#mute.emit('resize');
+      rl.prevRows = rl.getCursorPos().rows;
+      rl.prompt(true);
     });
   }
 
@@ -69,48 +128,79 @@ export class Terminal {
    * so that what arrives meanwhile has lines of its own.
    */
   async talk(prompt: string): Promise<string | null> {
-    if (this.isInteractive) {
-      this.#isPrompting = true;
-      this.#rl.setPrompt(prompt);
-      this.#rl.prompt();
-    }
+    if (this.isInteractive) this.#ask(prompt);
     const line = await this.#next();
-    this.#isPrompting = false;
     if (!this.isInteractive && line !== null) this.#out.write(`${prompt}${printable(line)}\n`);
     return line;
   }
 
+  /** What was typed ahead of the question is shown with it, and the cursor is behind it. */
+  #ask(prompt: string): void {
+    const [ahead] = this.#lines;
+    if (ahead !== undefined) return void this.#out.write(`${prompt}${printable(ahead)}\n`);
+    if (this.#isEnded) return;
+    this.#prompt = prompt;
+    if (!this.#isEditing) return void this.#out.write(prompt);
+    this.#mute.isMuted = false;
+    this.#rl.setPrompt(prompt);
+    this.#rl.prevRows = 0;
+    this.#rl.prompt(true);
+  }
+
   /** One line that is not shown; null at the end of input. */
   async secret(prompt: string): Promise<string | null> {
-    this.#out.write(prompt);
-    if (!this.isInteractive) {
-      const line = await this.#next();
-      this.#out.write('\n');
-      return line;
-    }
-    this.#rl.setPrompt('');
-    this.#mute.isMuted = true;
-    try {
-      const line = await this.#next();
-      // readline remembers lines for the arrow keys: a password is not one of them.
-      const { history } = this.#rl;
-      if (history !== undefined && history[0] === line) history.shift();
-      return line;
-    } finally {
-      this.#mute.isMuted = false;
-      this.#out.write('\n');
-    }
+    this.#shown.write(prompt);
+    const isHidden = this.#keyboard !== null && this.#lines.length === 0 && !this.#isEnded;
+    const line = await (isHidden ? this.#unseen(prompt, this.#keyboard!) : this.#next());
+    // readline remembers lines for the arrow keys: a password that was typed ahead is not one of them.
+    if (this.#rl.history !== undefined) this.#rl.history = this.#rl.history.filter((each) => each !== line);
+    this.#shown.write('\n');
+    return line;
+  }
+
+  #unseen(prompt: string, keyboard: ReadStream): Promise<string | null> {
+    const ahead = this.#isEditing ? this.#rl.line : '';
+    if (this.#isEditing) [this.#rl.line, this.#rl.cursor] = ['', 0];
+    else keyboard.setRawMode(true);
+    return new Promise((resolve) => {
+      const typed = (line: string | null): void => {
+        this.#unhide();
+        if (line === null) this.#isEnded = true;
+        resolve(line);
+      };
+      const line = new HiddenLine(ahead, {
+        typed,
+        interrupted: () => this.#interrupted(),
+        suspended: () => this.#suspend(),
+        surplus: (text, key) => this.#rl.write((this.#isEditing ? text : (key.sequence ?? ''))!, key),
+      });
+      this.#hidden = { prompt, line };
+    });
+  }
+
+  #unhide(): void {
+    if (this.#hidden !== null && !this.#isEditing) this.#keyboard?.setRawMode(false);
+    this.#hidden = null;
   }
 
   /** A line of output, above what is being typed. The caller has made it printable. */
   print(text: string): void {
-    if (!this.#isPrompting) return void this.#out.write(`${text}\n`);
-    const { rows } = this.#rl.getCursorPos(); // a long line wraps: go up to where its prompt began
+    const asked = this.#prompt ?? (this.#shown === this.#out ? this.#hidden?.prompt : undefined);
+    if (asked === undefined) return void this.#out.write(`${text}\n`);
+    if (!this.#isEditing) return void this.#out.write(`\n${text}\n${asked}`);
+    const rows = this.#prompt === null ? 0 : this.#rl.getCursorPos().rows; // a long line wraps: go up to where its prompt began
     moveCursor(this.#out as Writable, 0, -rows);
     cursorTo(this.#out as Writable, 0);
     clearScreenDown(this.#out as Writable);
     this.#out.write(`${text}\n`);
-    this.#rl.prevRows = 0; // the line begins where the cursor is, and nothing above it is its own
+    this.#askAgain();
+  }
+
+  /** The question and what is typed, from where the cursor is: nothing above it is theirs. */
+  #askAgain(): void {
+    if (this.#hidden !== null) this.#shown.write(this.#hidden.prompt);
+    if (this.#prompt === null) return;
+    this.#rl.prevRows = 0;
     this.#rl.prompt(true);
   }
 
@@ -124,8 +214,16 @@ export class Terminal {
     this.#interrupt = handler;
   }
 
+  /** What is said from now on has a row of its own. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    process.off('SIGCONT', this.#continued);
+    if (this.#prompt !== null && this.#isEditing) this.#rl.write(null, { ctrl: true, name: 'e' }); // the last row of what is typed
+    if (this.#hidden !== null) this.#shown.write('\n');
+    this.#unhide();
     this.#rl.close();
+    this.#input.pause();
   }
 
   #next(): Promise<string | null> {
@@ -135,8 +233,12 @@ export class Terminal {
     return new Promise((resolve) => (this.#waiting = resolve));
   }
 
+  /** Until somebody asks again, what is typed is not shown. */
   #take(line: string | null): void {
     if (line === null) this.#isEnded = true;
+    if (line === null && this.#prompt !== null) this.#out.write('\n');
+    this.#prompt = null;
+    this.#mute.isMuted = true;
     const waiting = this.#waiting;
     this.#waiting = null;
     if (waiting !== null) waiting(line);
@@ -144,19 +246,42 @@ export class Terminal {
   }
 
   #interrupted(): void {
-    if (this.#rl.line !== '' && !this.#mute.isMuted) {
+    if (this.#rl.line !== '' && this.#hidden === null) {
       this.#rl.write(null, { ctrl: true, name: 'e' });
       this.#rl.write(null, { ctrl: true, name: 'u' });
       return;
     }
-    this.#out.write('\n'); // what is said of it has a line of its own
+    if (this.#prompt !== null || this.#hidden !== null) this.#shown.write('\n'); // what is said of it has a line of its own
+    this.#prompt = null;
+    this.#mute.isMuted = true;
+    this.#unhide();
     this.#interrupt();
+  }
+
+  /** Ctrl+Z stops all that was started with this program as well, which is what the shell waits for. */
+  #suspend(): void {
+    if (process.platform === 'win32') return;
+    this.#keyboard?.setRawMode(false);
+    this.#isSuspended = true;
+    setTimeout(() => {
+      if (this.#isSuspended) this.#resume(false);
+    }, STOP_MS);
+    process.kill(0, 'SIGTSTP');
+  }
+
+  /** @param isElsewhere the cursor is no more where it was */
+  #resume(isElsewhere: boolean): void {
+    this.#isSuspended = false;
+    if (this.#isClosed) return;
+    this.#keyboard?.setRawMode(false); // whoever had the terminal meanwhile may have left it otherwise than it is known here
+    this.#keyboard?.setRawMode(true);
+    if (isElsewhere) this.#askAgain();
   }
 }
 
-/** Hands readline's output on, or swallows it while a password is typed. */
+/** Hands readline's output on, or swallows it while nobody asks for a line that is shown. */
 class MuteStream extends Writable {
-  isMuted = false;
+  isMuted = true;
   readonly #out: NodeJS.WritableStream;
 
   constructor(out: NodeJS.WritableStream) {

@@ -629,7 +629,7 @@ t.test('vault passphrase: set, asked for, given, changed, removed', async (t) =>
   t.match(await alice.run(['history', 'bob']), { status: 4, err: /WRONG_PASSPHRASE/ });
   delete alice.env['CHAT_VAULT_PASSPHRASE_FILE'];
 
-  const typed = (text: string): Readable => Object.assign(Readable.from([text]), { isTTY: true });
+  const typed = (text: string): Readable => Object.assign(Readable.from([text]), { isTTY: true, setRawMode: () => {} });
   const asked = await alice.run(['history', 'bob'], typed('open barley\n'));
   t.match(asked, { status: 0, out: /^Passphrase of this profile: \n#1 .*You: hi/ });
   t.match(await alice.run(['history', 'bob', '--no-input'], typed('open barley\n')), {

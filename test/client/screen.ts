@@ -1,6 +1,7 @@
 /** A program on a pseudo-terminal that python3 makes, and what a person sees there. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import type { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 
@@ -66,7 +67,7 @@ export class Screen {
   }
   /** Resolves when it is so. */
   async shows(isSo: () => boolean): Promise<void> {
-    while (!isSo()) await new Promise<void>((resolve) => (this.#wake = resolve));
+    while (!isSo()) await Promise.race([new Promise<void>((resolve) => (this.#wake = resolve)), sleep(100)]);
   }
 
   /** The rows as they stand, after all that was written: cursor keys, carriage returns and erasures obeyed, and broken anew when the width changes. */

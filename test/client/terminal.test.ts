@@ -1,5 +1,6 @@
 /** On a pseudo-terminal: what arrives does not destroy the line being typed, passwords are not shown, and the keys do what they do. */
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { resolveSettings } from '../../client/settings.ts';
 import { decodeContent } from '../../transcript/content.ts';
@@ -7,11 +8,11 @@ import { meaningOf } from '../../transcript/content-meaning.ts';
 import { KIND } from '../../transcript/statement.ts';
 import { testFolder } from '../support/folder.ts';
 import { Listener } from './listener.ts';
-import { Screen, skip } from './screen.ts';
+import { launcher, Screen, skip } from './screen.ts';
 import { equip } from './side.ts';
 
 /** Alice is registered and talks with bob, who says what the test wants him to say. */
-async function talking(t: Test, env: NodeJS.ProcessEnv = {}) {
+async function talking(t: Test, env: NodeJS.ProcessEnv = {}, command?: readonly string[]) {
   testFolder(t);
   const server = new Listener();
   const address = await server.listen(t);
@@ -22,7 +23,7 @@ async function talking(t: Test, env: NodeJS.ProcessEnv = {}) {
     ...env,
   };
   await equip(server, resolveSettings({}, all).folder);
-  const screen = new Screen(t, [], all);
+  const screen = new Screen(t, [], all, command);
   const answers = [
     ['Register or login? [register]: ', ''],
     ['E-mail [alice@example.org]: ', ''],
@@ -55,7 +56,7 @@ t.test('a conversation on a terminal', { skip }, async (t) => {
   await screen.sees('Password: ');
   screen.type('s3cret-one\r');
   await screen.sees('Repeat password: ');
-  screen.type('s3cret-two\r');
+  screen.type('s3cret-too\u0015s3cret-twoo\u007f\r'); // Ctrl+U and backspace
   await screen.sees('once more');
   screen.raw = screen.raw.replace('Password: ', '').replace('Repeat password: ', '');
   await screen.sees('Password: ');
@@ -63,7 +64,7 @@ t.test('a conversation on a terminal', { skip }, async (t) => {
   await screen.sees('Repeat password: ');
   screen.type('s3cret-one\r');
   await screen.sees('Chat with: ');
-  screen.type('bob\r');
+  screen.type('\u0019\u0015bob\r'); // Ctrl+Y brings back what was cleared, and no password
   await screen.sees('You: ');
   screen.type('half of a long line that takes two rows');
   await screen.sees('two rows');
@@ -155,12 +156,14 @@ t.test(
     await seen('bob: the first');
     await server.say(server.latest, 'bob', ['the second']);
     await seen('bob: the second');
-    screen.type('\u001b[H'); // Home
-    screen.type('\u001b[F'); // End
+    screen.type('\u001b[HY'); // Home
+    await seen('You: Ya');
     await server.say(server.latest, 'bob', ['the third']);
     await seen('bob: the third');
+    screen.type('\u007f\u001b[F!'); // End
+    await seen('tXhat!');
     const typed = (columns: number): string[] =>
-      'You: a line that goes on and on, over three rows of the terminal, or more than tXhat'.match(
+      'You: a line that goes on and on, over three rows of the terminal, or more than tXhat!'.match(
         new RegExp(`.{1,${columns}}`, 'g'),
       )!;
     const settled = async (columns: number): Promise<void> => {
@@ -177,3 +180,75 @@ t.test(
     t.equal(await screen.ended, 0);
   },
 );
+
+t.test('what is typed ahead is shown with the next question, and goes on behind it', { skip }, async (t) => {
+  const { server, screen } = await talking(t);
+  screen.type('the first\rthe second\rhalf');
+  await screen.shows(() => screen.rows().at(-1) === 'You: half');
+  screen.type(' more');
+  await screen.shows(() => screen.rows().at(-1) === 'You: half more');
+  const shown = screen.rows().filter((row) => /^You: |first|second|half/.test(row));
+  t.strictSame(shown.slice(0, 2), ['You: the first', 'You: the second']);
+  t.equal(shown.filter((row) => row.includes('the second')).length, 1, 'each is there once');
+  screen.type('\r\u0004'); // Ctrl+D ends the input, behind what is still to be sent
+  t.equal(await screen.ended, 0);
+  const last = await (await server.peer).open(server.written.at(-1)!.messages.at(-1)!);
+  t.match(meaningOf(decodeContent(last.subarray(32))), { text: 'half more' });
+  t.match(screen.raw, /\n$/, 'and what comes next has a row of its own');
+});
+
+t.test('Ctrl+Z stops, and goes on where it was', { skip }, async (t) => {
+  await t.test('with a shell behind', async (t) => {
+    const { server, screen } = await talking(t, {}, ['sh', '-mc', '"$0" "$@"; echo stopped; fg >/dev/null', launcher]);
+    screen.type('half');
+    await screen.sees('half');
+    screen.type('\u001a');
+    await screen.sees('stopped');
+    await screen.shows(() => screen.rows().at(-1) === 'You: half');
+    screen.type(' more\r');
+    await screen.shows(() => server.written.length === 1);
+    screen.type('/quit\r');
+    t.equal(await screen.ended, 0);
+  });
+  await t.test('with nobody behind, it goes on by itself', async (t) => {
+    const { screen } = await talking(t);
+    screen.type('half\u001a');
+    await sleep(300);
+    screen.type('!\u001b[Dway');
+    await screen.shows(() => screen.rows().at(-1) === 'You: halfway!');
+    screen.type('\u0003\u0003');
+    t.equal(await screen.ended, 0);
+  });
+});
+
+t.test('a password is not shown where the output is no terminal, and not asked for there', { skip }, async (t) => {
+  testFolder(t);
+  const server = new Listener();
+  const address = await server.listen(t);
+  const env = { CHAT_CLIENT_HOME: join(t.testdirName, 'home'), CHAT_SERVER: address, ...server.files(t, 'alice') };
+  const piped = ['sh', '-c', '"$0" "$@" | sed "s/^/output: /"', launcher];
+  const screen = new Screen(t, ['register', '--json'], env, piped);
+  await screen.sees('Password: ');
+  screen.type('s3cret-too\u0015s3cret-one\r');
+  await screen.sees('Repeat password: ');
+  screen.type('s3cret-onee\u007f\r');
+  t.equal(await screen.ended, 0);
+  t.match(screen.raw, /^output: \{.*"alice"/m);
+  t.notMatch(screen.raw, /s3cret/);
+  t.notMatch(screen.raw, /output: .*password/i);
+});
+
+t.test('a terminal that cannot move its cursor edits by itself', { skip }, async (t) => {
+  const { server, screen } = await talking(t, { TERM: 'dumb' });
+  screen.type('hal');
+  await screen.sees('You: hal');
+  await server.say(server.latest, 'bob', ['meanwhile']);
+  await screen.shows(() => screen.rows().join('|').endsWith('|bob: meanwhile|You: '));
+  screen.type('k\u007ff\r');
+  await screen.shows(() => server.written.length === 1);
+  const opening = await (await server.peer).open(server.written[0]!.messages.at(-1)!);
+  t.match(meaningOf(decodeContent(opening.subarray(32))), { text: 'half' });
+  screen.type('/quit\r');
+  t.equal(await screen.ended, 0);
+  t.notMatch(screen.raw, /\u001b|s3cret/);
+});
