@@ -8,8 +8,11 @@
  * overrides and isolates; zero-width; tags; interlinear), line and paragraph separators, lone surrogates, noncharacters, and what
  * Unicode says to draw as nothing (fillers, variation selectors). Kept out of it: U+FE0E and U+FE0F, which choose how an emoji looks.
  */
-const FORBIDDEN =
-  /(?![\uFE0E\uFE0F])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Noncharacter_Code_Point}\p{Default_Ignorable_Code_Point}]/gu;
+const STEERING =
+  /(?![\uFE0E\uFE0F])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Noncharacter_Code_Point}\p{Default_Ignorable_Code_Point}]/u;
+/** Marks on one letter beyond what any script needs: they are drawn over the rows above and below, and hide what stands there. */
+const PILED = /(?<=[\p{Mn}\p{Me}]{8})[\p{Mn}\p{Me}]/u;
+const FORBIDDEN = new RegExp(`${STEERING.source}|${PILED.source}`, 'gu');
 
 /** One cell each, and nothing that is not shown: nearly all that there is. */
 const PLAIN = /^[ -~]*$/;
@@ -33,9 +36,8 @@ export function printable(text: string, maxColumns = Infinity): string {
   let columns = 0,
     // Where to cut if the rest does not fit: the last place that leaves a cell for the ellipsis.
     cut = 0;
-  for (const character of text) {
-    const visible = character.replace(FORBIDDEN, escaped);
-    columns += visible === character ? cells(character) : visible.length;
+  for (const visible of text.replace(FORBIDDEN, escaped).match(/\\u\{[0-9a-f]{1,6}\}|[^]/gu) ?? []) {
+    columns += visible.length > 2 ? visible.length : cells(visible);
     if (columns > maxColumns) return maxColumns < 1 ? '' : `${shown.slice(0, cut).join('')}…`;
     shown.push(visible);
     if (columns < maxColumns) cut = shown.length;
@@ -55,4 +57,5 @@ export const printableJson = (json: string): string =>
 /** One character as it is shown where it must not be obeyed, or be taken for what stands around it. */
 export const escaped = (character: string): string => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
 
-const cells = (character: string): number => (ZERO_WIDTH.test(character) ? 0 : WIDE.test(character) ? 2 : 1);
+/** Of one character that is shown. */
+export const cells = (character: string): number => (ZERO_WIDTH.test(character) ? 0 : WIDE.test(character) ? 2 : 1);

@@ -121,6 +121,16 @@ t.test('what people write stays', async (t) => {
     t.equal(printable(text), text);
 });
 
+t.test('marks that pile up on one letter are shown one by one, beyond what any script needs', async (t) => {
+  const pile = (count: number): string => `a${'\u0301'.repeat(count)}b`;
+  t.equal(printable(pile(8)), pile(8));
+  t.equal(printable(pile(10)), `a${'\u0301'.repeat(8)}\\u{301}\\u{301}b`);
+  t.equal(printable(pile(10), 1000), printable(pile(10)));
+  t.equal(printable(pile(10), 3), 'a\u0301\u0301\u0301\u0301\u0301\u0301\u0301\u0301…');
+  t.equal(printable(printable(pile(5000))), printable(pile(5000)));
+  t.equal(printableJson(JSON.stringify(pile(9))), `"a${'\u0301'.repeat(8)}\\u0301b"`);
+});
+
 t.test('a cap in cells', async (t) => {
   for (const [text, columns, shown] of [
     ['hello', 5, 'hello'],
