@@ -11,6 +11,7 @@ import { ChatError } from '../base/errors.ts';
 import { printable } from '../runtime/printable.ts';
 import { HiddenLine } from './hidden-line.ts';
 import { Keys } from './keys.ts';
+import { wrapped } from './wrapping.ts';
 
 type Waiting = (line: string | null) => void;
 /**
@@ -184,7 +185,8 @@ export class Terminal {
   }
 
   /** A line of output, above what is being typed. The caller has made it printable. */
-  print(text: string): void {
+  print(line: string): void {
+    const text = wrapped(line, (this.#out as WriteStream).columns);
     const asked = this.#prompt ?? (this.#shown === this.#out ? this.#hidden?.prompt : undefined);
     if (asked === undefined) return void this.#out.write(`${text}\n`);
     if (!this.#isEditing) return void this.#out.write(`\n${text}\n${asked}`);
