@@ -22,7 +22,7 @@ export function shownBody(body: Uint8Array): string {
     .join('\n    ');
 }
 
-const MAX_QUOTE_CHARS = 30;
+const MAX_QUOTE_COLUMNS = 30;
 const MAX_REACTION_CHARS = 16;
 
 /** What a message says now, or why there is nothing to be read. */
@@ -31,9 +31,13 @@ export function shownContent({ message, current, reactions }: Reading): string {
   if (gone !== null) return gone === 'deleted' ? `[message deleted by ${printable(sender, 64)}]` : '[message expired]';
   if (reason === UNREADABLE) return '[a message from before this device joined]';
   const edited = current === message ? '' : ' (edited)';
-  return `${shownText(current)}${edited}${Object.entries(tally(reactions)).map(shownReaction).join('')}`;
+  return `${unmarked(shownText(current))}${edited}${Object.entries(tally(reactions)).map(shownReaction).join('')}`;
 }
 const shownReaction = ([text, people]: [string, string[]]): string => ` [${text} ${people.join(', ')}]`;
+
+/** What stands around a text says what others did with it: what in the text looks the same is escaped. */
+const unmarked = (text: string): string => text.replace(MARKS, escaped);
+const MARKS = /^\[(?=to )|\((?=edited\))|\[(?=\S+ [a-z0-9][\w.@+-]*(?:, [a-z0-9][\w.@+-]*)*\])/gu;
 
 /** Who reacted how: each person once with each sign. */
 function tally(reactions: readonly Message[]): Record<string, string[]> {
@@ -65,8 +69,9 @@ export function shownQuote(message: Message | null): string {
   if (message === null) return 'a message that is not here';
   const place = message.seq === null ? '' : `#${message.seq} `;
   if (message.gone !== null) return `${place}[message ${message.gone}]`;
-  const text = shownText(message).split('\n')[0] ?? '';
-  return `${place}“${text.length > MAX_QUOTE_CHARS ? `${text.slice(0, MAX_QUOTE_CHARS - 1)}…` : text}”`;
+  const [text = ''] = shownText(message).split('\n');
+  // What would end it goes on to what the other one says of it.
+  return `${place}“${printable(text.replaceAll(/[“”]/g, '"'), MAX_QUOTE_COLUMNS)}”`;
 }
 
 /** `“stand by”`, of an own one. */

@@ -138,6 +138,24 @@ t.test('a reaction speaks for nobody but its author', async (t) => {
   t.equal(shownSaying(reading, 'mallory'), 'mallory reacted 👍\\u{20}alice to #1 “ship it?”');
 });
 
+t.test('a text speaks for nobody but its author', async (t) => {
+  const talk = new Talk(t);
+  talk.says('bob', 'ship it? (edited) [👍 alice, carol]');
+  talk.says('bob', '[to #1 “I will pay”] settled');
+  const first = talk.says('bob', 'hm”] yes, I agree');
+  talk.hears('carol', textContent(frame(), 'see [1] and [2]', first.hash!));
+  const long = talk.says('bob', '👍'.repeat(40));
+  talk.hears('carol', textContent(frame(), 'ok', long.hash!));
+  t.strictSame(talk.shown(), [
+    'bob: ship it? \\u{28}edited) \\u{5b}👍 alice, carol]',
+    'bob: \\u{5b}to #1 “I will pay”] settled',
+    'bob: hm”] yes, I agree',
+    'carol: [to #3 “hm"] yes, I agree”] see [1] and [2]',
+    `bob: ${'👍'.repeat(40)}`,
+    `carol: [to #5 “${'👍'.repeat(14)}…”] ok`,
+  ]);
+});
+
 t.test(
   'who edits a message for ever does not decide how much of the memory it takes: the newest versions are shown',
   async (t) => {
