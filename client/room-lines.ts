@@ -55,7 +55,8 @@ export async function obeyRoomLine(
     case '/topic': {
       const text = line.trim().slice(command.length).trim();
       if (text !== '') await rooms.setTopic(room, text);
-      print(printable((await rooms.view(room)).topic ?? 'No topic.'));
+      const { topic } = await rooms.view(room);
+      print(topic === null ? 'No topic.' : `Topic: ${printable(topic)}`); // by itself it could pass for somebody's line
       return 'here';
     }
     case '/invite': {

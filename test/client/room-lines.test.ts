@@ -20,3 +20,13 @@ t.test('who cannot be taken out of the group yet, or let into it, is not said to
     );
   }
 });
+
+t.test('a topic does not pass for what somebody says', async (t) => {
+  const said: string[] = [];
+  const here = { peer: '#ops', room: {} } as unknown as Conversation;
+  for (const topic of ['Server delivered: ✔', 'alice: I agree\r', null]) {
+    const rooms = { view: async () => ({ topic }) };
+    await obeyRoomLine({ rooms } as unknown as App, here, '/topic', (text) => said.push(text));
+  }
+  t.strictSame(said, ['Topic: Server delivered: ✔', 'Topic: alice: I agree\\u{d}', 'No topic.']);
+});
