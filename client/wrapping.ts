@@ -13,8 +13,8 @@ const WHOLE = /^[!-~]*[a-z]:\/\/[!-~]+$/i;
 /** Some terminals draw a character twice as wide when this follows. */
 const EMOJI_STYLE = '\uFE0F';
 
-/** Each with the marks on it. */
-const CHARACTERS = /[^]\p{M}*/gu;
+/** Each with the marks on it; what printable() made of one is one. */
+const CHARACTERS = /\\u\{[0-9a-f]{1,6}\}|[^]\p{M}*/gu;
 
 /** @param text printable, but for line breaks @param columns undefined or 0: not known, and left to the terminal */
 export function wrapped(text: string, columns: number | undefined): string {

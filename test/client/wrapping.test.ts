@@ -28,6 +28,7 @@ t.test('rows of so many columns', async (t) => {
       20,
       ['bob: see', '    https://chat.example.org/what/is/to/be/seen', '    now'],
     ],
+    [`bob: ${'\\u{1b}'.repeat(5)}`, 20, ['bob: \\u{1b}\\u{1b}', '    \\u{1b}\\u{1b}', '    \\u{1b}']],
     ['bob: one\n    two of many words', 20, ['bob: one', '    two of many', '    words']],
     ['bob: a line that is longer', 0, ['bob: a line that is longer']],
     ['bob: a line that is longer', undefined, ['bob: a line that is longer']],
