@@ -34,8 +34,9 @@ export async function obeyPresenceLine(app: App, line: string, print: (text: str
     );
     return true;
   }
+  if (command !== '/presence' && command !== '/away' && command !== '/back') return false;
+  if (command !== '/presence' && word !== '') throw new ChatError('USAGE', `${command} takes nothing more`);
   const wanted = command === '/away' ? 'away' : command === '/back' ? 'online' : word;
-  if (command !== '/presence' && (word !== '' || (command !== '/away' && command !== '/back'))) return false;
   print(`You are ${shownChoice(await app.presence(changeOf(wanted)))}.`);
   return true;
 }

@@ -764,6 +764,8 @@ t.test('no arguments: the whole flow, line by line', async (t) => {
   t.equal(out.text.split('is typing…').length, 2, 'and who is, once');
   input.write('/away\n');
   await sees('You are away; others are told when you were there last.');
+  input.write('/away now\n');
+  await sees('! /away takes nothing more [USAGE]');
   input.write('/presence last-seen off\n');
   await sees('You are away; nobody is told when you were there last.');
   input.write('/presence nonsense\n');
