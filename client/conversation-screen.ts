@@ -67,15 +67,19 @@ export class ConversationScreen {
         () => {}, // told at the next login
       );
     const ended = new Promise<null>((resolve) => (this.#end = () => resolve(null)));
-    this.#terminal.onInterrupt(() => this.#end?.());
-    for (;;) {
-      const line = await Promise.race([this.#terminal.talk('You: '), ended]);
-      if (this.#failure !== null) throw this.#failure;
-      if (line === null || /^\/(quit|exit|q)(\s|$)/.test(line)) break;
-      const move = await Promise.race([this.#obey(line), ended]);
-      if (this.#failure !== null) throw this.#failure;
-      if (move === null) break; // interrupted
-      if (move !== undefined) return move;
+    const interrupt = this.#terminal.onInterrupt(() => this.#end?.());
+    try {
+      for (;;) {
+        const line = await Promise.race([this.#terminal.talk('You: '), ended]);
+        if (this.#failure !== null) throw this.#failure;
+        if (line === null || /^\/(quit|exit|q)(\s|$)/.test(line)) break;
+        const move = await Promise.race([this.#obey(line), ended]);
+        if (this.#failure !== null) throw this.#failure;
+        if (move === null) break; // interrupted
+        if (move !== undefined) return move;
+      }
+    } finally {
+      this.#terminal.onInterrupt(interrupt); // who leaves waits no longer than he wants
     }
     await this.#farewell();
     if (this.#failure !== null) throw this.#failure;

@@ -211,9 +211,11 @@ export class Terminal {
     this.#keyed = handler;
   }
 
-  /** What Ctrl+C does when nothing is typed; otherwise it clears the line. */
-  onInterrupt(handler: () => void): void {
+  /** What Ctrl+C does when nothing is typed; otherwise it clears the line. Answers what it did before. */
+  onInterrupt(handler: () => void): () => void {
+    const before = this.#interrupt;
     this.#interrupt = handler;
+    return before;
   }
 
   /** What is said from now on has a row of its own. */

@@ -181,6 +181,17 @@ t.test(
   },
 );
 
+t.test('who leaves, and does not want to wait for what is on its way, interrupts once more', { skip }, async (t) => {
+  const { server, screen } = await talking(t);
+  screen.type('on its way\r');
+  await screen.shows(() => server.written.length === 1);
+  screen.type('\u0003');
+  await sleep(300);
+  screen.type('\u0003');
+  t.equal(await screen.ended, 130);
+  t.equal(screen.rows().at(-2), 'chat: interrupted [INTERRUPTED]');
+});
+
 t.test('what is typed ahead is shown with the next question, and goes on behind it', { skip }, async (t) => {
   const { server, screen } = await talking(t);
   await server.say(server.latest, 'bob', [`${'x'.repeat(35)}Server delivered: ✔`]);
