@@ -1,4 +1,5 @@
 /** What a command gets from main: settings, streams, and an app that is opened for it and closed behind it. */
+import type { Readable } from 'node:stream';
 import type { Secret } from '../base/secret.ts';
 import { ChatError } from '../base/errors.ts';
 import { printable, printableJson } from '../runtime/printable.ts';
@@ -120,7 +121,10 @@ export class Context {
     this.#terminal?.close();
   }
   get mayAsk(): boolean {
-    return !this.args['no-input'] && !this.args['password-stdin'] && this.streams.stdin.isTTY === true;
+    const { stdin } = this.streams;
+    if (this.args['no-input'] || this.args['password-stdin'] || stdin.isTTY !== true) return false;
+    // Nobody answers behind the end of what he typed; the terminal may hold answers that came before it.
+    return this.#terminal !== null || (stdin as Partial<Readable>).readableEnded !== true;
   }
 
   /** The records of the profile, without a connection. @param passphrase that is known already; it stays the caller's */

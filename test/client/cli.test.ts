@@ -532,6 +532,12 @@ t.test('what worked is remembered; logout forgets the login alone', async (t) =>
   t.ok(CHAT_CLIENT_HOME);
   t.match(await alice.run(['send', 'bob', 'no flags']), { status: 0, out: 'bob #1 accepted\n' });
   t.equal((await alice.run(['logout'])).out, 'logged out\n');
+  const typed = Object.assign(Readable.from(['by hand\n']), { isTTY: true, setRawMode: () => {} });
+  t.match(
+    await alice.run(['send', 'bob', '-'], typed),
+    { status: 4, err: /give --password-file.*\[NOT_LOGGED_IN\]/ },
+    'nobody is asked behind the end of what he typed',
+  );
   t.match(await alice.run(['send', 'bob', 'x']), { status: 4, err: /\[NOT_LOGGED_IN\]/ });
 });
 
