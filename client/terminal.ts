@@ -93,6 +93,7 @@ export class Terminal {
     }) as Editor;
     this.#rl.on('line', (line) => this.#take(line));
     this.#rl.on('close', () => this.#take(null));
+    if (this.#keyboard !== null) process.on('SIGCONT', this.#continued);
     if (this.#isEditing) this.#edit(keys);
   }
 
@@ -100,7 +101,6 @@ export class Terminal {
     const rl = this.#rl;
     rl.on('SIGINT', () => this.#interrupted());
     rl.on('SIGTSTP', () => this.#suspend());
-    process.on('SIGCONT', this.#continued);
     keys.prependListener('keypress', () => {
       if (rl.isCompletionEnabled) rl.prevRows = rl.getCursorPos().rows;
     });
@@ -202,6 +202,7 @@ export class Terminal {
   #askAgain(): void {
     if (this.#hidden !== null) this.#shown.write(this.#hidden.prompt);
     if (this.#prompt === null) return;
+    if (!this.#isEditing) return void this.#out.write(this.#prompt);
     this.#rl.prevRows = 0;
     this.#rl.prompt(true);
   }
@@ -277,8 +278,10 @@ export class Terminal {
   #resume(isElsewhere: boolean): void {
     this.#isSuspended = false;
     if (this.#isClosed) return;
-    this.#keyboard?.setRawMode(false); // whoever had the terminal meanwhile may have left it otherwise than it is known here
-    this.#keyboard?.setRawMode(true);
+    if (this.#isEditing || this.#hidden !== null) {
+      this.#keyboard?.setRawMode(false); // whoever had the terminal meanwhile may have left it otherwise than it is known here
+      this.#keyboard?.setRawMode(true);
+    }
     if (isElsewhere) this.#askAgain();
   }
 }

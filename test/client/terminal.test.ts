@@ -223,6 +223,23 @@ t.test('Ctrl+Z stops, and goes on where it was', { skip }, async (t) => {
     screen.type('/quit\r');
     t.equal(await screen.ended, 0);
   });
+  await t.test('while a password is typed, whose output goes elsewhere', async (t) => {
+    testFolder(t);
+    const server = new Listener();
+    const address = await server.listen(t);
+    const env = { CHAT_CLIENT_HOME: join(t.testdirName, 'home'), CHAT_SERVER: address, ...server.files(t, 'alice') };
+    const job = ['sh', '-mc', '"$0" "$@" | cat; echo stopped; fg >/dev/null', launcher];
+    const screen = new Screen(t, ['register'], env, job);
+    await screen.sees('Password: ');
+    screen.type('s3cret\u001a');
+    await screen.shows(() => /stopped\r\n[^]*Password: $/.test(screen.raw));
+    screen.type(' one\r');
+    await screen.sees('Repeat password: ');
+    screen.type('s3cret one\r');
+    t.equal(await screen.ended, 0);
+    t.match(screen.raw, 'registered alice');
+    t.notMatch(screen.raw, /s3cret| one/);
+  });
   await t.test('with nobody behind, it goes on by itself', async (t) => {
     const { screen } = await talking(t);
     screen.type('half\u001a');
