@@ -11,7 +11,7 @@ import { ChatError } from '../base/errors.ts';
 import { printable } from '../runtime/printable.ts';
 import { HiddenLine } from './hidden-line.ts';
 import { Keys } from './keys.ts';
-import { wrapped } from './wrapping.ts';
+import { rowsAbove, wrapped } from './wrapping.ts';
 
 type Waiting = (line: string | null) => void;
 /**
@@ -102,7 +102,7 @@ export class Terminal {
     rl.on('SIGINT', () => this.#interrupted());
     rl.on('SIGTSTP', () => this.#suspend());
     keys.prependListener('keypress', () => {
-      if (rl.isCompletionEnabled) rl.prevRows = rl.getCursorPos().rows;
+      if (rl.isCompletionEnabled) rl.prevRows = this.#rowsAbove();
     });
     keys.on('keypress', () => {
       if (this.#prompt !== null) this.#keyed?.(rl.line);
@@ -110,7 +110,7 @@ export class Terminal {
     this.#out.on('resize', () => {
       if (this.#prompt === null) return;
       // A terminal breaks its rows anew, and the cursor goes with its character: the line begins as many rows above it as it now takes.
-      rl.prevRows = rl.getCursorPos().rows;
+      rl.prevRows = this.#rowsAbove();
       rl.prompt(true);
     });
   }
@@ -190,12 +190,18 @@ export class Terminal {
     const asked = this.#prompt ?? (this.#shown === this.#out ? this.#hidden?.prompt : undefined);
     if (asked === undefined) return void this.#out.write(`${text}\n`);
     if (!this.#isEditing) return void this.#out.write(`\n${text}\n${asked}`);
-    const rows = this.#prompt === null ? 0 : this.#rl.getCursorPos().rows; // a long line wraps: go up to where its prompt began
+    const rows = this.#prompt === null ? 0 : this.#rowsAbove(); // a long line wraps: go up to where its prompt began
     moveCursor(this.#out as Writable, 0, -rows);
     cursorTo(this.#out as Writable, 0);
     clearScreenDown(this.#out as Writable);
     this.#out.write(`${text}\n`);
     this.#askAgain();
+  }
+
+  /** Those of the question and of what is typed that the cursor has above it. */
+  #rowsAbove(): number {
+    const { line, cursor } = this.#rl;
+    return rowsAbove((this.#prompt ?? '') + line.slice(0, cursor), this.#mute.columns, this.#rl.getCursorPos().rows);
   }
 
   /** The question and what is typed, from where the cursor is: nothing above it is theirs. */

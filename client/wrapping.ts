@@ -1,5 +1,5 @@
 /**
- * Lines for a terminal of so many columns. A terminal goes on at its left edge where a line does not fit, and what is longer than that
+ * Lines on a terminal of so many columns. A terminal goes on at its left edge where a line does not fit, and what is longer than that
  * could put words there that look like another line: of somebody else, or of this program. So nothing but a line begins there.
  */
 import { cells } from '../runtime/printable.ts';
@@ -56,4 +56,25 @@ function widthOf(text: string): number {
   let width = 0;
   for (const character of text) width += character === EMOJI_STYLE ? 1 : cells(character);
   return width;
+}
+
+/** Of several characters, which most terminals draw as one, and readline takes for several. */
+const COMPOSED = /\u200D|\uFE0F|\p{Regional_Indicator}|\p{Emoji_Modifier}/u;
+const CLUSTERS = new Intl.Segmenter('en', { granularity: 'grapheme' });
+const TAB = 8;
+
+/**
+ * How many rows are above the end of a text that is typed. Too many would be taken back together with what somebody else said, too few
+ * leave a copy behind: where it is not sure, it is as few as may be.
+ * @param counted as readline counts them
+ */
+export function rowsAbove(text: string, columns: number, counted: number): number {
+  if (counted === 0 || columns < 2 || !COMPOSED.test(text)) return counted;
+  let offset = 0;
+  for (const { segment } of CLUSTERS.segment(text)) {
+    const width = segment === '\t' ? TAB - (offset % TAB) : Math.min(2, widthOf(segment));
+    if (width === 2 && (offset + 1) % columns === 0) offset++;
+    offset += width;
+  }
+  return Math.min(counted, Math.floor(offset / columns));
 }

@@ -75,7 +75,7 @@ export class Screen {
     let rows: Row[] = [newRow()];
     let [row, column, columns, at] = [0, 0, COLUMNS, 0];
     const changes = [...this.#widths];
-    for (const [token] of this.raw.matchAll(/\u001b\[(\d*)([A-Za-z])|[^]/gu)) {
+    for (const [token] of this.raw.matchAll(/\u001b\[(\d*)([A-Za-z])|[\u{1F1E6}-\u{1F1FF}]{2}|[^]/gu)) {
       for (; changes[0] !== undefined && changes[0].from <= at; changes.shift()) {
         columns = changes[0].columns;
         ({ rows, row, column } = brokenAnew(rows, row, column, columns));
@@ -99,6 +99,7 @@ export class Screen {
           [row, column] = [row + 1, 0];
         }
         (rows[row] ??= newRow()).cells[column++] = token;
+        if (token.length === 4) rows[row]!.cells[column++] = ''; // a flag takes two cells
       }
       while (rows.length <= row) rows.push(newRow());
     }

@@ -148,6 +148,13 @@ t.test(
   async (t) => {
     const { server, screen } = await talking(t);
     const seen = async (what: string): Promise<void> => screen.shows(() => screen.rows().join('').includes(what));
+    screen.type('🇩🇪'.repeat(15)); // which readline takes for more than a row
+    await seen(`You: ${'🇩🇪'.repeat(15)}`);
+    await server.say(server.latest, 'bob', ['the flags']);
+    await seen('bob: the flags');
+    t.match(screen.rows().join('|'), /cannot read them\.\)\|bob: the flags/, 'the row above is still there');
+    screen.type('\u0015');
+    await screen.shows(() => screen.rows().at(-1)?.trimEnd() === 'You:');
     screen.type('a line that goes on and on, over three rows of the terminal, or more than that');
     await seen('than that');
     screen.type('\u001b[D\u001b[D\u001b[DX'); // written anew from its first row on

@@ -1,7 +1,7 @@
 /** What does not fit goes on behind an indent: whatever it says, no line but the first begins at the edge. */
 import fc from 'fast-check';
 import t from 'tap';
-import { wrapped } from '../../client/wrapping.ts';
+import { rowsAbove, wrapped } from '../../client/wrapping.ts';
 
 t.test('rows of so many columns', async (t) => {
   for (const [text, columns, rows] of [
@@ -47,4 +47,17 @@ t.test('property: what is said stays, in rows that fit and are indented', async 
     }),
     { seed: 20261123 },
   );
+});
+
+t.test('what a terminal may draw as one takes back no more rows than it took', async (t) => {
+  for (const [text, columns, counted, rows] of [
+    ['You: 你好你好你好你好你好', 20, 1, 1],
+    ['You: 🇩🇪🇩🇪🇩🇪🇩🇪🇩🇪🇩🇪🇩🇪', 20, 1, 0],
+    ['You: 🇩🇪🇩🇪🇩🇪🇩🇪🇩🇪🇩🇪🇩🇪🇩🇪', 20, 1, 1],
+    ['You: 👩\u200d💻👩\u200d💻👩\u200d💻👩\u200d💻', 20, 1, 0],
+    ['You: 👍🏽👍🏽👍🏽👍🏽\tx', 20, 1, 0],
+    ['You: 👍🏽👍🏽👍🏽👍🏽\t\tx', 20, 1, 1],
+    ['You: ❤️', 20, 0, 0],
+  ] as const)
+    t.equal(rowsAbove(text, columns, counted), rows, text);
 });
