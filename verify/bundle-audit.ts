@@ -25,6 +25,7 @@ import { BundleLog, LogFiles } from './bundle-log.ts';
 import { BundleMessages, type JudgedMessage } from './bundle-messages.ts';
 import { SumList } from './bundle-sums.ts';
 import { CertificateAudit, MAX_INTERMEDIATES, type Trust } from './certificate-audit.ts';
+import type { CheckName } from './checks.ts';
 import type { FindingCode, Findings } from './finding.ts';
 import { originIn } from './message-files.ts';
 import { OutsideAudit } from './outside.ts';
@@ -72,6 +73,7 @@ export class BundleAudit {
   readonly #crls: BundleCrls;
   #audit: CertificateAudit | null = null;
   #isByServer = false;
+  #isSealJudged = false;
   readonly #logFiles = new Map<number, LogFiles>();
   readonly #logs = new Map<string, BundleLog>();
   #messages: BundleMessages | null = null;
@@ -131,7 +133,15 @@ export class BundleAudit {
       lastTime: messages.lastTime,
       stated: messages.stated,
       placed: messages.placed,
+      unmade: this.#unmade(messages),
     };
+  }
+
+  #unmade(messages: BundleMessages): ReadonlySet<CheckName> {
+    const unmade = new Set(messages.unmade);
+    if (!this.#isSealJudged) unmade.add('seal').add('certificates');
+    if ([...this.#logs.values()].some(({ checkpoint }) => checkpoint === null)) unmade.add('checkpoints');
+    return unmade;
   }
 
   /** @throws BAD_FRAME, BAD_CERT */
@@ -225,6 +235,7 @@ export class BundleAudit {
     if (own === undefined)
       return this.#find('E_CERT_UNKNOWN', 'BUNDLE', 'the bundle has no certificate of its exporter');
     if (this.#sums === null) return;
+    this.#isSealJudged = true;
     const signature = this.#seal ?? Buffer.alloc(0);
     if (!verify(own.publicKey, algorithmOf(own.publicKey), CONTEXT.bundle, this.#sums, signature))
       this.#find('E_BUNDLE_SIG', where, 'the exporter did not seal these files');

@@ -32,16 +32,34 @@ export interface ReadMessage {
   readonly isIncluded: boolean;
   /** All of that, by certificates that were good at its time. What speaks against one of many messages is found once. */
   readonly isProven: boolean;
+  /** Which of these was found to be so; what is not may have failed, or there was nothing to judge by. */
+  readonly passed: Passed;
   /** Undefined: not disclosed. Null: what is disclosed is not what was signed. */
   readonly plaintext: Buffer | null | undefined;
+}
+
+export interface Passed {
+  readonly isKeyVouched: boolean;
+  readonly isUnderCheckpoint: boolean;
+  readonly isIncluded: boolean;
+  readonly isSignedByItsSender: boolean;
+  readonly isByGoodCertificate: boolean;
 }
 
 interface Place {
   readonly log: BundleLog;
   readonly index: number;
+  readonly isKeyVouched: boolean;
+  readonly isUnderCheckpoint: boolean;
   readonly isIncluded: boolean;
-  readonly isProven: boolean;
 }
+
+/** By the key of the certificate that is named; and was that certificate good? */
+interface Signature {
+  readonly isGood: boolean;
+  readonly isByGoodCertificate: boolean;
+}
+const UNSIGNED: Signature = { isGood: false, isByGoodCertificate: false };
 
 export class MessageAudit {
   readonly #conversation: ConversationId | null;
@@ -74,18 +92,25 @@ export class MessageAudit {
     const ms = parts.ms && this.#read(where, 'entry', parts.ms);
     const bs = this.#read(where, 'batch.tbs', batch.bs);
     const place = this.#place(where, parts, entry);
-    const hasSignature = bs !== null && this.#checkSignature(where, batch, entry);
+    const signature = bs === null ? UNSIGNED : this.#checkSignature(where, batch, entry);
     const hasPath = bs !== null && entry !== null && this.#checkPath(where, parts, bs, entry);
     if (ms && bs && entry) this.#checkStatements(where, ms, bs, entry);
     if (place && bs && !same(bs.audience, place.log.audience))
       this.#find('E_AUDIENCE', `${where}/batch.tbs`, 'made for another log');
     const opening = files.get('opening');
     const plaintext = opening && (entry ? this.#disclosed(`${where}/opening`, opening, entry.ms) : null);
-    const { log = null, index = null, isIncluded = false } = place ?? {};
+    const { log = null, index = null, isKeyVouched = false, isUnderCheckpoint = false } = place ?? {};
+    const isInLog = place?.isIncluded ?? false;
     const own = { leaf: entry, ms, bs, bsLeaf: batch.leaf, msLeaf, entryLeaf };
-    const isSigned = hasSignature && hasPath;
-    const isProven = isSigned && (place?.isProven ?? false);
-    return { ...own, log, index, isSigned, isIncluded, isProven, plaintext };
+    const { isGood, isByGoodCertificate } = signature;
+    const isSigned = isGood && isByGoodCertificate && hasPath;
+    const isSignedByItsSender = isGood && hasPath && ms !== null;
+    return {
+      ...{ ...own, log, index, isSigned, plaintext },
+      isIncluded: isInLog && log!.isVouched,
+      isProven: isSigned && isInLog && isKeyVouched,
+      passed: { isKeyVouched, isUnderCheckpoint, isIncluded: isInLog, isSignedByItsSender, isByGoodCertificate },
+    };
   }
 
   /** In the log, under a checkpoint that the log signed, and the log's key is vouched for at that time. */
@@ -99,30 +124,31 @@ export class MessageAudit {
       return null;
     }
     const { index, path } = proof;
-    const isCovered = entry !== null && log.checkCoverage(file, entry.serverTime);
+    const isKeyVouched = entry !== null && log.checkCoverage(file, entry.serverTime);
     const checkpoint = log.checkpointOf(file, note);
-    if (!checkpoint || !leaf) return { log, index, isIncluded: false, isProven: false };
+    const found = { log, index, isKeyVouched, isUnderCheckpoint: checkpoint !== null };
+    if (!checkpoint || !leaf) return { ...found, isIncluded: false };
     const root = rootFromInclusion(index, checkpoint.size, leaf, path);
     const isIncluded = root !== null && same(root, checkpoint.root);
     if (!isIncluded) this.#find('E_INCLUSION', file, 'the entry is not in the log at this index');
-    return { log, index, isIncluded: isIncluded && log.isVouched, isProven: isIncluded && isCovered };
+    return { ...found, isIncluded };
   }
 
-  #checkSignature(where: string, { signature, signed, sender, leaf }: ReadBatch, entry: MsgLeaf | null): boolean {
+  #checkSignature(where: string, { signature, signed, sender, leaf }: ReadBatch, entry: MsgLeaf | null): Signature {
     const file = `${where}/batch.sig`;
     if (signature === undefined) {
       this.#find('E_FORMAT', file, 'is missing');
-      return false;
+      return UNSIGNED;
     }
     if (signed === null) {
       this.#findings.addOnce(sender!, 'E_CERT_UNKNOWN', file, 'the bundle has no certificate of this sender');
-      return false;
+      return UNSIGNED;
     }
     const isGood = this.#signatures.isGood(signed);
     if (isGood) this.#count(sender!, leaf!);
     else this.#find('E_BATCH_SIG', file, 'the sender did not sign this batch');
     const judgement = entry && this.#certificates.check(file, sender!, entry.serverTime, 'clientAuth');
-    return isGood && judgement?.fault === null;
+    return { isGood, isByGoodCertificate: judgement?.fault === null };
   }
 
   #count(sender: string, batch: Hash): void {

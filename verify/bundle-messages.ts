@@ -4,11 +4,13 @@
  */
 import { same, type Hash } from '../base/bytes.ts';
 import { messageFolder, type BundleHead } from '../transcript/bundle.ts';
+import { isReceipt } from '../transcript/statement.ts';
 import { BundleLineage } from './bundle-lineage.ts';
 import type { BundleLog } from './bundle-log.ts';
 import { MessageAudit, type ReadMessage } from './bundle-message.ts';
 import { BundleReceipts } from './bundle-receipts.ts';
 import type { CertificateAudit } from './certificate-audit.ts';
+import { checksIf, type CheckName } from './checks.ts';
 import type { FindingCode, Findings } from './finding.ts';
 import { MessageReader, type MessageFiles, type MessageParts } from './message-files.ts';
 import { Places } from './places.ts';
@@ -56,6 +58,8 @@ export class BundleMessages {
   readonly #lastOf = new Map<BundleLog, Order>();
   #lastNumber = 0;
   readonly receipts: BundleReceipts;
+  /** Checks that could not be made of each message. */
+  readonly unmade = new Set<CheckName>();
   /** What is proven to stand at each index of each log. */
   readonly placed = new Places();
   count = 0;
@@ -126,6 +130,7 @@ export class BundleMessages {
     if (number !== this.#lastNumber + 1) this.#find('E_ORDER', where, `want message ${this.#lastNumber + 1}`);
     this.#lastNumber = number;
     const read = this.#audit.check(where, parts);
+    for (const check of unmadeOf(read, parts.files)) this.unmade.add(check);
     this.#follow(where, number, read);
     const isGoodSoFar = (): boolean => isSound && read.isProven && this.#findings.errors === before;
     this.receipts.add(where, number, parts.files, read, isGoodSoFar());
@@ -178,6 +183,21 @@ export class BundleMessages {
   #find(code: FindingCode, where: string, message: string): void {
     this.#findings.add(code, where, message);
   }
+}
+
+/** What a check needs of a message may be malformed, or not there: then nothing speaks against it, and nothing for it. */
+function unmadeOf({ leaf, ms, bs, index, passed, plaintext }: ReadMessage, files: MessageFiles): CheckName[] {
+  const { isKeyVouched, isUnderCheckpoint, isIncluded, isSignedByItsSender, isByGoodCertificate } = passed;
+  return [
+    ...checksIf(!isKeyVouched, 'log key'),
+    ...checksIf(!isUnderCheckpoint, 'checkpoints'),
+    ...checksIf(!isIncluded, 'inclusion'),
+    ...checksIf(!isSignedByItsSender, 'signatures'),
+    ...checksIf(!isByGoodCertificate, 'certificates'),
+    ...checksIf(!leaf || !ms || !bs || index === null, 'order'),
+    ...checksIf(!leaf && plaintext !== undefined, 'disclosure'),
+    ...checksIf(ms !== null && isReceipt(ms.kind) && !files.has('ciphertext'), 'receipts'),
+  ];
 }
 
 export const isBefore = (a: Order, b: Order): boolean =>

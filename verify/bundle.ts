@@ -11,6 +11,7 @@ import type { BundleLog } from './bundle-log.ts';
 import type { JudgedMessage } from './bundle-messages.ts';
 import type { MessageReceipt } from './bundle-receipts.ts';
 import type { CertificateAudit, Trust } from './certificate-audit.ts';
+import type { CheckName } from './checks.ts';
 import type { Findings } from './finding.ts';
 import type { KnownCheckpoint } from './log-directory.ts';
 import type { Places } from './places.ts';
@@ -47,6 +48,8 @@ export interface AuditedBundle {
   /** What was signed under each sender, session and counter; what is proven to stand at each place of each log. */
   readonly stated: Places;
   readonly placed: Places;
+  /** Checks that could not be made of all that is here. Why, was found under another name. */
+  readonly unmade: ReadonlySet<CheckName>;
 }
 
 /** Checks everything that a bundle can show. @param chunks the archive, in whatever pieces @throws BAD_FRAME if it is none */

@@ -1,8 +1,23 @@
 /** The checks of a bundle under names that a person asks for, each with the findings that speak against it. */
 import type { FindingCode, Findings } from './finding.ts';
 
+export type CheckName =
+  | 'form'
+  | 'seal'
+  | 'certificates'
+  | 'log key'
+  | 'checkpoints'
+  | 'witnesses'
+  | 'trusted time'
+  | 'inclusion'
+  | 'signatures'
+  | 'order'
+  | 'disclosure'
+  | 'receipts'
+  | 'comparison';
+
 interface Check {
-  readonly name: string;
+  readonly name: CheckName;
   /** What is true when nothing was found. */
   readonly claim: string;
   readonly codes: readonly FindingCode[];
@@ -84,22 +99,25 @@ export const CHECKS: readonly Check[] = [
   { name: 'comparison', claim: 'the other bundle holds the same messages', codes: ['W_MISSING'] },
 ];
 
+/** For lists of which a part holds only sometimes. */
+export const checksIf = (isSo: boolean, ...names: readonly CheckName[]): readonly CheckName[] => (isSo ? names : []);
+
 export interface CheckResult {
-  readonly name: string;
+  readonly name: CheckName;
   readonly claim: string;
-  /** none: there was nothing to check */
+  /** failed also: of something that is here it could not be made; none: there was nothing to check */
   readonly result: 'ok' | 'warned' | 'failed' | 'none';
 }
 
 /**
  * @param skipped names of checks for which there was nothing @param partial of those that only a part of the bundle stands
- * @param broken of those that fell for findings that are listed under others
+ * @param broken of those that fell, or could not be made, for findings that are listed under others
  */
 export const resultsOf = (
   findings: Findings,
-  skipped: ReadonlySet<string>,
-  partial: ReadonlySet<string>,
-  broken: ReadonlySet<string>,
+  skipped: ReadonlySet<CheckName>,
+  partial: ReadonlySet<CheckName>,
+  broken: ReadonlySet<CheckName>,
 ): CheckResult[] =>
   CHECKS.map(({ name, claim, codes }) => {
     const found = codes.filter((code) => findings.count(code) > 0);

@@ -1,7 +1,7 @@
 /** What was checked, in figures and words: of a log directory, and of a bundle. */
 import { hex } from '../base/bytes.ts';
 import type { AuditedBundle } from './bundle.ts';
-import { resultsOf, type CheckResult } from './checks.ts';
+import { checksIf, resultsOf, type CheckResult } from './checks.ts';
 import type { Findings, Verdict } from './finding.ts';
 import type { AuditedLog } from './log-directory.ts';
 import { KIND } from '../transcript/statement.ts';
@@ -73,17 +73,20 @@ export function bundleOutcome(
 ): Outcome {
   const { head, logs, messages, receipts, receiptsOf, disclosed, batches, senders, firstTime, lastTime } = audited;
   const read = [...receiptsOf.values()].filter((all) => all.some(({ kind }) => kind === KIND.read));
-  const skipped = [
-    ...(messages === 0 ? ['inclusion', 'signatures', 'order', 'checkpoints', 'log key'] : []),
-    ...(disclosed === 0 ? ['disclosure'] : []),
-    ...(receipts === 0 ? ['receipts'] : []),
-    ...(logs.some(({ attested }) => attested.isCosigned) ? [] : ['witnesses']),
-    ...(logs.some(({ attested }) => attested.isCosigned || attested.isStamped) ? [] : ['trusted time']),
-    ...(between ? [] : ['comparison']),
-  ];
-  const partial = logs.every(({ attested }) => attested.isDated) ? [] : ['trusted time'];
-  const broken = between && between.errors > 0 ? ['comparison'] : [];
-  const checks = resultsOf(findings, new Set(skipped), new Set(partial), new Set(broken));
+  const attested = logs.map((log) => log.attested);
+  const skipped = new Set([
+    ...checksIf(messages === 0, 'inclusion', 'signatures', 'order', 'checkpoints', 'log key'),
+    ...checksIf(disclosed === 0, 'disclosure'),
+    ...checksIf(receipts === 0, 'receipts'),
+    ...checksIf(!attested.some(({ isCosigned }) => isCosigned), 'witnesses'),
+    ...checksIf(!attested.some(({ isCosigned, isStamped }) => isCosigned || isStamped), 'trusted time'),
+    ...checksIf(between === null, 'comparison'),
+  ]);
+  const isTied = findings.count('E_CONSISTENCY') + findings.count('E_FORK') === 0 && !audited.unmade.has('inclusion');
+  const isDated = isTied && attested.every((each) => each.isDated);
+  const partial = new Set(checksIf(!isDated, 'trusted time'));
+  const broken = new Set([...audited.unmade, ...checksIf(between !== null && between.errors > 0, 'comparison')]);
+  const checks = resultsOf(findings, skipped, partial, broken);
   const { certificates } = audited;
   return {
     logs: logs.map(({ origin }) => origin),
