@@ -10,6 +10,7 @@ import { sameName } from '../x509/name.ts';
 import { validatePath, type Purpose } from '../x509/path.ts';
 import type { FindingCode, Findings } from './finding.ts';
 import type { Outside } from './outside.ts';
+import { Stretches, type Stretch } from './stretches.ts';
 import { iso } from './time.ts';
 
 export interface Trust {
@@ -23,10 +24,8 @@ export interface Trust {
   readonly outside?: Outside;
 }
 
-export interface Judgement {
-  /** The same answer holds for times in [from, until). */
-  readonly from: number;
-  readonly until: number;
+/** The same answer holds for all times of the stretch. */
+export interface Judgement extends Stretch {
   readonly fault: { readonly code: FindingCode; readonly message: string } | null;
 }
 
@@ -38,7 +37,7 @@ export class CertificateAudit {
   readonly #findings: Findings;
   /** Leaf certificate first. */
   readonly #chains = new Map<string, readonly [Certificate, ...Certificate[]]>();
-  readonly #judged = new Map<string, Judgement>();
+  readonly #judged = new Map<string, Stretches<Judgement>>();
   /** CAs on accepted paths, by fingerprint. */
   readonly #issuers = new Map<string, Certificate>();
   /** When the newest list of each issuer has ended. */
@@ -96,12 +95,12 @@ export class CertificateAudit {
   judge(where: string, name: string, signedAt: number, purpose: Purpose): Judgement {
     const at = this.#trust.at ?? signedAt;
     const key = `${purpose} ${name}`;
-    const known = this.#judged.get(key);
-    if (known && known.from <= at && at < known.until) return known;
+    let judged = this.#judged.get(key);
+    if (judged === undefined) this.#judged.set(key, (judged = new Stretches()));
     const chain = this.#chains.get(name)!;
-    const judgement = { ...this.#stretch(chain, at), fault: this.#fault(where, chain, at, purpose) };
-    this.#judged.set(key, judgement);
-    return judgement;
+    return (
+      judged.at(at) ?? judged.add(at, { ...this.#stretch(chain, at), fault: this.#fault(where, chain, at, purpose) })
+    );
   }
 
   /** Whether it was good at any time from `from` to `until`: if so, then when all of its path had begun. The certificate must be known. */
@@ -138,7 +137,7 @@ export class CertificateAudit {
   }
 
   /** Until the next instant, and from the last one, at which a judgement can become another: an end of a validity or list, a revocation. */
-  #stretch(chain: readonly Certificate[], at: number): { from: number; until: number } {
+  #stretch(chain: readonly Certificate[], at: number): Stretch {
     let [from, until] = [-Infinity, Infinity];
     const edge = (time: number): void => {
       if (time <= at) from = Math.max(from, time);
