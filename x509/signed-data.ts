@@ -22,7 +22,7 @@ import {
 import { serialHex } from './extensions.ts';
 import { parseName, sameName } from './name.ts';
 import { refusal } from './refusal.ts';
-import { isSignedBy } from './scheme.ts';
+import { checkCaKey, isSignedBy } from './scheme.ts';
 
 export interface SignedContent {
   readonly content: Uint8Array;
@@ -49,7 +49,7 @@ const FIELD = 'signedData';
 
 /**
  * @param contentType dotted OID that the content must have
- * @throws BAD_CERT/malformed, BAD_CERT/weak_key for a digest or scheme that is not accepted
+ * @throws BAD_CERT/malformed, BAD_CERT/weak_key for a digest, scheme or key that is not accepted
  * @throws SIG_FAIL/time_stamp if the signer did not sign this content
  */
 export function openSignedData(der: Uint8Array, contentType: string): SignedContent {
@@ -116,6 +116,7 @@ function openSigner(
 
   const signer = certificates.find(isSigner);
   if (signer === undefined) return malformed(FIELD, 'the certificate of the signer is not in it');
+  checkCaKey(signer.publicKey); // before it is worked with: whoever makes a token chooses a key, and how slow that is
   const attributes = attributesOf(new DerReader(signedAttributes.content, FIELD));
   const type = attributes.get(CONTENT_TYPE);
   if (type?.tag !== TAG.oid || oid(type, FIELD) !== contentType)

@@ -1,5 +1,5 @@
 /** Time-stamp tokens: those of openssl for each kind of key, and every rule broken by itself in tokens that are written octet by octet. */
-import { createHash } from 'node:crypto';
+import { createHash, createPublicKey } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
@@ -181,6 +181,15 @@ t.test('weak', async (t) => {
   t.throws(() => openTimeStamp(token({ digest: 'sha1' })), { code: 'BAD_CERT', sub: 'weak_key' }, 'SHA-1');
   const bound = seq(seq(seq(hashAlgorithm('sha1'), octets(createHash('sha1').update(signer.der).digest()))));
   t.throws(() => openTimeStamp(token({ bound })), { code: 'BAD_CERT', sub: 'weak_key' }, 'bound by SHA-1');
+  // A signature of this key takes 24 ms to judge, a hundred times as long as others; that it is wrong would be found after that.
+  const jwk = { kty: 'RSA', n: `wA${'B'.repeat(510)}`, e: `fw${'B'.repeat(510)}` };
+  const slow = { publicKey: createPublicKey({ key: jwk, format: 'jwk' }), privateKey: signer.pair.privateKey };
+  const byItsKey = { pair: slow, subject: named('Time'), from: NOW - DAY, until: NOW + DAY };
+  t.throws(
+    () => openTimeStamp(token({ signer: make(root, byItsKey) })),
+    { code: 'BAD_CERT', sub: 'weak_key' },
+    'a key that no CA may have is not worked with',
+  );
 });
 
 t.test('not signed', async (t) => {
