@@ -24,12 +24,24 @@ export interface Saying {
   readonly expires: Content['expires'];
 }
 
+/**
+ * UTF-16 units of all that is said in one bundle, 300 for each of 100,000 messages: it is kept until it is printed, as one text of at most
+ * 2^29 units, in which each of them may take eight (`\u{200b}`).
+ */
+const MAX_SAID = 32 * 1024 * 1024;
+
 export class Sayings {
   /** by leaf(MS), a letter for each byte: number of the message */
   readonly #numbers = new Map<string, number>();
   /** by number: who wrote it; one text for each of them */
   readonly #senders: string[] = [];
   readonly #names = new Map<string, string>();
+  #said = 0;
+  readonly #most: number;
+
+  constructor(most = MAX_SAID) {
+    this.#most = most;
+  }
 
   /** Messages in their order, all of them. Null for one that says nothing here. */
   of({ number, leaf, ms, msLeaf, plaintext }: JudgedMessage): Saying | null {
@@ -43,16 +55,26 @@ export class Sayings {
     if (content === null) {
       const text = fromUtf8(plaintext);
       const others = text === null ? [`${plaintext.length} bytes that are not text`] : [];
-      return { ...place, kind: text === null ? 'bytes' : 'message', text, others, target: null, expires: null };
+      const kind = text === null ? ('bytes' as const) : ('message' as const);
+      return { ...place, kind, ...this.#within(text, others), target: null, expires: null };
     }
     const { kind, text, others, target } = meaningOf(content);
     const id = target && hex(target);
     const known = target && this.#numbers.get(letters(target));
     return {
       ...place,
-      ...{ kind, text, others, expires: content.expires },
+      ...{ kind, ...this.#within(text, others), expires: content.expires },
       target: id === null ? null : { id, number: known ?? null, sender: known == null ? null : this.#senders[known]! },
     };
+  }
+
+  /** A text that would be one too many is named by its size, and never cut. */
+  #within(text: string | null, others: readonly string[]): Pick<Saying, 'text' | 'others'> {
+    const units = others.reduce((sum, { length }) => sum + length, text?.length ?? 0);
+    if (this.#said + units > this.#most)
+      return { text: null, others: [`${units} characters, not shown: there is too much before them`] };
+    this.#said += units;
+    return { text, others };
   }
 
   #named(sender: string): string {

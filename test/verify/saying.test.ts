@@ -60,6 +60,19 @@ t.test('each kind says what it is about', async (t) => {
   );
 });
 
+t.test('more than can be printed is named by its size, and what fits behind it is shown', async (t) => {
+  const few = new Sayings(10);
+  const of = (text: Uint8Array) => {
+    const saying = few.of(judged(0xa1, text).message)!;
+    return [saying.kind, saying.text, saying.others];
+  };
+  t.same(of(Buffer.from('six of')), ['message', 'six of', []]);
+  t.same(of(Buffer.from('five ')), ['message', null, ['5 characters, not shown: there is too much before them']]);
+  t.same(of(encodeContent(textContent(frame, 'ten'))), ['message', 'ten', []]);
+  t.match(of(encodeContent(bytesContent(frame, Buffer.of(1)))), ['message', null, [/^\d+ characters, not shown: /]]);
+  t.match(of(encodeContent(textContent(frame, 'x', filled(9) as Uint8Array as Hash))), ['message', 'x', []]);
+});
+
 t.test('what is to disappear, what is no text, and what is no content', async (t) => {
   const until = { isRelative: false, seconds: 1_800_000_000 };
   t.match(said(0xa1, textContent({ ...frame, expires: until }, 'soon')), {
