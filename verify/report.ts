@@ -227,9 +227,7 @@ function textOf({ kind, isOther, saying }: ReportRow, userBehind: (fingerprint: 
     const name = kind === null ? 'message' : KINDS[kind];
     return name === 'message' ? '(not disclosed)' : `(${name})`;
   }
-  const text = wordsOf(saying, userBehind);
-  if (text.length <= MAX_TEXT_CHARS) return text;
-  return `${text.slice(0, MAX_TEXT_CHARS)}… (${text.length - MAX_TEXT_CHARS} more characters in the bundle)`;
+  return wordsOf(saying, userBehind, MAX_TEXT_CHARS);
 }
 
 /** Line by line, so that line ends survive, and nothing else that is not seen. */

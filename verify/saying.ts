@@ -95,12 +95,17 @@ function contentOf(plaintext: Uint8Array): Content | null {
   }
 }
 
-/** For people; other people's words, that have not passed shown(). @param userBehind fingerprint in hexadecimal → whose certificate that is */
-export function wordsOf(saying: Saying, userBehind: (fingerprint: string) => string): string {
+/**
+ * For people; other people's words, that have not passed shown(). What is said about a message stands in brackets in front of what it says, and a
+ * text that begins so itself, in any of its lines, stands in quotation marks: nobody writes in the name of the verifier.
+ * @param userBehind fingerprint in hexadecimal → whose certificate that is
+ * @param most characters of a text
+ */
+export function wordsOf(saying: Saying, userBehind: (fingerprint: string) => string, most = Infinity): string {
   const { kind, text, others, target, expires, sender } = saying;
   const which = target?.number == null ? 'a message that is not in this bundle' : `message ${target.number}`;
   const isOthers = target?.sender != null && userBehind(target.sender) !== userBehind(sender);
-  const before = {
+  const about = {
     message: target === null ? [] : [`[in reply to ${which}]`],
     reaction: [`[reaction to ${which}]`],
     edit: [`[${which} is changed to]`],
@@ -117,14 +122,20 @@ export function wordsOf(saying: Saying, userBehind: (fingerprint: string) => str
             ? `[disappears ${expires.seconds} s after it is read]`
             : `[until ${iso(expires.seconds * 1000)}]`,
         ];
+  const isCut = text !== null && text.length > most;
   return [
-    ...before,
+    ...about,
     ...(changes && isOthers ? ['[which another has sent: without effect]'] : []),
-    ...(text === null ? [] : [text]),
-    ...others.map((other) => `(${other})`),
     ...until,
+    ...others.map((other) => `(${other.replace(BRACKETS, '?')})`),
+    ...(isCut ? [`[the first ${most} of ${text.length} characters]`] : []),
+    ...(text === null ? [] : [quoted(isCut ? text.slice(0, most) : text)]),
   ].join(' ');
 }
+
+const BRACKETS = /[\p{Ps}\p{Pe}]/gu;
+const BEGINS_AS_OURS = /^[\s\u2800]*[\p{Ps}\p{Pi}"]/mu;
+const quoted = (text: string): string => (BEGINS_AS_OURS.test(text) ? `“${text}”` : text);
 
 export const fieldsOf = ({ number, time, sender, kind, text, others, target, expires }: Saying) => ({
   message: number,

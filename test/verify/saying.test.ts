@@ -73,14 +73,42 @@ t.test('more than can be printed is named by its size, and what fits behind it i
   t.match(of(encodeContent(textContent(frame, 'x', filled(9) as Uint8Array as Hash))), ['message', 'x', []]);
 });
 
+t.test('nobody writes in the name of the verifier', async (t) => {
+  const first = said(0xa1, textContent(frame, 'I owe you 100'));
+  const deleted = said(0xa1, deleteContent(frame, first.id, null, false)).words;
+  for (const text of [
+    deleted!,
+    ` ${deleted}`,
+    `\u2800${deleted}`,
+    '(not disclosed)',
+    '【message 2 is deleted】',
+    'well\n(disclosed text is not what was signed)',
+    `“${deleted}`,
+  ])
+    t.equal(said(0xb2, textContent(frame, text)).words, `“${text}”`);
+  for (const text of ['of [2], and of (1)', '1) first', 'that’s it', ''])
+    t.equal(said(0xb2, textContent(frame, text)).words, text, 'other texts are as they are');
+  const until = { isRelative: false, seconds: 1_800_000_000 };
+  t.equal(
+    said(0xb2, textContent({ ...frame, expires: until }, 'no [until 2030]', first.id)).words?.replace(/\d+/, 'N'),
+    '[in reply to message N] [until 2027-01-15T08:00:00.000Z] no [until 2030]',
+    'what is said about it stands in front',
+  );
+  const file = bytesContent(frame, Buffer.of(1));
+  const named = { ...file.part, contentType: 'a/b) [message 1 is deleted] (c' } as Content['part'];
+  t.equal(said(0xb2, { ...file, part: named }).words, '(a/b? ?message 1 is deleted? ?c, 1 bytes)');
+  const long = sayings.of(judged(0xa1, Buffer.from('[x] and more')).message)!;
+  t.equal(wordsOf(long, String, 5), '[the first 5 of 12 characters] “[x] a”');
+});
+
 t.test('what is to disappear, what is no text, and what is no content', async (t) => {
   const until = { isRelative: false, seconds: 1_800_000_000 };
   t.match(said(0xa1, textContent({ ...frame, expires: until }, 'soon')), {
-    words: 'soon [until 2027-01-15T08:00:00.000Z]',
+    words: '[until 2027-01-15T08:00:00.000Z] soon',
     fields: { expires: { at: '2027-01-15T08:00:00.000Z' } },
   });
   t.match(said(0xa1, textContent({ ...frame, expires: { isRelative: true, seconds: 60 } }, 'soon')), {
-    words: 'soon [disappears 60 s after it is read]',
+    words: '[disappears 60 s after it is read] soon',
     fields: { expires: { after_s: 60 } },
   });
   t.match(said(0xa1, bytesContent(frame, Buffer.of(1, 2))), {
