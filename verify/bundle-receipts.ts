@@ -54,7 +54,7 @@ export class BundleReceipts {
   readonly #wanted: number[] = [];
   /** fingerprint of a device → its user */
   readonly #userOf = new Map<string, string>();
-  /** number of a message → what was signed about it, in the order of the bundle */
+  /** number of a message → what was signed about it, in the order of the bundle; of each device the first of each kind */
   readonly receipts = new Map<number, MessageReceipt[]>();
   /** statements of receipts */
   count = 0;
@@ -127,7 +127,12 @@ export class BundleReceipts {
   #count(number: number, author: string, { said, file, user, isGood }: Signed): void {
     if (user === author)
       return this.#findings.addOnce(file, 'W_RECEIPT', file, 'speaks also of a message of its own signer');
-    if (isGood) this.receipts.set(number, pushed(this.receipts.get(number), said));
+    if (!isGood) return;
+    const all = this.receipts.get(number) ?? [];
+    // Who says it again and again says no more, and 1,024 times as much would be kept of each receipt.
+    if (all.some(({ kind, device }) => kind === said.kind && device === said.device)) return;
+    all.push(said);
+    this.receipts.set(number, all);
   }
 
   /** Each message must have been received. */

@@ -103,6 +103,23 @@ t.test('what recipients have signed is said of each message', async (t) => {
   );
 });
 
+t.test('what a device says again is no more than it has said', async (t) => {
+  const { audited, found } = judge(
+    withReceipts([{ part: first }, { part: first, kind: KIND.read }, { part: first }, { part: first, by: 'carol' }]),
+  );
+  t.strictSame(found, []);
+  t.equal(audited.receipts, 4);
+  const all = audited.receiptsOf.get(1) ?? [];
+  t.strictSame(
+    all.map(({ kind, at }) => [kind, at - world.begin]),
+    [
+      [KIND.delivered, 95_000],
+      [KIND.read, 96_000],
+      [KIND.delivered, 98_000],
+    ],
+  );
+});
+
 t.test('false receipts', async (t) => {
   const rows: readonly (readonly [string, Buffer, readonly string[]])[] = [
     ['of another part than was signed', withReceipts([{ part: first, file: second }]), [`E_COMMIT ${file(1)}`]],
