@@ -175,8 +175,9 @@ export class BundleLog {
     const found = this.#open(where, this.read(note));
     if (!found) return;
     const row = this.roots.find(this.origin, found.size);
-    if (row !== undefined) this.#compare(where, found, row);
-    else this.#find('W_UNLINKED', where, `no checkpoint of size ${found.size} in the bundle to compare it with`);
+    if (row !== undefined) return this.#compare(where, found, row);
+    this.roots.add(this.origin, found.size, found.root, 0); // for the next one that the caller holds, and for the other bundle
+    this.#find('W_UNLINKED', where, `no checkpoint of size ${found.size} in the bundle to compare it with`);
   }
 
   /** No message was there after witnesses or an authority had seen the largest checkpoint, which covers it. */

@@ -57,6 +57,31 @@ export const BUNDLE_KNOWN: readonly BundleRow[] = [
     ...found('E_FORK', 'known 1', true, 14),
   },
   {
+    name: 'two that contradict each other, of a size that the bundle does not have',
+    archive: () => plain,
+    known: () => [
+      noteAt(world, leaves, 8),
+      signCheckpoint({ ...headOf(world, []), size: 8, root: NO_HASH }, world.logKey),
+    ],
+    ...found('E_FORK', 'known 2', false, 14),
+  },
+  {
+    name: 'one that contradicts the other bundle',
+    archive: withMessages((m) => m.slice(0, 1)),
+    other: () => plain,
+    known: () => [signCheckpoint({ ...headOf(world, []), size: 10, root: NO_HASH }, world.logKey)],
+    ...found('E_FORK', world.origin, false, 14),
+  },
+  {
+    name: 'one that only the other bundle has',
+    archive: withMessages((m) => m.slice(0, 1)),
+    other: () => plain,
+    known: () => [noteAt(world, leaves, 10)],
+    exit: 0,
+    code: 'W_UNLINKED',
+    where: 'known 1',
+  },
+  {
     name: 'one that the log did not sign',
     archive: () => plain,
     known: () => [signCheckpoint(headOf(world, leaves.slice(0, 10).map(encodeLeaf)), rogueKey)],
