@@ -61,7 +61,7 @@ export function* inputChunks(path: string): Generator<Buffer> {
     fd = path === '-' ? 0 : openSync(path, 'r');
     for (;;) {
       const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
-      const read = readSync(fd, chunk, 0, chunk.length, null);
+      const read = readSome(fd, chunk, 0);
       if (read === 0) return;
       yield chunk.subarray(0, read);
     }
@@ -74,12 +74,25 @@ export function* inputChunks(path: string): Generator<Buffer> {
 }
 const CHUNK_BYTES = 1024 * 1024;
 
+/** Waits also where whoever opened a pipe has said that nobody waits: what comes later belongs to the file as well. */
+function readSome(fd: number, into: Buffer, from: number): number {
+  for (;;)
+    try {
+      return readSync(fd, into, from, into.length - from, null);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      Atomics.wait(PAUSE, 0, 0, PAUSE_MS);
+    }
+}
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
+const PAUSE_MS = 10;
+
 /** Null if there are more than `maxBytes`. @param guess how many there will be */
 function readUpTo(fd: number, maxBytes: number, guess: number): Buffer | null {
   let buffer = Buffer.allocUnsafeSlow(Math.min(guess, maxBytes) + 1); // one more, to see the end
   let length = 0;
   for (;;) {
-    const read = readSync(fd, buffer, length, buffer.length - length, null);
+    const read = readSome(fd, buffer, length);
     length += read;
     if (length > maxBytes) return null;
     if (read === 0) return buffer.subarray(0, length);

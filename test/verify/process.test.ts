@@ -1,7 +1,9 @@
 /** `chat-verify` as a process: what it needs of the machine, and what it writes to a terminal. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { pemOf } from '../support/log-writer.ts';
@@ -54,6 +56,23 @@ t.test('whoever does not take what is said of it makes no verdict better', async
     t.match(into('bundle.tar', '> /dev/full'), /standard output.*\nstatus 3\n$/, `${name}, valid, on a full disk`);
     t.match(into('altered.tar', '> /dev/full'), /standard output.*\nstatus 10\n$/, `${name}, altered, on a full disk`);
   }
+});
+
+t.test('from a pipe that somebody has set to wait for nobody', async (t) => {
+  // Whoever had the pipe before has left it so: here a program of Node that was killed while it looked at its input.
+  const look = 'process.stdin.on("readable", () => {}); setImmediate(() => process.kill(process.pid, "SIGKILL"))';
+  const script = `"$1" -e '${look}' 2>/dev/null; exec "$@"`;
+  const argv = [process.execPath, main, '-', '--ca', path('ca'), '-q'];
+  const child = spawn('sh', ['-c', script, 'sh', ...argv], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const said = child.stdout.toArray();
+  child.stdin.on('error', () => {}); // it has gone, and says why
+  await sleep(300);
+  child.stdin.write(plain.subarray(0, 5000));
+  await sleep(1500);
+  child.stdin.end(plain.subarray(5000));
+  const [status] = await once(child, 'close');
+  t.match(Buffer.concat(await said).toString(), /^VALID /);
+  t.equal(status, 0, 'it is waited for what comes later');
 });
 
 const hasScript = /util-linux/.test(run(['script', '--version']).stdout ?? '');
