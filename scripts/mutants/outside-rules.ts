@@ -21,7 +21,11 @@ export const OUTSIDE_RULES: Rules = {
     ['(this.#isTied && ', '('],
     ['this.#limits.length > 0)', 'true)'],
   ],
-  'verify/outcome.ts': [['attested.isDated) ?', 'true) ?']],
+  'verify/outcome.ts': [
+    ['attested.every((each) => each.isDated)', 'true'],
+    ["findings.count('E_CONSISTENCY') + findings.count('E_FORK') === 0 && ", ''],
+    [" && !audited.unmade.has('inclusion')", ''],
+  ],
   'verify/attestations.ts': [
     ['size > index || size === 0', 'size === 0'],
     ['size > index || size === 0', 'size > index'],

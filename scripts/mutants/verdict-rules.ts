@@ -27,7 +27,7 @@ export const VERDICT_RULES: Rules = {
   'verify/report.ts': [
     ['line.replace(/[&<>"\']/g', 'line.replace(/[&]/g'],
     ["shown(line.replaceAll('\\t', '    '))", 'line'],
-    ['if (text.length <= MAX_TEXT_CHARS) return text;', 'return text;'],
+    ['wordsOf(saying, userBehind, MAX_TEXT_CHARS)', 'wordsOf(saying, userBehind)'],
     ["verdict === 'VALID' ? [{ points: PROVEN }]", 'true ? [{ points: PROVEN }]'],
     ["isGood ? 'proven' : 'FAULTY'", "'proven'"],
   ],
