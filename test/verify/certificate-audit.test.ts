@@ -3,7 +3,6 @@ import t from 'tap';
 import { hex } from '../../base/bytes.ts';
 import { CertificateAudit, MAX_INTERMEDIATES } from '../../verify/certificate-audit.ts';
 import { Findings } from '../../verify/finding.ts';
-import { Stretches } from '../../verify/stretches.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { parseCrls } from '../../x509/crl.ts';
 import { authority, DAY_MS, type Authority } from '../support/pki.ts';
@@ -38,35 +37,4 @@ t.test('who goes back and forth in time asks no question twice', async (t) => {
   t.equal(judge(now + 2 * DAY_MS), after);
   t.equal(judge(now + 1000 * DAY_MS), expired);
   t.equal(judge(now - DAY_MS / 48), before);
-});
-
-t.test('stretches of time stand beside each other', async (t) => {
-  const stretches = new Stretches<{ from: number; until: number; name: string }>();
-  const add = (at: number, from: number, until: number, name: string) => stretches.add(at, { from, until, name });
-  t.equal(stretches.at(5), undefined);
-  add(15, 10, 20, 'b');
-  t.match(add(5, -Infinity, 12, 'a'), { until: 10 }, 'what another answered stands');
-  t.match(add(30, 0, Infinity, 'd'), { from: 20, until: Infinity });
-  const gap = new Stretches<{ from: number; until: number; name: string }>();
-  gap.add(0, { from: 0, until: 10, name: 'first' });
-  gap.add(20, { from: 20, until: 30, name: 'last' });
-  t.same(gap.add(15, { from: 5, until: 25, name: 'between' }), { from: 10, until: 20, name: 'between' });
-  for (const [time, name] of [
-    [-9, 'a'],
-    [9, 'a'],
-    [10, 'b'],
-    [19, 'b'],
-    [20, 'd'],
-    [99, 'd'],
-  ] as const)
-    t.equal(stretches.at(time)?.name, name);
-  for (const [time, name] of [
-    [0, 'first'],
-    [9, 'first'],
-    [10, 'between'],
-    [20, 'last'],
-    [30, undefined],
-    [-1, undefined],
-  ] as const)
-    t.equal(gap.at(time)?.name, name);
 });
