@@ -40,16 +40,16 @@ export class CertificateAudit {
   readonly #judged = new Map<string, Stretches<Judgement>>();
   /** CAs on accepted paths, by fingerprint. */
   readonly #issuers = new Map<string, Certificate>();
+  /** By issuer, DER in hexadecimal. */
+  readonly #lists: ReadonlyMap<string, readonly Crl[]>;
   /** When the newest list of each issuer has ended. */
   readonly #ends: readonly number[];
 
   constructor(trust: Trust, findings: Findings) {
     this.#trust = trust;
     this.#findings = findings;
-    const ends = new Map<string, number>();
-    for (const { issuer, nextUpdate } of trust.crls)
-      ends.set(hex(issuer.der), Math.max(nextUpdate + 1, ends.get(hex(issuer.der)) ?? 0));
-    this.#ends = [...ends.values()];
+    this.#lists = Map.groupBy(trust.crls, ({ issuer }) => hex(issuer.der));
+    this.#ends = [...this.#lists.values()].map((lists) => Math.max(...lists.map(({ nextUpdate }) => nextUpdate + 1)));
   }
 
   /**
@@ -117,7 +117,7 @@ export class CertificateAudit {
   ) {
     const { roots, crls } = this.#trust;
     try {
-      const [, ...issuers] = validatePath({
+      const path = validatePath({
         leaf,
         intermediates,
         roots,
@@ -126,8 +126,8 @@ export class CertificateAudit {
         purpose,
         revocation: 'at-signing',
       });
-      for (const ca of issuers) this.#issuers.set(hex(ca.fingerprint), ca);
-      checkLists(where, issuers, crls, at, this.#findings);
+      for (const ca of path.slice(1)) this.#issuers.set(hex(ca.fingerprint), ca);
+      checkLists(where, path, crls, at, this.#findings);
       return null;
     } catch (error) {
       const { code, sub, message } = ChatError.from(error);
@@ -148,30 +148,47 @@ export class CertificateAudit {
       edge(notAfter + 1);
     }
     for (const end of this.#ends) edge(end);
+    for (const below of chain) edge(endOf(this.#lists.get(hex(below.issuer.der)) ?? [], below) + 1);
     for (const { serial } of chain)
       for (const { revoked } of this.#trust.crls) edge(revoked.get(serial)?.at ?? Infinity);
     return { from, until };
   }
 }
 
-/** CAs of an accepted path without a list that was in force: each is found once. */
+/**
+ * CAs of an accepted path without a list that was in force: each is found once. A list that was made when a certificate had expired need not name
+ * it any more (RFC 5280 §3.3), and so says nothing of it.
+ * @param path leaf first
+ */
 export function checkLists(
   where: string,
-  issuers: readonly Certificate[],
+  path: readonly Certificate[],
   crls: readonly Crl[],
   at: number,
   findings: Findings,
 ): void {
-  for (const ca of issuers) {
-    const end = Math.max(-Infinity, ...crlsOf(crls, ca).map(({ nextUpdate }) => nextUpdate));
-    if (at <= end) continue;
+  for (const [i, ca] of path.slice(1).entries()) {
+    const below = path[i]!;
+    const lists = crlsOf(crls, ca);
+    if (at <= endOf(lists, below)) continue;
+    const end = Math.max(-Infinity, ...lists.map(({ nextUpdate }) => nextUpdate));
+    const isLate = at <= end;
     const [code, message] =
       end === -Infinity
         ? (['W_NO_CRL', `no revocation list of ${ca.subject.text} was given`] as const)
-        : (['W_CRL_OLD', `the newest list of ${ca.subject.text} was in force until ${iso(end)}`] as const);
-    findings.addOnce(hex(ca.fingerprint), code, where, message);
+        : isLate
+          ? ([
+              'W_CRL_LATE',
+              `the lists of ${ca.subject.text} are of a time when ${below.subject.text} had expired`,
+            ] as const)
+          : (['W_CRL_OLD', `the newest list of ${ca.subject.text} was in force until ${iso(end)}`] as const);
+    findings.addOnce(hex((isLate ? below : ca).fingerprint), code, where, message);
   }
 }
+
+/** When the newest list that speaks of this certificate has ended. */
+const endOf = (lists: readonly Crl[], { notAfter }: Certificate): number =>
+  Math.max(-Infinity, ...lists.filter(({ thisUpdate }) => thisUpdate <= notAfter).map(({ nextUpdate }) => nextUpdate));
 
 const CODES: Readonly<Record<string, FindingCode>> = {
   expired: 'E_CERT_EXPIRED',

@@ -43,6 +43,7 @@ export const CHECKS: readonly Check[] = [
       'E_CRL',
       'W_NO_CRL',
       'W_CRL_OLD',
+      'W_CRL_LATE',
       'W_CRL_MISSING',
     ],
   },

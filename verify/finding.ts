@@ -64,6 +64,7 @@ export const FINDINGS = {
   W_UNSTAMPED: 'VALID',
   W_NO_CRL: 'VALID',
   W_CRL_OLD: 'VALID',
+  W_CRL_LATE: 'VALID',
   W_CRL_MISSING: 'VALID',
   W_KEY_FILES: 'VALID',
   W_LOST: 'VALID',

@@ -83,7 +83,7 @@ export class OutsideAudit {
     if (stampRoots.length === 0) return false;
     try {
       const issuers = trustTimeStamp(stamp, stampRoots, crls, at);
-      checkLists(where, issuers, crls, at ?? stamp.time, this.#findings);
+      checkLists(where, [stamp.signer, ...issuers], crls, at ?? stamp.time, this.#findings);
       return true;
     } catch (error) {
       const { code, message } = ChatError.from(error);

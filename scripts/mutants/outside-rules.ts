@@ -13,7 +13,7 @@ export const OUTSIDE_RULES: Rules = {
     ['if (stampRoots.length === 0) return false;', 'if (stampRoots.length === 0) return true;'],
     ['trustTimeStamp(stamp, stampRoots, crls, at);', '[];'],
     ['trustTimeStamp(stamp, stampRoots, crls, at);', 'trustTimeStamp(stamp, stampRoots, [], at);'],
-    ['      checkLists(where, issuers, crls, at ?? stamp.time, this.#findings);\n', ''],
+    ['      checkLists(where, [stamp.signer, ...issuers], crls, at ?? stamp.time, this.#findings);\n', ''],
     ['at ?? stamp.time', 'Infinity'],
   ],
   'verify/bundle-attestation.ts': [

@@ -49,6 +49,8 @@ const lists = (revokedAt: number | null, until = BEGIN + DAY, by: Made = root) =
   list(by, { from: BEGIN - DAY, until, revoked: revokedAt === null ? [] : [[made.serial, revokedAt]] });
 
 const empty = lists(null);
+/** Bob's certificate has expired, and those of the others have not. */
+const late = list(root, { from: BEGIN + 31 * DAY, until: BEGIN + 60 * DAY });
 const nameOf = (der: Uint8Array) => `crl/${hex(sha256(der))}.crl`;
 const archived = (leaves: readonly Leaf[], ...ders: readonly Uint8Array[]) => {
   const files = new Map<string, Uint8Array>(seal(people, leaves));
@@ -198,6 +200,28 @@ export const ARCHIVE: readonly Row[] = [
     files: () => archived(logOf([])),
     crls: [lists(null, BEGIN - 1000), lists(null, BEGIN + DAY), lists(null, BEGIN - 2000)],
     exit: 0,
+  },
+  {
+    name: 'a list from when the certificate had expired, which need not name it any more',
+    files: () => archived(logOf([])),
+    crls: [late],
+    ...bad('W_CRL_LATE', second, 0),
+  },
+  {
+    name: 'beside one from before',
+    files: () => archived(logOf([])),
+    crls: [late, empty],
+    exit: 0,
+  },
+  {
+    name: 'beside one from before that has ended meanwhile',
+    files: () => archived(logOf([])),
+    crls: [late, lists(null, BEGIN + 62_000)],
+    ...bad(
+      'W_CRL_LATE',
+      `entry ${logOf([]).findIndex((leaf) => leaf.type === 'sigb' && leaf.serverTime > BEGIN + 62_000)}`,
+      0,
+    ),
   },
 ];
 
