@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { equal } from '../base/bytes.ts';
-import { openCheckpoint, peekCheckpoint } from '../transcript/checkpoint.ts';
+import { openCheckpoint, peekCheckpoint, type Checkpoint } from '../transcript/checkpoint.ts';
 import {
   formatOrigin,
   parseKeyStatement,
@@ -13,7 +13,7 @@ import {
   recoveryLines,
   type KeyStatement,
 } from '../transcript/key-statement.ts';
-import { formatVkey } from '../transcript/note.ts';
+import { formatVkey, MAX_NOTE_BYTES } from '../transcript/note.ts';
 import { readInside } from './capped-file.ts';
 import type { Trust } from './certificate-audit.ts';
 import { Findings } from './finding.ts';
@@ -50,21 +50,21 @@ export function auditEpochs(
     audited: null,
   }));
   const before = predecessors(epochs, findings);
-  const denied = new Map<Epoch, Denied[]>();
+  const lost = new Map<Epoch, Lost[]>();
   for (const note of known) {
     const origin = originOf(note.note);
     const owner = epochs.find(({ statement }) => statement?.log.name === origin) ?? epochs.at(-1)!;
     const next = epochs.find((epoch) => before.get(epoch) === owner);
-    const lost = lostIn(owner, next, note);
-    if (lost === null) owner.known.push(note);
-    else if (lost.isDenied) denied.set(next!, [...(denied.get(next!) ?? []), { name: note.name, size: lost.size }]);
+    const found = lostIn(owner, next, note);
+    if (found === null) owner.known.push(note);
+    else lost.set(next!, [...(lost.get(next!) ?? []), { name: note.name, ...found }]);
   }
   for (const epoch of epochs) {
     const last = before.get(epoch);
     const earlier = last?.audited?.lineage;
     epoch.audited = auditDirectory(epoch.dir, trust, epoch.known, epoch.findings, onProgress, earlier);
     findings.include(epoch.findings, epoch.prefix);
-    if (last) compare(last, epoch, denied.get(epoch) ?? [], findings);
+    if (last) compare(last, epoch, lost.get(epoch) ?? [], findings);
   }
   return epochs.flatMap(({ audited }) => audited ?? []);
 }
@@ -112,6 +112,16 @@ function statementIn(dir: string): KeyStatement | null {
   }
 }
 
+/** Of the log that is there, as its checkpoint says. */
+function sizeIn(dir: string): number {
+  const file = readInside(join(dir, 'checkpoint'), MAX_NOTE_BYTES);
+  try {
+    return 'bytes' in file ? peekCheckpoint(file.bytes).size : 0;
+  } catch {
+    return 0;
+  }
+}
+
 function originOf(note: Uint8Array): string | null {
   try {
     return peekCheckpoint(note).origin;
@@ -120,24 +130,23 @@ function originOf(note: Uint8Array): string | null {
   }
 }
 
-/** A checkpoint that somebody holds, of which the next log says something else. */
-interface Denied {
+/** A checkpoint that somebody holds, of entries that the next log says are lost, so that its log need not have them. */
+interface Lost extends Pick<Checkpoint, 'size' | 'root'> {
   readonly name: string;
-  readonly size: number;
 }
 
-/** Of a checkpoint of entries that the next log says are lost, so that its log need not have them; null: of others, judged like any. */
+/** Null: of others, or of what is here all the same; judged like any. */
 function lostIn(
   owner: Epoch,
   next: Epoch | undefined,
   { note }: KnownCheckpoint,
-): { readonly size: number; readonly isDenied: boolean } | null {
+): Pick<Checkpoint, 'size' | 'root'> | null {
   const recovery = next?.statement?.recovery;
   if (!recovery || owner.statement === null) return null;
   try {
     const { size, root } = openCheckpoint(note, owner.statement.log);
-    if (size <= recovery.kept || size > recovery.known.size) return null;
-    return { size, isDenied: size === recovery.known.size && !equal(root, recovery.known.root) };
+    const isLost = size > recovery.kept && size <= recovery.known.size && size > sizeIn(owner.dir);
+    return isLost ? { size, root } : null;
   } catch {
     return null;
   }
@@ -154,15 +163,23 @@ function isSaid(before: Epoch, { audited, statement }: Epoch): boolean {
 }
 
 /** What the statement of a log says of the one before, and what is there. */
-function compare(before: Epoch, epoch: Epoch, denied: readonly Denied[], findings: Findings): void {
+function compare(before: Epoch, epoch: Epoch, lost: readonly Lost[], findings: Findings): void {
   const { prefix, statement } = epoch;
   if (!statement?.recovery || before.statement === null) return;
   const where = `${prefix}key.stmt`;
   const { kept, known } = statement.recovery;
   const { previous } = statement;
   const code = (accusing: 'E_FORK' | 'E_ROLLBACK') => (isSaid(before, epoch) ? accusing : 'E_CONSISTENCY');
-  for (const { name, size } of denied)
-    findings.add(code('E_FORK'), name, `the server signed another history for size ${size} than it says it did`);
+  for (const [i, { name, size, root }] of lost.entries()) {
+    if (size === known.size && !equal(root, known.root))
+      findings.add(code('E_FORK'), name, `the server signed another history for size ${size} than it says it did`);
+    else if (lost.slice(0, i).some((other) => other.size === size && !equal(other.root, root)))
+      findings.add(
+        before.audited?.isVouched ? 'E_FORK' : 'E_CONSISTENCY',
+        name,
+        `the server signed two histories of ${size} entries`,
+      );
+  }
   if (previous?.name === before.statement.log.name && formatVkey(previous) !== formatVkey(before.statement.log))
     findings.add('E_KEYBIND', where, 'the log before it had another key');
   const checkpoint = before.audited?.checkpoint;

@@ -92,6 +92,7 @@ const HONEST = [
 ];
 const root = Buffer.alloc(32, 1) as Uint8Array as Hash;
 const fork = { size: whole.size, root };
+const strange = (size: number): Uint8Array => signCheckpoint({ origin: first.origin, size, root }, first.logKey);
 const endorsed = (by: typeof first.logKey) => (all: Leaf[]) =>
   all.map((leaf) =>
     leaf.type === 'key' ? { ...leaf, previousSignature: endorseKeyStatement(leaf.statement, by) } : leaf,
@@ -130,6 +131,24 @@ const rows: [name: string, row: Row, exit: number, found: readonly string[]][] =
   [
     'another history is admitted',
     { statement: (s) => ({ ...s, recovery: { kept, known: fork } }), known: [noteAt(first, leaves)] },
+    14,
+    ['E_FORK known 1'],
+  ],
+  [
+    'two histories of what is lost were signed',
+    { known: [noteAt(first, leaves, kept + 1), strange(kept + 1), noteAt(first, leaves)] },
+    14,
+    ['E_FORK known 2'],
+  ],
+  [
+    'one history of it, which two know',
+    { known: [noteAt(first, leaves, kept + 1), noteAt(first, leaves, kept + 1)] },
+    0,
+    HONEST,
+  ],
+  [
+    'what is said to be lost is there, and is not what somebody knows',
+    { size: leaves.length, known: [strange(kept + 1)] },
     14,
     ['E_FORK known 1'],
   ],
