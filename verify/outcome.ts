@@ -7,7 +7,7 @@ import type { AuditedLog } from './log-directory.ts';
 import { KIND } from '../transcript/statement.ts';
 import { nameOf, userOf } from './people.ts';
 import { bundleReport, type Basis, type ReportRow } from './report.ts';
-import { wordsOf, type Saying } from './saying.ts';
+import { fieldsOf, wordsOf, type Saying } from './saying.ts';
 import { iso } from './time.ts';
 
 export type ReportKind = 'html' | 'md';
@@ -22,7 +22,7 @@ export interface Outcome {
   readonly checks?: readonly CheckResult[];
   /** What is disclosed and without fault, in the order of the bundle; as lines, and as it is. */
   readonly texts?: () => string[];
-  readonly said?: readonly Saying[];
+  readonly said?: () => ReturnType<typeof fieldsOf>[];
   /** In place of lines. */
   readonly page?: (verdict: Verdict, summary: string, basis: Basis) => string;
 }
@@ -88,6 +88,7 @@ export function bundleOutcome(
   const broken = new Set([...audited.unmade, ...checksIf(between !== null && between.errors > 0, 'comparison')]);
   const checks = resultsOf(findings, skipped, partial, broken);
   const { certificates } = audited;
+  const userBehind = (fingerprint: string): string => userOf(certificates, fingerprint);
   return {
     logs: logs.map(({ origin }) => origin),
     checks,
@@ -110,12 +111,12 @@ export function bundleOutcome(
       senders: [...senders],
       ...times(firstTime, lastTime),
     },
-    said,
+    said: () => said.map((saying) => fieldsOf(saying, userBehind)),
     texts: () =>
       said.map(
         (saying) =>
           `message ${saying.number}, ${iso(saying.time)}, ${nameOf(certificates, saying.sender)}: ` +
-          wordsOf(saying, (fingerprint) => userOf(certificates, fingerprint)),
+          wordsOf(saying, userBehind),
       ),
     ...(report && {
       page: (verdict, summary, basis) =>

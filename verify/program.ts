@@ -13,7 +13,7 @@ import { inputChunks, readInput } from './capped-file.ts';
 import type { Trust } from './certificate-audit.ts';
 import { chainCommand } from './chain.ts';
 import { compareBundles } from './comparison.ts';
-import { fieldsOf, Sayings, type Saying } from './saying.ts';
+import { Sayings, type Saying } from './saying.ts';
 import { EXIT, Findings, shown, type Verdict } from './finding.ts';
 import { auditEpochs } from './epochs.ts';
 import type { KnownCheckpoint } from './log-directory.ts';
@@ -212,7 +212,7 @@ function asJson(verdict: Verdict, findings: Findings, outcome: Outcome | null): 
     findings: findings.kept,
     unlisted: unlistedOf(findings),
     checked: outcome?.checked ?? null,
-    ...(outcome?.said && { texts: outcome.said.map(fieldsOf) }),
+    ...(outcome?.said && { texts: outcome.said() }),
     ...(outcome?.checks && { checks: outcome.checks.map(({ name, result }) => ({ check: name, result })) }),
   });
   return text.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);

@@ -102,9 +102,8 @@ function contentOf(plaintext: Uint8Array): Content | null {
  * @param most characters of a text
  */
 export function wordsOf(saying: Saying, userBehind: (fingerprint: string) => string, most = Infinity): string {
-  const { kind, text, others, target, expires, sender } = saying;
+  const { kind, text, others, target, expires } = saying;
   const which = target?.number == null ? 'a message that is not in this bundle' : `message ${target.number}`;
-  const isOthers = target?.sender != null && userBehind(target.sender) !== userBehind(sender);
   const about = {
     message: target === null ? [] : [`[in reply to ${which}]`],
     reaction: [`[reaction to ${which}]`],
@@ -113,7 +112,6 @@ export function wordsOf(saying: Saying, userBehind: (fingerprint: string) => str
     nothing: ['[nothing]'],
     bytes: [],
   }[kind];
-  const changes = kind === 'edit' || kind === 'delete';
   const until =
     expires === null
       ? []
@@ -125,7 +123,7 @@ export function wordsOf(saying: Saying, userBehind: (fingerprint: string) => str
   const isCut = text !== null && text.length > most;
   return [
     ...about,
-    ...(changes && isOthers ? ['[which another has sent: without effect]'] : []),
+    ...(isWithoutEffect(saying, userBehind) ? ['[which another has sent: without effect]'] : []),
     ...until,
     ...others.map((other) => `(${other.replace(BRACKETS, '?')})`),
     ...(isCut ? [`[the first ${most} of ${text.length} characters]`] : []),
@@ -137,13 +135,26 @@ const BRACKETS = /[\p{Ps}\p{Pe}]/gu;
 const BEGINS_AS_OURS = /^[\s\u2800]*[\p{Ps}\p{Pi}"]/mu;
 const quoted = (text: string): string => (BEGINS_AS_OURS.test(text) ? `“${text}”` : text);
 
-export const fieldsOf = ({ number, time, sender, kind, text, others, target, expires }: Saying) => ({
-  message: number,
-  at: iso(time),
-  sender,
-  kind,
-  text,
-  ...(others.length === 0 ? {} : { others }),
-  ...(target && { target: target.id, target_message: target.number }),
-  ...(expires && { expires: expires.isRelative ? { after_s: expires.seconds } : { at: iso(expires.seconds * 1000) } }),
-});
+/** Only who has sent a message changes it, or takes it back. */
+function isWithoutEffect({ kind, target, sender }: Saying, userBehind: (fingerprint: string) => string): boolean {
+  const changes = kind === 'edit' || kind === 'delete';
+  return changes && target?.sender != null && userBehind(target.sender) !== userBehind(sender);
+}
+
+/** For programs. @param userBehind as in wordsOf() */
+export function fieldsOf(saying: Saying, userBehind: (fingerprint: string) => string) {
+  const { number, time, sender, kind, text, others, target, expires } = saying;
+  return {
+    message: number,
+    at: iso(time),
+    sender,
+    kind,
+    text,
+    ...(others.length === 0 ? {} : { others }),
+    ...(target && { target: target.id, target_message: target.number }),
+    ...(isWithoutEffect(saying, userBehind) && { without_effect: true }),
+    ...(expires && {
+      expires: expires.isRelative ? { after_s: expires.seconds } : { at: iso(expires.seconds * 1000) },
+    }),
+  };
+}
