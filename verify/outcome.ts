@@ -85,7 +85,9 @@ export function bundleOutcome(
   const isTied = findings.count('E_CONSISTENCY') + findings.count('E_FORK') === 0 && !audited.unmade.has('inclusion');
   const isDated = isTied && attested.every((each) => each.isDated);
   const partial = new Set(checksIf(!isDated, 'trusted time'));
-  const broken = new Set([...audited.unmade, ...checksIf(between !== null && between.errors > 0, 'comparison')]);
+  // What is not proven was not compared.
+  const isCompared = between?.errors === 0 && PROOF.every((check) => !audited.unmade.has(check));
+  const broken = new Set([...audited.unmade, ...checksIf(between !== null && !isCompared, 'comparison')]);
   const checks = resultsOf(findings, skipped, partial, broken);
   const { certificates } = audited;
   const userBehind = (fingerprint: string): string => userOf(certificates, fingerprint);
@@ -124,6 +126,9 @@ export function bundleOutcome(
     }),
   };
 }
+
+/** Checks without which a message is not proven. */
+const PROOF = ['certificates', 'log key', 'inclusion', 'signatures'] as const;
 
 const times = (first: number | null, last: number | null) => ({
   first: first === null ? null : iso(first),

@@ -177,6 +177,7 @@ function judgeBundle(
   });
   if (own === null) return null;
   let between: Findings | null = null;
+  let judged = own;
   if (compare !== undefined) {
     const others = new Findings();
     const other = read(compare, others, {});
@@ -185,9 +186,10 @@ function judgeBundle(
       between = new Findings();
       compareBundles(own, other, compare, between);
       findings.include(between, '');
+      judged = { ...own, unmade: own.unmade.union(other.unmade) };
     }
   }
-  return bundleOutcome(own, findings, between, said, report && { kind: report, rows });
+  return bundleOutcome(judged, findings, between, said, report && { kind: report, rows });
 }
 
 function linesOf(findings: Findings, outcome: Outcome | null, ca: readonly string[]): string[] {

@@ -25,6 +25,8 @@ export const OUTSIDE_RULES: Rules = {
     ['attested.every((each) => each.isDated)', 'true'],
     ["findings.count('E_CONSISTENCY') + findings.count('E_FORK') === 0 && ", ''],
     [" && !audited.unmade.has('inclusion')", ''],
+    ['between?.errors === 0 && PROOF', 'PROOF'],
+    [' && PROOF.every((check) => !audited.unmade.has(check))', ''],
   ],
   'verify/attestations.ts': [
     ['size > index || size === 0', 'size === 0'],

@@ -15,6 +15,7 @@ import { EXIT, FINDINGS, Findings } from '../../verify/finding.ts';
 import { verifyProgram } from '../../verify/program.ts';
 import type { Certificate } from '../../x509/certificate.ts';
 import { bundleOf, conversationOf, credentialOf } from '../support/bundle-writer.ts';
+import { authority } from '../support/pki.ts';
 import { compose, fingerprintOf, pemOf, writeFiles } from '../support/log-writer.ts';
 import { BUNDLE_TRUST } from './tamper-bundle-trust.ts';
 import { ca, files, flipped, leaves, world } from './tamper.ts';
@@ -101,6 +102,20 @@ t.test('comparison', async (t) => {
   );
   const torn = run(path('bc'), ...CA, '--compare', path('torn'));
   t.match(torn, { exit: 10, text: /E_SUMS \S+torn: msg\/000003\// }, 'the other bundle is judged as well');
+  t.match(torn.text, /\nok     comparison: /, 'its messages are proven');
+  const stranger = authority('Stranger');
+  writeFileSync(path('stranger'), stranger.pem);
+  const both = run(path('ab'), '--ca', path('stranger'), '--compare', path('less'));
+  t.match(
+    both,
+    { exit: 12, text: /\nfailed comparison: / },
+    'of two bundles that nobody vouches for nothing was compared',
+  );
+  const unsigned = (all: Map<string, Buffer>): void => {
+    for (const [name, bytes] of all) if (name.endsWith('/batch.sig')) all.set(name, flipped(bytes, 10));
+  };
+  writeFileSync(path('unproven'), bundleOf(world, leaves, 'ab', { files: unsigned }, 'bob'));
+  t.match(run(path('ab'), ...CA, '--compare', path('unproven')), { exit: 10, text: /\nfailed comparison: / });
 });
 
 t.test('JSON', async (t) => {
