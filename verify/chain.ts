@@ -7,6 +7,8 @@ import { parseCrls } from '../x509/crl.ts';
 import { identityOf } from '../x509/identity.ts';
 import { MAX_PATH_LENGTH, validatePath, type PathQuery, type Purpose } from '../x509/path.ts';
 import { readInput } from './capped-file.ts';
+import { shown } from './finding.ts';
+import { asciiJson } from './json.ts';
 import { parseTime } from './time.ts';
 import { faultOf } from './usage.ts';
 
@@ -61,7 +63,7 @@ export function chainCommand(argv: readonly string[], input: ChainInput = machin
     request = parseRequest(argv, input.now);
     if (request === null) return { exit: EXIT.valid, lines: [CHAIN_USAGE] };
   } catch (error) {
-    return { exit: EXIT.usage, lines: [`chat-verify: ${faultOf(error as Error)}`, CHAIN_USAGE] };
+    return { exit: EXIT.usage, lines: [shown(`chat-verify: ${faultOf(error as Error)}`), CHAIN_USAGE] };
   }
   const { files, rules, json } = request;
   let query: PathQuery;
@@ -142,8 +144,7 @@ function accepted(path: readonly Certificate[], { at, purpose }: Rules, json: bo
     sha256: hex(fingerprint),
   }));
   const name = purpose === 'clientAuth' ? usernameOf(path[0]!) : {};
-  if (json)
-    return { exit: EXIT.valid, lines: [JSON.stringify({ verdict: 'VALID', purpose, at: iso(at), ...name, chain })] };
+  if (json) return { exit: EXIT.valid, lines: [asciiJson({ verdict: 'VALID', purpose, at: iso(at), ...name, chain })] };
   const elements = chain.map(
     (c, i) => `  ${i} ${c.subject}, serial ${c.serial}, until ${c.notAfter}, SHA-256 ${c.sha256}`,
   );
@@ -168,8 +169,8 @@ function refused(error: ChatError, exit: 12 | 13, { at, purpose }: Rules, json: 
   if (error.code === 'INTERNAL') throw error.cause;
   const { sub, message } = error;
   const verdict = exit === EXIT.unreadable ? 'UNREADABLE' : 'UNTRUSTED';
-  if (json) return { exit, lines: [JSON.stringify({ verdict, sub, message, purpose, at: iso(at) })] };
-  return { exit, lines: [`${verdict} ${sub === undefined ? '' : `${sub}: `}${message}`] };
+  if (json) return { exit, lines: [asciiJson({ verdict, sub, message, purpose, at: iso(at) })] };
+  return { exit, lines: [shown(`${verdict} ${sub === undefined ? '' : `${sub}: `}${message}`)] };
 }
 
 const iso = (at: number): string => new Date(at).toISOString();

@@ -16,6 +16,7 @@ import { compareBundles } from './comparison.ts';
 import { Sayings, type Saying } from './saying.ts';
 import { EXIT, Findings, shown, type Verdict } from './finding.ts';
 import { auditEpochs } from './epochs.ts';
+import { asciiJson } from './json.ts';
 import type { KnownCheckpoint } from './log-directory.ts';
 import { FlagFault, outsideOf, requirementsOf, witnessesIn } from './outside-flags.ts';
 import type { Outside } from './outside.ts';
@@ -202,9 +203,8 @@ function linesOf(findings: Findings, outcome: Outcome | null, ca: readonly strin
   return lines;
 }
 
-/** ASCII alone: what is not can't reach a terminal as it is. */
 function asJson(verdict: Verdict, findings: Findings, outcome: Outcome | null): string {
-  const text = JSON.stringify({
+  return asciiJson({
     v: 1,
     type: 'verdict',
     verdict,
@@ -217,7 +217,6 @@ function asJson(verdict: Verdict, findings: Findings, outcome: Outcome | null): 
     ...(outcome?.said && { texts: outcome.said() }),
     ...(outcome?.checks && { checks: outcome.checks.map(({ name, result }) => ({ check: name, result })) }),
   });
-  return text.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 const unlistedOf = ({ errors, warnings, kept }: Findings): number => errors + warnings - kept.length;
@@ -246,7 +245,7 @@ function say(io: Io, text: string): number {
 }
 
 function usage(io: Io, message: string): number {
-  io.err(`chat-verify: ${message}; chat-verify --help shows how`);
+  io.err(shown(`chat-verify: ${message}; chat-verify --help shows how`)); // a name that begins with - is an option
   return 2;
 }
 

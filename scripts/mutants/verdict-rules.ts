@@ -10,10 +10,11 @@ export const VERDICT_RULES: Rules = {
     ["RANKING = ['EQUIVOCATION', 'UNREADABLE', 'TAMPERED'", "RANKING = ['TAMPERED', 'EQUIVOCATION', 'UNREADABLE'"],
     ["'TAMPERED', 'UNTRUSTED', 'INCOMPLETE']", "'UNTRUSTED', 'TAMPERED', 'INCOMPLETE']"],
   ],
+  'verify/json.ts': [['.replace(/[^\\x20-\\x7e]/g', '.replace(/[^\\s\\S]/g']],
   'verify/program.ts': [
     ['io.out(shown(line))', 'io.out(line)'],
     ['io.out(shown(`${verdict}', 'io.out((`${verdict}'],
-    ['return text.replace(/[^\\x20-\\x7e]/g', 'return text.replace(/[^\\s\\S]/g'],
+    ['io.err(shown(`chat-verify: ${message}; chat', 'io.err((`chat-verify: ${message}; chat'],
     ["const isReadable = findings.count('E_INPUT') === 0;", 'const isReadable = true;'],
     ['.length > 1)', '.length > 9)'],
     ['return EXIT[verdict];', 'return 0;'],

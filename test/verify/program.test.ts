@@ -227,6 +227,16 @@ t.test('nothing that a terminal would obey', async (t) => {
     known,
     'which loses nothing',
   );
+  const quiet = /^[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]*$/;
+  const words = ['--\u001b[31m\u009b\u202e', '--ca', path('ca')];
+  for (const argv of [words, ['chain', ...words], ['chain', '--ca', `${path('none')}\u009b\u202e`, '--chain', 'x']]) {
+    const said = run(...argv);
+    t.ok([2, 13].includes(said.exit));
+    t.match([...said.out, ...said.err].join('\n'), quiet, 'nor does an option or a file that is not there');
+  }
+  const none = ['chain', '--json', '--ca', `${path('none')}\u009b\u202e`, '--chain', 'x'];
+  t.match(run(...none).out[0], /^[\x20-\x7e]+$/);
+  t.match(JSON.parse(run(...none).out[0]!).message, '\u009b\u202e');
 });
 
 t.test('as a process', async (t) => {
