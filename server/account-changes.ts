@@ -5,7 +5,8 @@
 import { ChatError } from '../base/errors.ts';
 import type { LoadedServerConfig } from '../runtime/config.ts';
 import { openLog, type Log, type LogEvent } from '../runtime/log.ts';
-import type { Store, User } from '../store/store.ts';
+import type { User } from '../store/contract/accounts.ts';
+import type { Store } from '../store/store.ts';
 import { askAdmin, isAnswered, type AdminCommands } from './admin.ts';
 import { PASSWORD_CHANGED, type Ending } from './endings.ts';
 import type { Hub } from './hub.ts';

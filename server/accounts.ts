@@ -23,7 +23,9 @@ import {
 } from '../protocol/scram.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields } from '../runtime/log.ts';
-import type { Device, KnownUser, NewDevice, Store, User } from '../store/store.ts';
+import type { KnownUser, User } from '../store/contract/accounts.ts';
+import type { Device, NewDevice } from '../store/contract/devices.ts';
+import type { Store } from '../store/store.ts';
 import { canonicalEmail, canonicalUsername, certIdentity, identityOf } from '../x509/identity.ts';
 import { revocationKeys } from '../x509/revocation.ts';
 import { joinChain } from './chain-bytes.ts';

@@ -4,7 +4,9 @@
  */
 import { ChatError, CODES } from '../base/errors.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
-import type { Device, Store, User } from '../store/store.ts';
+import type { User } from '../store/contract/accounts.ts';
+import type { Device } from '../store/contract/devices.ts';
+import type { Store } from '../store/store.ts';
 import type { Outlet } from './outlet.ts';
 
 /** How long the first waits for others. */

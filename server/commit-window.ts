@@ -1,7 +1,7 @@
 /** Admitted batches as what log and store get of them, and what their senders are answered when both have it. */
 import type { Fingerprint, Hash } from '../base/bytes.ts';
 import { idKey } from '../base/id-key.ts';
-import type { StoredMessage, WindowRecord } from '../store/store.ts';
+import type { StoredMessage, WindowRecord } from '../store/contract/log.ts';
 import { batchEntries, encodeLeaf, LEAF_HEADER_BYTES } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';

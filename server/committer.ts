@@ -5,7 +5,8 @@
 import type { Fingerprint } from '../base/bytes.ts';
 import { ChatError, CODES } from '../base/errors.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
-import type { MessageRecord, Store, StoredMessage, WindowRecord } from '../store/store.ts';
+import type { MessageRecord, StoredMessage, WindowRecord } from '../store/contract/log.ts';
+import type { Store } from '../store/store.ts';
 import { encodeLeaf, type Leaf } from '../transcript/leaf.ts';
 import type { Batch, LineageChange } from '../transcript/lineage.ts';
 import { sha256 } from '../base/hash.ts';

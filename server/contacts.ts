@@ -4,7 +4,10 @@
  */
 import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
-import type { ContactAction, ContactState, ConversationStanding, Standing, Store, User } from '../store/store.ts';
+import type { User } from '../store/contract/accounts.ts';
+import type { ContactAction, ContactState, Standing } from '../store/contract/contacts.ts';
+import type { ConversationStanding } from '../store/contract/conversations.ts';
+import type { Store } from '../store/store.ts';
 import { RateLimit } from './rate-limit.ts';
 
 export type ContactPolicy = 'open' | 'request' | 'closed';

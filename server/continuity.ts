@@ -7,7 +7,8 @@ import { equal, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { CONTEXT, verify } from '../base/signature.ts';
 import { decodeBinding, isContinued, type Continuity } from '../protocol/device-binding.ts';
-import type { Store, User } from '../store/store.ts';
+import type { User } from '../store/contract/accounts.ts';
+import type { Store } from '../store/store.ts';
 import { parseCertificate } from '../x509/certificate.ts';
 import { splitChain } from './chain-bytes.ts';
 

@@ -2,7 +2,9 @@
 import type { ConversationId, Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
-import type { Conversation, Store, User } from '../store/store.ts';
+import type { User } from '../store/contract/accounts.ts';
+import type { Conversation } from '../store/contract/conversations.ts';
+import type { Store } from '../store/store.ts';
 import { rosterHash } from '../transcript/statement.ts';
 
 /** How long one may be answered from memory; changes made through this process are seen at once. */

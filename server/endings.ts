@@ -4,7 +4,8 @@
  */
 import { hex } from '../base/bytes.ts';
 import type { Code } from '../base/errors.ts';
-import type { Device, User } from '../store/store.ts';
+import type { User } from '../store/contract/accounts.ts';
+import type { Device } from '../store/contract/devices.ts';
 
 /** What somebody's connections are ended for. */
 export interface Ending {

@@ -9,17 +9,12 @@ import type { Reply, Request } from '../protocol/messages.ts';
 import { selfConversation } from '../protocol/self-conversation.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import type { Log } from '../runtime/log.ts';
-import type {
-  Conversation,
-  Device,
-  Group,
-  GroupState,
-  PresenceChoice,
-  QueuedExpiry,
-  Standing,
-  Store,
-  User,
-} from '../store/store.ts';
+import type { PresenceChoice, User } from '../store/contract/accounts.ts';
+import type { Standing } from '../store/contract/contacts.ts';
+import type { Conversation, Group, GroupState } from '../store/contract/conversations.ts';
+import type { Device } from '../store/contract/devices.ts';
+import type { QueuedExpiry } from '../store/contract/queue.ts';
+import type { Store } from '../store/store.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
 import type { LoggedIn } from './accounts.ts';
 import { Acknowledgements } from './acknowledgements.ts';

@@ -4,7 +4,7 @@
  * got such a message behind three commits could not read it. A sender who stays away is not waited for any longer after a while.
  */
 import { hex, type ConversationId } from '../base/bytes.ts';
-import type { IncompleteMessage } from '../store/store.ts';
+import type { IncompleteMessage } from '../store/contract/log.ts';
 
 /** From the start of the server on. A client tries again within seconds; members give up a group that leads nowhere after 30 s. */
 export const AWAITED_MS = 15_000;

@@ -3,7 +3,8 @@
  * a shift does. A crash takes half a second of it, which nobody was promised.
  */
 import { errorFields, type Log } from '../runtime/log.ts';
-import type { Store, User } from '../store/store.ts';
+import type { User } from '../store/contract/accounts.ts';
+import type { Store } from '../store/store.ts';
 
 /** How long the first waits for others. */
 const GATHER_MS = 500;

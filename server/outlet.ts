@@ -8,7 +8,7 @@
 import type { Template } from '../base/cbor.ts';
 import type { Reply } from '../protocol/messages.ts';
 import { ChatError } from '../base/errors.ts';
-import type { QueuedExpiry, QueueItem, QueuePage } from '../store/store.ts';
+import type { QueuedExpiry, QueueItem, QueuePage } from '../store/contract/queue.ts';
 import {
   byteCount,
   checkpointFrame,

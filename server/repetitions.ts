@@ -4,7 +4,7 @@
  */
 import { equal, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
-import type { StoredBatch } from '../store/store.ts';
+import type { StoredBatch } from '../store/contract/log.ts';
 import { decodeLeaf, LEAF_HEADER_BYTES } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';

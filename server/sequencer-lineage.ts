@@ -4,7 +4,8 @@
  */
 import { equal, ownCopy, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { idKey } from '../base/id-key.ts';
-import type { SessionEnd as StoredEnd, Store } from '../store/store.ts';
+import type { SessionEnd as StoredEnd } from '../store/contract/log.ts';
+import type { Store } from '../store/store.ts';
 import type { Batch, LineageChange, LineageState, SessionLineage } from '../transcript/lineage.ts';
 import { decodeOpening, openingHash, type SessionEnd } from '../transcript/opening.ts';
 import { isThreaded, KIND } from '../transcript/statement.ts';

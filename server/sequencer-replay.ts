@@ -2,7 +2,8 @@
 import { hex, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
-import type { Store, WindowRecord } from '../store/store.ts';
+import type { WindowRecord } from '../store/contract/log.ts';
+import type { Store } from '../store/store.ts';
 import { decodeLeaf } from '../transcript/leaf.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, isReceipt, isThreaded, KIND } from '../transcript/statement.ts';

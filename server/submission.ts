@@ -2,7 +2,9 @@
 import type { KeyObject } from 'node:crypto';
 import type { Fingerprint, Hash } from '../base/bytes.ts';
 import type { ChatError } from '../base/errors.ts';
-import type { BlobName, GroupState, MessageRecord } from '../store/store.ts';
+import type { BlobName } from '../store/contract/blobs.ts';
+import type { GroupState } from '../store/contract/conversations.ts';
+import type { MessageRecord } from '../store/contract/log.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { isReceipt, isThreaded, KIND, type MessageStatement } from '../transcript/statement.ts';
 

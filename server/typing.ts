@@ -2,7 +2,8 @@
  * That somebody is typing, told on to those who are connected, and to nobody and nothing else: it is neither stored nor logged, and dropped
  * whenever that is simpler.
  */
-import type { Conversation, Store } from '../store/store.ts';
+import type { Conversation } from '../store/contract/conversations.ts';
+import type { Store } from '../store/store.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import type { Member } from './hub.ts';
 import { RateLimit } from './rate-limit.ts';

@@ -7,7 +7,8 @@ import { parseKdf, SALT_BYTES, saltedPassword, verifierOf } from '../protocol/sc
 import type { LoadedServerConfig } from '../runtime/config.ts';
 import { printable } from '../runtime/printable.ts';
 import { openStore } from '../store/open.ts';
-import type { PasswordRecord, Store, User } from '../store/store.ts';
+import type { PasswordRecord, User } from '../store/contract/accounts.ts';
+import type { Store } from '../store/store.ts';
 import { tellServer } from './account-changes.ts';
 import { canonicalAccount } from './accounts.ts';
 import { kdfOf, storeOf } from './configuration.ts';

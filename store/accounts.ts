@@ -5,9 +5,7 @@ import { sha256 } from '../base/hash.ts';
 import { Conflict, first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer, integerOrNull, text, textOrNull } from './row.ts';
 import type {
-  Device,
   KnownUser,
-  NewDevice,
   NewUser,
   PasswordRecord,
   PresenceChoice,
@@ -15,7 +13,8 @@ import type {
   Seen,
   User,
   UserStatus,
-} from './store.ts';
+} from './contract/accounts.ts';
+import type { Device, NewDevice } from './contract/devices.ts';
 
 /** No lock lasts longer, however many failures there were: 24 h in ms. */
 export const MAX_LOCKOUT_MS = 86_400_000;

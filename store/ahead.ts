@@ -10,7 +10,9 @@ import { ChatError } from '../base/errors.ts';
 import { Journal, type JournalledWindow } from './journal.ts';
 import { acquireServingLock, type Lock } from './lock.ts';
 import { Numbering } from './numbering.ts';
-import type { QueuedExpiry, Store, StoredMessage, WindowRecord } from './store.ts';
+import type { StoredMessage, WindowRecord } from './contract/log.ts';
+import type { QueuedExpiry } from './contract/queue.ts';
+import type { Store } from './store.ts';
 import { Waiting } from './waiting.ts';
 
 /**

@@ -10,7 +10,8 @@ import { forgetInfos } from './groups.ts';
 import { holdDevices } from './keys.ts';
 import { first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer } from './row.ts';
-import type { BlobLimits, BlobPiece, MessageRecord } from './store.ts';
+import type { BlobLimits, BlobPiece } from './contract/blobs.ts';
+import type { MessageRecord } from './contract/log.ts';
 
 /** Every piece but the last one has so many bytes. */
 export const PIECE_BYTES = 262_144;

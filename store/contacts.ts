@@ -2,7 +2,7 @@
 import { ChatError } from '../base/errors.ts';
 import { insert, run, select, type Operation, type Target } from './operation.ts';
 import { integer, text } from './row.ts';
-import type { Contact, ContactAction, ContactState, Person, Standing } from './store.ts';
+import type { Contact, ContactAction, ContactState, Person, Standing } from './contract/contacts.ts';
 
 /** Numbers of the database. */
 const STATES = { asked: 1, asking: 2, contact: 3, blocked: 4 } as const satisfies Record<ContactState, number>;

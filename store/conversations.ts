@@ -4,7 +4,7 @@ import { ChatError } from '../base/errors.ts';
 import { standing } from './contacts.ts';
 import { Conflict, first, insert, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer, text } from './row.ts';
-import type { Conversation } from './store.ts';
+import type { Conversation } from './contract/conversations.ts';
 
 const CONVERSATIONS: Target = {
   table: 'conversations',

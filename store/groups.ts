@@ -5,7 +5,8 @@
 import type { ConversationId } from '../base/bytes.ts';
 import { first, insert, run, select, type Operation, type Row, type Scalar, type Target } from './operation.ts';
 import { blobOrNull, integer, integerOrNull } from './row.ts';
-import type { Group, GroupState, MessageRecord } from './store.ts';
+import type { Group, GroupState } from './contract/conversations.ts';
+import type { MessageRecord } from './contract/log.ts';
 
 const GROUPS: Target = {
   table: 'conversation_groups',

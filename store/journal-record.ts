@@ -2,7 +2,7 @@
 import { view, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
 import { decode, encodeAt, type Encodable, type Value } from '../base/cbor.ts';
 import { ChatError } from '../base/errors.ts';
-import type { MessageRecord, WindowRecord } from './store.ts';
+import type { MessageRecord, WindowRecord } from './contract/log.ts';
 
 /** A window, and where it begins: each begins where the one before it ends. */
 export interface NumberedWindow {

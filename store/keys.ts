@@ -7,7 +7,7 @@ import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
 import { first, insert, run, select, type Operation, type Target } from './operation.ts';
 import { blob, integer } from './row.ts';
-import type { KeyPackages } from './store.ts';
+import type { KeyPackages } from './contract/keys.ts';
 
 /** Bindings that are kept of each device, the newest. */
 export const MAX_BINDINGS = 16;

@@ -6,7 +6,13 @@ import { rewindGroups } from './groups.ts';
 import { Mailboxes } from './mailbox.ts';
 import { first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, blobOrNull, integer } from './row.ts';
-import type { ConversationLineage, IncompleteMessage, SessionEnd, SessionLineage, StoredBatch } from './store.ts';
+import type {
+  ConversationLineage,
+  IncompleteMessage,
+  SessionEnd,
+  SessionLineage,
+  StoredBatch,
+} from './contract/log.ts';
 
 const NO_HASH = new Uint8Array(32) as Hash;
 

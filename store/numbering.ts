@@ -2,7 +2,8 @@
 import type { ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
-import type { MessageRecord, Store, StoredMessage, WindowRecord } from './store.ts';
+import type { MessageRecord, StoredMessage, WindowRecord } from './contract/log.ts';
+import type { Store } from './store.ts';
 
 /** Conversations and devices whose last places are remembered, about 100 bytes each. */
 const MAX_PLACES = 100_000;

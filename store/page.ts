@@ -3,7 +3,7 @@
  * in a message between threads its names are written and read, which costs more than reading its row.
  */
 import type { ConversationId, Hash } from '../base/bytes.ts';
-import type { QueueItem, QueuePage } from './store.ts';
+import type { QueueItem, QueuePage } from './contract/queue.ts';
 
 /** @property numbers for each item, in order, as #item() reads them */
 export interface EncodedPage {

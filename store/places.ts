@@ -2,7 +2,7 @@
 import { hex, type ConversationId } from '../base/bytes.ts';
 import { select, type Operation } from './operation.ts';
 import { blob, integer } from './row.ts';
-import type { Places } from './store.ts';
+import type { Places } from './contract/log.ts';
 
 const SEQS =
   'SELECT c.conversation, s.last_seq FROM conversations c JOIN sequences s ON s.conversation_id = c.id WHERE c.conversation IN (?...)';

@@ -5,7 +5,7 @@ import { decodeParts, decodeTargets, indexOf, logOf, type QueueTarget } from './
 import { KIND, Mailboxes } from './mailbox.ts';
 import { first, run, select, type Operation, type Row } from './operation.ts';
 import { blob, blobOrNull, integer, integerOrNull, text } from './row.ts';
-import type { QueuedExpiry, QueueItem, QueuePage } from './store.ts';
+import type { QueuedExpiry, QueueItem, QueuePage } from './contract/queue.ts';
 
 /** What became of a message: `messages.reached`. Of a commit, and of what is not threaded, nobody is told anything. */
 export const REACHED = { nobody: 0, recipient: 1, expired: 2, nobodyAsks: 3 } as const;

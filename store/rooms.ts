@@ -6,7 +6,7 @@ import type { ConversationId } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { Conflict, first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
 import { blob, integer, integerOrNull, text, textOrNull } from './row.ts';
-import type { ChangedRoom, NewRoom, Room, RoomChange, RoomLimits, RoomRole, RoomSummary } from './store.ts';
+import type { ChangedRoom, NewRoom, Room, RoomChange, RoomLimits, RoomRole, RoomSummary } from './contract/rooms.ts';
 
 const CONVERSATIONS: Target = {
   table: 'conversations',

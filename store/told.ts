@@ -6,7 +6,7 @@
 import { ChatError } from '../base/errors.ts';
 import { decodeWindow } from './journal-record.ts';
 import type { Operation } from './operation.ts';
-import type { MessageRecord, StoredMessage, WindowRecord } from './store.ts';
+import type { MessageRecord, StoredMessage, WindowRecord } from './contract/log.ts';
 import { commitWindow } from './window.ts';
 
 export interface Said {

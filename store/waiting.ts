@@ -8,7 +8,7 @@ import { idKey } from '../base/id-key.ts';
 import { partsBytes } from './entry.ts';
 import { decodeWindow } from './journal-record.ts';
 import type { Acknowledgement } from './queue.ts';
-import type { BatchRecord, MessageRecord, StoredMessage, WindowRecord } from './store.ts';
+import type { BatchRecord, MessageRecord, StoredMessage, WindowRecord } from './contract/log.ts';
 import { encodeSaid, type Said } from './told.ts';
 
 /** A row's worth of a message beside its parts, in memory. */

@@ -22,7 +22,7 @@ import {
 } from './operation.ts';
 import { REACHED } from './queue.ts';
 import { blob, blobOrNull, integer } from './row.ts';
-import type { MessageRecord, StoredMessage, WindowRecord } from './store.ts';
+import type { MessageRecord, StoredMessage, WindowRecord } from './contract/log.ts';
 
 const LOGS: Target = { table: 'logs', columns: ['origin', 'size'], key: ['id'], onConflict: 'fail' };
 const CERTIFICATES: Target = {

@@ -4,7 +4,8 @@ import type { Test } from 'tap';
 import { hex, type Hash } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
 import { PIECE_BYTES } from '../../store/blobs.ts';
-import type { Device, Store } from '../../store/store.ts';
+import type { Device } from '../../store/contract/devices.ts';
+import type { Store } from '../../store/store.ts';
 import { LATER, NOW, World, type Batch, type BatchOptions } from '../support/store-world.ts';
 import type { Suite } from './store.ts';
 

@@ -4,7 +4,9 @@ import type { Test } from 'tap';
 import { hex, type Hash } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
 import { MAX_BINDINGS } from '../../store/keys.ts';
-import type { GroupState, KeyPackages, Store } from '../../store/store.ts';
+import type { GroupState } from '../../store/contract/conversations.ts';
+import type { KeyPackages } from '../../store/contract/keys.ts';
+import type { Store } from '../../store/store.ts';
 import {
   LATER,
   newSession,

@@ -2,7 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import type { Test } from 'tap';
 import type { ConversationId } from '../../base/bytes.ts';
-import type { RoomChange, RoomLimits, Store, User } from '../../store/store.ts';
+import type { User } from '../../store/contract/accounts.ts';
+import type { RoomChange, RoomLimits } from '../../store/contract/rooms.ts';
+import type { Store } from '../../store/store.ts';
 import { newDevice, newUser, NOW, random32, World } from '../support/store-world.ts';
 import type { Suite } from './store.ts';
 

@@ -16,7 +16,8 @@ import {
 } from '../../server/accounts.ts';
 import { Tokens } from '../../server/tokens.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
-import type { Store, User } from '../../store/store.ts';
+import type { User } from '../../store/contract/accounts.ts';
+import type { Store } from '../../store/store.ts';
 import { parsePem } from '../../x509/certificate.ts';
 import type { Chain } from '../../runtime/tls.ts';
 import { ca, memoryLog } from '../support/pair.ts';

@@ -3,7 +3,8 @@ import t from 'tap';
 import { ChatError } from '../../base/errors.ts';
 import { Acknowledgements } from '../../server/acknowledgements.ts';
 import { Outlet } from '../../server/outlet.ts';
-import type { Device, User } from '../../store/store.ts';
+import type { User } from '../../store/contract/accounts.ts';
+import type { Device } from '../../store/contract/devices.ts';
 import { memoryLog } from '../support/pair.ts';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));

@@ -1,7 +1,8 @@
 /** Who may change contacts how often, and who hears of it, with a store that answers as the test says. */
 import t from 'tap';
 import { CHANGES_AT_ONCE, Contacts, MAX_ASKED, type ContactsOptions } from '../../server/contacts.ts';
-import type { ContactAction, ContactState, User } from '../../store/store.ts';
+import type { User } from '../../store/contract/accounts.ts';
+import type { ContactAction, ContactState } from '../../store/contract/contacts.ts';
 
 t.test('nobody is asked and asked again without end; a block always works', async (t) => {
   let ms = 0;

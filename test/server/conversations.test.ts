@@ -1,7 +1,7 @@
 import t from 'tap';
 import type { ConversationId } from '../../base/bytes.ts';
 import { Conversations } from '../../server/conversations.ts';
-import type { Conversation } from '../../store/store.ts';
+import type { Conversation } from '../../store/contract/conversations.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 const idOf = (byte: number) => Buffer.alloc(32, byte) as Uint8Array as ConversationId;

@@ -5,7 +5,7 @@ import { sha256 } from '../../base/hash.ts';
 import type { Member } from '../../server/hub.ts';
 import { Keys } from '../../server/keys.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
-import type { Device } from '../../store/store.ts';
+import type { Device } from '../../store/contract/devices.ts';
 import { newDevice, newUser, NOW, random32, World } from '../support/store-world.ts';
 
 const url = `sqlite:${t.testdir()}/chat.db`;

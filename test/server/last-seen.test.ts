@@ -1,7 +1,7 @@
 import t from 'tap';
 import { ChatError } from '../../base/errors.ts';
 import { LastSeen } from '../../server/last-seen.ts';
-import type { Seen } from '../../store/store.ts';
+import type { Seen } from '../../store/contract/accounts.ts';
 import { memoryLog } from '../support/pair.ts';
 
 /** What is gathered waits until it is asked for: no test waits for a clock. */

@@ -3,7 +3,7 @@ import t from 'tap';
 import type { ConversationId, Hash } from '../../base/bytes.ts';
 import { encodeFrame, type Reply } from '../../protocol/messages.ts';
 import { MAX_PLAINTEXT_BYTES } from '../../protocol/limits.ts';
-import type { QueuedExpiry, QueueItem } from '../../store/store.ts';
+import type { QueuedExpiry, QueueItem } from '../../store/contract/queue.ts';
 import { KIND } from '../../transcript/statement.ts';
 import { SharedFrames } from '../../server/delivery-frames.ts';
 import { Outlet } from '../../server/outlet.ts';

@@ -2,7 +2,8 @@
 import t from 'tap';
 import type { Member } from '../../server/hub.ts';
 import { Rooms, type RoomRequest } from '../../server/rooms.ts';
-import type { ChangedRoom, Store } from '../../store/store.ts';
+import type { ChangedRoom } from '../../store/contract/rooms.ts';
+import type { Store } from '../../store/store.ts';
 
 const ROOM = {
   id: Buffer.alloc(32) as never,

@@ -4,7 +4,8 @@ import type { Reply } from '../../protocol/messages.ts';
 import type { ContactPolicy } from '../../server/contacts.ts';
 import type { Member } from '../../server/hub.ts';
 import { Typing } from '../../server/typing.ts';
-import type { Conversation, Standing } from '../../store/store.ts';
+import type { Standing } from '../../store/contract/contacts.ts';
+import type { Conversation } from '../../store/contract/conversations.ts';
 
 function desk(policy: ContactPolicy = 'open') {
   const made = {

@@ -7,7 +7,10 @@ import t, { type Test } from 'tap';
 import { ChatError } from '../../base/errors.ts';
 import { openAhead } from '../../store/ahead.ts';
 import { decodeWindow } from '../../store/journal-record.ts';
-import type { Device, NewDevice, Store, StoredMessage, User, WindowRecord } from '../../store/store.ts';
+import type { User } from '../../store/contract/accounts.ts';
+import type { Device, NewDevice } from '../../store/contract/devices.ts';
+import type { StoredMessage, WindowRecord } from '../../store/contract/log.ts';
+import type { Store } from '../../store/store.ts';
 import { NOW, World } from '../support/store-world.ts';
 import { testFolder } from '../support/folder.ts';
 

@@ -6,7 +6,8 @@ import { ChatError } from '../../base/errors.ts';
 import { openAhead } from '../../store/ahead.ts';
 import { migrateStore } from '../../store/open.ts';
 import { openSqlite } from '../../store/sqlite.ts';
-import type { Store, StoredMessage } from '../../store/store.ts';
+import type { StoredMessage } from '../../store/contract/log.ts';
+import type { Store } from '../../store/store.ts';
 import { NOW, World } from '../support/store-world.ts';
 
 async function setting(t: Test, more: (db: Store) => Partial<Store> = () => ({})) {

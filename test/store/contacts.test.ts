@@ -2,7 +2,7 @@
 import t from 'tap';
 import { ChatError } from '../../base/errors.ts';
 import { contactAfter, type Pair } from '../../store/contacts.ts';
-import type { ContactAction } from '../../store/store.ts';
+import type { ContactAction } from '../../store/contract/contacts.ts';
 
 type Outcome = readonly [mine: Pair['mine'], theirs: Pair['theirs']] | string;
 /** Every standing that can come about, as the one who acts sees it. */

@@ -4,7 +4,8 @@ import mysql from 'mysql2/promise';
 import t, { type Test } from 'tap';
 import { migrateStore, openStore } from '../../store/open.ts';
 import { MAX_RUNS } from '../../store/mysql.ts';
-import type { Store, User } from '../../store/store.ts';
+import type { User } from '../../store/contract/accounts.ts';
+import type { Store } from '../../store/store.ts';
 import { mariadb, type Mariadb } from '../support/mariadb.ts';
 import { LATER, newUser, NOW, random32, World } from '../support/store-world.ts';
 

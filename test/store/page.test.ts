@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import type { ConversationId, Hash } from '../../base/bytes.ts';
 import { decodePage, encodePage } from '../../store/page.ts';
-import type { QueueItem } from '../../store/store.ts';
+import type { QueueItem } from '../../store/contract/queue.ts';
 
 const id = (): ConversationId => randomBytes(32) as Uint8Array as ConversationId;
 const [one, other] = [id(), id()];

@@ -2,7 +2,8 @@
 import t from 'tap';
 import type { Hash, SessionId } from '../../base/bytes.ts';
 import { encodeWindow } from '../../store/journal-record.ts';
-import type { Store, StoredMessage, WindowRecord } from '../../store/store.ts';
+import type { StoredMessage, WindowRecord } from '../../store/contract/log.ts';
+import type { Store } from '../../store/store.ts';
 import { Numbering } from '../../store/numbering.ts';
 import { Waiting } from '../../store/waiting.ts';
 import { newSession, NOW, random32, World } from '../support/store-world.ts';

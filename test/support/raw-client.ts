@@ -22,7 +22,7 @@ import {
 } from '../../protocol/messages.ts';
 import { RecordReader } from '../../protocol/record.ts';
 import { plaintextOf } from '../../protocol/unsealed.ts';
-import type { GroupState } from '../../store/store.ts';
+import type { GroupState } from '../../store/contract/conversations.ts';
 import type { ClientLink } from '../../runtime/link.ts';
 import { tlsExporter, type Credentials } from '../../runtime/tls.ts';
 import { checkAck, decodeAck } from '../../transcript/ack.ts';

@@ -2,18 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import { type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
-import type {
-  BatchRecord,
-  Device,
-  GroupState,
-  MessageRecord,
-  NewDevice,
-  NewUser,
-  Store,
-  StoredMessage,
-  User,
-  WindowRecord,
-} from '../../store/store.ts';
+import type { NewUser, User } from '../../store/contract/accounts.ts';
+import type { GroupState } from '../../store/contract/conversations.ts';
+import type { Device, NewDevice } from '../../store/contract/devices.ts';
+import type { BatchRecord, MessageRecord, StoredMessage, WindowRecord } from '../../store/contract/log.ts';
+import type { Store } from '../../store/store.ts';
 
 /** A moment in 2024; certificates of these tests end long after it, and nothing queued expires unless a test says so. */
 export const NOW = 1_704_067_200_000;
