@@ -60,6 +60,7 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   'store/ahead.ts': ['test/store/ahead-alone.test.ts', 'test/store/ahead-turns.test.ts'],
   'store/numbering.ts': ['test/store/waiting.test.ts'],
   'store/waiting.ts': ['test/store/waiting.test.ts'],
+  'store/write-behind.ts': ['test/store/ahead-alone.test.ts', 'test/store/ahead-turns.test.ts'],
   'client/e2ee/guard.ts': ['test/e2ee/guard.test.ts'],
   'client/e2ee/judge.ts': ['test/e2ee/guard.test.ts'],
   'client/e2ee/sender-data.ts': ['test/e2ee/guard.test.ts'],
