@@ -1,11 +1,8 @@
-/** What the database knows of the logs: their sizes, batches and lineages, and how to forget what a log has lost. */
+/** What the database knows of the logs: their sizes, batches and lineages. */
 import { utf8, view, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../base/bytes.ts';
-import { decodeTargets, entryOf, indexOf } from './entry.ts';
-import { rewindBlobs } from './blobs.ts';
-import { rewindGroups } from './groups.ts';
-import { Mailboxes } from './mailbox.ts';
-import { first, insert, run, select, type Operation, type Row, type Target } from './operation.ts';
-import { blob, blobOrNull, integer } from './row.ts';
+import { entryOf, indexOf } from './entry.ts';
+import { first, select, type Operation, type Row } from './operation.ts';
+import { blob, integer } from './row.ts';
 import type {
   ConversationLineage,
   IncompleteMessage,
@@ -152,113 +149,4 @@ export function* conversationLineage(
     convCtr: head['conv_ctr'] === null ? 0 : integer(head, 'conv_ctr'),
     lastStatementHash: blob(head, 'statement_hash'),
   };
-}
-
-const SEQUENCES: Target = {
-  table: 'sequences',
-  columns: ['conversation_id', 'last_seq'],
-  key: ['conversation_id'],
-  onConflict: ['last_seq'],
-};
-
-export function* rewind(origin: string, size: number): Operation<void> {
-  const log = yield* first('SELECT id, size FROM logs WHERE origin = ? FOR UPDATE', utf8(origin));
-  if (!log || integer(log, 'size') <= size) return;
-  const logId = integer(log, 'id');
-  const from = entryOf(logId, size);
-  const to = entryOf(logId + 1, 0) - 1;
-  const lost = yield* select(
-    'SELECT m.entry, m.session_id, m.conversation_id, m.seq, m.conv_ctr, m.sender_user_id, m.expires_at, m.statement_hash, ' +
-      'm.previous_hash, m.targets, s.fingerprint FROM messages m JOIN sessions s ON s.id = m.session_id ' +
-      'WHERE m.entry BETWEEN ? AND ? ORDER BY m.entry',
-    from,
-    to,
-  );
-  yield* rewindConversations(lost.filter((row) => row['seq'] !== 0));
-  // Whatever of a closed session is lost, its end is.
-  const sessions = [...new Set(lost.map((row) => integer(row, 'session_id')))];
-  yield* run('UPDATE sessions SET is_closed = 0 WHERE id IN (?...)', sessions);
-  yield* rewindGroups(from, to);
-  yield* rewindBlobs(from, to);
-  yield* rewindQueues(lost);
-  for (const row of lost) {
-    if (row['expires_at'] === null) continue;
-    yield* run(
-      'DELETE FROM expiries WHERE expires_at = ? AND entry = ?',
-      integer(row, 'expires_at'),
-      integer(row, 'entry'),
-    );
-  }
-  yield* run('DELETE FROM contents WHERE entry BETWEEN ? AND ?', from, to);
-  yield* run('DELETE FROM messages WHERE entry BETWEEN ? AND ?', from, to);
-  yield* run('DELETE FROM batches WHERE entry BETWEEN ? AND ?', from, to);
-  yield* run('DELETE FROM log_certificates WHERE log_id = ? AND window_end > ?', logId, size);
-  yield* run('UPDATE logs SET size = ? WHERE id = ?', size, logId);
-}
-
-/**
- * Takes lost threaded messages off the ends of their chains (seq, conv_ctr, previous hash). What another log has added on top stays, and
- * keeps its numbers.
- */
-function* rewindConversations(lost: readonly Row[]): Operation<void> {
-  const ids = [...new Set(lost.map((row) => integer(row, 'conversation_id')))].sort((a, b) => a - b);
-  const seqRows = yield* select(
-    'SELECT conversation_id, last_seq FROM sequences WHERE conversation_id IN (?...) ORDER BY conversation_id FOR UPDATE',
-    ids,
-  );
-  const seqs = new Map(seqRows.map((row) => [integer(row, 'conversation_id'), integer(row, 'last_seq')]));
-  for (const row of lost.toReversed()) {
-    const conversation = integer(row, 'conversation_id');
-    const session = integer(row, 'session_id');
-    const fingerprint = blob(row, 'fingerprint');
-    if (seqs.get(conversation) === row['seq']) seqs.set(conversation, integer(row, 'seq') - 1);
-    yield* run(
-      'UPDATE lineage_counters SET conv_ctr = conv_ctr - 1 WHERE session_id = ? AND conversation_id = ? AND conv_ctr = ?',
-      session,
-      conversation,
-      integer(row, 'conv_ctr'),
-    );
-    const hash = blob(row, 'statement_hash');
-    const previous = blobOrNull(row, 'previous_hash');
-    if (previous)
-      yield* run(
-        'UPDATE lineage_heads SET statement_hash = ? WHERE conversation_id = ? AND fingerprint = ? AND statement_hash = ?',
-        previous,
-        conversation,
-        fingerprint,
-        hash,
-      );
-    else
-      yield* run(
-        'DELETE FROM lineage_heads WHERE conversation_id = ? AND fingerprint = ? AND statement_hash = ?',
-        conversation,
-        fingerprint,
-        hash,
-      );
-  }
-  yield* insert(SEQUENCES, [...seqs]);
-}
-
-/** Removes every queue row that speaks of a lost message: copies for its recipients, receipts for its sender. */
-function* rewindQueues(lost: readonly Row[]): Operation<void> {
-  const entries = new Set(lost.map((row) => integer(row, 'entry')));
-  const senders = yield* select('SELECT id FROM devices WHERE user_id IN (?...)', [
-    ...new Set(lost.map((row) => integer(row, 'sender_user_id'))),
-  ]);
-  const recipients = lost.flatMap((row) => decodeTargets(blobOrNull(row, 'targets') ?? new Uint8Array()));
-  const devices = new Set([
-    ...senders.map((row) => integer(row, 'id')),
-    ...recipients.map((target) => target.deviceId),
-  ]);
-  const mailboxes = yield* Mailboxes.hold(devices);
-  for (const deviceId of devices) {
-    // A scan of what waits for the device: it happens once, after a power cut.
-    const rows = yield* select('SELECT cursor_no, entry, bytes FROM queue WHERE device_id = ?', deviceId);
-    for (const row of rows) {
-      if (!entries.has(integer(row, 'entry'))) continue;
-      yield* run('DELETE FROM queue WHERE device_id = ? AND cursor_no = ?', deviceId, integer(row, 'cursor_no'));
-      mailboxes.removed(deviceId, integer(row, 'bytes'));
-    }
-  }
-  yield* mailboxes.write();
 }

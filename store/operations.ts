@@ -9,6 +9,7 @@ import * as log from './log.ts';
 import type { Operation } from './operation.ts';
 import { places } from './places.ts';
 import * as queue from './queue.ts';
+import { rewind } from './rewind.ts';
 import * as rooms from './rooms.ts';
 import type { Store } from './store.ts';
 import { commitRecords } from './told.ts';
@@ -63,7 +64,7 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   timesAfter: log.timesAfter,
   commitWindow: window.commitWindow,
   commitRecords,
-  rewind: log.rewind,
+  rewind,
   complete: window.complete,
   incomplete: log.incomplete,
   places,

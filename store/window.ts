@@ -2,13 +2,13 @@
  * Applying what the log has committed: commitWindow and complete. The order in which rows are held is the same everywhere (log,
  * sequences, mailboxes, groups, messages), so that writers wait and do not deadlock.
  */
-import { equal, utf8, type ConversationId } from '../base/bytes.ts';
+import { equal, utf8 } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
 import { useBlobs } from './blobs.ts';
-import { decodeTargets, encodeParts, encodeTargets, entryOf, partsBytes } from './entry.ts';
+import { Deliveries } from './deliveries.ts';
+import { decodeTargets, entryOf } from './entry.ts';
 import { completeCommit, Groups } from './groups.ts';
-import { Mailboxes } from './mailbox.ts';
 import {
   Conflict,
   first,
@@ -23,6 +23,7 @@ import {
 import { REACHED } from './queue.ts';
 import { blob, blobOrNull, integer } from './row.ts';
 import type { MessageRecord, StoredMessage, WindowRecord } from './contract/log.ts';
+import { Threads } from './threads.ts';
 
 const LOGS: Target = { table: 'logs', columns: ['origin', 'size'], key: ['id'], onConflict: 'fail' };
 const CERTIFICATES: Target = {
@@ -64,35 +65,11 @@ const MESSAGES: Target = {
   key: ['entry'],
   onConflict: 'fail',
 };
-const CONTENTS: Target = {
-  table: 'contents',
-  columns: ['entry', 'statement', 'parts', 'generation', 'epoch'],
-  key: ['entry'],
-  onConflict: 'fail',
-};
-const EXPIRIES: Target = {
-  table: 'expiries',
-  columns: ['expires_at', 'entry'],
-  key: ['expires_at', 'entry'],
-  onConflict: 'keep',
-};
-const SEQUENCES: Target = {
-  table: 'sequences',
-  columns: ['conversation_id', 'last_seq'],
-  key: ['conversation_id'],
-  onConflict: ['last_seq'],
-};
 const COUNTERS: Target = {
   table: 'lineage_counters',
   columns: ['session_id', 'conversation_id', 'conv_ctr'],
   key: ['session_id', 'conversation_id'],
   onConflict: ['conv_ctr'],
-};
-const HEADS: Target = {
-  table: 'lineage_heads',
-  columns: ['conversation_id', 'fingerprint', 'statement_hash'],
-  key: ['conversation_id', 'fingerprint'],
-  onConflict: ['statement_hash'],
 };
 
 const LOG = 'SELECT id, size FROM logs WHERE origin = ? FOR UPDATE';
@@ -104,12 +81,12 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
 
   const sessions = yield* sessionIds(batches.map(({ batch }) => batch));
   const messages = batches.flatMap((batch) => batch.messages);
-  const conversations = yield* Conversations.hold(messages);
-  const mailboxes = yield* Mailboxes.hold(messages.flatMap((message) => message.content?.recipients ?? []));
+  const threads = yield* Threads.hold(messages);
+  const deliveries = yield* Deliveries.hold(messages.flatMap((message) => message.content?.recipients ?? []));
   const commits = messages.filter((message) => message.isCommit);
-  const groups = yield* Groups.hold(commits.map((message) => conversations.idOf(message)));
+  const groups = yield* Groups.hold(commits.map((message) => threads.idOf(message)));
 
-  const rows: Rows = { messages: [], contents: [], expiries: [] };
+  const rows: Scalar[][] = [];
   const batchRows: Scalar[][] = [];
   const counters = new Map<string, Scalar[]>();
   const closed: number[] = [];
@@ -120,13 +97,13 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
     batchRows.push([batchEntry, sessionId, firstCtr, count, serverTime, batchHash, sigb]);
     return messages.map((message) => {
       const entry = entryOf(log.id, message.index);
-      const place = conversations.append(message, fingerprint);
-      const { targets, columns } = deliver(entry, message, mailboxes, rows);
+      const place = threads.append(message, fingerprint);
+      const { targets, columns } = deliveries.deliver(entry, message);
       const asked = columns.isReached ? REACHED.recipient : REACHED.nobody;
       if (message.isCommit) groups.commit(place.id, entry, message.content);
       if (message.isThreaded) counters.set(`${sessionId} ${place.id}`, [sessionId, place.id, message.convCtr]);
       if (message.isClose) closed.push(sessionId);
-      rows.messages.push([
+      rows.push([
         entry,
         batchEntry,
         sessionId,
@@ -154,11 +131,9 @@ export function* commitWindow(window: WindowRecord): Operation<StoredMessage[][]
       field: 'batch',
     });
   }
-  yield* insert(MESSAGES, rows.messages);
-  yield* insert(CONTENTS, rows.contents);
-  yield* insert(EXPIRIES, rows.expiries);
-  yield* mailboxes.write();
-  yield* conversations.write();
+  yield* insert(MESSAGES, rows);
+  yield* deliveries.write();
+  yield* threads.write();
   yield* groups.write();
   const lacking = new Set<MessageRecord>();
   for (const message of commits) if (!(yield* useBlobs(entryOf(log.id, message.index), message))) lacking.add(message);
@@ -178,12 +153,11 @@ export function* complete(origin: string, messages: readonly MessageRecord[]): O
   const log = yield* holdLog(origin);
   const entries = messages.map((message) => entryOf(log.id, message.index));
   const stored = yield* messageRows(entries);
-  const mailboxes = yield* Mailboxes.hold(
+  const deliveries = yield* Deliveries.hold(
     messages.flatMap((message, i) =>
       stored.get(entries[i] as number)?.['targets'] === null ? (message.content?.recipients ?? []) : [],
     ),
   );
-  const rows: Rows = { messages: [], contents: [], expiries: [] };
   const answers: (StoredMessage | null)[] = [];
   for (const [i, message] of messages.entries()) {
     const entry = entries[i] as number;
@@ -193,7 +167,7 @@ export function* complete(origin: string, messages: readonly MessageRecord[]): O
       answers.push(null);
       continue;
     }
-    const { targets, columns } = deliver(entry, message, mailboxes, rows);
+    const { targets, columns } = deliveries.deliver(entry, message);
     const { waiting, expiresAt, targets: bytes } = columns;
     yield* run(
       'UPDATE messages SET waiting = ?, expires_at = ?, targets = ? WHERE entry = ?',
@@ -213,35 +187,8 @@ export function* complete(origin: string, messages: readonly MessageRecord[]): O
       ...(!isWhole && { lacksBlob: true as const }),
     });
   }
-  yield* insert(CONTENTS, rows.contents);
-  yield* insert(EXPIRIES, rows.expiries);
-  yield* mailboxes.write();
+  yield* deliveries.write();
   return answers;
-}
-
-interface Rows {
-  readonly messages: Scalar[][];
-  readonly contents: Scalar[][];
-  readonly expiries: Scalar[][];
-}
-
-/** Queues a message for those who do not keep it yet; answers what the message's row says of that. */
-function deliver(entry: number, message: MessageRecord, mailboxes: Mailboxes, rows: Rows) {
-  const { statement, content, isThreaded, isCommit } = message;
-  if (!content) return { targets: [], columns: { waiting: 0, expiresAt: null, targets: null, isReached: false } };
-  const { parts, recipients, expiresAt, group, keptBy = [], isReached = false } = content;
-  const bytes = partsBytes(parts) + (content.blobs?.parts?.size ?? 0);
-  const kept = new Set(keptBy);
-  const targets = recipients.map((deviceId) =>
-    kept.has(deviceId) ? mailboxes.skip(deviceId) : mailboxes.addMessage(deviceId, entry, bytes),
-  );
-  const waiting = targets.length - kept.size;
-  if (waiting > 0)
-    rows.contents.push([entry, statement, encodeParts(parts), group?.generation ?? 0, group?.epoch ?? 0]);
-  // Of a message also that has no recipient, or has reached none but its sender's own devices: the sender is told when the time is over.
-  const isAnswered = isCommit || !isThreaded || isReached;
-  if (waiting > 0 || (isThreaded && (targets.length === 0 || !isAnswered))) rows.expiries.push([expiresAt, entry]);
-  return { targets, columns: { waiting, expiresAt, targets: encodeTargets(targets), isReached } };
 }
 
 /** The window is in the database already: the answers that it got. @throws LOG_CORRUPT when the database holds something else there */
@@ -311,84 +258,4 @@ function* sessionIds(signers: readonly Signer[]): Operation<Map<string, number>>
     }
   }
   return ids;
-}
-
-interface Place {
-  readonly id: number;
-  readonly seq: number;
-  readonly previous: Uint8Array | null;
-}
-
-/** The conversations of a window, those held in which messages get a place: their newest seq, and the newest message of each device. */
-class Conversations {
-  readonly #ids: ReadonlyMap<string, number>;
-  readonly #seqs: Map<number, number>;
-  readonly #heads: Map<string, Uint8Array>;
-  readonly #changed = new Map<string, Scalar[]>();
-
-  constructor(ids: ReadonlyMap<string, number>, seqs: Map<number, number>, heads: Map<string, Uint8Array>) {
-    this.#ids = ids;
-    this.#seqs = seqs;
-    this.#heads = heads;
-  }
-
-  /** @throws NOT_FOUND/conversation */
-  static *hold(messages: readonly MessageRecord[]): Operation<Conversations> {
-    const keys = new Map<string, ConversationId>();
-    const threaded = new Set<string>();
-    for (const { conversation: id, isThreaded } of messages) {
-      if (id === null) continue;
-      keys.set(idKey(id), id);
-      if (isThreaded) threaded.add(idKey(id));
-    }
-    const rows = yield* select('SELECT id, conversation FROM conversations WHERE conversation IN (?...)', [
-      ...keys.values(),
-    ]);
-    if (rows.length !== keys.size)
-      throw new ChatError('NOT_FOUND', 'no conversation has this id', { field: 'conversation' });
-    const ids = rows
-      .flatMap((row) => (threaded.has(idKey(blob(row, 'conversation'))) ? [integer(row, 'id')] : []))
-      .sort((a, b) => a - b);
-    const seqs = yield* select(
-      'SELECT conversation_id, last_seq FROM sequences WHERE conversation_id IN (?...) ORDER BY conversation_id FOR UPDATE',
-      ids,
-    );
-    const heads = yield* select(
-      'SELECT conversation_id, fingerprint, statement_hash FROM lineage_heads WHERE conversation_id IN (?...)',
-      ids,
-    );
-    return new Conversations(
-      new Map(rows.map((row) => [idKey(blob(row, 'conversation')), integer(row, 'id')])),
-      new Map(seqs.map((row) => [integer(row, 'conversation_id'), integer(row, 'last_seq')])),
-      new Map(
-        heads.map((row) => [
-          `${integer(row, 'conversation_id')} ${idKey(blob(row, 'fingerprint'))}`,
-          blob(row, 'statement_hash'),
-        ]),
-      ),
-    );
-  }
-
-  /** 0 for what is of no conversation. */
-  idOf({ conversation }: MessageRecord): number {
-    return conversation === null ? 0 : (this.#ids.get(idKey(conversation)) as number);
-  }
-
-  append(message: MessageRecord, fingerprint: Uint8Array): Place {
-    const id = this.idOf(message);
-    const { isThreaded, statementHash } = message;
-    if (!isThreaded) return { id, seq: 0, previous: null };
-    const seq = (this.#seqs.get(id) as number) + 1;
-    this.#seqs.set(id, seq);
-    const head = `${id} ${idKey(fingerprint)}`;
-    const previous = this.#heads.get(head) ?? null;
-    this.#heads.set(head, statementHash);
-    this.#changed.set(head, [id, fingerprint, statementHash]);
-    return { id, seq, previous };
-  }
-
-  *write(): Operation<void> {
-    yield* insert(SEQUENCES, [...this.#seqs]);
-    yield* insert(HEADS, [...this.#changed.values()]);
-  }
 }
