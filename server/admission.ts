@@ -19,7 +19,7 @@ import type { Charge } from './charges.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import { devicesOf, isPartOf, noConversation, rosterOf, type Conversations, type Recipient } from './conversations.ts';
 import { checkKind, companions } from './groups.ts';
-import type { Member } from './hub.ts';
+import type { Member } from './members.ts';
 import type { Quota } from './quota.ts';
 import type { Sequencer, Submission } from './sequencer.ts';
 

@@ -4,7 +4,7 @@ import { bad } from '../base/decode.ts';
 import { ChatError } from '../base/errors.ts';
 import { BLOB_PIECE_BYTES, MAX_BLOB_BYTES, type Reply, type Request } from '../protocol/messages.ts';
 import type { Store } from '../store/store.ts';
-import type { Member } from './hub.ts';
+import type { Member } from './members.ts';
 import { RateLimit } from './rate-limit.ts';
 
 /** What one device may put without referring to it: a commit has two at most, and may have to be made anew. */

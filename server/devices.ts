@@ -3,7 +3,8 @@ import { ChatError } from '../base/errors.ts';
 import type { Fingerprint } from '../base/bytes.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { Store } from '../store/store.ts';
-import type { Hub, Member } from './hub.ts';
+import type { Hub } from './hub.ts';
+import type { Member } from './members.ts';
 
 /** More than anybody can use at once; those that are revoked come last. */
 const MAX_LISTED = 200;

@@ -1,6 +1,6 @@
 /**
- * Who is connected, and where committed messages go. Owns the membership of connections; owns no message: those are in the log and in the
- * store before the hub hears of them.
+ * Who comes and goes, and where committed messages go. Decides which connections there are (members.ts); owns no message: those are in the
+ * log and in the store before the hub hears of them.
  */
 import { randomBytes } from 'node:crypto';
 import { equal, type ConversationId } from '../base/bytes.ts';
@@ -12,7 +12,6 @@ import type { Log } from '../runtime/log.ts';
 import type { PresenceChoice, User } from '../store/contract/accounts.ts';
 import type { Standing } from '../store/contract/contacts.ts';
 import type { Conversation, Group, GroupState } from '../store/contract/conversations.ts';
-import type { Device } from '../store/contract/devices.ts';
 import type { QueuedExpiry } from '../store/contract/queue.ts';
 import type { Store } from '../store/store.ts';
 import { parseOrigin } from '../transcript/key-statement.ts';
@@ -26,6 +25,7 @@ import { Deliveries } from './deliveries.ts';
 import { Endings, REVOKED, type Ending } from './endings.ts';
 import { FairQueue } from './fair-queue.ts';
 import { LastSeen } from './last-seen.ts';
+import { Members, type Member } from './members.ts';
 import { Outlet, PAGE_ITEMS } from './outlet.ts';
 import { Presence } from './presence.ts';
 import { Quota } from './quota.ts';
@@ -51,25 +51,10 @@ export interface HubOptions {
   readonly contactPolicy: ContactPolicy;
 }
 
-/** One logged-in connection. */
-export interface Member {
-  readonly user: User;
-  readonly device: Device;
-  readonly link: ServerLink;
-  readonly outlet: Outlet;
-  readonly watching: Set<number>;
-  /** acknowledged by the device, and the store does not know it yet */
-  readonly unsettled: Set<number>;
-  /** for good, by endAll() or revoked(): what it has asked for and was not begun is not carried out */
-  isEnded: boolean;
-}
-
 export class Hub {
   readonly #o: HubOptions;
   readonly #acknowledgements: Acknowledgements;
-  /** device id → its newest connection */
-  readonly #devices = new Map<number, Member>();
-  readonly #users = new Map<number, Set<Member>>();
+  readonly #members = new Members();
   readonly #endings = new Endings();
   /** How often two users were parted: who was found to be allowed to watch somebody before that, perhaps is not any more. */
   #parted = 0;
@@ -80,7 +65,7 @@ export class Hub {
   readonly #admission: Admission;
   /** items of queues that are read */
   readonly #pages = new FairQueue(PAGES_AT_ONCE * PAGE_ITEMS);
-  readonly #deliveries = new Deliveries((deviceId) => this.#devices.get(deviceId)?.outlet);
+  readonly #deliveries = new Deliveries((deviceId) => this.#members.ofDevice(deviceId)?.outlet);
 
   constructor(options: HubOptions) {
     this.#o = options;
@@ -94,16 +79,16 @@ export class Hub {
       conversations: this.#conversations,
       quota: new Quota(store, options.queueBytes, now),
       keepsUp: (id) => this.#keepsUp(id),
-      toldOf: (ids) => this.#acknowledgements.told(ids.flatMap((id) => this.#devices.get(id) ?? [])),
+      toldOf: (ids) => this.#acknowledgements.told(ids.flatMap((id) => this.#members.ofDevice(id) ?? [])),
     });
     this.#acknowledgements = new Acknowledgements({ store, log, ...(againMs === undefined ? {} : { againMs }) });
   }
 
   get memberCount(): number {
-    return this.#devices.size;
+    return this.#members.deviceCount;
   }
   get userCount(): number {
-    return this.#users.size;
+    return this.#members.userCount;
   }
   /** Of now, for join(). */
   get endings(): number {
@@ -144,15 +129,9 @@ export class Hub {
       },
     );
     const member: Member = { user, device, link, outlet, watching: new Set(), unsettled: new Set(), isEnded: false };
-    const siblings = this.#users.get(user.id);
-    if (siblings) siblings.add(member);
-    else {
-      this.#users.set(user.id, new Set([member]));
-      this.#presence.came(user);
-    }
+    const { isFirst, older } = this.#members.add(member);
+    if (isFirst) this.#presence.came(user);
     // After that, for who comes back before the old connection is noticed was never gone.
-    const older = this.#devices.get(device.id);
-    this.#devices.set(device.id, member);
     if (older) this.#detach(older, 'CONNECTION_LOST');
     void outlet.pump();
     return member;
@@ -167,12 +146,11 @@ export class Hub {
     this.forgetConversations(user.id);
     if (renewed === null) return;
     this.#endings.renew(device.id, renewed);
-    const older = this.#devices.get(device.id);
+    const older = this.#members.ofDevice(device.id);
     if (older && equal(older.device.fingerprint, renewed)) older.link.close('CONNECTION_LOST');
   }
 
   leave(member: Member): void {
-    if (this.#devices.get(member.device.id) === member) this.#devices.delete(member.device.id);
     this.#detach(member, null);
   }
 
@@ -207,7 +185,7 @@ export class Hub {
   }
 
   isOnline(deviceId: number): boolean {
-    return this.#devices.has(deviceId);
+    return this.#members.ofDevice(deviceId) !== undefined;
   }
 
   /** Cuts devices that were revoked, those that are logging in as well, and drops what is remembered of their conversations. */
@@ -215,7 +193,7 @@ export class Hub {
     this.forgetDevices(deviceIds);
     for (const id of deviceIds) {
       this.#endings.revoke(id);
-      const member = this.#devices.get(id);
+      const member = this.#members.ofDevice(id);
       if (member !== undefined) this.#end(member, REVOKED);
     }
   }
@@ -227,7 +205,7 @@ export class Hub {
    */
   endAll(userId: number, ending: Ending, except?: Member): number {
     this.#endings.endUser(userId, ending);
-    const members = [...(this.#users.get(userId) ?? [])].filter((member) => member !== except);
+    const members = [...this.#members.ofUser(userId)].filter((member) => member !== except);
     for (const member of members) {
       this.#end(member, ending);
       this.leave(member); // others are told at once, whenever he takes note of it
@@ -308,7 +286,7 @@ export class Hub {
     if (!accepted.repeated) return this.#deliveries.deliver(accepted);
     if (!accepted.unoffered) return;
     for (const device of new Set(messages.flatMap(({ recipients }) => recipients)))
-      this.#devices.get(device)?.outlet.look();
+      this.#members.ofDevice(device)?.outlet.look();
   }
 
   /** The device keeps these. @returns whether that says anything */
@@ -317,7 +295,7 @@ export class Hub {
   }
 
   offerExpiries(expiries: readonly QueuedExpiry[]): void {
-    for (const expiry of expiries) this.#devices.get(expiry.deviceId)?.outlet.offerExpiry(expiry);
+    for (const expiry of expiries) this.#members.ofDevice(expiry.deviceId)?.outlet.offerExpiry(expiry);
   }
 
   /** Answers the presence of a user now and on every change. @throws NO_SUCH_PEER, QUOTA */
@@ -348,31 +326,28 @@ export class Hub {
     if (!this.#typing.admits(member) || !this.#presence.isVisible(member.user.id)) return;
     const conversation = await this.#conversations.find(id as ConversationId);
     if (conversation === null || !isPartOf(conversation, member.user)) return;
-    await this.#typing.tell(member, conversation, isOn, (userId) => this.#users.get(userId) ?? []);
+    await this.#typing.tell(member, conversation, isOn, (userId) => this.#members.ofUser(userId));
   }
 
   /** Connected, and others may know it. */
   #isSeen(deviceId: number): boolean {
-    const member = this.#devices.get(deviceId);
+    const member = this.#members.ofDevice(deviceId);
     return member !== undefined && this.#presence.isVisible(member.user.id);
   }
 
   /** What waits for it is on its way. */
   #keepsUp(deviceId: number): boolean {
-    const outlet = this.#devices.get(deviceId)?.outlet;
+    const outlet = this.#members.ofDevice(deviceId)?.outlet;
     return outlet !== undefined && !outlet.isBehind && !outlet.hasSkipped;
   }
 
   #detach(member: Member, code: Code | null): void {
+    const isLast = this.#members.remove(member);
     member.outlet.close();
     this.#acknowledgements.leave(member);
     if (code !== null) member.link.close(code);
     this.#presence.unwatchAll(member);
-    const siblings = this.#users.get(member.user.id);
-    siblings?.delete(member);
-    if (siblings?.size !== 0) return;
-    this.#users.delete(member.user.id);
-    this.#presence.left(member.user);
+    if (isLast) this.#presence.left(member.user);
   }
 
   /** @throws BLOCKED, NOT_CONTACT */
@@ -389,14 +364,14 @@ export class Hub {
       [userA, userB],
       [userB, userA],
     ] as const)
-      for (const member of this.#users.get(watching) ?? []) this.#presence.unwatch(member, watched);
+      for (const member of this.#members.ofUser(watching)) this.#presence.unwatch(member, watched);
   }
 
   /** Connections of these users that keep up, and may be known to be there. */
   atHand(userIds: readonly number[]): Member[] {
     return userIds
       .filter((userId) => this.#presence.isVisible(userId))
-      .flatMap((userId) => [...(this.#users.get(userId) ?? [])].filter(({ outlet }) => !outlet.isBehind));
+      .flatMap((userId) => [...this.#members.ofUser(userId)].filter(({ outlet }) => !outlet.isBehind));
   }
 
   /**
@@ -409,7 +384,7 @@ export class Hub {
     except?: Member,
     turns?: ReadonlyMap<Member, number>,
   ): void {
-    for (const member of this.#users.get(userId) ?? []) {
+    for (const member of this.#members.ofUser(userId)) {
       if (member === except) continue;
       const turn = turns?.get(member);
       member.link.send(turn === undefined ? notice : ({ ...notice, turn } as typeof notice));

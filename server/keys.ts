@@ -6,7 +6,7 @@ import type { Reply, Request } from '../protocol/messages.ts';
 import type { Conversation } from '../store/contract/conversations.ts';
 import type { Store } from '../store/store.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
-import type { Member } from './hub.ts';
+import type { Member } from './members.ts';
 import { RateLimit } from './rate-limit.ts';
 
 /** Ordinary packages of one device. */

@@ -6,7 +6,7 @@ import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { PresenceChoice, User } from '../store/contract/accounts.ts';
 import type { Store } from '../store/store.ts';
-import type { Member } from './hub.ts';
+import type { Member } from './members.ts';
 import type { LastSeen } from './last-seen.ts';
 import { Turns } from './turns.ts';
 

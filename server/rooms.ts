@@ -7,7 +7,8 @@ import { MAX_TURNS, type Reply, type Request } from '../protocol/messages.ts';
 import type { Room, RoomChange, RoomSummary } from '../store/contract/rooms.ts';
 import type { Store } from '../store/store.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
-import type { Hub, Member } from './hub.ts';
+import type { Hub } from './hub.ts';
+import type { Member } from './members.ts';
 import { RateLimit } from './rate-limit.ts';
 
 /** Each message is queued for each of them, and each change of their group costs each of them a tenth of a second. Also the most members. */

@@ -5,7 +5,7 @@
 import type { Conversation } from '../store/contract/conversations.ts';
 import type { Store } from '../store/store.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
-import type { Member } from './hub.ts';
+import type { Member } from './members.ts';
 import { RateLimit } from './rate-limit.ts';
 
 /** Of one connection: one who types says so every few seconds, in one conversation at a time. */

@@ -9,7 +9,7 @@ import { concat, utf8 } from '../../base/bytes.ts';
 import { conversationBundle } from '../../client/conversation-bundle.ts';
 import { notesOf } from '../../client/trust.ts';
 import type { Request } from '../../protocol/messages.ts';
-import type { Member } from '../../server/hub.ts';
+import type { Member } from '../../server/members.ts';
 import { openCheckpoint } from '../../transcript/checkpoint.ts';
 import { parseVkey } from '../../transcript/note.ts';
 import { verifyProgram } from '../../verify/program.ts';

@@ -5,7 +5,7 @@ import { equal } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
 import { BLOB_PIECE_BYTES, MAX_BLOB_BYTES } from '../../protocol/messages.ts';
 import { Blobs } from '../../server/blobs.ts';
-import type { Member } from '../../server/hub.ts';
+import type { Member } from '../../server/members.ts';
 import { PIECE_BYTES } from '../../store/blobs.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
 import type { Hash } from '../../base/bytes.ts';

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { hex } from '../../base/bytes.ts';
 import { sha256 } from '../../base/hash.ts';
-import type { Member } from '../../server/hub.ts';
+import type { Member } from '../../server/members.ts';
 import { Keys } from '../../server/keys.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
 import type { Device } from '../../store/contract/devices.ts';

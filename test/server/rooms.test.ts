@@ -1,6 +1,6 @@
 /** How often a user may change rooms, and who is told, with a store that answers as the test says. */
 import t from 'tap';
-import type { Member } from '../../server/hub.ts';
+import type { Member } from '../../server/members.ts';
 import { Rooms, type RoomRequest } from '../../server/rooms.ts';
 import type { ChangedRoom } from '../../store/contract/rooms.ts';
 import type { Store } from '../../store/store.ts';

@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { Reply } from '../../protocol/messages.ts';
 import type { ContactPolicy } from '../../server/contacts.ts';
-import type { Member } from '../../server/hub.ts';
+import type { Member } from '../../server/members.ts';
 import { Typing } from '../../server/typing.ts';
 import type { Standing } from '../../store/contract/contacts.ts';
 import type { Conversation } from '../../store/contract/conversations.ts';
