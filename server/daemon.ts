@@ -24,6 +24,8 @@ import { serveAdmin } from './admin.ts';
 import { Blobs } from './blobs.ts';
 import { logHostOf, readTls, storeOf } from './configuration.ts';
 import { Contacts } from './contacts.ts';
+import { ConversationAccess } from './conversation-access.ts';
+import { Conversations } from './conversations.ts';
 import { CrlHistory } from './crl-history.ts';
 import { Devices } from './devices.ts';
 import { FairQueue } from './fair-queue.ts';
@@ -155,8 +157,10 @@ export async function startServer(
 
   lifecycle.onStop('outside', outside.begin(sequencer));
 
+  const conversations = new Conversations(store, now);
   const hub = new Hub({
     store,
+    conversations,
     sequencer,
     origin: transcript.origin,
     log,
@@ -164,6 +168,13 @@ export async function startServer(
     ttlMs: values.retention.ttlMs,
     queueBytes: limits.queueMbPerUser * MEGABYTE,
     contactPolicy: values.contacts.policy,
+  });
+  const access = new ConversationAccess({
+    store,
+    conversations,
+    origin: transcript.origin,
+    contactPolicy: values.contacts.policy,
+    now,
   });
   const devices = new Devices(store, hub, now);
   const contacts = new Contacts({
@@ -252,7 +263,7 @@ export async function startServer(
   const rooms = new Rooms({ store, hub, contactPolicy: values.contacts.policy, now });
   const keys = new Keys({
     store,
-    conversation: (member, id, fresh) => hub.conversation(member, id, fresh),
+    conversation: (member, id, fresh) => access.find(member, id, fresh),
     contactPolicy: values.contacts.policy,
   });
   const blobs = new Blobs({ store, now });
@@ -286,6 +297,7 @@ export async function startServer(
         link,
         account,
         hub,
+        access,
         contacts,
         devices,
         keys,

@@ -2,25 +2,21 @@
  * Who comes and goes, and where committed messages go. Decides which connections there are (members.ts); owns no message: those are in the
  * log and in the store before the hub hears of them.
  */
-import { randomBytes } from 'node:crypto';
 import { equal, type ConversationId } from '../base/bytes.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
-import { selfConversation } from '../protocol/self-conversation.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import type { Log } from '../runtime/log.ts';
 import type { PresenceChoice, User } from '../store/contract/accounts.ts';
 import type { Standing } from '../store/contract/contacts.ts';
-import type { Conversation, Group, GroupState } from '../store/contract/conversations.ts';
 import type { QueuedExpiry } from '../store/contract/queue.ts';
 import type { Store } from '../store/store.ts';
-import { parseOrigin } from '../transcript/key-statement.ts';
 import type { LoggedIn } from './accounts.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { Admission } from './admission.ts';
 import type { Charge } from './charges.ts';
 import { contactRefusal, type ContactPolicy } from './contacts.ts';
-import { Conversations, isPartOf, noConversation } from './conversations.ts';
+import { isPartOf, type Conversations } from './conversations.ts';
 import { Deliveries } from './deliveries.ts';
 import { Endings, REVOKED, type Ending } from './endings.ts';
 import { FairQueue } from './fair-queue.ts';
@@ -37,6 +33,7 @@ const PAGES_AT_ONCE = 2;
 
 export interface HubOptions {
   readonly store: Store;
+  readonly conversations: Conversations;
   readonly sequencer: Sequencer;
   /** of the log that the sequencer writes */
   readonly origin: string;
@@ -61,7 +58,6 @@ export class Hub {
   readonly #lastSeen: LastSeen;
   readonly #presence: Presence;
   readonly #typing: Typing;
-  readonly #conversations: Conversations;
   readonly #admission: Admission;
   /** items of queues that are read */
   readonly #pages = new FairQueue(PAGES_AT_ONCE * PAGE_ITEMS);
@@ -73,10 +69,8 @@ export class Hub {
     this.#presence = new Presence(options.store, this.#lastSeen, options.now);
     this.#typing = new Typing(options.store, options.contactPolicy);
     const { store, log, now, settleAgainMs: againMs } = options;
-    this.#conversations = new Conversations(store, now);
     this.#admission = new Admission({
       ...options,
-      conversations: this.#conversations,
       quota: new Quota(store, options.queueBytes, now),
       keepsUp: (id) => this.#keepsUp(id),
       toldOf: (ids) => this.#acknowledgements.told(ids.flatMap((id) => this.#members.ofDevice(id) ?? [])),
@@ -171,17 +165,17 @@ export class Hub {
 
   /** Drops what is remembered of a user's conversations: the set of devices has changed. */
   forgetConversations(userId: number): void {
-    this.#conversations.forgetUser(userId);
+    this.#o.conversations.forgetUser(userId);
   }
 
   /** The same for devices that were revoked. */
   forgetDevices(deviceIds: readonly number[]): void {
-    this.#conversations.forgetDevices(deviceIds);
+    this.#o.conversations.forgetDevices(deviceIds);
   }
 
   /** Drops what is remembered of one of them: its members have changed. */
   forgetConversation(id: ConversationId): void {
-    this.#conversations.forget(id);
+    this.#o.conversations.forget(id);
   }
 
   isOnline(deviceId: number): boolean {
@@ -218,50 +212,9 @@ export class Hub {
     member.link.close(code, sub);
   }
 
-  /** With oneself: that of one's own devices. @throws NO_SUCH_PEER for a name that nobody has; BLOCKED, NOT_CONTACT */
-  async openConversation(member: Member, peer: string): Promise<Conversation> {
-    const other = await this.#o.store.findUser(peer);
-    if (other === null)
-      throw new ChatError('NO_SUCH_PEER', 'nobody has this name', { field: 'conversation_open.peer' });
-    if (other.id === member.user.id) {
-      const id = selfConversation(parseOrigin(this.#o.origin).host, other.username);
-      return this.#conversations.remembered(() => this.#o.store.openSelf(other.id, id, this.#o.now()));
-    }
-    this.#checkContact(await this.#o.store.standing(member.user.id, other.id), 'conversation_open.peer');
-    const candidate = randomBytes(32) as unknown as ConversationId;
-    const { store, now } = this.#o;
-    return this.#conversations.remembered(() => store.openDirect(member.user.id, other.id, candidate, now()));
-  }
-
-  /** @throws NOT_FOUND for a conversation that does not exist or that the member has no part in: the answers are the same */
-  async conversation(member: Member, id: Uint8Array, fresh = false): Promise<Conversation> {
-    const conversation = await this.#conversations.find(id as ConversationId, fresh);
-    if (conversation === null || !isPartOf(conversation, member.user)) throw noConversation();
-    return conversation;
-  }
-
   /** What the sequencer is to be asked. To be called batch by batch. @throws as Admission.admit() */
   admit(member: Member, frame: Request<'msg_send'>, charge: Charge): Promise<Submission> {
     return this.#admission.admit(member, frame, charge);
-  }
-
-  /**
-   * The state of a conversation's group, once everything that led there has been sent to the device: who enters by it would lose what
-   * was sent in between. Null: there is no group.
-   * @param state an earlier one, for who was let in by the commit that made it; answered at once
-   * @throws NOT_FOUND, RATE_LIMIT
-   */
-  async group(member: Member, id: Uint8Array, state?: GroupState): Promise<Group | null> {
-    const conversation = await this.conversation(member, id);
-    if (state !== undefined) {
-      const groupInfo = await this.#o.store.groupInfo(conversation.id, state);
-      if (groupInfo === null)
-        throw new ChatError('NOT_FOUND', 'this state of the group is not kept', { field: 'group_get.group' });
-      return { ...state, groupInfo };
-    }
-    const group = await this.#o.store.group(conversation.id);
-    await member.outlet.sync();
-    return group;
   }
 
   /** Has a batch logged and stored, answers the sender and delivers. @throws as Sequencer.submit() */
@@ -324,7 +277,7 @@ export class Hub {
   /** Tells it on, or drops it without a word: that a conversation is not his is not said either. */
   async typing(member: Member, id: Uint8Array, isOn: boolean): Promise<void> {
     if (!this.#typing.admits(member) || !this.#presence.isVisible(member.user.id)) return;
-    const conversation = await this.#conversations.find(id as ConversationId);
+    const conversation = await this.#o.conversations.find(id as ConversationId);
     if (conversation === null || !isPartOf(conversation, member.user)) return;
     await this.#typing.tell(member, conversation, isOn, (userId) => this.#members.ofUser(userId));
   }

@@ -5,10 +5,12 @@ import type { Reply, Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, type Log } from '../runtime/log.ts';
 import type { ContactAction } from '../store/contract/contacts.ts';
+import type { Conversation } from '../store/contract/conversations.ts';
 import type { Store } from '../store/store.ts';
 import type { AccountSession } from './accounts.ts';
 import type { Blobs } from './blobs.ts';
 import type { Contacts } from './contacts.ts';
+import type { ConversationAccess } from './conversation-access.ts';
 import type { CrlHistory } from './crl-history.ts';
 import type { Devices } from './devices.ts';
 import type { FairQueue } from './fair-queue.ts';
@@ -39,6 +41,7 @@ export interface RequestOptions {
   readonly link: ServerLink;
   readonly account: AccountSession;
   readonly hub: Hub;
+  readonly access: ConversationAccess;
   readonly keys: Keys;
   readonly blobs: Blobs;
   readonly contacts: Contacts;
@@ -130,8 +133,22 @@ export class Requests {
   }
 
   async #dispatch(frame: Exclude<Request, { type: 'msg_send' }>): Promise<Taken | void> {
-    const { link, account, attested, blobs, hub, contacts, crls, devices, keys, rooms, store, transcript, now } =
-      this.#o;
+    const {
+      link,
+      access,
+      account,
+      attested,
+      blobs,
+      hub,
+      contacts,
+      crls,
+      devices,
+      keys,
+      rooms,
+      store,
+      transcript,
+      now,
+    } = this.#o;
     switch (frame.type) {
       case 'register':
         await account.register(frame);
@@ -165,9 +182,9 @@ export class Requests {
         return link.send(reply);
       }
       case 'conversation_open':
-        return link.send(conversationReply(frame.id, await hub.openConversation(this.#loggedIn(), frame.peer)));
+        return link.send(conversationReply(frame.id, await access.open(this.#loggedIn(), frame.peer)));
       case 'conversation_get': {
-        const conversation = await hub.conversation(this.#loggedIn(), frame.conversation, true);
+        const conversation = await access.find(this.#loggedIn(), frame.conversation, true);
         return link.send(conversationReply(frame.id, conversation));
       }
       case 'certificate_get': {
@@ -253,7 +270,7 @@ export class Requests {
       case 'sync':
         return this.#later(frame.id, this.#loggedIn().outlet.sync(), () => ({ type: 'synced', id: frame.id }));
       case 'group_get':
-        return this.#later(frame.id, hub.group(this.#loggedIn(), frame.conversation, frame.group), (group) => ({
+        return this.#later(frame.id, access.group(this.#loggedIn(), frame.conversation, frame.group), (group) => ({
           type: 'group',
           id: frame.id,
           conversation: frame.conversation,
@@ -333,7 +350,7 @@ export class Requests {
   }
 }
 
-function conversationReply(id: number, conversation: Awaited<ReturnType<Hub['conversation']>>): Reply<'conversation'> {
+function conversationReply(id: number, conversation: Conversation): Reply<'conversation'> {
   return {
     type: 'conversation',
     id,

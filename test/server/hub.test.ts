@@ -6,6 +6,8 @@ import { ChatError } from '../../base/errors.ts';
 import { idKey } from '../../base/id-key.ts';
 import { MAX_SEND_BYTES, type Reply } from '../../protocol/messages.ts';
 import type { Charge } from '../../server/charges.ts';
+import { ConversationAccess } from '../../server/conversation-access.ts';
+import { Conversations } from '../../server/conversations.ts';
 import { Hub } from '../../server/hub.ts';
 import type { Member } from '../../server/members.ts';
 import type { Accepted, Submission } from '../../server/sequencer.ts';
@@ -73,6 +75,7 @@ class Desk {
   isKnown = false;
   accept: (submission: Submission) => Accepted = (submission) => this.accepted(submission);
   readonly hub: Hub;
+  readonly access: ConversationAccess;
 
   constructor() {
     const user = (name: string): User | null => {
@@ -124,8 +127,17 @@ class Desk {
       },
       isKnown: async () => this.isKnown,
     };
+    const conversations = new Conversations(store, () => this.now);
+    this.access = new ConversationAccess({
+      store: store as never,
+      conversations,
+      origin: ORIGIN,
+      contactPolicy: this.contactPolicy,
+      now: () => this.now,
+    });
     this.hub = new Hub({
       store: store as never,
+      conversations,
       sequencer: sequencer as never,
       origin: ORIGIN,
       log: this.log.log,
@@ -292,36 +304,36 @@ t.test('the senderâ€™s answer comes first; then his other devices and the otherâ
 t.test('a conversation is looked up once, and never from before a device was added', async (t) => {
   const desk = new Desk();
   const { member } = desk.join(11);
-  await desk.hub.conversation(member, desk.conversationId);
-  await desk.hub.conversation(member, desk.conversationId);
+  await desk.access.find(member, desk.conversationId);
+  await desk.access.find(member, desk.conversationId);
   t.equal(desk.asked.length, 1);
   desk.now += 60_001;
-  await desk.hub.conversation(member, desk.conversationId);
+  await desk.access.find(member, desk.conversationId);
   t.equal(desk.asked.length, 2, 'not for ever');
-  await desk.hub.conversation(member, desk.conversationId, true);
+  await desk.access.find(member, desk.conversationId, true);
   t.equal(desk.asked.length, 3, 'fresh when asked for');
 
   desk.hub.forgetConversations(2);
   const gate = Promise.withResolvers<void>();
   desk.gate = gate.promise;
-  const old = desk.hub.conversation(member, desk.conversationId);
+  const old = desk.access.find(member, desk.conversationId);
   desk.deviceEpoch = 2; // bob's phone
   desk.hub.forgetConversations(2);
   gate.resolve();
   t.equal((await old).epoch, 1, 'it was asked for before');
-  t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 2, 'and is not remembered');
+  t.equal((await desk.access.find(member, desk.conversationId)).epoch, 2, 'and is not remembered');
   desk.deviceEpoch = 3;
   desk.hub.changed({ ...desk.join(22).member, isNewDevice: false, renewed: null });
-  t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 2);
+  t.equal((await desk.access.find(member, desk.conversationId)).epoch, 2);
   desk.hub.changed({ ...desk.join(22).member, isNewDevice: true, renewed: null });
-  t.equal((await desk.hub.conversation(member, desk.conversationId)).epoch, 3, 'a login has made another device');
+  t.equal((await desk.access.find(member, desk.conversationId)).epoch, 3, 'a login has made another device');
   desk.hub.forgetConversations(3);
   desk.asked = [];
-  await desk.hub.conversation(member, desk.conversationId);
+  await desk.access.find(member, desk.conversationId);
   t.equal(desk.asked.length, 0, 'what changes for others is no matter');
   const carol = desk.join(31);
   for (const id of [desk.conversationId, randomBytes(32)])
-    await t.rejects(desk.hub.conversation(carol.member, id), { code: 'NOT_FOUND', field: 'conversation' });
+    await t.rejects(desk.access.find(carol.member, id), { code: 'NOT_FOUND', field: 'conversation' });
 });
 
 t.test('quota is asked once a batch and device, not of who keeps up, and counts messages without a body', async (t) => {
@@ -683,12 +695,12 @@ t.test('who asks for the state of a group is first sent what led there', async (
   const desk = new Desk();
   const a = desk.join(11);
   await turn();
-  t.equal(await desk.hub.group(a.member, desk.conversationId), null);
+  t.equal(await desk.access.group(a.member, desk.conversationId), null);
   const reading = Promise.withResolvers<void>();
   desk.reading = reading.promise;
   desk.group = { generation: 1, epoch: 2, groupInfo: Buffer.from('info') };
   let answer: unknown = 'none';
-  const asked = desk.hub.group(a.member, desk.conversationId).then((group) => (answer = group));
+  const asked = desk.access.group(a.member, desk.conversationId).then((group) => (answer = group));
   await turn();
   t.equal(answer, 'none', 'the queue is being read');
   const before = desk.group;
@@ -697,7 +709,7 @@ t.test('who asks for the state of a group is first sent what led there', async (
   await asked;
   t.equal(answer, before, 'what came later may not have been sent');
   const carol = desk.join(31);
-  await t.rejects(desk.hub.group(carol.member, desk.conversationId), { code: 'NOT_FOUND', field: 'conversation' });
+  await t.rejects(desk.access.group(carol.member, desk.conversationId), { code: 'NOT_FOUND', field: 'conversation' });
 });
 
 t.test('presence: on the first device and after the last; watchers go with their connection', async (t) => {

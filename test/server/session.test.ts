@@ -8,6 +8,7 @@ import type { Closed, ServerLink } from '../../runtime/link.ts';
 import type { Charge } from '../../server/charges.ts';
 import { Devices } from '../../server/devices.ts';
 import { FairQueue } from '../../server/fair-queue.ts';
+import { Conversations } from '../../server/conversations.ts';
 import { Hub } from '../../server/hub.ts';
 import { RateLimit } from '../../server/rate-limit.ts';
 import { INTAKE_COST } from '../../server/requests.ts';
@@ -80,12 +81,13 @@ class Peer {
             resolve();
           }),
         ),
-      openConversation: async () => Promise.reject(new TypeError('a defect of ours')),
     };
+    const access = { open: async () => Promise.reject(new TypeError('a defect of ours')) };
     this.served = serve({
       link: link as unknown as ServerLink,
       account: { resume: async () => login } as never,
       hub: hub as never,
+      access: access as never,
       keys: {} as never,
       blobs: {} as never,
       contacts: {} as never,
@@ -228,6 +230,7 @@ function realHub() {
   };
   const hub = new Hub({
     store,
+    conversations: new Conversations(store as never, () => 5),
     sequencer: {},
     origin: 'localhost/log/n1',
     log: memoryLog().log,
