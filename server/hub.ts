@@ -7,15 +7,14 @@ import { ChatError, type Code } from '../base/errors.ts';
 import type { Reply, Request } from '../protocol/messages.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import type { Log } from '../runtime/log.ts';
-import type { PresenceChoice, User } from '../store/contract/accounts.ts';
-import type { Standing } from '../store/contract/contacts.ts';
+import type { PresenceChoice } from '../store/contract/accounts.ts';
 import type { QueuedExpiry } from '../store/contract/queue.ts';
 import type { Store } from '../store/store.ts';
 import type { LoggedIn } from './accounts.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { Admission } from './admission.ts';
 import type { Charge } from './charges.ts';
-import { contactRefusal, type ContactPolicy } from './contacts.ts';
+import type { ContactPolicy } from './contacts.ts';
 import { isPartOf, type Conversations } from './conversations.ts';
 import { Deliveries } from './deliveries.ts';
 import { Endings, REVOKED, type Ending } from './endings.ts';
@@ -53,8 +52,6 @@ export class Hub {
   readonly #acknowledgements: Acknowledgements;
   readonly #members = new Members();
   readonly #endings = new Endings();
-  /** How often two users were parted: who was found to be allowed to watch somebody before that, perhaps is not any more. */
-  #parted = 0;
   readonly #lastSeen: LastSeen;
   readonly #presence: Presence;
   readonly #typing: Typing;
@@ -66,7 +63,7 @@ export class Hub {
   constructor(options: HubOptions) {
     this.#o = options;
     this.#lastSeen = new LastSeen(options);
-    this.#presence = new Presence(options.store, this.#lastSeen, options.now);
+    this.#presence = new Presence({ ...options, lastSeen: this.#lastSeen });
     this.#typing = new Typing(options.store, options.contactPolicy);
     const { store, log, now, settleAgainMs: againMs } = options;
     this.#admission = new Admission({
@@ -251,22 +248,9 @@ export class Hub {
     for (const expiry of expiries) this.#members.ofDevice(expiry.deviceId)?.outlet.offerExpiry(expiry);
   }
 
-  /** Answers the presence of a user now and on every change. @throws NO_SUCH_PEER, QUOTA */
-  async watch(member: Member, username: string): Promise<Omit<Reply<'presence'>, 'type' | 'id'>> {
-    const user = await this.#o.store.findUser(username);
-    if (user === null)
-      throw new ChatError('NO_SUCH_PEER', 'nobody has this name', { field: 'presence_watch.username' });
-    if (user.id !== member.user.id) await this.#checkWatch(member.user, user);
-    return this.#presence.watch(member, user);
-  }
-
-  /** What has come about while the store was asked counts as well. @throws BLOCKED, NOT_CONTACT */
-  async #checkWatch(watching: User, watched: User): Promise<void> {
-    let parted: number;
-    do {
-      parted = this.#parted;
-      this.#checkContact(await this.#o.store.standing(watching.id, watched.id), 'presence_watch.username');
-    } while (parted !== this.#parted);
+  /** Answers the presence of a user now and on every change. @throws as Presence.watch() */
+  watch(member: Member, username: string): Promise<Omit<Reply<'presence'>, 'type' | 'id'>> {
+    return this.#presence.watch(member, username);
   }
 
   /** What others are told of this user, who may change it. Only a field that is there is changed. */
@@ -303,21 +287,11 @@ export class Hub {
     if (isLast) this.#presence.left(member.user);
   }
 
-  /** @throws BLOCKED, NOT_CONTACT */
-  #checkContact(standing: Standing, field: string): void {
-    const refusal = contactRefusal(this.#o.contactPolicy, standing, field);
-    if (refusal !== null) throw refusal;
-  }
-
   /** What two users may see of each other has changed: conversations are looked up anew, and neither watches the other any more. */
   part(userA: number, userB: number): void {
-    this.#parted++;
     this.forgetConversations(userA);
-    for (const [watched, watching] of [
-      [userA, userB],
-      [userB, userA],
-    ] as const)
-      for (const member of this.#members.ofUser(watching)) this.#presence.unwatch(member, watched);
+    this.#presence.part(userA, this.#members.ofUser(userB));
+    this.#presence.part(userB, this.#members.ofUser(userA));
   }
 
   /** Connections of these users that keep up, and may be known to be there. */

@@ -1,11 +1,12 @@
 /**
  * Whether somebody is there, as others are told: what he has chosen decides. Who is invisible looks as if he had left, and when he was
- * there last is said of nobody who does not want it. Owns who watches whom; who is connected is the hub's.
+ * there last is said of nobody who does not want it. Decides who may watch whom, and owns who does; who is connected is the hub's.
  */
 import { ChatError } from '../base/errors.ts';
 import type { Reply } from '../protocol/messages.ts';
 import type { PresenceChoice, User } from '../store/contract/accounts.ts';
 import type { Store } from '../store/store.ts';
+import { contactRefusal, type ContactPolicy } from './contacts.ts';
 import type { Member } from './members.ts';
 import type { LastSeen } from './last-seen.ts';
 import { Turns } from './turns.ts';
@@ -13,12 +14,18 @@ import { Turns } from './turns.ts';
 /** Users that one connection may watch. */
 const MAX_WATCHED = 1024;
 
+export interface PresenceOptions {
+  readonly store: Pick<Store, 'findUser' | 'standing' | 'setPresence'>;
+  readonly lastSeen: LastSeen;
+  /** who may watch whom */
+  readonly contactPolicy: ContactPolicy;
+  readonly now: () => number;
+}
+
 type Shown = Omit<Reply<'presence'>, 'type' | 'id'>;
 
 export class Presence {
-  readonly #store: Store;
-  readonly #lastSeen: LastSeen;
-  readonly #now: () => number;
+  readonly #o: PresenceOptions;
   readonly #watchers = new Map<number, Set<Member>>();
   /** of users who are connected, as chosen last */
   readonly #choices = new Map<number, PresenceChoice>();
@@ -30,10 +37,11 @@ export class Presence {
   /** Of each user: a choice keeps what the one before it has not named. */
   readonly #turns = new Turns<number>();
 
-  constructor(store: Store, lastSeen: LastSeen, now: () => number) {
-    this.#store = store;
-    this.#lastSeen = lastSeen;
-    this.#now = now;
+  /** How often two users were parted: who was found to be allowed to watch somebody before that, perhaps is not any more. */
+  #parted = 0;
+
+  constructor(options: PresenceOptions) {
+    this.#o = options;
   }
 
   /** His first connection. */
@@ -63,7 +71,7 @@ export class Presence {
     const before = this.#choiceOf(user);
     const after = { ...before, ...change };
     if (after.state === before.state && after.showsLastSeen === before.showsLastSeen) return after;
-    await this.#store.setPresence(user.id, after);
+    await this.#o.store.setPresence(user.id, after);
     this.#chosen.set(user.id, after);
     if (!this.#choices.has(user.id)) return after; // he left meanwhile
     this.#choices.set(user.id, after);
@@ -73,17 +81,34 @@ export class Presence {
     return after;
   }
 
-  /** @throws QUOTA */
-  watch(member: Member, user: User): Shown {
+  /** The presence of a user now, and from now on of every change. @throws NO_SUCH_PEER; BLOCKED, NOT_CONTACT; QUOTA */
+  async watch(member: Member, username: string): Promise<Shown> {
+    const user = await this.#o.store.findUser(username);
+    if (user === null)
+      throw new ChatError('NO_SUCH_PEER', 'nobody has this name', { field: 'presence_watch.username' });
+    if (user.id !== member.user.id) await this.#checkWatch(member.user, user);
     if (member.watching.size >= MAX_WATCHED && !member.watching.has(user.id))
       throw new ChatError('QUOTA', 'too many users are watched already', { field: 'presence_watch.username' });
     member.watching.add(user.id);
     const watchers = this.#watchers.get(user.id);
     if (watchers) watchers.add(member);
     else this.#watchers.set(user.id, new Set([member]));
-    const lastSeen = this.#lastSeen.of(user);
+    const lastSeen = this.#o.lastSeen.of(user);
     return shown({ ...user, lastSeen }, this.#choices.has(user.id), this.#choiceOf(user));
   }
+
+  /** What has come about while the store was asked counts as well. @throws BLOCKED, NOT_CONTACT */
+  async #checkWatch(watching: User, watched: User): Promise<void> {
+    const { store, contactPolicy } = this.#o;
+    let parted: number;
+    do {
+      parted = this.#parted;
+      const standing = await store.standing(watching.id, watched.id);
+      const refusal = contactRefusal(contactPolicy, standing, 'presence_watch.username');
+      if (refusal !== null) throw refusal;
+    } while (parted !== this.#parted);
+  }
+
   unwatchAll(member: Member): void {
     for (const id of member.watching) {
       const watchers = this.#watchers.get(id);
@@ -91,9 +116,13 @@ export class Presence {
       if (watchers?.size === 0) this.#watchers.delete(id);
     }
   }
-  unwatch(member: Member, userId: number): void {
-    member.watching.delete(userId);
-    this.#watchers.get(userId)?.delete(member);
+  /** Somebody may not be watched any longer by these, who are all connections of another one. */
+  part(userId: number, watching: Iterable<Member>): void {
+    this.#parted++;
+    for (const member of watching) {
+      member.watching.delete(userId);
+      this.#watchers.get(userId)?.delete(member);
+    }
   }
 
   #choiceOf({ id, presence }: User): PresenceChoice {
@@ -102,8 +131,8 @@ export class Presence {
 
   /** Away, or as if he were. */
   #goes(user: User, choice: PresenceChoice): void {
-    const at = this.#now();
-    this.#lastSeen.saw(user.id, at);
+    const at = this.#o.now();
+    this.#o.lastSeen.saw(user.id, at);
     this.#announce({ ...user, lastSeen: at }, false, choice);
   }
 

@@ -69,10 +69,8 @@ export const SERVER_RULES: Rules = {
     ['    await this.#uncounted.get(this.#spki)?.();\n', ''],
   ],
   'server/hub.ts': [
-    ['this.#presence.unwatch(member, watched)', 'void watched'],
     ['\n      .filter((userId) => this.#presence.isVisible(userId))', ''],
     ['    this.forgetDevices(deviceIds);\n', ''],
-    ['parted !== this.#parted', 'false'],
     ['.filter((member) => member !== except)', ''],
     ['    member.isEnded = true;\n', ''],
   ],
@@ -92,6 +90,13 @@ export const SERVER_RULES: Rules = {
     [' && this.#inFlightBytes <= IN_FLIGHT_BYTES / 2)', ')'],
     ['this.#gone.has(item.cursor) || ', ''],
     ['if (!this.#isClosed) this.#deliver(evidence, items);', 'this.#deliver(evidence, items);'],
+  ],
+  'server/presence.ts': [
+    [
+      '      member.watching.delete(userId);\n      this.#watchers.get(userId)?.delete(member);\n',
+      '      void member;\n',
+    ],
+    ['parted !== this.#parted', 'false'],
   ],
   'server/rate-limit.ts': [
     ['this.#burst - taken', 'this.#burst'],

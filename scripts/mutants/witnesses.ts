@@ -49,6 +49,7 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   'server/incomplete.ts': server('incomplete'),
   'server/not-logged-in.ts': server('not-logged-in'),
   'server/outlet.ts': server('outlet'),
+  'server/presence.ts': server('hub'),
   'server/rate-limit.ts': [...server('charges'), ...server('rate-limit')],
   'server/repetitions.ts': server('sequencer-admission'),
   'server/requests.ts': server('session'),
