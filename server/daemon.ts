@@ -1,10 +1,10 @@
 /**
- * The only place of the server that builds its parts and joins them. Start: settings, store, log, what a crash left between the two,
- * then sockets. Stop, in the opposite order: sockets, what is on its way, log, store.
+ * The only place of the server that builds its parts and joins them, the log and what writes it through opened-transcript.ts. Start:
+ * settings, store, log, what a crash left between the two, then sockets. Stop, in the opposite order: sockets, what is on its way, log, store.
  */
 import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import { equal, hex, type Fingerprint } from '../base/bytes.ts';
+import type { Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import type { Suite } from '../protocol/key-exchange.ts';
 import type { Reply } from '../protocol/messages.ts';
@@ -14,7 +14,6 @@ import { ensurePrivateDirectory, ensureSecretFile } from '../runtime/files.ts';
 import { Lifecycle } from '../runtime/lifecycle.ts';
 import type { ServerLink } from '../runtime/link.ts';
 import { errorFields, openLog, type Log } from '../runtime/log.ts';
-import type { Credentials } from '../runtime/tls.ts';
 import { migrateStore, openStore } from '../store/open.ts';
 import { formatOrigin } from '../transcript/key-statement.ts';
 import type { Store } from '../store/store.ts';
@@ -34,17 +33,18 @@ import { Keys } from './keys.ts';
 import { Listener } from './listener.ts';
 import { CrlArchive } from './log/crl-archive.ts';
 import { disk } from './log/files.ts';
-import { inherit, newestEpoch, originOf } from './log/epochs.ts';
-import type { ServerIdentity } from './log/identity.ts';
-import { TranscriptLog } from './log/log.ts';
+import type { TranscriptLog } from './log/log.ts';
 import { NotLoggedIn } from './not-logged-in.ts';
-import { OutsideJobs } from './outside.ts';
+import { openTranscript } from './opened-transcript.ts';
+import { every } from './periodic-job.ts';
 import { RateLimit } from './rate-limit.ts';
 import { Rooms } from './rooms.ts';
+import { Renewal } from './renewal.ts';
 import { Revocation } from './revocation.ts';
-import { Sequencer } from './sequencer.ts';
+import { RevokedDevices } from './revoked-devices.ts';
 import { INTAKE_COST, REQUESTS_PER_MINUTE } from './requests.ts';
 import { serve } from './session.ts';
+import { statusOf } from './status.ts';
 import { Tokens } from './tokens.ts';
 
 /** How long a device that was revoked may stay in rosters. */
@@ -58,8 +58,6 @@ const FORGET_FAILURES_EVERY_MS = 3_600_000;
 /** How often blobs that nobody needs any more are looked for. */
 const FORGET_BLOBS_EVERY_MS = 60_000;
 const MEGABYTE = 1_000_000;
-/** How often is noted, outside the log, what it has signed and that this process is alive. */
-const ANCHOR_EVERY_MS = 2000;
 
 /** Runs until a signal or a fatal failure. @returns exit status @throws what keeps it from starting */
 export async function runDaemon(config: LoadedServerConfig, version: string): Promise<number> {
@@ -101,7 +99,7 @@ export async function startServer(
 ): Promise<RunningServer> {
   const { values } = config;
   const { limits, auth } = values;
-  let { own, authorities } = readTls(config, now());
+  const { own, authorities } = readTls(config, now());
   ensurePrivateDirectory(values.stateDir, 'state_dir');
 
   let lost: ChatError | null = null;
@@ -115,48 +113,8 @@ export async function startServer(
     if (lost) throw lost;
   });
 
-  let fatal: ChatError | null = null;
-  const epoch = newestEpoch(values.transcript.dir, values.stateDir);
-  const host = logHostOf(config, own);
-  const transcript = await TranscriptLog.open({
-    ...epoch,
-    origin: originOf(epoch, host, values.node),
-    succession: inherit(epoch, values.transcript.dir, values.stateDir),
-    serverPrivateKey: own.privateKey,
-    serverChain: identityOf(own).chain,
-    now,
-    settleMs: values.transcript.settleMs,
-    onFatal: (error) => {
-      fatal = error;
-      log.warn('transcript.failed', errorFields(error));
-      void lifecycle.stop('transcript');
-    },
-  });
-  lifecycle.onStop('transcript', async () => {
-    await transcript.close();
-    if (fatal) throw fatal;
-  });
-  if (transcript.wasTorn) log.warn('transcript.recovered', { size: transcript.size });
-  const outside = new OutsideJobs({ config, transcript, log, now });
-  await outside.gate();
-  const sequencer = new Sequencer({ transcript, store, log, now });
-  await sequencer.recover();
-  // Before anybody is connected: clients learn of a new key at their login.
-  if (transcript.heldMs === 0 && (await sequencer.takeOver(identityOf(own))))
-    log.info('transcript.rekeyed', { size: transcript.size });
-  log.info('transcript.opened', { size: transcript.size });
-  lifecycle.onStop(
-    'publisher',
-    every(values.transcript.publishEveryMs, () => transcript.publish(), log, 'transcript.failed'),
-  );
-
-  lifecycle.onStop(
-    'anchor',
-    every(ANCHOR_EVERY_MS, () => transcript.anchor(), log, 'transcript.failed'),
-  );
-
-  lifecycle.onStop('outside', outside.begin(sequencer));
-
+  const opened = await openTranscript({ config, store, own, log, lifecycle, now });
+  const { transcript, sequencer, outside } = opened;
   const conversations = new Conversations(store, now);
   const hub = new Hub({
     store,
@@ -194,6 +152,7 @@ export async function startServer(
   const forgetFailures = (): Promise<void> => store.forgetLoginFailures(now() - FAILURES_MS);
   lifecycle.onStop('failures', every(FORGET_FAILURES_EVERY_MS, forgetFailures, log, 'store.failed'));
 
+  const host = logHostOf(config, own);
   const issuer = formatOrigin({ host, node: values.node, epoch: 1 }); // whoever is logged in stays so in a later epoch
   const tokens = new Tokens({ stateDir: values.stateDir, issuer, lifetimeMs: auth.tokenTtlMs, now });
   const accounts = new Accounts({
@@ -211,21 +170,22 @@ export async function startServer(
     logIdentity: (certificate) => loginIdentity(transcript, certificate),
   });
   const { crl, crlGraceMs } = values.tls;
-  // A revoked device is nobody's audience any more, also if it never connects again.
-  const revoked = new Set<string>();
-  const forget = async (): Promise<void> => {
-    for (const serialKey of revoked) {
-      const devices = await store.revokeDevices({ serialKey }, now());
-      if (devices.length > 0) hub.forgetDevices(devices);
-      revoked.delete(serialKey); // not before the store has it: the next round tries again
-    }
-  };
-  lifecycle.onStop('rosters', every(FORGET_EVERY_MS, forget, log, 'store.failed'));
-  const onRevoked = (serialKeys: readonly string[]): void => serialKeys.forEach((key) => revoked.add(key));
-  const archive = await CrlArchive.open(disk, epoch.dir, transcript.size);
+  const revoked = new RevokedDevices(store, hub, now);
+  lifecycle.onStop(
+    'rosters',
+    every(FORGET_EVERY_MS, () => revoked.flush(), log, 'store.failed'),
+  );
+  const archive = await CrlArchive.open(disk, opened.dir, transcript.size);
   const crls = new CrlHistory(archive, transcript, sequencer, log);
-  const onLoaded: CrlHistory['take'] = (lists, issuers) => crls.take(lists, issuers);
-  const revocation = new Revocation({ authorities, crlFiles: crl, crlGraceMs, now, log, onRevoked, onLoaded });
+  const revocation = new Revocation({
+    authorities,
+    crlFiles: crl,
+    crlGraceMs,
+    now,
+    log,
+    onRevoked: (serialKeys) => revoked.add(serialKeys),
+    onLoaded: (lists, issuers) => crls.take(lists, issuers),
+  });
   if (transcript.heldMs === 0) await crls.flush(); // what is accepted from here on is accepted under lists that the log has
   lifecycle.onStop(
     'crls',
@@ -234,28 +194,20 @@ export async function startServer(
   revocation.watchOwn(own.chain[0]);
   lifecycle.onStop('revocation', () => revocation.close());
 
-  let listening: Listener | null = null;
+  let running: { readonly listener: Listener; readonly renewal: Renewal } | null = null;
   // Before anybody can connect: whoever is suspended from then on is suspended here as well.
   ensurePrivateDirectory(dirname(values.admin.socket), 'admin.socket');
   const admin = await serveAdmin(values.admin.socket, {
-    status: () => ({
-      version,
-      pid: process.pid,
-      listen: (listening?.endpoints ?? []).map(({ address, port }) =>
-        address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
-      ),
-      uptime_s: Math.floor(process.uptime()),
-      connections: listening?.connections ?? 0,
-      unfinished_handshakes: listening?.unfinishedHandshakes ?? 0,
-      users_online: hub.userCount,
-      devices_online: hub.memberCount,
-      store: store.kind,
-      log_origin: transcript.origin,
-      log_size: transcript.size,
-      published_size: transcript.publishedSize,
-      revocation: revocation.status.state,
-      certificate_expires: new Date(own.chain[0].notAfter).toISOString(),
-    }),
+    status: () =>
+      statusOf({
+        version,
+        listener: running?.listener,
+        hub,
+        store,
+        transcript,
+        revocation,
+        own: running?.renewal.own ?? own,
+      }),
     ...accountChanges(store, hub, log),
   });
   lifecycle.onStop('admin', () => void admin.close());
@@ -320,7 +272,20 @@ export async function startServer(
       void session.finally(() => serving.delete(link));
     },
   });
-  listening = listener;
+  const renewal = new Renewal({
+    config,
+    own,
+    authorities,
+    listener,
+    revocation,
+    transcript,
+    sequencer,
+    crls,
+    log,
+    now,
+    onDue: () => void lifecycle.reload(),
+  });
+  running = { listener, renewal };
   lifecycle.onStop('connections', async () => {
     await sequencer.drain(); // what is new is refused at once, and what was taken is answered
     for (const link of serving.keys()) link.close('SHUTTING_DOWN'); // also those that have not logged in
@@ -329,45 +294,8 @@ export async function startServer(
   });
   lifecycle.onStop('listener', () => listener.close());
   const heldMs = transcript.beginHold();
-  let isHeld = heldMs > 0;
-  /** Files were to be read again meanwhile. */
-  let isReloadDue = false;
-  if (isHeld) {
-    const held = { size: transcript.size, ms: Math.ceil(heldMs) };
-    // Who had it rotated may think that the key before is out of use.
-    if (transcript.certification.isTakeoverDue) log.warn('transcript.held', { ...held, reason: 'rotate' });
-    else log.info('transcript.held', held);
-    sequencer.hold();
-    const goOn = async (): Promise<void> => {
-      await sequencer.vouch(identityOf(own));
-      await crls.flush();
-    };
-    const timer = setTimeout(() => {
-      void goOn()
-        .catch((error: unknown) => log.warn('transcript.failed', errorFields(error)))
-        .finally(() => {
-          isHeld = false;
-          sequencer.release();
-          if (isReloadDue) void lifecycle.reload();
-        });
-    }, heldMs + 10); // a timer may be early
-    lifecycle.onStop('hold', () => clearTimeout(timer));
-  }
-  lifecycle.onReload(async () => {
-    const renewed = readTls(config, now());
-    ({ authorities } = renewed);
-    listener.renew(own, authorities);
-    revocation.renew(authorities);
-    if (isHeld) return void (isReloadDue = true); // the rest is entries of the log
-    await crls.flush();
-    if (equal(renewed.own.chain[0].fingerprint, own.chain[0].fingerprint)) return;
-    // Nobody is shown a certificate that does not vouch for the log yet.
-    await sequencer.vouch(identityOf(renewed.own));
-    ({ own } = renewed);
-    listener.renew(own, authorities);
-    revocation.watchOwn(own.chain[0]);
-    log.info('certificate.renewed', { subject: own.chain[0].subject.text, fingerprint: hex(own.chain[0].fingerprint) });
-  });
+  if (heldMs > 0) lifecycle.onStop('hold', renewal.hold(heldMs));
+  lifecycle.onReload(() => renewal.readAgain());
 
   log.info('admin.listening', { file: values.admin.socket });
   return { listener, store, transcript, hub };
@@ -397,27 +325,3 @@ const loginIdentity = (transcript: TranscriptLog, certificate: Fingerprint): Rep
       .map(({ statement, endorsement }) => ({ statement, signature: endorsement })),
   }),
 });
-
-const identityOf = ({ chain, privateKey }: Credentials): ServerIdentity => ({
-  chain: chain.map((certificate) => certificate.der),
-  privateKey,
-});
-
-/** Repeats a job until the stop that it answers; one run at a time, failures are logged and the next run tries again. */
-function every(
-  ms: number,
-  job: () => Promise<void>,
-  log: Log,
-  event: 'transcript.failed' | 'store.failed',
-): () => Promise<void> {
-  let running: Promise<void> | null = null;
-  const timer = setInterval(() => {
-    running ??= job()
-      .catch((error: unknown) => log.warn(event, errorFields(error)))
-      .finally(() => (running = null));
-  }, ms);
-  return async () => {
-    clearInterval(timer);
-    await running;
-  };
-}

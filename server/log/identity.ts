@@ -15,6 +15,7 @@ import { decodeLeaf, encodeLeaf } from '../../transcript/leaf.ts';
 import { formatVkey, type VerifierKey } from '../../transcript/note.ts';
 import { parseCertificate, type Certificate } from '../../x509/certificate.ts';
 import { checkServerName } from '../../x509/server-name.ts';
+import type { Credentials } from '../../runtime/tls.ts';
 import type { Succession } from './epochs.ts';
 import { replaceFile, type Files } from './files.ts';
 
@@ -26,6 +27,11 @@ export interface ServerIdentity {
   readonly chain: readonly Uint8Array[];
   readonly privateKey: KeyObject;
 }
+
+export const serverIdentity = ({ chain, privateKey }: Credentials): ServerIdentity => ({
+  chain: chain.map((certificate) => certificate.der),
+  privateKey,
+});
 
 /** As clients get it at login. */
 export interface LogIdentity {
