@@ -3,9 +3,9 @@
  * answers each when both have it. No timer: what comes during a write leaves with the next one.
  */
 import type { Fingerprint } from '../base/bytes.ts';
-import { ChatError, CODES } from '../base/errors.ts';
-import { errorFields, type Log } from '../runtime/log.ts';
-import type { MessageRecord, StoredMessage, WindowRecord } from '../store/contract/log.ts';
+import { ChatError } from '../base/errors.ts';
+import type { Log } from '../runtime/log.ts';
+import type { MessageRecord, StoredMessage } from '../store/contract/log.ts';
 import type { Store } from '../store/store.ts';
 import { encodeLeaf, type Leaf } from '../transcript/leaf.ts';
 import type { Batch, LineageChange } from '../transcript/lineage.ts';
@@ -15,28 +15,23 @@ import type { ServerIdentity } from './log/identity.ts';
 import type { TranscriptLog } from './log/log.ts';
 import type { Head } from './log/signer.ts';
 import type { SenderLineage } from './sequencer-lineage.ts';
+import { LoggedCertificates } from './logged-certificates.ts';
+import { MAX_RETRY_MS, StoreRetry, type StoreRetryOptions } from './store-retry.ts';
+import { RETRY_AFTER_MS, unanswered, unavailable } from './unavailable.ts';
 import { answerTo, commitWindow, type Admitted, type CommitWindow } from './commit-window.ts';
 import type { Accepted, Submission } from './submission.ts';
 
 /** A window takes what is there up to these limits; one batch with its certificate always fits. */
 export const MAX_WINDOW_ENTRIES = 4096;
 const MAX_WINDOW_BYTES = 1024 * 1024;
-const MAX_RETRY_MS = 5000;
-/** What a refused sender is told to wait. */
-const RETRY_AFTER_MS = 1000;
 /** The larger of MSG and SIGB leaves with an Ed25519 signature; an estimate is enough, for a record has room for four windows. */
 const MAX_BATCH_ENTRY_BYTES = 262;
-/** Certificates known to be in the log. */
-const MAX_LOGGED = 50_000;
 
-export interface CommitterOptions {
+export interface CommitterOptions extends StoreRetryOptions {
   readonly transcript: TranscriptLog;
   readonly store: Store;
-  readonly log: Log;
   /** Unix ms */
   readonly now: () => number;
-  /** First pause before a window is offered to a failing store again; doubles up to 5 s. */
-  readonly retryMs?: number;
 }
 
 /** An admitted batch on its way. */
@@ -53,7 +48,8 @@ export class Committer {
   readonly #o: CommitterOptions;
   /** Lineage that was applied for batches which are refused, or that was loaded from a store behind the log, is void. */
   readonly #onVoid: () => void;
-  readonly #logged = new Set<string>();
+  readonly #certificates: LoggedCertificates;
+  readonly #storeRetry: StoreRetry;
   /** Admitted and not yet answered, by sender, session and first counter. */
   readonly #tickets = new Map<string, Ticket>();
   /** Written, and queued for its recipients, who were not told: what came behind that failed. By the same key. */
@@ -64,16 +60,16 @@ export class Committer {
   #isRunning = false;
   /** Settles with the record that is being written; never rejects. */
   #appending: Promise<unknown> | null = null;
-  #isEnding = false;
-  #isStoreDown = false;
   #isHeld = false;
   /** Why nothing can be accepted any more. */
   #stopped: ChatError | null = null;
-  #wake: (() => void) | null = null;
 
   constructor(options: CommitterOptions, onVoid: () => void) {
     this.#o = options;
     this.#onVoid = onVoid;
+    this.#certificates = new LoggedCertificates(options.store, options.transcript.origin);
+    const refuseWaiting = () => this.#refuse([], unavailable('the database did not answer', RETRY_AFTER_MS));
+    this.#storeRetry = new StoreRetry(options, refuseWaiting, onVoid);
   }
 
   get appending(): Promise<unknown> | null {
@@ -83,7 +79,7 @@ export class Committer {
   /** @throws UNAVAILABLE while the store lacks a window that the log has; LOG_FAILED, ROLLBACK, FORK */
   check(): void {
     if (this.#stopped) throw this.#stopped;
-    if (this.#isStoreDown) throw unavailable('the database does not answer', RETRY_AFTER_MS);
+    if (this.#storeRetry.isDown) throw unavailable('the database does not answer', RETRY_AFTER_MS);
   }
 
   /** No batches until `release`, which comes after whatever must stand in the log before them. */
@@ -111,12 +107,7 @@ export class Committer {
 
   /** @throws BAD_FRAME for a chain that does not fit an entry */
   async needsCertificate({ fingerprint, chain }: Submission['device']): Promise<boolean> {
-    const key = idKey(fingerprint);
-    if (this.#logged.has(key)) return false;
-    if (await this.#o.store.isCertificateLogged(this.#o.transcript.origin, fingerprint)) {
-      this.#remember(key);
-      return false;
-    }
+    if (this.#certificates.isKnown(fingerprint) || (await this.#certificates.ask(fingerprint))) return false;
     encodeLeaf({ type: 'cert', serverTime: 0, chain });
     return true;
   }
@@ -204,8 +195,7 @@ export class Committer {
 
   /** A store that is down is asked once more, and then no longer. */
   end(): void {
-    this.#isEnding = true;
-    this.#wake?.();
+    this.#storeRetry.end();
   }
 
   async #run(): Promise<void> {
@@ -244,7 +234,7 @@ export class Committer {
     }
     if (transcript.size === before) return;
     const record = { origin: transcript.origin, logSize: transcript.size, batches: [], certificates };
-    const isStored = await store.commitWindow(record).catch((error: unknown) => this.#storeAgain(record, error));
+    const isStored = await store.commitWindow(record).catch((error: unknown) => this.#storeRetry.commit(record, error));
     if (isStored === null) throw unavailable('the database did not answer', MAX_RETRY_MS);
   }
 
@@ -271,7 +261,9 @@ export class Committer {
     } catch (error) {
       return this.#refuse(tickets, ChatError.from(error)); // all of them: what was admitted behind it may build on it
     }
-    const window = commitWindow(tickets, { origin, size }, time, (fingerprint) => this.#logged.has(idKey(fingerprint)));
+    const window = commitWindow(tickets, { origin, size }, time, (fingerprint) =>
+      this.#certificates.isKnown(fingerprint),
+    );
     try {
       // Before the store hears of the window, for a full disk must leave no trace there.
       await transcript.makeRoom(window.entries);
@@ -294,45 +286,14 @@ export class Committer {
       this.#stopped = ChatError.from(logged.reason);
       return this.#refuse(tickets, this.#stopped);
     }
-    const answers = stored.status === 'fulfilled' ? stored.value : await this.#storeAgain(window.record, stored.reason);
+    const answers =
+      stored.status === 'fulfilled' ? stored.value : await this.#storeRetry.commit(window.record, stored.reason);
     if (answers === null) return this.#refuse(tickets, unavailable('the database did not answer', MAX_RETRY_MS));
     for (const [i, { messages }] of window.record.batches.entries()) warnOfBlobs(this.#o.log, messages, answers[i]!);
-    for (const fingerprint of window.record.certificates) this.#remember(idKey(fingerprint));
+    for (const fingerprint of window.record.certificates) this.#certificates.add(fingerprint);
     await this.#accept(tickets, window, answers).catch((error: unknown) => {
       for (const { batch } of tickets) this.notOffered(batch);
       this.#refuse(tickets, unanswered(this.#o.log, error));
-    });
-  }
-
-  /** The log has the window: it is kept until the store has it, too. Null: the server ends before that; recovery will do it. */
-  async #storeAgain(record: WindowRecord, reason: unknown): Promise<StoredMessage[][] | null> {
-    const { store, log, retryMs = 100 } = this.#o;
-    this.#isStoreDown = true;
-    this.#refuse([], unavailable('the database did not answer', RETRY_AFTER_MS));
-    for (let pause = retryMs, error = reason; ; pause = Math.min(pause * 2, MAX_RETRY_MS)) {
-      log.warn('store.failed', { ...errorFields(error), ms: pause });
-      if (!this.#isEnding) await this.#pause(pause);
-      try {
-        const answers = await store.commitWindow(record);
-        // Whatever was loaded meanwhile is older than the window.
-        this.#onVoid();
-        this.#isStoreDown = false;
-        log.info('store.recovered', { size: record.logSize });
-        return answers;
-      } catch (failure) {
-        if (this.#isEnding) return null;
-        error = failure;
-      }
-    }
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
     });
   }
 
@@ -369,11 +330,6 @@ export class Committer {
   #forget(ticket: Ticket): void {
     if (this.#tickets.delete(ticket.key)) ticket.sender.settle(ticket.change);
   }
-
-  #remember(key: string): void {
-    if (this.#logged.size >= MAX_LOGGED) this.#logged.clear();
-    this.#logged.add(key);
-  }
 }
 
 /** A commit stands in the log without what it refers to: whoever needs that comes in from outside. */
@@ -384,20 +340,6 @@ export function warnOfBlobs(
 ): void {
   for (const [i, answer] of answers.entries())
     if (answer?.lacksBlob) log.warn('message.incomplete', { index: messages[i]!.index });
-}
-
-export const unavailable = (message: string, retryAfterMs: number, cause?: unknown): ChatError =>
-  new ChatError('UNAVAILABLE', message, { retryAfterMs, cause });
-
-/**
- * What is in the log is accepted, whatever fails afterwards: a final refusal would have the sender write it a second time. He repeats
- * it, and gets his answer then; the operator is told now.
- */
-export function unanswered(log: Log, error: unknown): ChatError {
-  const failure = ChatError.from(error);
-  const line = CODES[failure.code].blame === 'us' ? log.error : log.warn;
-  line('transcript.failed', errorFields(failure));
-  return unavailable('the batch is in the log, and its proof cannot be made now', RETRY_AFTER_MS, error);
 }
 
 const keyOf = ({ bs }: Batch): string => `${idKey(bs.sender)} ${idKey(bs.session)} ${bs.firstCtr}`;

@@ -9,10 +9,11 @@ import { decodeLeaf, LEAF_HEADER_BYTES } from '../transcript/leaf.ts';
 import type { Batch } from '../transcript/lineage.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { decodeBs } from '../transcript/statement.ts';
-import { unanswered, warnOfBlobs, type Committer, type CommitterOptions } from './committer.ts';
+import { warnOfBlobs, type Committer, type CommitterOptions } from './committer.ts';
 import type { GroupCache } from './groups.ts';
 import type { Incomplete } from './incomplete.ts';
 import { messageRecords, type Accepted, type BatchEvidence, type Submission } from './submission.ts';
+import { unanswered } from './unavailable.ts';
 
 export class Repetitions {
   readonly #o: Pick<CommitterOptions, 'transcript' | 'store' | 'log'>;

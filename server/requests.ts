@@ -22,13 +22,11 @@ import type { RateLimit } from './rate-limit.ts';
 import type { Rooms } from './rooms.ts';
 import { splitChain } from './chain-bytes.ts';
 import { Charges } from './charges.ts';
-import { unavailable } from './committer.ts';
+import { RETRY_AFTER_MS, unavailable } from './unavailable.ts';
 import type { TranscriptLog } from './log/log.ts';
 import type { OutsideJobs } from './outside.ts';
 import { peekCheckpoint } from '../transcript/checkpoint.ts';
 
-/** What a peer is told to wait when the database does not answer. */
-const RETRY_AFTER_MS = 1000;
 /** Of the batches of one turn of the event loop: some 5 ms of work. Each costs as much as 4 messages in it. */
 export const INTAKE_COST = 160;
 const SEND_COST = 4;

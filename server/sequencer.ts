@@ -11,7 +11,7 @@ import { CONTEXT } from '../base/signature.ts';
 import type { Leaf } from '../transcript/leaf.ts';
 import { decodeBatch, judge, type Batch } from '../transcript/lineage.ts';
 import { audienceOf, isCiphertextOf } from '../transcript/statement.ts';
-import { Committer, MAX_WINDOW_ENTRIES, unanswered, unavailable, type CommitterOptions } from './committer.ts';
+import { Committer, MAX_WINDOW_ENTRIES, type CommitterOptions } from './committer.ts';
 import { FairQueue, type Place } from './fair-queue.ts';
 import { GroupCache } from './groups.ts';
 import { AWAITED_MS, Incomplete } from './incomplete.ts';
@@ -21,6 +21,7 @@ import { Repetitions } from './repetitions.ts';
 import { replay } from './sequencer-replay.ts';
 import { Signatures } from './signatures.ts';
 import type { Accepted, BatchEvidence, Submission } from './submission.ts';
+import { RETRY_AFTER_MS, unanswered, unavailable } from './unavailable.ts';
 
 export type { Accepted, BatchEvidence, Submission };
 export type SequencerOptions = CommitterOptions;
@@ -33,9 +34,7 @@ const MAX_COST = 2048;
 const SMALL_COST = 64;
 /** A device that gets a message costs 1, and a message too; a batch with its signature as much as 16 of them. */
 const BATCH_COST = 16;
-/** What a refused sender is told to wait. */
-const RETRY_AFTER_MS = 1000;
-/** The same, while somebody else has to repeat something first. */
+/** What a refused sender is told to wait while somebody else has to repeat something first. */
 const INCOMPLETE_RETRY_MS = 1000;
 /** Crashes so shortly after one another that senders could not repeat anything between them leave this much at most. */
 const INCOMPLETE_ENTRIES = 4 * MAX_WINDOW_ENTRIES;
