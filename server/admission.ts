@@ -21,7 +21,8 @@ import { devicesOf, isPartOf, noConversation, rosterOf, type Conversations, type
 import { checkKind, companions } from './groups.ts';
 import type { Member } from './members.ts';
 import type { Quota } from './quota.ts';
-import type { Sequencer, Submission } from './sequencer.ts';
+import type { Sequencer } from './sequencer.ts';
+import type { Submission } from './submission.ts';
 
 /** When a sender tries again whose recipient has no valid certificate. */
 const NO_DEVICE_RETRY_MS = 60_000;

@@ -7,7 +7,7 @@ import { HOLE, type Template } from '../base/cbor.ts';
 import { templateOf, type Delivered, type Hidden, type Reply } from '../protocol/messages.ts';
 import type { GroupState } from '../store/contract/conversations.ts';
 import type { Cut } from './invitations.ts';
-import type { BatchEvidence } from './sequencer.ts';
+import type { BatchEvidence } from './submission.ts';
 
 /** Whole messages in one frame, unless the first alone is larger: the evidence of all others of the batch fits beside them. */
 const FRAME_BYTES = 512 * 1024;

@@ -24,7 +24,8 @@ import { Members, type Member } from './members.ts';
 import { Outlet, PAGE_ITEMS } from './outlet.ts';
 import { Presence } from './presence.ts';
 import { Quota } from './quota.ts';
-import type { Accepted, Sequencer, Submission } from './sequencer.ts';
+import type { Sequencer } from './sequencer.ts';
+import type { Accepted, Submission } from './submission.ts';
 import { Typing } from './typing.ts';
 
 /** Of queues: what the database reads one after the other anyway. */

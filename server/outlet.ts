@@ -19,7 +19,7 @@ import {
   type SharedFrames,
 } from './delivery-frames.ts';
 import { shownTo } from './invitations.ts';
-import type { BatchEvidence } from './sequencer.ts';
+import type { BatchEvidence } from './submission.ts';
 
 /**
  * Sent and not yet acknowledged by the device: messages, and bytes of their parts and of the hashes beside them. Once full, half of it must be

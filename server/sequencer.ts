@@ -23,9 +23,6 @@ import { Signatures } from './signatures.ts';
 import type { Accepted, BatchEvidence, Submission } from './submission.ts';
 import { RETRY_AFTER_MS, unanswered, unavailable } from './unavailable.ts';
 
-export type { Accepted, BatchEvidence, Submission };
-export type SequencerOptions = CommitterOptions;
-
 /** Parts and statements of batches that are not answered yet, over all senders. */
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 /** What batches cost that are being written and delivered: a window of that takes some 10 ms to write, and its deliveries leave in slices. */
@@ -42,7 +39,7 @@ const INCOMPLETE_ENTRIES = 4 * MAX_WINDOW_ENTRIES;
 type Deliver = (accepted: Accepted) => Promise<void> | void;
 
 export class Sequencer {
-  readonly #o: SequencerOptions;
+  readonly #o: CommitterOptions;
   readonly #audience: Hash;
   readonly #signatures = new Signatures();
   readonly #fairly = new FairQueue(MAX_COST);
@@ -57,7 +54,7 @@ export class Sequencer {
   #waitingBytes = 0;
   #isDraining = false;
 
-  constructor(options: SequencerOptions) {
+  constructor(options: CommitterOptions) {
     this.#o = options;
     this.#audience = audienceOf(options.transcript.origin);
     this.#lineage = new LineageCache(options.store);

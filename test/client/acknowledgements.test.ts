@@ -6,7 +6,7 @@ import { Acknowledgements } from '../../client/acknowledgements.ts';
 import type { AppEvent } from '../../client/app-event.ts';
 import type { Reply } from '../../protocol/messages.ts';
 import { Outlet } from '../../server/outlet.ts';
-import type { BatchEvidence } from '../../server/sequencer.ts';
+import type { BatchEvidence } from '../../server/submission.ts';
 import { cursorsOf } from '../support/raw-client.ts';
 import { drop, ScriptedServer, type Delivery } from './scripted-server.ts';
 import { accepted, isAlarm, isLost, isMessage, logIn, quiet, say, told, type Side } from './side.ts';

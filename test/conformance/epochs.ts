@@ -3,7 +3,7 @@
  * the sequencer or the database alone knows of the newer one. (What a sequencer judges by in detail: test/server/groups.test.ts.)
  */
 import type { Test } from 'tap';
-import type { Submission } from '../../server/sequencer.ts';
+import type { Submission } from '../../server/submission.ts';
 import { identity, transcriptWorld, type Database, type Sender } from '../support/transcript-world.ts';
 
 const stale = { code: 'STALE', sub: 'epoch', field: 'msg_send.messages[0].group' };

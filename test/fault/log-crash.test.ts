@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { hex } from '../../base/bytes.ts';
-import type { Submission } from '../../server/sequencer.ts';
+import type { Submission } from '../../server/submission.ts';
 import { decodeLeaf } from '../../transcript/leaf.ts';
 import { Findings } from '../../verify/finding.ts';
 import { auditDirectory } from '../../verify/log-directory.ts';

@@ -2,7 +2,7 @@ import t from 'tap';
 import { Deliveries } from '../../server/deliveries.ts';
 import type { OutgoingItem, SharedFrames } from '../../server/delivery-frames.ts';
 import type { Outlet } from '../../server/outlet.ts';
-import type { Accepted, BatchEvidence } from '../../server/sequencer.ts';
+import type { Accepted, BatchEvidence } from '../../server/submission.ts';
 
 const turn = (): Promise<void> => new Promise(setImmediate);
 

@@ -2,7 +2,7 @@ import t from 'tap';
 import type { Hash } from '../../base/bytes.ts';
 import { encodeFrame } from '../../protocol/messages.ts';
 import { checkpointFrame, deliveryFrame, SharedFrames, type OutgoingItem } from '../../server/delivery-frames.ts';
-import type { BatchEvidence } from '../../server/sequencer.ts';
+import type { BatchEvidence } from '../../server/submission.ts';
 import { framesOf } from '../support/raw-client.ts';
 
 const hash = (byte: number): Hash => Buffer.alloc(32, byte) as Uint8Array as Hash;

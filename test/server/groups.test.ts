@@ -5,7 +5,8 @@ import { equal, hex, type ConversationId, type Hash } from '../../base/bytes.ts'
 import { ChatError } from '../../base/errors.ts';
 import { GroupCache } from '../../server/groups.ts';
 import { AWAITED_MS } from '../../server/incomplete.ts';
-import { Sequencer, type Submission } from '../../server/sequencer.ts';
+import { Sequencer } from '../../server/sequencer.ts';
+import type { Submission } from '../../server/submission.ts';
 import type { GroupState } from '../../store/contract/conversations.ts';
 import type { Store } from '../../store/store.ts';
 import { memoryLog } from '../support/pair.ts';

@@ -10,7 +10,7 @@ import { ConversationAccess } from '../../server/conversation-access.ts';
 import { Conversations } from '../../server/conversations.ts';
 import { Hub } from '../../server/hub.ts';
 import type { Member } from '../../server/members.ts';
-import type { Accepted, Submission } from '../../server/sequencer.ts';
+import type { Accepted, Submission } from '../../server/submission.ts';
 import type { PresenceChoice, Seen, User } from '../../store/contract/accounts.ts';
 import type { Standing } from '../../store/contract/contacts.ts';
 import type { Conversation, Group } from '../../store/contract/conversations.ts';

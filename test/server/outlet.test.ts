@@ -7,7 +7,7 @@ import type { QueuedExpiry, QueueItem } from '../../store/contract/queue.ts';
 import { KIND } from '../../transcript/statement.ts';
 import { SharedFrames } from '../../server/delivery-frames.ts';
 import { Outlet } from '../../server/outlet.ts';
-import type { BatchEvidence } from '../../server/sequencer.ts';
+import type { BatchEvidence } from '../../server/submission.ts';
 import { cursorsOf, framesOf } from '../support/raw-client.ts';
 
 const hash = Buffer.alloc(32) as Uint8Array as Hash;

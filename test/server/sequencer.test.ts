@@ -3,7 +3,9 @@ import t, { type Test } from 'tap';
 import { equal } from '../../base/bytes.ts';
 import { ChatError } from '../../base/errors.ts';
 import { Proofs } from '../../server/log/proofs.ts';
-import { Sequencer, type SequencerOptions, type Submission } from '../../server/sequencer.ts';
+import type { CommitterOptions } from '../../server/committer.ts';
+import { Sequencer } from '../../server/sequencer.ts';
+import type { Submission } from '../../server/submission.ts';
 import type { Store } from '../../store/store.ts';
 import { checkAck, decodeAck } from '../../transcript/ack.ts';
 import { decodeLeaf } from '../../transcript/leaf.ts';
@@ -16,7 +18,7 @@ import { identity, ORIGIN, silent, transcriptWorld, type TranscriptWorld } from 
 const keys = identity();
 const worldIn = (t: Test): Promise<TranscriptWorld> => transcriptWorld(t.testdir(), {}, {}, keys);
 /** A second sequencer over the same log. */
-const over = (w: TranscriptWorld, store: Store, more: Partial<SequencerOptions> = {}): Sequencer =>
+const over = (w: TranscriptWorld, store: Store, more: Partial<CommitterOptions> = {}): Sequencer =>
   new Sequencer({ transcript: w.transcript, store, log: silent, now: () => NOW, retryMs: 1, ...more });
 
 /** Checks the evidence of an answer as its sender would. */

@@ -7,7 +7,9 @@ import { CONTEXT, sign } from '../../base/signature.ts';
 import type { Log } from '../../runtime/log.ts';
 import { TranscriptLog } from '../../server/log/log.ts';
 import type { LogOptions } from '../../server/log/options.ts';
-import { Sequencer, type SequencerOptions, type Submission } from '../../server/sequencer.ts';
+import type { CommitterOptions } from '../../server/committer.ts';
+import { Sequencer } from '../../server/sequencer.ts';
+import type { Submission } from '../../server/submission.ts';
 import { migrateStore, openStore } from '../../store/open.ts';
 import type { GroupState } from '../../store/contract/conversations.ts';
 import type { Device } from '../../store/contract/devices.ts';
@@ -207,7 +209,7 @@ export interface Database {
 
 export async function transcriptWorld(
   dir: string,
-  sequencer: Partial<SequencerOptions> = {},
+  sequencer: Partial<CommitterOptions> = {},
   more: Partial<LogOptions> = {},
   keys: { readonly ca: Authority; readonly server: Issued } = identity(),
   { url, password }: Database = { url: `sqlite:${dir}/chat.db`, password: () => null },
