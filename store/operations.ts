@@ -3,9 +3,11 @@ import * as accounts from './accounts.ts';
 import * as blobs from './blobs.ts';
 import * as contacts from './contacts.ts';
 import * as conversations from './conversations.ts';
+import * as devices from './devices.ts';
 import * as groups from './groups.ts';
 import * as keys from './keys.ts';
 import * as log from './log.ts';
+import * as failures from './login-failures.ts';
 import type { Operation } from './operation.ts';
 import { places } from './places.ts';
 import * as queue from './queue.ts';
@@ -30,14 +32,14 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   setPassword: accounts.setPassword,
   setLastSeen: accounts.setLastSeen,
   setPresence: accounts.setPresence,
-  addDevice: accounts.addDevice,
-  devicesOf: accounts.devicesOf,
-  deviceByFingerprint: accounts.deviceByFingerprint,
-  revokeDevices: accounts.revokeDevices,
-  countLoginFailure: accounts.countLoginFailure,
-  forgetLoginFailures: accounts.forgetLoginFailures,
-  lockedUntil: accounts.lockedUntil,
-  clearLoginFailures: accounts.clearLoginFailures,
+  addDevice: devices.addDevice,
+  devicesOf: devices.devicesOf,
+  deviceByFingerprint: devices.deviceByFingerprint,
+  revokeDevices: devices.revokeDevices,
+  countLoginFailure: failures.countLoginFailure,
+  forgetLoginFailures: failures.forgetLoginFailures,
+  lockedUntil: failures.lockedUntil,
+  clearLoginFailures: failures.clearLoginFailures,
   openDirect: conversations.openDirect,
   openSelf: conversations.openSelf,
   conversation: conversations.conversation,

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Test } from 'tap';
 import { hex, type ConversationId, type Fingerprint, type Hash, type SessionId } from '../../base/bytes.ts';
-import { MAX_LOCKOUT_MS } from '../../store/accounts.ts';
+import { MAX_LOCKOUT_MS } from '../../store/login-failures.ts';
 import { encodeWindow } from '../../store/journal-record.ts';
 import type { PasswordRecord } from '../../store/contract/accounts.ts';
 import type { StoredMessage } from '../../store/contract/log.ts';
