@@ -121,3 +121,10 @@ const ofRoom = (row: Row, now: number): Operation<readonly Row[]> =>
     now,
     integer(row, 'id'),
   );
+
+/** Ids of the conversations of rows, by `conversation_id`. */
+export function* conversationsOf(rows: readonly Row[]): Operation<Map<number, ConversationId>> {
+  const ids = [...new Set(rows.map((row) => integer(row, 'conversation_id')))];
+  const names = yield* select('SELECT id, conversation FROM conversations WHERE id IN (?...)', ids);
+  return new Map(names.map((row) => [integer(row, 'id'), blob<ConversationId>(row, 'conversation')]));
+}

@@ -1,9 +1,11 @@
 /** The methods of the contract, as operations, by name; and which of them only read. */
 import * as accounts from './accounts.ts';
+import { acknowledge } from './acknowledgement.ts';
 import * as blobs from './blobs.ts';
 import * as contacts from './contacts.ts';
 import * as conversations from './conversations.ts';
 import * as devices from './devices.ts';
+import { expire, nextExpiry } from './expiry.ts';
 import * as groups from './groups.ts';
 import * as keys from './keys.ts';
 import * as log from './log.ts';
@@ -79,9 +81,9 @@ export const OPERATIONS: { readonly [M in Method]: (...args: Arguments<M>) => Op
   backlog: queue.backlog,
   queueUsages: queue.queueUsages,
   queueShares: queue.queueShares,
-  acknowledge: queue.acknowledge,
-  expire: queue.expire,
-  nextExpiry: queue.nextExpiry,
+  acknowledge: acknowledge,
+  expire: expire,
+  nextExpiry: nextExpiry,
 };
 
 const READS: ReadonlySet<Method> = new Set<Method>([

@@ -9,7 +9,7 @@ import { isRead, mayBeLost, OPERATIONS, type Arguments, type Result } from './op
 import type { Operation } from './operation.ts';
 import { encodePage } from './page.ts';
 import { pack } from './parcel.ts';
-import { acknowledgeAll } from './queue.ts';
+import { acknowledgeAll } from './acknowledgement.ts';
 import { SqliteConnection } from './sqlite-connection.ts';
 import type { Failure, Reply, Request } from './sqlite.ts';
 

@@ -7,7 +7,7 @@ import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
 import { partsBytes } from './entry.ts';
 import { decodeWindow } from './journal-record.ts';
-import type { Acknowledgement } from './queue.ts';
+import type { Acknowledgement } from './acknowledgement.ts';
 import type { BatchRecord, MessageRecord, StoredMessage, WindowRecord } from './contract/log.ts';
 import { encodeSaid, type Said } from './told.ts';
 

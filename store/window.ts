@@ -20,7 +20,7 @@ import {
   type Scalar,
   type Target,
 } from './operation.ts';
-import { REACHED } from './queue.ts';
+import { REACHED } from './expiry.ts';
 import { blob, blobOrNull, integer } from './row.ts';
 import type { MessageRecord, StoredMessage, WindowRecord } from './contract/log.ts';
 import { Threads } from './threads.ts';
