@@ -7,14 +7,13 @@ import type { Fingerprint } from '../base/bytes.ts';
 import { decodeSequence, type Template } from '../base/cbor.ts';
 import { ChatError, type Code } from '../base/errors.ts';
 import type { Secret } from '../base/secret.ts';
-import type { Opener, Sealer } from '../protocol/channel.ts';
+import type { Opener } from '../protocol/channel.ts';
 import type { Session } from '../protocol/handshake.ts';
 import type { Suite } from '../protocol/key-exchange.ts';
-import { MAX_PLAINTEXT_BYTES } from '../protocol/limits.ts';
 import { filledInRecord, frameInRecord, requestIdOf, type Reply, type Request } from '../protocol/messages.ts';
 import type { RecordReader } from '../protocol/record.ts';
-import { plaintextOf, RECORD_OVERHEAD_BYTES } from '../protocol/unsealed.ts';
 import type { Closed, Link, LinkOptions } from './link.ts';
+import { Outgoing } from './outgoing.ts';
 import type { Chain } from './tls.ts';
 import { inLaterTurn, mayRead, Share } from './turn.ts';
 
@@ -23,8 +22,6 @@ export type DecodeFrames<In> = (plaintext: Uint8Array) => Generator<In>;
 
 /** What a closing connection may take to be read by its peer. */
 export const LINGER_MS = 2000;
-/** Frames are gathered into one record up to here: a larger record would only arrive later. A larger frame has a record of its own. */
-const GATHER_BYTES = 65_536;
 /** A peer that reads nothing while this much waits for it is cut. */
 const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 
@@ -42,7 +39,6 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
 
   readonly #role: Session['role'];
   readonly #socket: TLSSocket;
-  readonly #sealer: Sealer;
   readonly #opener: Opener;
   readonly #decode: DecodeFrames<In>;
 
@@ -64,11 +60,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   #heardAt = performance.now();
   #receivedBytes = 0;
 
-  // Outgoing
-  /** Frames, each with room around it for a record of its own. */
-  #out: Buffer[] = [];
-  #outBytes = 0;
-  #isFlushDue = false;
+  readonly #outgoing: Outgoing;
   #onDrain: () => void = () => {};
 
   #reason: Closed | null = null;
@@ -87,8 +79,10 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
   ) {
     this.#role = role;
     this.#socket = socket;
-    this.#sealer = sealer;
     this.#opener = opener;
+    this.#outgoing = new Outgoing(socket, sealer, () => {
+      if (!this.#isEnding) this.#onDrain();
+    });
     this.#reader = reader;
     this.#records = records;
     this.#decode = decode;
@@ -107,8 +101,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
     socket.on('close', () => {
       clearInterval(idle);
       this.#isEnding = true;
-      this.#out = [];
-      this.#outBytes = 0;
+      this.#outgoing.drop();
       sealer.wipe();
       opener.wipe();
       resolve(this.#reason ?? { code: 'CONNECTION_LOST' });
@@ -118,13 +111,13 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
 
   send(frame: Out): void {
     if (this.#isEnding) return;
-    this.#push(frameInRecord(frame), frame.type);
+    this.#outgoing.push(frameInRecord(frame), frame.type);
     this.#checkQueued();
   }
 
   sendShared(frames: Template, numbers: readonly number[]): void {
     if (this.#isEnding) return;
-    this.#push(filledInRecord(frames, numbers), 'frames');
+    this.#outgoing.push(filledInRecord(frames, numbers), 'frames');
     this.#checkQueued();
   }
 
@@ -132,7 +125,7 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
     return this.#receivedBytes;
   }
   get queuedBytes(): number {
-    return this.#outBytes + this.#socket.writableLength;
+    return this.#outgoing.queuedBytes;
   }
 
   onFrame(handler: (frame: In) => void): void {
@@ -292,46 +285,10 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
     if (!this.#isPaused && performance.now() - this.#heardAt > idleMs) this.#cut({ code: 'CONNECTION_LOST' });
   }
 
-  // ---- outgoing ------------------------------------------------------------------------------------------------------------------
-  #push(record: Buffer, field: string): void {
-    const bytes = record.length - RECORD_OVERHEAD_BYTES;
-    if (bytes > MAX_PLAINTEXT_BYTES) throw new ChatError('TOO_LARGE', `frame of ${bytes} bytes`, { field });
-    this.#out.push(record);
-    this.#outBytes += record.length;
-    if (this.#isFlushDue) return;
-    this.#isFlushDue = true;
-    setImmediate(() => this.#flush()); // after all that this turn of the event loop brings
-  }
-
+  // ---- outgoing, and the end ---------------------------------------------------------------------------------------------------------
   #checkQueued(): void {
     if (this.queuedBytes > MAX_QUEUED_BYTES) this.#cut({ code: 'QUOTA' });
   }
-
-  /** Sealing and writing happen here alone, in one go: the order of counters is the order on the wire. */
-  #flush(): void {
-    this.#isFlushDue = false;
-    const records = this.#out;
-    this.#out = [];
-    this.#outBytes = 0;
-    if (records.length === 0 || !this.#socket.writable) return;
-    const now = performance.now();
-    this.#socket.cork();
-    for (let at = 0; at < records.length;) {
-      const from = at;
-      let bytes = records[at++]!.length;
-      while (at < records.length && bytes + records[at]!.length <= GATHER_BYTES) bytes += records[at++]!.length;
-      const sealed =
-        at - from === 1
-          ? this.#sealer.sealInPlace(records[from]!, now)
-          : this.#sealer.seal(records.slice(from, at).map(plaintextOf), now);
-      this.#socket.write(sealed, this.#written);
-    }
-    this.#socket.uncork();
-  }
-
-  readonly #written = (): void => {
-    if (!this.#isEnding && this.queuedBytes === 0) this.#onDrain();
-  };
 
   /** A stop for the whole server is no fault of the peer; everything else with a code is an error. A client has no errors to send. */
   #farewell(code: Code | undefined, sub: string | undefined): Request | Reply {
@@ -346,8 +303,8 @@ export class OpenLink<In extends Request | Reply, Out extends Request | Reply> i
     this.#chunks.length = 0;
     this.#records = null;
     this.#frames = null;
-    if (farewell !== null) this.#push(frameInRecord(farewell), farewell.type);
-    this.#flush();
+    if (farewell !== null) this.#outgoing.push(frameInRecord(farewell), farewell.type);
+    this.#outgoing.flush();
     const timer = setTimeout(() => this.#socket.destroy(), LINGER_MS);
     this.#socket.once('close', () => clearTimeout(timer));
     this.#socket.end();
