@@ -2,7 +2,7 @@
  * What is on its way to one connected device. Live while the device keeps up: what is committed leaves at once. Otherwise it is
  * behind: the queue in the store is read again as acknowledgements make room, and nothing is buffered here but a little of what comes
  * while a page is read, for without that whoever is written to all the time would never catch up. So a slow reader costs at
- * most IN_FLIGHT_ITEMS and IN_FLIGHT_BYTES (and one message), and nothing is sent twice on one connection. What a device skips stays
+ * most what may be in flight (in-flight.ts, and one message), and nothing is sent twice on one connection. What a device skips stays
  * in its queue for the next connection, and makes room on this one, so that what it cannot believe never keeps the rest from it.
  */
 import type { Template } from '../base/cbor.ts';
@@ -18,15 +18,10 @@ import {
   type OutgoingItem,
   type SharedFrames,
 } from './delivery-frames.ts';
+import { fills, IN_FLIGHT_ITEMS, InFlight } from './in-flight.ts';
 import { shownTo } from './invitations.ts';
 import type { BatchEvidence } from './submission.ts';
 
-/**
- * Sent and not yet acknowledged by the device: messages, and bytes of their parts and of the hashes beside them. Once full, half of it must be
- * acknowledged before more is read.
- */
-const IN_FLIGHT_ITEMS = 2048;
-const IN_FLIGHT_BYTES = 4 * 1024 * 1024;
 /** Sent, and not taken by the kernel: then nothing more is, until it has all of it. What it does not take stands in memory. */
 const UNTAKEN_BYTES = 256 * 1024;
 /** One page of the queue. */
@@ -67,10 +62,7 @@ export class Outlet {
   readonly #send: (frame: Reply) => void;
   readonly #source: OutletSource;
   readonly #onFailure: (error: unknown) => void;
-  /** cursor → bytes of parts; with the first of a frame, those of its hashes as well */
-  readonly #inFlight = new Map<number, number>();
-  #inFlightBytes = 0;
-  #isFull = false;
+  readonly #inFlight = new InFlight();
   /**
    * Everything up to here was sent. Only pages move it, for they have no gaps; live messages come in the order in which their commits
    * end, and that is not always the order of their cursors.
@@ -134,7 +126,7 @@ export class Outlet {
 
   offerExpiry(expiry: QueuedExpiry): void {
     if (expiry.cursor <= this.#after) return;
-    if (this.#isBehind || this.#isFull) return this.#fallBehind();
+    if (this.#isBehind || this.#inFlight.isFull) return this.#fallBehind();
     this.#deliverExpiry(expiry);
   }
 
@@ -186,11 +178,7 @@ export class Outlet {
   }
 
   #free(cursors: readonly number[]): void {
-    for (const cursor of cursors) {
-      this.#inFlightBytes -= this.#inFlight.get(cursor) ?? 0;
-      this.#inFlight.delete(cursor);
-    }
-    if (this.#inFlight.size <= IN_FLIGHT_ITEMS / 2 && this.#inFlightBytes <= IN_FLIGHT_BYTES / 2) this.#isFull = false;
+    this.#inFlight.remove(cursors);
     void this.pump();
   }
 
@@ -199,7 +187,7 @@ export class Outlet {
     if (this.#isReading) return;
     this.#isReading = true;
     try {
-      while (this.#isBehind && !this.#isFull && !this.#isStuffed && !this.#isClosed) {
+      while (this.#isBehind && !this.#inFlight.isFull && !this.#isStuffed && !this.#isClosed) {
         const items = this.#after === 0 ? FIRST_PAGE_ITEMS : PAGE_ITEMS;
         await this.#source.inTurn(items, () => this.#nextPage(items));
       }
@@ -250,18 +238,18 @@ export class Outlet {
   }
 
   #hasRoomFor(evidence: BatchEvidence, items: readonly OutgoingItem[]): boolean {
-    if (this.#isFull || this.#isStuffed || this.#inFlight.size + items.length > IN_FLIGHT_ITEMS) return false;
+    if (this.#inFlight.isFull || this.#isStuffed) return false;
     const bytes = items.reduce((sum, { parts }) => sum + byteCount(parts), hashBytes(evidence, items));
-    return this.#inFlight.size === 0 || this.#inFlightBytes + bytes <= IN_FLIGHT_BYTES;
+    return this.#inFlight.hasRoomFor(items.length, bytes);
   }
 
   /** The beginning of a page as far as its parts fit, without what is on its way already; and the cursor up to which that goes. */
   #fitting(page: readonly QueueItem[]): { fitting: QueueItem[]; last: number | null } {
     const fitting: QueueItem[] = [];
-    let [items, bytes] = [this.#inFlight.size, this.#inFlightBytes];
+    let [items, bytes] = [this.#inFlight.items, this.#inFlight.bytes];
     let last: number | null = null;
     for (const item of page) {
-      if (items >= IN_FLIGHT_ITEMS || bytes >= IN_FLIGHT_BYTES) break;
+      if (fills(items, bytes)) break;
       last = item.cursor;
       if (this.#inFlight.has(item.cursor) || this.#gone.has(item.cursor) || this.#skipped.has(item.cursor)) continue;
       if (item.kind === 'message' && item.origin !== this.#source.origin) continue;
@@ -277,7 +265,7 @@ export class Outlet {
     let at = 0;
     while (at < page.length && !this.#isClosed) {
       const item = page[at]!;
-      if (this.#isFull) return item;
+      if (this.#inFlight.isFull) return item;
       if (item.kind === 'expired') {
         this.#deliverExpiry(item);
         at++;
@@ -315,7 +303,7 @@ export class Outlet {
           frame.map(({ cursor }) => cursor),
         );
       for (const [i, { cursor, parts }] of frame.entries())
-        this.#onLine(cursor, byteCount(parts) + (i === 0 ? hashBytes(evidence, frame) : 0));
+        this.#inFlight.add(cursor, byteCount(parts) + (i === 0 ? hashBytes(evidence, frame) : 0));
     }
   }
 
@@ -328,12 +316,6 @@ export class Outlet {
 
   #deliverExpiry({ cursor, conversation, message, by, at }: Omit<QueuedExpiry, 'deviceId'>): void {
     this.#send({ type: 'msg_expired', cursor, conversation, message, by, at });
-    this.#onLine(cursor, 0);
-  }
-
-  #onLine(cursor: number, bytes: number): void {
-    this.#inFlight.set(cursor, bytes);
-    this.#inFlightBytes += bytes;
-    if (this.#inFlight.size >= IN_FLIGHT_ITEMS || this.#inFlightBytes >= IN_FLIGHT_BYTES) this.#isFull = true;
+    this.#inFlight.add(cursor, 0);
   }
 }

@@ -74,6 +74,7 @@ export const SERVER_RULES: Rules = {
     ['.filter((member) => member !== except)', ''],
     ['    member.isEnded = true;\n', ''],
   ],
+  'server/in-flight.ts': [[' && this.#bytes <= IN_FLIGHT_BYTES / 2)', ')']],
   'server/incomplete.ts': [
     ['if (indexes) indexes.add(index);\n      else ', ''],
     ['    this.#until = Math.min(this.#until, now + AWAITED_MS);', '   '],
@@ -85,9 +86,11 @@ export const SERVER_RULES: Rules = {
   'server/outlet.ts': [
     ['filter(({ cursor }) => cursor > this.#after)', 'filter(({ cursor }) => cursor >= this.#after)'],
     ['.map((item) => this.#shown(item));', ';'],
-    ['if (this.#isBehind || this.#isFull) return this.#fallBehind();', 'if (this.#isFull) return this.#fallBehind();'],
+    [
+      'if (this.#isBehind || this.#inFlight.isFull) return this.#fallBehind();',
+      'if (this.#inFlight.isFull) return this.#fallBehind();',
+    ],
     ['if (cursor > this.#after) this.#skipped.add(cursor);', 'this.#skipped.add(cursor);'],
-    [' && this.#inFlightBytes <= IN_FLIGHT_BYTES / 2)', ')'],
     ['this.#gone.has(item.cursor) || ', ''],
     ['if (!this.#isClosed) this.#deliver(evidence, items);', 'this.#deliver(evidence, items);'],
   ],

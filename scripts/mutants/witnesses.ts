@@ -46,6 +46,7 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   'server/contacts.ts': server('contacts'),
   'server/crl-history.ts': server('crl-history'),
   'server/hub.ts': server('hub', 'session'),
+  'server/in-flight.ts': server('outlet'),
   'server/incomplete.ts': server('incomplete'),
   'server/not-logged-in.ts': server('not-logged-in'),
   'server/outlet.ts': server('outlet'),
