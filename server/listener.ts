@@ -1,8 +1,8 @@
 /**
- * Accepts connections on several addresses and hands over links: who is admitted, and how a link works, is decided elsewhere. Here
- * are the limits, and they come before any expensive work: what is refused here has cost one accept() and nothing more.
+ * Accepts connections on several addresses and hands over links: who is admitted, and how a link works, is decided elsewhere. The
+ * limits come before any expensive work: what is refused here has cost one accept() and nothing more.
  */
-import { createServer, isIPv6, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { TLSSocket, type SecureContext } from 'node:tls';
 import { ChatError } from '../base/errors.ts';
 import type { Suite } from '../protocol/key-exchange.ts';
@@ -10,6 +10,7 @@ import { firstBytes, openServerLink, type LinkOptions, type ServerLink } from '.
 import { errorFields, isReported, levelOf, type Log, type LogEvent } from '../runtime/log.ts';
 import { serverContext, serverTlsOptions, type Authorities, type Credentials } from '../runtime/tls.ts';
 import { identityOf } from '../x509/identity.ts';
+import { ConnectionLimits, type AddressLimits } from './connection-limits.ts';
 
 export interface ListenerOptions {
   readonly listen: readonly { readonly host: string; readonly port: number }[];
@@ -29,32 +30,24 @@ export interface ListenerOptions {
   readonly monotonicMs?: () => number;
 }
 
-export interface ListenerLimits {
-  readonly connections: number;
-  /** An IPv6 address counts as its /64, which is what one customer or machine is given. */
-  readonly connectionsPerAddress: number;
-  readonly handshakesPerAddressPerSecond: number;
+export interface ListenerLimits extends AddressLimits {
   /** Connections that are not open yet. At the limit the oldest makes room: an honest one is done in a fraction of a second. */
   readonly unfinishedHandshakes?: number;
 }
 
 const UNFINISHED_HANDSHAKES = 1024;
-/** Forgotten is who made no connection for so long that his bucket is full again. */
-const MAX_BUCKETS = 10_000;
 /**
  * What a handshake that came to nothing brought behind its first bytes costs its address, each so many bytes as much as a connection. OpenSSL
  * verifies the certificates that it is shown by each other, before anybody asks whether they lead anywhere: with keys that were made for it
  * a stranger's 512 bytes take it 3 ms, and 80 kB nearly half a second.
  */
 const BYTES_OF_A_HANDSHAKE = 512;
-/** The most that an address can owe, in seconds of its share. */
-const MAX_DEBT_S = 300;
 const BACKLOG = 1024;
 
 export class Listener {
   readonly #o: ListenerOptions;
   readonly #servers: Server[] = [];
-  readonly #admission: Admission;
+  readonly #limits: ConnectionLimits;
   /** not open yet, oldest first */
   readonly #unfinished = new Set<Socket>();
   #own: Credentials;
@@ -76,7 +69,7 @@ export class Listener {
     this.#o = options;
     this.#own = options.own;
     this.#context = serverContext(options.own, options.authorities);
-    this.#admission = new Admission(options.limits, options.monotonicMs ?? (() => performance.now()));
+    this.#limits = new ConnectionLimits(options.limits, options.monotonicMs ?? (() => performance.now()));
   }
 
   /** What is listened on; the port is the real one when 0 was asked. */
@@ -84,7 +77,7 @@ export class Listener {
     return this.#servers.map((server) => server.address() as AddressInfo);
   }
   get connections(): number {
-    return this.#admission.connections;
+    return this.#limits.connections;
   }
   get unfinishedHandshakes(): number {
     return this.#unfinished.size;
@@ -136,12 +129,12 @@ export class Listener {
     accepted.on('error', () => {}); // also of a socket that is refused in the next line
     const address = accepted.remoteAddress;
     if (address === undefined) return void accepted.destroy(); // gone already
-    const refused = this.#admission.enter(address);
+    const refused = this.#limits.enter(address);
     if (refused !== null) {
       accepted.resetAndDestroy(); // nothing lingers in TIME_WAIT on our side
       return this.#o.log.info('connection.refused', { address, ...errorFields(refused) });
     }
-    accepted.once('close', () => this.#admission.leave(address));
+    accepted.once('close', () => this.#limits.leave(address));
     this.#makeRoom();
     this.#awaitEnd(accepted);
     void this.#open(accepted, address, accepted.remotePort);
@@ -167,7 +160,7 @@ export class Listener {
     let firstCount = 0;
     let isSuperfluous = false;
     const charge = (): void =>
-      this.#admission.charge(address, Math.floor((accepted.bytesRead - firstCount) / BYTES_OF_A_HANDSHAKE));
+      this.#limits.charge(address, Math.floor((accepted.bytesRead - firstCount) / BYTES_OF_A_HANDSHAKE));
     try {
       const untilMs = performance.now() + handshakeTimeoutMs;
       await firstBytes(accepted, handshakeTimeoutMs);
@@ -210,96 +203,6 @@ function eventOf(failure: ChatError): LogEvent {
   if (failure.field === 'tls') return 'tls.refused';
   return failure.code === 'BAD_CERT' ? 'certificate.refused' : 'handshake.refused';
 }
-
-interface Bucket {
-  tokens: number;
-  /** when that was so, ms */
-  at: number;
-}
-
-/** Counts connections and paces handshakes, by address. Pure but for its clock. */
-export class Admission {
-  readonly #limits: ListenerLimits;
-  readonly #monotonicMs: () => number;
-  readonly #open = new Map<string, number>();
-  readonly #buckets = new Map<string, Bucket>();
-  connections = 0;
-
-  constructor(limits: ListenerLimits, monotonicMs: () => number) {
-    this.#limits = limits;
-    this.#monotonicMs = monotonicMs;
-  }
-
-  /** Null: come in, and leave() when it is over. Else why not; then nothing is counted but the attempt. */
-  enter(address: string): ChatError | null {
-    const key = networkOf(address);
-    const { connections, connectionsPerAddress } = this.#limits;
-    if (!this.#takeToken(key)) return refused('handshakes_per_address');
-    if (this.connections >= connections) return refused('connections');
-    const own = this.#open.get(key) ?? 0;
-    if (own >= connectionsPerAddress) return refused('connections_per_address');
-    this.#open.set(key, own + 1);
-    this.connections++;
-    return null;
-  }
-
-  leave(address: string): void {
-    const key = networkOf(address);
-    const own = this.#open.get(key) ?? 0;
-    if (own === 0) return;
-    if (own === 1) this.#open.delete(key);
-    else this.#open.set(key, own - 1);
-    this.connections--;
-  }
-
-  /** As much as so many connections more; also beyond what is left: then nobody comes in before that has flowed in. */
-  charge(address: string, handshakes: number): void {
-    const bucket = this.#bucket(networkOf(address));
-    bucket.tokens = Math.max(-MAX_DEBT_S * this.#limits.handshakesPerAddressPerSecond, bucket.tokens - handshakes);
-  }
-
-  #takeToken(key: string): boolean {
-    const bucket = this.#bucket(key);
-    if (bucket.tokens < 1) return false;
-    bucket.tokens -= 1;
-    return true;
-  }
-
-  #bucket(key: string): Bucket {
-    const perSecond = this.#limits.handshakesPerAddressPerSecond;
-    const now = this.#monotonicMs();
-    const flown = ({ tokens, at }: Bucket): number => Math.min(perSecond, tokens + ((now - at) * perSecond) / 1000);
-    const bucket = this.#buckets.get(key) ?? { tokens: perSecond, at: now };
-    bucket.tokens = flown(bucket);
-    bucket.at = now;
-    // Seen last comes last, so that the oldest are found first.
-    this.#buckets.delete(key);
-    this.#buckets.set(key, bucket);
-    for (const [old, other] of this.#buckets) {
-      if ((other === bucket || flown(other) < perSecond) && this.#buckets.size <= MAX_BUCKETS) break;
-      this.#buckets.delete(old);
-    }
-    return bucket;
-  }
-}
-
-/** What the limits count as one: an IPv4 address, also one that is written in IPv6, or the /64 of an IPv6 address. */
-export function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  if (!isIPv6(address)) return address;
-  const bare = address.split('%')[0]!; // a zone is ours, not the peer's
-  const [head = '', tail] = bare.split('::');
-  const groups = head === '' ? [] : head.split(':');
-  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length);
-  const all = [...groups, ...Array<string>(Math.max(0, missing)).fill('0'), ...(tail ? tail.split(':') : [])];
-  return `${all
-    .slice(0, 4)
-    .map((group) => parseInt(group, 16).toString(16))
-    .join(':')}::/64`;
-}
-
-const refused = (sub: string): ChatError => new ChatError('RATE_LIMIT', 'too many connections', { sub });
 
 /** What keeps a server from an address. */
 const WHY_NOT: Readonly<Record<string, string>> = {

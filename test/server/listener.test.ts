@@ -7,7 +7,8 @@ import t from 'tap';
 import { ChatError } from '../../base/errors.ts';
 import { refusalRecord } from '../../protocol/hello.ts';
 import { clientTlsOptions, type Credentials } from '../../runtime/tls.ts';
-import { Admission, Listener, networkOf } from '../../server/listener.ts';
+import { ConnectionLimits, networkOf } from '../../server/connection-limits.ts';
+import { Listener } from '../../server/listener.ts';
 import { LONG_MS, lateTimers } from '../support/late-timers.ts';
 import {
   admitBy,
@@ -234,7 +235,7 @@ t.test('a hello in single bytes is as good as one in one piece', async (t) => {
 
 t.test('admission counts and forgets', (t) => {
   let now = 0;
-  const admission = new Admission(
+  const admission = new ConnectionLimits(
     { ...NO_LIMITS, handshakesPerAddressPerSecond: 2, connectionsPerAddress: 1 },
     () => now,
   );
