@@ -1,7 +1,8 @@
 /** Requests and their replies on one link, and whether the other end is still there. What a reply means is decided by the callers. */
 import { ChatError, CODES, type Code } from '../base/errors.ts';
 import { REPORTED } from '../protocol/hello.ts';
-import { encodeFrame, type Reply, type ReplyType, type Request } from '../protocol/messages.ts';
+import { encodeFrame } from '../protocol/frame-codec.ts';
+import type { Reply, ReplyType, Request } from '../protocol/messages.ts';
 import type { ClientLink, Closed } from '../runtime/link.ts';
 
 type WithoutId<T> = T extends { readonly id: number } ? Omit<T, 'id'> : never;

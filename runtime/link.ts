@@ -12,7 +12,8 @@ import { startClient, startServer, step, type Effect, type State } from '../prot
 import { refusalRecord, REPORTED } from '../protocol/hello.ts';
 import { DEFAULT_SUITES, ephemeral, respond, type Suite } from '../protocol/key-exchange.ts';
 import { HANDSHAKE_TIMEOUT_MS, MAX_RECORD_BYTES } from '../protocol/limits.ts';
-import { decodeReplies, decodeRequests, type Reply, type Request } from '../protocol/messages.ts';
+import { decodeReplies, decodeRequests } from '../protocol/frame-codec.ts';
+import type { Reply, Request } from '../protocol/messages.ts';
 import { RecordReader } from '../protocol/record.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { LINGER_MS, OpenLink, type DecodeFrames } from './open-link.ts';

@@ -5,13 +5,8 @@
 import { same, type ConversationId, type Hash } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { idKey } from '../base/id-key.ts';
-import {
-  encodeFrame,
-  MAX_BATCH_DELIVERIES,
-  MAX_BODY_BYTES,
-  MAX_SEND_BYTES,
-  type Request,
-} from '../protocol/messages.ts';
+import { encodeFrame } from '../protocol/frame-codec.ts';
+import { MAX_BATCH_DELIVERIES, MAX_BODY_BYTES, MAX_SEND_BYTES, type Request } from '../protocol/messages.ts';
 import type { Store } from '../store/store.ts';
 import { NO_HASH } from '../transcript/merkle.ts';
 import { decodeMs, isOfSession, isReceipt, KIND, type MessageStatement } from '../transcript/statement.ts';

@@ -4,7 +4,8 @@
  */
 import type { Hash } from '../base/bytes.ts';
 import { HOLE, type Template } from '../base/cbor.ts';
-import { templateOf, type Delivered, type Hidden, type Reply } from '../protocol/messages.ts';
+import { templateOf } from '../protocol/frame-codec.ts';
+import type { Delivered, Hidden, Reply } from '../protocol/messages.ts';
 import type { GroupState } from '../store/contract/conversations.ts';
 import type { Cut } from './invitations.ts';
 import type { BatchEvidence } from './submission.ts';

@@ -40,4 +40,4 @@ export const recording =
     appendFileSync(`${file}.frames`, plaintext);
     return decode(plaintext);
   };
-substitute('/protocol/messages.ts', { decodeRequests: 'by.recording(real.decodeRequests)' }, import.meta.url);
+substitute('/protocol/frame-codec.ts', { decodeRequests: 'by.recording(real.decodeRequests)' }, import.meta.url);

@@ -4,14 +4,11 @@ import t from 'tap';
 import { decode, encode, type Encodable } from '../../base/cbor.ts';
 import { ChatError } from '../../base/errors.ts';
 import { MAX_PLAINTEXT_BYTES } from '../../protocol/limits.ts';
+import { decodeReplies, decodeRequests, encodeFrame, requestIdOf } from '../../protocol/frame-codec.ts';
 import {
-  decodeReplies,
-  decodeRequests,
-  encodeFrame,
   MAX_BODY_BYTES,
   MAX_KEY_PACKAGE_BYTES,
   replies,
-  requestIdOf,
   requests,
   type Reply,
   type Request,

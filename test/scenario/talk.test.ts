@@ -1,7 +1,8 @@
 /** Two people and a third one, over real TLS and both handshakes, with the server as the daemon builds it. */
 import t from 'tap';
 import { hex } from '../../base/bytes.ts';
-import { encodeFrame, MAX_SEND_BYTES } from '../../protocol/messages.ts';
+import { encodeFrame } from '../../protocol/frame-codec.ts';
+import { MAX_SEND_BYTES } from '../../protocol/messages.ts';
 import { leafHash } from '../../transcript/merkle.ts';
 import { KIND } from '../../transcript/statement.ts';
 import { cursorsOf, deliveredOf, textOf, type RawClient, type SendFrame } from '../support/raw-client.ts';

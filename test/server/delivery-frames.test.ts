@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { Hash } from '../../base/bytes.ts';
-import { encodeFrame } from '../../protocol/messages.ts';
+import { encodeFrame } from '../../protocol/frame-codec.ts';
 import { checkpointFrame, deliveryFrame, SharedFrames, type OutgoingItem } from '../../server/delivery-frames.ts';
 import type { BatchEvidence } from '../../server/submission.ts';
 import { framesOf } from '../support/raw-client.ts';

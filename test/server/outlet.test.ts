@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { ConversationId, Hash } from '../../base/bytes.ts';
-import { encodeFrame, type Reply } from '../../protocol/messages.ts';
+import { encodeFrame } from '../../protocol/frame-codec.ts';
+import type { Reply } from '../../protocol/messages.ts';
 import { MAX_PLAINTEXT_BYTES } from '../../protocol/limits.ts';
 import type { QueuedExpiry, QueueItem } from '../../store/contract/queue.ts';
 import { KIND } from '../../transcript/statement.ts';

@@ -12,14 +12,8 @@ import { CONTEXT, sign } from '../../base/signature.ts';
 import { startClient, step, type Effect, type Session, type State } from '../../protocol/handshake.ts';
 import { ephemeral } from '../../protocol/key-exchange.ts';
 import { MAX_RECORD_BYTES } from '../../protocol/limits.ts';
-import {
-  decodeReplies,
-  filledInRecord,
-  type Delivered,
-  type Reply,
-  type ReplyType,
-  type Request,
-} from '../../protocol/messages.ts';
+import { decodeReplies, filledInRecord } from '../../protocol/frame-codec.ts';
+import type { Delivered, Reply, ReplyType, Request } from '../../protocol/messages.ts';
 import { RecordReader } from '../../protocol/record.ts';
 import { plaintextOf } from '../../protocol/unsealed.ts';
 import type { GroupState } from '../../store/contract/conversations.ts';
