@@ -18,7 +18,7 @@ import { AWAITED_MS, Incomplete } from './incomplete.ts';
 import type { ServerIdentity } from './log/identity.ts';
 import { LineageCache } from './sequencer-lineage.ts';
 import { Repetitions } from './repetitions.ts';
-import { replay } from './sequencer-replay.ts';
+import { bringTogether } from './sequencer-recovery.ts';
 import { Signatures } from './signatures.ts';
 import type { Accepted, BatchEvidence, Submission } from './submission.ts';
 import { RETRY_AFTER_MS, unanswered, unavailable } from './unavailable.ts';
@@ -69,27 +69,12 @@ export class Sequencer {
 
   /**
    * Brings log and store to the same size; to be called once, before anything else.
-   * @throws ROLLBACK if the store knows more than one window that the log lacks; STORE_FAILED; as TranscriptLog.append()
+   * @throws as bringTogether()
    */
   async recover(): Promise<void> {
     const { transcript, store, log, now } = this.#o;
-    const { origin, size } = transcript;
-    const stored = await store.logSize(origin);
-    if (stored > size) {
-      // The log is at most one window behind, and that one was not acknowledged.
-      const isOneWindow = stored - size <= MAX_WINDOW_ENTRIES && (await store.timesAfter(origin, size)) <= 1;
-      if (size === 0 || !isOneWindow)
-        throw new ChatError(
-          'ROLLBACK',
-          `the database has ${stored} entries of log ${origin} and the log only ${size}; restore the log's folder`,
-        );
-      await store.rewind(origin, size);
-      log.warn('store.recovered', { size, count: stored - size });
-    }
-    await transcript.certification.certify();
-    await replay(transcript, store, Math.min(stored, size));
-    if (stored < size) log.warn('store.recovered', { size, count: size - stored });
-    const incomplete = await store.incomplete(origin, Math.max(0, transcript.size - INCOMPLETE_ENTRIES));
+    await bringTogether({ transcript, store, log });
+    const incomplete = await store.incomplete(transcript.origin, Math.max(0, transcript.size - INCOMPLETE_ENTRIES));
     this.#incomplete.begin(incomplete, now() + AWAITED_MS);
   }
 

@@ -1,22 +1,56 @@
-/** Tells the store what the log has and it lacks, after a crash between the two: places, lineage and certificates, without contents. */
+/**
+ * Log and store after a crash between the two: what the store has and the log has lost is taken back, and what it lacks is told to it from the
+ * log: places, lineage and certificates, without contents.
+ */
 import { hex, type Fingerprint } from '../base/bytes.ts';
 import { ChatError } from '../base/errors.ts';
 import { sha256 } from '../base/hash.ts';
+import type { Log } from '../runtime/log.ts';
 import type { WindowRecord } from '../store/contract/log.ts';
 import type { Store } from '../store/store.ts';
 import { decodeLeaf } from '../transcript/leaf.ts';
 import { leafHash } from '../transcript/merkle.ts';
 import { decodeBs, decodeMs, isReceipt, isThreaded, KIND } from '../transcript/statement.ts';
+import { MAX_WINDOW_ENTRIES } from './committer.ts';
 import type { TranscriptLog } from './log/log.ts';
 
 /** Entries that are applied in one transaction, and at most a batch more. */
 const STEP_ENTRIES = 4096;
 
+interface Halves {
+  readonly transcript: TranscriptLog;
+  readonly store: Store;
+  readonly log: Log;
+}
+
+/**
+ * Brings the two to the same size, before anything else is written.
+ * @throws ROLLBACK if the store knows more than one window that the log lacks; STORE_FAILED; as TranscriptLog.append()
+ */
+export async function bringTogether({ transcript, store, log }: Halves): Promise<void> {
+  const { origin, size } = transcript;
+  const stored = await store.logSize(origin);
+  if (stored > size) {
+    // The log is at most one window behind, and that one was not acknowledged.
+    const isOneWindow = stored - size <= MAX_WINDOW_ENTRIES && (await store.timesAfter(origin, size)) <= 1;
+    if (size === 0 || !isOneWindow)
+      throw new ChatError(
+        'ROLLBACK',
+        `the database has ${stored} entries of log ${origin} and the log only ${size}; restore the log's folder`,
+      );
+    await store.rewind(origin, size);
+    log.warn('store.recovered', { size, count: stored - size });
+  }
+  await transcript.certification.certify();
+  await replay(transcript, store, Math.min(stored, size));
+  if (stored < size) log.warn('store.recovered', { size, count: size - stored });
+}
+
 /**
  * @param from size of the store, at the border of a batch
  * @throws STORE_FAILED if the database does not know a sender, so that it is older than the log by more than a crash explains; LOG_CORRUPT
  */
-export async function replay(log: TranscriptLog, store: Store, from: number): Promise<void> {
+async function replay(log: TranscriptLog, store: Store, from: number): Promise<void> {
   const senders = new Map<string, { userId: number; id: number }>();
   const senderOf = async (fingerprint: Fingerprint) => {
     const key = hex(fingerprint);
