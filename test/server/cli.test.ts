@@ -58,7 +58,7 @@ const cases: readonly (readonly [args: string, status: number, out: RegExp | '',
   [
     '--help',
     0,
-    /^chat-server <command>[^]*chat-server run +start in the foreground +\[default\][^]*Exit status: 0 done[^]*8 a migration\s+is pending/,
+    /^chat-server <command>[^]*chat-server run +start in the foreground +\[default\][^]*Exit status: 0 done[^]*8 not found or\s+a\s+migration\s+is\s+pending/,
     '',
   ],
   ['run --help', 0, /--config[^]*--listen +HOST:PORT; may be repeated/, ''],
