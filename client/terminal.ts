@@ -150,9 +150,10 @@ export class Terminal {
 
   /** One line that is not shown; null at the end of input. */
   async secret(prompt: string): Promise<string | null> {
-    this.#shown.write(prompt);
     const isHidden = this.#keyboard !== null && this.#lines.length === 0 && !this.#isEnded;
-    const line = await (isHidden ? this.#unseen(prompt, this.#keyboard!) : this.#next());
+    const answer = isHidden ? this.#unseen(prompt, this.#keyboard!) : this.#next();
+    this.#shown.write(prompt); // now that the terminal shows nothing any more: the answer may come at once
+    const line = await answer;
     // readline remembers lines for the arrow keys: a password that was typed ahead is not one of them.
     if (this.#rl.history !== undefined) this.#rl.history = this.#rl.history.filter((each) => each !== line);
     this.#shown.write('\n');

@@ -9,6 +9,8 @@ export const launcher = fileURLToPath(new URL('../../bin/chat-client', import.me
 const python = spawnSync('python3', ['-c', 'import pty']).status === 0;
 export const skip = python ? false : 'python3 makes the pseudo-terminal, and is not here';
 const COLUMNS = 40;
+/** A line is written anew in one go. */
+const QUIET_MS = 500;
 /** Copies between our pipes and a pseudo-terminal, whose width comes through file 3; ends with the status of the program. */
 const PTY = `
 import fcntl, os, pty, select, struct, sys, termios
@@ -58,7 +60,12 @@ export class Screen {
   type(keys: string): void {
     this.#child.stdin?.write(keys);
   }
-  resize(columns: number): void {
+  /** When all is written that was for the width before: it stands in that one here. */
+  async resize(columns: number): Promise<void> {
+    for (let before = -1; before !== this.raw.length;) {
+      before = this.raw.length;
+      await sleep(QUIET_MS);
+    }
     this.#widths.push({ from: this.raw.length, columns });
     (this.#child.stdio[3] as Writable).write(`${columns}`);
   }

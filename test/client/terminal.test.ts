@@ -180,7 +180,7 @@ t.test(
     };
     await settled(40);
     for (const columns of [90, 30, 40]) {
-      screen.resize(columns);
+      await screen.resize(columns);
       await settled(columns);
     }
     screen.type('\u0003/quit\r');
