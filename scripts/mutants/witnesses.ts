@@ -24,8 +24,11 @@ const BESIDE: readonly (readonly [file: RegExp, tests: readonly string[]])[] = [
 const OWN: Readonly<Record<string, readonly string[]>> = {
   'verify/finding.ts': verify('finding'),
   'verify/program.ts': verify('program', 'bundle'),
-  'verify/checks.ts': verify('bundle', 'bundle-attestation'),
-  'verify/outcome.ts': verify('bundle-attestation', 'bundle', 'program'),
+  'verify/bundle-message.ts': verify('checks', 'bundle-messages'),
+  'verify/certificate-audit.ts': verify('stretches', 'certificate-audit'),
+  'verify/checks.ts': verify('checks', 'bundle', 'bundle-attestation'),
+  'verify/json.ts': verify('program', 'chain'),
+  'verify/outcome.ts': verify('checks', 'bundle-attestation', 'bundle', 'program'),
   'verify/outside-flags.ts': verify('program'),
   'verify/usage.ts': verify('program'),
   'verify/report.ts': verify('bundle'),
