@@ -303,16 +303,50 @@ for (const [name, logs, found] of places)
     t.end();
   });
 
-t.test('what is known of the log before a missing one is not lost by what a later one says', (t) => {
+t.test('two histories of what is lost accuse nobody where nobody vouches for the key before', (t) => {
+  const nobodys: World = { ...first, server: first.people['alice']! };
+  const before = compose(nobodys, BEFORE);
+  const whole = headOf(nobodys, [...before, ...before].map(encodeLeaf));
+  const keyStatement = (s: KeyStatement) => ({
+    ...s,
+    previous: first.log,
+    recovery: { kept: before.length, known: whole },
+  });
   const dir = t.testdir();
-  writeFiles(dir, one.files);
-  writeFiles(join(dir, 'e3'), three.files);
+  writeFiles(dir, seal(nobodys, before));
+  writeFiles(join(dir, 'e2'), seal(second, compose(second, AFTER, { ...CARRIED, keyStatement })));
+  const known = [1, 2].map((byte) => ({
+    name: `known ${byte}`,
+    note: signCheckpoint(
+      { origin: first.origin, size: before.length + 1, root: Buffer.alloc(32, byte) as Uint8Array as Hash },
+      first.logKey,
+    ),
+  }));
   const findings = new Findings();
-  const strange = signCheckpoint({ origin: first.origin, size: 3, root }, one.world.logKey);
-  auditEpochs(dir, { roots: [ca], crls: [] }, [{ name: 'known', note: strange }], findings);
-  t.ok(
-    findings.kept.some(({ code, where }) => code === 'E_FORK' && where === 'known'),
-    JSON.stringify(findings.kept),
+  auditEpochs(dir, { roots: [ca], crls: [] }, known, findings);
+  t.strictSame(
+    findings.kept.filter(({ where }) => where.startsWith('known')).map(({ code, where }) => `${code} ${where}`),
+    ['E_CONSISTENCY known 2'],
   );
+  t.end();
+});
+
+t.test('what is known of the log before a missing one is not lost by what a later one says', (t) => {
+  const ofMore = logOf(`${first.origin}/e3`, two.world, { kept: 2, known: { size: 9, root } });
+  for (const [what, later, size, code] of [
+    ['of what is here', three, 3, 'E_FORK'],
+    ['of more than is here', ofMore, 9, 'E_ROLLBACK'],
+  ] as const) {
+    const dir = t.testdir();
+    writeFiles(dir, one.files);
+    writeFiles(join(dir, 'e3'), later.files);
+    const findings = new Findings();
+    const strange = signCheckpoint({ origin: first.origin, size, root }, one.world.logKey);
+    auditEpochs(dir, { roots: [ca], crls: [] }, [{ name: 'known', note: strange }], findings);
+    t.ok(
+      findings.kept.some((found) => found.code === code && found.where === 'known'),
+      `${what}: ${JSON.stringify(findings.kept)}`,
+    );
+  }
   t.end();
 });
