@@ -4,6 +4,7 @@ import { hex } from '../../base/bytes.ts';
 import type { BundleContent } from '../../transcript/bundle-writer.ts';
 import { parseCertificate } from '../../x509/certificate.ts';
 import { auditBundle } from '../../verify/bundle.ts';
+import type { JudgedMessage } from '../../verify/bundle-messages.ts';
 import { Findings } from '../../verify/finding.ts';
 import { bundleOutcome } from '../../verify/outcome.ts';
 import { bundleOf, certificateFile, credentialOf } from '../support/bundle-writer.ts';
@@ -43,6 +44,14 @@ t.test('what is malformed or missing was not checked', async (t) => {
     t.equal(failed(spoil('msg/000002/batch.tbs')), all('form', 'certificates', 'signatures', 'order'));
     t.equal(failed(spoil('msg/000002/log.tlog-proof')), all('form', 'log key', 'checkpoints', 'inclusion', 'order'));
   }
+  t.equal(
+    failed((files) => {
+      const name = 'msg/000002/log.tlog-proof';
+      files.set(name, files.get(name)!.subarray(0, -1));
+    }),
+    all('form', 'checkpoints', 'inclusion'),
+    'a checkpoint without its last line feed',
+  );
   t.equal(failed(without('msg/000002/batch.sig')), all('form', 'certificates', 'signatures'));
   t.equal(
     failed(torn('msg/000002/entry')),
@@ -61,6 +70,24 @@ t.test('who is not known has signed nothing that anybody could see', async (t) =
     }),
     all('seal', 'certificates'),
   );
+});
+
+t.test('what is found once of a checkpoint speaks against all messages that are proven under it', async (t) => {
+  const good: number[] = [];
+  const unsigned = (files: Files): void => {
+    for (const number of [2, 3]) {
+      const name = `msg/00000${number}/log.tlog-proof`;
+      const proof = files.get(name)!.toString();
+      const [at, letter] = [proof.length - 20, proof.at(-20)];
+      files.set(name, Buffer.from(`${proof.slice(0, at)}${letter === 'A' ? 'B' : 'A'}${proof.slice(at + 1)}`));
+    }
+  };
+  const findings = new Findings();
+  const archive = bundleOf(world, leaves, 'ab', { files: unsigned, messages: (all) => all.slice(0, 4) });
+  const onMessage = ({ number, isGood }: JudgedMessage) => isGood && good.push(number);
+  auditBundle([archive], { roots: [ca], crls: [] }, findings, { onMessage });
+  t.equal(findings.count('E_CKPT_SIG'), 1);
+  t.same(good, [1, 4]);
 });
 
 t.test('a message that is not proven to be in the log was seen by nobody outside', async (t) => {
