@@ -38,3 +38,33 @@ t.test('who goes back and forth in time asks no question twice', async (t) => {
   t.equal(judge(now + 1000 * DAY_MS), expired);
   t.equal(judge(now - DAY_MS / 48), before);
 });
+
+/** What is found of the lists where a certificate that one of two CAs of one name issued is judged at one time after another. */
+function foundOf(
+  lists: (own: Authority, namesake: Authority) => readonly string[],
+  notAfter: number,
+  times: readonly number[],
+): string[] {
+  const [own, namesake] = [authority('Root'), authority('Root')];
+  const findings = new Findings();
+  const trust = {
+    roots: [own, namesake].map(({ der }) => parseCertificate(der)),
+    crls: lists(own, namesake).flatMap((pem) => parseCrls(Buffer.from(pem))),
+  };
+  const audit = new CertificateAudit(trust, findings);
+  const alice = parseCertificate(own.client('alice', { notAfter }).der);
+  audit.add(alice, []);
+  for (const at of times) audit.judge(`${at}`, hex(alice.fingerprint), at, 'clientAuth');
+  return findings.kept.map(({ code, where }) => `${code} ${where}`);
+}
+
+t.test('whatever was asked before, a list that has ended is found', async (t) => {
+  const now = Date.now();
+  const [soon, later] = [now + 10 * DAY_MS, now + 20 * DAY_MS];
+  const odd = { thisUpdate: now + 40 * DAY_MS, nextUpdate: now + 15 * DAY_MS };
+  t.same(
+    foundOf((own) => [own.crl([], { nextUpdate: now + DAY_MS }), own.crl([], odd)], now + 30 * DAY_MS, [soon, later]),
+    [`W_CRL_LATE ${soon}`, `W_CRL_OLD ${later}`],
+    'also one that ended before it began, after the certificate',
+  );
+});
