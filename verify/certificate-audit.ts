@@ -40,16 +40,10 @@ export class CertificateAudit {
   readonly #judged = new Map<string, Stretches<Judgement>>();
   /** CAs on accepted paths, by fingerprint. */
   readonly #issuers = new Map<string, Certificate>();
-  /** By issuer, DER in hexadecimal. */
-  readonly #lists: ReadonlyMap<string, readonly Crl[]>;
-  /** When the newest list of each issuer has ended. */
-  readonly #ends: readonly number[];
 
   constructor(trust: Trust, findings: Findings) {
     this.#trust = trust;
     this.#findings = findings;
-    this.#lists = Map.groupBy(trust.crls, ({ issuer }) => hex(issuer.der));
-    this.#ends = [...this.#lists.values()].map((lists) => Math.max(...lists.map(({ nextUpdate }) => nextUpdate + 1)));
   }
 
   /**
@@ -98,9 +92,7 @@ export class CertificateAudit {
     let judged = this.#judged.get(key);
     if (judged === undefined) this.#judged.set(key, (judged = new Stretches()));
     const chain = this.#chains.get(name)!;
-    return (
-      judged.at(at) ?? judged.add(at, { ...this.#stretch(chain, at), fault: this.#fault(where, chain, at, purpose) })
-    );
+    return judged.at(at) ?? judged.add(at, this.#judgement(where, chain, at, purpose));
   }
 
   /** Whether it was good at any time from `from` to `until`: if so, then when all of its path had begun. The certificate must be known. */
@@ -109,13 +101,9 @@ export class CertificateAudit {
     return [...new Set(begun)].some((at) => at <= until && this.judge(where, name, at, purpose).fault === null);
   }
 
-  #fault(
-    where: string,
-    [leaf, ...intermediates]: readonly [Certificate, ...Certificate[]],
-    at: number,
-    purpose: Purpose,
-  ) {
+  #judgement(where: string, chain: readonly [Certificate, ...Certificate[]], at: number, purpose: Purpose): Judgement {
     const { roots, crls } = this.#trust;
+    const [leaf, ...intermediates] = chain;
     try {
       const path = validatePath({
         leaf,
@@ -128,16 +116,20 @@ export class CertificateAudit {
       });
       for (const ca of path.slice(1)) this.#issuers.set(hex(ca.fingerprint), ca);
       checkLists(where, path, crls, at, this.#findings);
-      return null;
+      return { ...this.#stretch(chain, path, at), fault: null };
     } catch (error) {
       const { code, sub, message } = ChatError.from(error);
       if (code === 'INTERNAL') throw error;
-      return { code: CODES[sub ?? ''] ?? ('E_CERT_CHAIN' as const), message };
+      return { ...this.#stretch(chain, [], at), fault: { code: CODES[sub ?? ''] ?? 'E_CERT_CHAIN', message } };
     }
   }
 
-  /** Until the next instant, and from the last one, at which a judgement can become another: an end of a validity or list, a revocation. */
-  #stretch(chain: readonly Certificate[], at: number): Stretch {
+  /**
+   * Until the next instant, and from the last one, at which a judgement can become another: an end of a validity or list, a revocation. That a
+   * list has ended is no fault, and so leads to no other path.
+   * @param path that was accepted, leaf first; empty: none was
+   */
+  #stretch(chain: readonly Certificate[], path: readonly Certificate[], at: number): Stretch {
     let [from, until] = [-Infinity, Infinity];
     const edge = (time: number): void => {
       if (time <= at) from = Math.max(from, time);
@@ -147,8 +139,11 @@ export class CertificateAudit {
       edge(notBefore);
       edge(notAfter + 1);
     }
-    for (const end of this.#ends) edge(end);
-    for (const below of chain) edge(endOf(this.#lists.get(hex(below.issuer.der)) ?? [], below) + 1);
+    for (const [i, ca] of path.slice(1).entries()) {
+      const lists = crlsOf(this.#trust.crls, ca); // another CA of this name may have made others
+      edge(endOf(lists, path[i]!) + 1);
+      edge(lastEnd(lists) + 1);
+    }
     for (const { serial } of chain)
       for (const { revoked } of this.#trust.crls) edge(revoked.get(serial)?.at ?? Infinity);
     return { from, until };
@@ -171,7 +166,7 @@ export function checkLists(
     const below = path[i]!;
     const lists = crlsOf(crls, ca);
     if (at <= endOf(lists, below)) continue;
-    const end = Math.max(-Infinity, ...lists.map(({ nextUpdate }) => nextUpdate));
+    const end = lastEnd(lists);
     const isLate = at <= end;
     const [code, message] =
       end === -Infinity
@@ -186,9 +181,11 @@ export function checkLists(
   }
 }
 
+const lastEnd = (lists: readonly Crl[]): number => Math.max(-Infinity, ...lists.map(({ nextUpdate }) => nextUpdate));
+
 /** When the newest list that speaks of this certificate has ended. */
 const endOf = (lists: readonly Crl[], { notAfter }: Certificate): number =>
-  Math.max(-Infinity, ...lists.filter(({ thisUpdate }) => thisUpdate <= notAfter).map(({ nextUpdate }) => nextUpdate));
+  lastEnd(lists.filter(({ thisUpdate }) => thisUpdate <= notAfter));
 
 const CODES: Readonly<Record<string, FindingCode>> = {
   expired: 'E_CERT_EXPIRED',

@@ -67,4 +67,25 @@ t.test('whatever was asked before, a list that has ended is found', async (t) =>
     [`W_CRL_LATE ${soon}`, `W_CRL_OLD ${later}`],
     'also one that ended before it began, after the certificate',
   );
+  t.same(
+    foundOf(
+      (own, namesake) => [
+        own.crl([], { nextUpdate: now + 15 * DAY_MS }),
+        namesake.crl([], { nextUpdate: now + 30 * DAY_MS }),
+      ],
+      now + 60 * DAY_MS,
+      [soon, later],
+    ),
+    [`W_CRL_OLD ${later}`],
+    'also where another CA of its name, or the same with another key, has younger ones',
+  );
+  const young = { thisUpdate: now + 70 * DAY_MS, nextUpdate: now + 80 * DAY_MS };
+  t.same(
+    foundOf((own) => [own.crl([], { nextUpdate: now + 15 * DAY_MS }), own.crl([], young)], now + 60 * DAY_MS, [
+      soon,
+      later,
+    ]),
+    [`W_CRL_LATE ${later}`],
+    'also where the next one is of a time when the certificate had expired',
+  );
 });
