@@ -81,8 +81,8 @@ const bench: Bench = {
 };
 
 /**
- * Compiled and grown. V8 goes on compiling for two minutes of traffic, which takes a tenth of the processor time meanwhile: with `--quick`
- * some of that is measured. The relay and the rivals have nothing to compile for so long.
+ * Compiled and grown. V8 goes on compiling for a minute of traffic and longer, which takes up to a tenth of the processor time meanwhile:
+ * with `--quick` most of that is measured. The relay and the rivals have nothing to compile for so long.
  */
 async function warm(): Promise<World> {
   const world = await openWorld(o.rivals ? { clients, onMissingPeer: bench.skip } : { clients });
